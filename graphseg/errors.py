@@ -1,0 +1,5 @@
+"""The one exception that bad input raises, in every room of the package."""
+
+
+class InputError(ValueError):
+    """A user's input cannot be used; the message is one sentence naming it and the remedy."""
