@@ -1,0 +1,173 @@
+"""Figures of micrographs, labels and errors in one style, with the same colours on every page."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch, Rectangle
+
+# Okabe and Ito's palette, which readers with colour-vision deficiency can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+
+# The four classes, as in Fig. 1 of the paper.
+CLASS_COLOURS = {
+    "lattice": "#FFFFFF",
+    "boundary": "#D62728",
+    "vacuum": "#009E73",
+    "contamination": "#0072B2",
+}
+METHOD_COLOURS = {
+    "paper": "#7F7F7F",
+    "control": BLACK,
+    "bragg": ORANGE,
+    "adaptive": YELLOW,
+    "unet": BLUE,
+    "unet_bn": SKY,
+}
+# Fig. 4 of the paper.
+ERROR_COLOURS = {
+    "true positive": "#FFFFFF",
+    "true negative": "#000000",
+    "false positive": "#FF0000",
+    "false negative": "#0000FF",
+}
+LABEL_COLOUR = ORANGE  # contour of a label: visible on light and dark grey
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "savefig.bbox": "tight",
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=[BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK]),
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "svg.hashsalt": "graphseg",
+    "svg.fonttype": "none",
+}
+ROUND_LENGTHS = (1, 2, 5)
+
+
+def use_style() -> None:
+    """Set the style of the book for all later figures of this process."""
+    mpl.rcParams.update(STYLE)
+
+
+def scale_bar_length(width: int, pixel_size: float | None) -> tuple[float, str]:
+    """Return the round length nearest below a third of the width, in pixels, and its label.
+
+    Lengths are 1, 2 or 5 times a power of ten: Å below 1 nm, nm above, px without a pixel size.
+    """
+    extent = width * (pixel_size or 1.0) / 3
+    power = 10.0 ** np.floor(np.log10(extent))
+    length = max(r * power for r in ROUND_LENGTHS if r * power <= extent * (1 + 1e-9))
+    if pixel_size is None:
+        return length, f"{length:g} px"
+    label = f"{length / 10:g} nm" if length >= 10 else f"{length:g} Å"
+    return length / pixel_size, label
+
+
+def add_scale_bar(axes: Axes, shape: tuple[int, int], pixel_size: float | None) -> None:
+    """Draw a scale bar with its label in the lower left corner of an image of (H, W) pixels."""
+    height, width = shape
+    length, label = scale_bar_length(width, pixel_size)
+    left, bottom, thickness = 0.04 * width, 0.95 * height, 0.02 * height
+    axes.add_patch(
+        Rectangle(
+            (left, bottom - thickness), length, thickness, facecolor="white", edgecolor="black",
+            linewidth=0.5, gid="scale-bar",
+        )
+    )  # fmt: skip
+    axes.text(
+        left + length / 2, bottom - 1.5 * thickness, label, ha="center", va="bottom", fontsize=8,
+        bbox={"facecolor": "white", "alpha": 0.75, "pad": 1, "linewidth": 0},
+    )  # fmt: skip
+
+
+def show_micrograph(
+    axes: Axes,
+    image: np.ndarray,
+    pixel_size: float | None = None,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+) -> AxesImage:
+    """Show an (H, W) image in grey with a scale bar and without ticks.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    image
+        (H, W); grey levels run from its 0.5th to its 99.5th percentile.
+    pixel_size
+        Å per pixel; without it (None or NaN) the scale bar is in pixels.
+    title
+        Text above the image.
+    limits
+        Values shown black and white, instead of the percentiles.
+    """
+    low, high = limits or np.percentile(image, [0.5, 99.5])
+    shown = axes.imshow(image, cmap="gray", vmin=low, vmax=high)
+    known = pixel_size is not None and np.isfinite(pixel_size)
+    add_scale_bar(axes, image.shape[:2], float(pixel_size) if known else None)
+    _bare(axes, title)
+    return shown
+
+
+def overlay_mask(
+    axes: Axes,
+    mask: np.ndarray,
+    colour: str = LABEL_COLOUR,
+    tint: float = 0.0,
+    linewidth: float = 1.2,
+) -> None:
+    """Draw the outline of an (H, W) bool mask, and tint its inside with opacity `tint`."""
+    if not mask.any():
+        return
+    if tint > 0:
+        rgba = np.zeros((*mask.shape, 4))
+        rgba[mask] = mpl.colors.to_rgba(colour, tint)
+        axes.imshow(rgba)
+    if not mask.all():
+        axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=linewidth)
+
+
+def show_error_map(
+    axes: Axes, error_map: np.ndarray, pixel_size: float | None = None, title: str = ""
+) -> AxesImage:
+    """Show an (H, W, 3) uint8 error map in the colours of Fig. 4 (`metrics.error_map`)."""
+    shown = axes.imshow(error_map)
+    known = pixel_size is not None and np.isfinite(pixel_size)
+    add_scale_bar(axes, error_map.shape[:2], float(pixel_size) if known else None)
+    _bare(axes, title)
+    return shown
+
+
+def add_error_legend(figure: Figure) -> None:
+    """Explain the four colours of an error map below a figure."""
+    _legend_below(figure, ERROR_COLOURS)
+
+
+def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOURS)) -> None:
+    """Explain the colours of the classes below a figure."""
+    _legend_below(figure, {name: CLASS_COLOURS[name] for name in classes})
+
+
+def _legend_below(figure: Figure, colours: dict[str, str]) -> None:
+    handles = [Patch(facecolor=c, edgecolor="black", label=name) for name, c in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _bare(axes: Axes, title: str) -> None:
+    axes.set(xticks=[], yticks=[], title=title)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

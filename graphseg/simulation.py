@@ -1,0 +1,1 @@
+"""A first, simple simulation of labelled micrographs of graphene."""
