@@ -1,0 +1,162 @@
+"""The six scores of the comparison, computed from counts, and the error map.
+
+Contamination is the positive class. Everything starts from four counts per image, true
+positive, false positive, false negative and true negative pixels; scores are ratios of counts,
+either of their sum over images (``"pooled"``) or image by image and then averaged
+(``"per_image"``). The two differ: large contaminated areas dominate the pooled score, nearly
+clean images the mean over images, so both are always reported.
+"""
+
+import numpy as np
+
+from graphseg.errors import InputError
+
+NAMES = ("accuracy", "balanced_accuracy", "jaccard", "f1", "precision", "recall")
+
+# Colours of the error map, as in Fig. 4 of the paper.
+TRUE_POSITIVE = (255, 255, 255)
+TRUE_NEGATIVE = (0, 0, 0)
+FALSE_POSITIVE = (255, 0, 0)
+FALSE_NEGATIVE = (0, 0, 255)
+
+
+def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count true positive, false positive, false negative and true negative pixels.
+
+    Parameters
+    ----------
+    true, predicted : array of bool, shape (H, W) or (n, H, W)
+        Masks, ``True`` = contamination.
+
+    Returns
+    -------
+    ndarray of int64, shape (4,) or (n, 4)
+        Columns: true positive, false positive, false negative, true negative.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or are not those of a mask or a stack of masks.
+    """
+    true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
+    if true.shape != predicted.shape or true.ndim not in (2, 3):
+        raise InputError(
+            f"Masks of shape {true.shape} and {predicted.shape} cannot be compared: "
+            "give two masks (H, W) or two stacks (n, H, W) of one shape."
+        )
+    pairs = (true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted)
+    return np.stack([pair.sum(axis=(-2, -1), dtype=np.int64) for pair in pairs], axis=-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, zero_division: float) -> np.ndarray:
+    numerator = np.asarray(numerator, dtype=float)
+    return np.divide(
+        numerator,
+        denominator,
+        out=np.full_like(numerator, zero_division),
+        where=np.asarray(denominator) != 0,
+    )
+
+
+def score_table(table: np.ndarray, zero_division: float = 1.0) -> dict[str, np.ndarray]:
+    r"""Score every row of a table of counts.
+
+    With :math:`t_p, f_p, f_n, t_n` the counts of a row:
+    accuracy :math:`(t_p+t_n)/(t_p+f_p+f_n+t_n)`, precision :math:`t_p/(t_p+f_p)`,
+    recall :math:`t_p/(t_p+f_n)`, Jaccard :math:`t_p/(t_p+f_p+f_n)`,
+    F1 :math:`2t_p/(2t_p+f_p+f_n)`, and balanced accuracy, the mean of recall and
+    :math:`t_n/(t_n+f_p)` over the classes that occur in the label.
+
+    Parameters
+    ----------
+    table : array of int, shape (..., 4)
+        Counts as :func:`counts` returns them.
+    zero_division : float, default 1.0
+        The value of 0/0. The default calls "nothing to find, nothing found" a success; an empty
+        label with a non-empty prediction still has Jaccard, F1 and precision 0, but its recall
+        is 0/0. ``nan`` leaves such values out of a mean over images.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (...)
+        One entry for each name in ``NAMES``.
+    """
+    tp, fp, fn, tn = np.moveaxis(np.asarray(table, dtype=np.int64), -1, 0)
+    recall = _ratio(tp, tp + fn, zero_division)
+    # As scikit-learn does, a class that is absent from the label takes no part in the mean.
+    both = np.stack([_ratio(tp, tp + fn, np.nan), _ratio(tn, tn + fp, np.nan)])
+    present = np.isfinite(both)
+    balanced = _ratio(np.where(present, both, 0).sum(axis=0), present.sum(axis=0), zero_division)
+    values = (
+        _ratio(tp + tn, tp + fp + fn + tn, zero_division),
+        balanced,
+        _ratio(tp, tp + fp + fn, zero_division),
+        _ratio(2 * tp, 2 * tp + fp + fn, zero_division),
+        _ratio(tp, tp + fp, zero_division),
+        recall,
+    )
+    return dict(zip(NAMES, values, strict=True))
+
+
+def scores(
+    table: np.ndarray, average: str = "pooled", zero_division: float = 1.0
+) -> dict[str, float]:
+    """Reduce a table of counts to the six scores.
+
+    Parameters
+    ----------
+    table : array of int, shape (n, 4) or (4,)
+        Counts as :func:`counts` returns them.
+    average : {"pooled", "per_image"}
+        Sum the counts over images first, or average the scores of the images.
+    zero_division : float, default 1.0
+        See :func:`score_table`. With ``nan``, undefined images are left out of the mean.
+
+    Returns
+    -------
+    dict of str to float
+        One entry for each name in ``NAMES``.
+
+    Raises
+    ------
+    InputError
+        If ``average`` is unknown or the table has no row.
+    """
+    table = np.atleast_2d(np.asarray(table))
+    if average not in ("pooled", "per_image"):
+        raise InputError(f"The average {average!r} is unknown: use 'pooled' or 'per_image'.")
+    if not len(table) or table.shape[-1] != 4:
+        raise InputError(f"A table of counts of shape {table.shape} cannot be scored: give (n, 4).")
+    if average == "pooled":
+        return {k: float(v) for k, v in score_table(table.sum(axis=0), zero_division).items()}
+    columns = score_table(table, zero_division)
+    return {k: float(np.mean(v[~np.isnan(v)])) if not np.isnan(v).all() else float("nan")
+            for k, v in columns.items()}  # fmt: skip
+
+
+def error_map(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Colour every pixel by the kind of agreement, as in Fig. 4 of the paper.
+
+    Parameters
+    ----------
+    true, predicted : array of bool, shape (H, W)
+        Label and prediction, ``True`` = contamination.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        True positive white, true negative black, false positive red, false negative blue.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
+    if true.shape != predicted.shape or true.ndim != 2:
+        raise InputError(
+            f"Masks of shape {true.shape} and {predicted.shape} cannot be compared: "
+            "give two masks (H, W) of one shape."
+        )
+    palette = np.array([TRUE_NEGATIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_POSITIVE], np.uint8)
+    return palette[2 * true.astype(int) + predicted]
