@@ -1,0 +1,303 @@
+"""Flat field, normalisation, standardisation and resizing: eqs 1–3 of Sadre et al. (2021)."""
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from scipy import ndimage
+
+from graphseg.errors import InputError
+
+ROUNDING = 1e-9  # relative differences below this are rounding, not structure
+NEGLIGIBLE_CHANGE = 1e-3  # share of pixels; below it the search for contamination has settled
+
+
+@dataclass(frozen=True, eq=False)
+class FlatField:
+    """What `flat_field` found.
+
+    Attributes
+    ----------
+    corrected
+        (H, W) float32, the image divided by its background (eq. 2); its mean is near 1.
+    background
+        (H, W) float64, the Bézier surface of eq. 1, in the units of the image.
+    excluded
+        (H, W) bool, the pixels that were left out of the fit.
+    """
+
+    corrected: np.ndarray
+    background: np.ndarray
+    excluded: np.ndarray
+
+
+def bernstein_basis(degree: int, samples: int) -> np.ndarray:
+    """Return the Bernstein polynomials of a degree on equidistant points from 0 to 1.
+
+    Parameters
+    ----------
+    degree
+        Degree m of the polynomials, 0 or more.
+    samples
+        Number of points; the first lies at 0 and the last at 1.
+
+    Returns
+    -------
+        (samples, degree + 1) float64; column i is B_i(u) = C(m, i) u^i (1 - u)^(m - i).
+
+    Raises
+    ------
+    InputError
+        If there are fewer points than polynomials, or the degree is negative.
+    """
+    if not 0 <= degree < samples:
+        raise InputError(
+            f"A surface of degree {degree} cannot be fitted to {samples} pixels; "
+            "choose a degree of at least 0 and below the number of pixels."
+        )
+    u = np.linspace(0, 1, samples)[:, None]
+    i = np.arange(degree + 1)
+    return np.array([comb(degree, k) for k in i]) * u**i * (1 - u) ** (degree - i)
+
+
+def fit_bezier_surface(
+    image: np.ndarray, degree: tuple[int, int] = (2, 2), exclude: np.ndarray | None = None
+) -> np.ndarray:
+    """Fit a Bézier surface to an image by least squares (eq. 1).
+
+    I0(u, v) = Σ_i Σ_j B_i(u) B_j(v) k_ij, with u along the rows and v along the columns, both
+    from 0 to 1.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    degree
+        Degrees (m, n) along the rows and the columns.
+    exclude
+        (H, W) bool, True where a pixel shall not take part.
+
+    Returns
+    -------
+        (H, W) float64, the surface in the units of the image.
+
+    Raises
+    ------
+    InputError
+        If the image is not 2-D or not finite, or too few pixels take part to fix the surface.
+    """
+    image = _checked(image)
+    # Orthonormal columns span the same surfaces and keep high degrees well conditioned.
+    rows, columns = (
+        np.linalg.qr(bernstein_basis(d, n))[0] for d, n in zip(degree, image.shape, strict=True)
+    )
+    if exclude is None or not exclude.any():
+        return rows @ (rows.T @ image @ columns) @ columns.T
+    if exclude.shape != image.shape:
+        raise InputError(f"The mask is {exclude.shape} but the image {image.shape}; match them.")
+    return rows @ _masked_coefficients(image, rows, columns, ~exclude) @ columns.T
+
+
+def flat_field(
+    image: np.ndarray,
+    degree: tuple[int, int] = (2, 2),
+    exclude: np.ndarray | None = None,
+    iterations: int = 10,
+    window: int = 16,
+    threshold: float = 3.0,
+) -> FlatField:
+    """Divide an image by its background, fitted where the surface is clean (eqs 1 and 2).
+
+    Without `exclude`, contaminated areas are found by iteration: fit, leave out where the local
+    mean or the local standard deviation of the residual is an outlier, fit again. This needs more
+    than half of the field to be clean.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype; zero must mean no electrons.
+    degree
+        Degrees (m, n) of the Bézier surface along the rows and the columns.
+    exclude
+        (H, W) bool, True where a pixel shall not take part; given, nothing is searched for.
+    iterations
+        Largest number of searches; 0 is the plain fit.
+    window
+        Side, in pixels, of the square over which the residual is averaged: some lattice periods,
+        so that the lattice itself averages out.
+    threshold
+        How many robust standard deviations make an outlier.
+
+    Raises
+    ------
+    InputError
+        If the image is not 2-D or not finite, or its background is not positive everywhere.
+    """
+    image = _checked(image)
+    if exclude is not None or iterations == 0:
+        excluded = np.zeros(image.shape, bool) if exclude is None else np.asarray(exclude, bool)
+        background = fit_bezier_surface(image, degree, excluded)
+    else:
+        background, excluded = _robust_fit(image, degree, iterations, window, threshold)
+    return FlatField(normalise(image, background), background, excluded)
+
+
+def normalise(image: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Divide an image by its background (eq. 2), as float32.
+
+    Raises
+    ------
+    InputError
+        If the background is zero or negative anywhere.
+    """
+    if not background.min() > 0:
+        raise InputError(
+            "The fitted background is not positive everywhere; restore the image's zero level "
+            "or lower the degree of the surface."
+        )
+    return (image / background).astype(np.float32)
+
+
+def standardise(image: np.ndarray) -> np.ndarray:
+    """Bring each image to mean 0 and standard deviation 1 (eq. 3).
+
+    Parameters
+    ----------
+    image
+        (H, W) or (n, H, W); each image of a stack is standardised by itself.
+
+    Returns
+    -------
+        float32 of the same shape; a constant image becomes 0 everywhere.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    image = np.asarray(image)
+    if not np.isfinite(image).all():
+        raise InputError("The image has values that are not finite; replace them first.")
+    mean = image.mean(axis=(-2, -1), keepdims=True, dtype=np.float64)
+    centred = image - mean
+    deviation = centred.std(axis=(-2, -1), keepdims=True)
+    # Rounding leaves a constant image with a tiny deviation, which must not be blown up.
+    constant = deviation <= 1e-7 * np.abs(mean)
+    return np.where(constant, 0, centred / np.where(constant, 1, deviation)).astype(np.float32)
+
+
+def resize_area(
+    image: np.ndarray, shape: tuple[int, int], pixel_size: float | None = None
+) -> tuple[np.ndarray, float | None]:
+    """Reduce an image by averaging over the area that each new pixel covers.
+
+    Each new pixel is the mean of the old ones below it, those at its rim weighted by the share
+    that it covers, so any ratio works and the mean of the image is kept. Of a mask it gives the
+    covered share.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (n, H, W).
+    shape
+        New (H, W), at most the old one.
+    pixel_size
+        Å per pixel of the image, or None.
+
+    Returns
+    -------
+        The resized image, float32, and its pixel size in Å (None if none was given).
+
+    Raises
+    ------
+    InputError
+        If the image would be enlarged, or pixels of known size would no longer be square.
+    """
+    old = image.shape[-2:]
+    if not all(0 < new <= n for new, n in zip(shape, old, strict=True)):
+        raise InputError(f"An image of {old} cannot be reduced to {shape}; choose a smaller size.")
+    ratios = [n / new for n, new in zip(old, shape, strict=True)]
+    if pixel_size is not None and abs(ratios[0] / ratios[1] - 1) > 0.01:
+        raise InputError(
+            f"Resizing {old} to {shape} would stretch the image; crop it to the same aspect first."
+        )
+    rows, columns = (_overlaps(n, new) for n, new in zip(old, shape, strict=True))
+    resized = (rows @ np.asarray(image, np.float32) @ columns.T).astype(np.float32)
+    return resized, None if pixel_size is None else pixel_size * float(np.mean(ratios))
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.ndim != 2:
+        raise InputError(f"A single image is needed, not an array of shape {image.shape}.")
+    if not np.isfinite(image).all():
+        raise InputError("The image has values that are not finite; replace them first.")
+    return image.astype(np.float64)
+
+
+def _masked_coefficients(
+    image: np.ndarray, rows: np.ndarray, columns: np.ndarray, keep: np.ndarray
+) -> np.ndarray:
+    """Solve the normal equations of the kept pixels; the basis stays separable."""
+    m, n = rows.shape[1], columns.shape[1]
+    weights = keep.astype(np.float64)
+    row_pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+    column_pairs = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
+    gram = (row_pairs.T @ weights @ column_pairs).reshape(m, m, n, n)
+    gram = gram.transpose(0, 2, 1, 3).reshape(m * n, m * n)
+    right = rows.T @ (weights * image) @ columns
+    coefficients, _, rank, _ = np.linalg.lstsq(gram, right.ravel(), rcond=1e-12)
+    if rank < m * n:
+        raise InputError(
+            "Too little of the image is left to fit its background; exclude less or lower the "
+            "degree of the surface."
+        )
+    return coefficients.reshape(m, n)
+
+
+def _robust_fit(
+    image: np.ndarray, degree: tuple[int, int], iterations: int, window: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    excluded = np.zeros(image.shape, bool)
+    background = fit_bezier_surface(image, degree)
+    for _ in range(iterations):
+        found = _find_contaminated(image, background, window, threshold)
+        changed = np.mean(found != excluded)
+        excluded = found
+        background = fit_bezier_surface(image, degree, excluded)
+        if changed < NEGLIGIBLE_CHANGE:
+            break
+    return background, excluded
+
+
+def _find_contaminated(
+    image: np.ndarray, background: np.ndarray, window: int, threshold: float
+) -> np.ndarray:
+    """Find where local mean or local standard deviation of the relative residual stands out."""
+    lowest = 1e-3 * np.abs(background).max() or 1.0  # a first fit can pass through zero
+    residual = (image - background) / np.maximum(background, lowest)
+    mean = ndimage.uniform_filter(residual, window)
+    square = ndimage.uniform_filter(residual**2, window)
+    deviation = np.sqrt(np.maximum(square - mean**2, ROUNDING**2))
+    bright_or_dark = np.abs(_robust_score(mean)) > threshold
+    rough = _robust_score(np.log(deviation)) > threshold
+    return bright_or_dark | rough
+
+
+def _robust_score(values: np.ndarray) -> np.ndarray:
+    """Return the distance from the median in standard deviations of the clean part.
+
+    Outliers widen one side of the distribution; the narrower side between the median and one
+    standard deviation (16 % or 84 %) is the one that the clean part fills.
+    """
+    low, middle, high = np.percentile(values, [15.87, 50, 84.13])
+    return (values - middle) / max(min(middle - low, high - middle), ROUNDING)
+
+
+def _overlaps(old: int, new: int) -> np.ndarray:
+    """Return the (new, old) float32 share that each old pixel has in the mean of each new one."""
+    edges = np.arange(new + 1) * (old / new)
+    start, stop = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(old)
+    covered = np.clip(np.minimum(stop, pixel + 1) - np.maximum(start, pixel), 0, 1)
+    return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
