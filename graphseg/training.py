@@ -1,0 +1,303 @@
+"""Training a U-Net with skorch: batches, augmentation, precision, checkpoints, progress.
+
+A training is a pure function of its parameters and data: batch order and augmentation of an
+epoch depend on (seed, epoch) only, and a checkpoint holds the network, the optimiser and the
+history. A training that was killed therefore continues to the result of an undisturbed one.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, LRScheduler
+from skorch.dataset import Dataset
+from tqdm import tqdm
+
+from graphseg.checkpoints import read_checkpoint, write_checkpoint
+from graphseg.errors import InputError
+
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SCHEDULES = ("one-cycle", "constant")
+IGNORED = -100  # the label of pixels that padding added; cross-entropy leaves them out
+
+
+def choose_device(device: str) -> str:
+    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    InputError
+        If CUDA is asked for and absent.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"The device {device!r} is not available here: use 'auto' or 'cpu'.")
+    return device
+
+
+def choose_precision(precision: str, device: str) -> torch.dtype:
+    """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    if precision == "auto":
+        fast = (
+            torch.cuda.is_bf16_supported()
+            if device.startswith("cuda")
+            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+        return torch.bfloat16 if fast else torch.float32
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(
+            f"The precision {precision!r} is unknown: use 'auto', 'float32' or 'bfloat16'."
+        )
+    return getattr(torch, precision)
+
+
+def augment(
+    images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn and mirror every image of a batch at random and change its contrast by up to 10 %.
+
+    The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
+    direction.
+
+    Parameters
+    ----------
+    images : tensor of float, shape (n, 1, H, W)
+    labels : tensor of int, shape (n, H, W)
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    images, labels : tensors of the same shapes
+        Images that are not square keep their orientation: they are only turned by 180 degrees.
+    """
+    square = images.shape[-1] == images.shape[-2]
+    turned = []
+    for image, label in zip(images, labels, strict=True):
+        quarters = int(generator.integers(4)) if square else 2 * int(generator.integers(2))
+        image, label = (torch.rot90(x, quarters, (-2, -1)) for x in (image, label))
+        if generator.random() < 0.5:
+            image, label = image.flip(-1), label.flip(-1)
+        turned.append((image * float(generator.uniform(0.9, 1.1)), label))
+    return torch.stack([i for i, _ in turned]), torch.stack([m for _, m in turned])
+
+
+class Batches:
+    """The training set in shuffled, augmented batches; iterating it once is one epoch.
+
+    Parameters
+    ----------
+    dataset : object with ``X`` (n, 1, H, W) and ``y`` (n, H, W) arrays
+    batch_size : int
+    seed, first_epoch : int
+        Epoch ``e`` draws from ``default_rng([seed, e])``, whatever was drawn before it.
+    augmentation : bool
+    """
+
+    def __init__(self, dataset, batch_size: int, seed: int, first_epoch: int, augmentation: bool):
+        self.images, self.labels = torch.as_tensor(dataset.X), torch.as_tensor(dataset.y)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, first_epoch
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1
+        order = generator.permutation(len(self.images))
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            batch = self.images[chosen], self.labels[chosen]
+            yield augment(*batch, generator) if self.augmentation else batch
+
+
+class AutocastNet(NeuralNet):
+    """skorch's training loop with the forward pass in the chosen precision."""
+
+    def __init__(self, *args, precision: torch.dtype = torch.float32, **kwargs):
+        self.precision = precision
+        super().__init__(*args, **kwargs)
+
+    def infer(self, x, **fit_params):
+        """Return the logits (n, classes, H, W) in float32."""
+        kind = torch.device(self.device).type
+        x = torch.as_tensor(x, device=self.device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(kind, self.precision, enabled=self.precision != torch.float32):
+            return self.module_(x).float()
+
+
+class Progress(Callback):
+    """A tqdm bar on stderr: one step a batch, the loss of the last epoch, the time left."""
+
+    def __init__(self, epochs: int, done: int, batches: int):
+        self.epochs, self.done, self.batches = epochs, done, batches
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar where the training continues."""
+        total, first = self.epochs * self.batches, self.done * self.batches
+        self.bar_ = tqdm(total=total, initial=first, desc="training", unit="batch", mininterval=1)
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Advance by one batch."""
+        self.bar_.update(int(training))
+
+    def on_epoch_end(self, net, **kwargs):
+        """Show the loss."""
+        loss = net.history[-1, "train_loss"]
+        self.bar_.set_postfix(epoch=len(net.history), loss=f"{loss:.4f}")
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.bar_.close()
+
+
+class HeldOutScore(Callback):
+    """Record a score after every epoch. It is shown, never used to choose an epoch."""
+
+    def __init__(self, score: Callable[[NeuralNet], dict[str, float]]):
+        self.score = score
+
+    def on_epoch_end(self, net, **kwargs):
+        """Put the scores into the history."""
+        for name, value in self.score(net).items():
+            net.history.record(name, value)
+
+
+class EpochCheckpoint(Callback):
+    """Write network, optimiser and history after every epoch, to a temporary name first."""
+
+    def __init__(self, path: Path, signature: str):
+        self.path, self.signature = path, signature
+
+    def on_epoch_end(self, net, **kwargs):
+        """Write the state."""
+        write_checkpoint(self.path, net, self.signature)
+
+
+def one_cycle(learning_rate: float, steps: int, done: int) -> LRScheduler:
+    """Schedule of Smith & Topin (2019): up to the learning rate over 30 % of the steps, down to 0.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The highest rate.
+    steps, done : int
+        Batches in the whole training, and batches before this start.
+    """
+    return LRScheduler(
+        torch.optim.lr_scheduler.OneCycleLR,
+        step_every="batch",
+        max_lr=learning_rate,
+        total_steps=steps,
+        last_epoch=done - 1,
+    )
+
+
+def run(
+    network: torch.nn.Module,
+    dataset: Dataset,
+    recipe: dict,
+    device: str,
+    score: Callable[[NeuralNet], dict[str, float]] | None = None,
+    checkpoint: tuple[Path, str] | None = None,
+    progress: bool = True,
+) -> NeuralNet:
+    """Train a network to the last epoch of its recipe, from its checkpoint if there is one.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps (n, 1, H, W) to logits (n, classes, H, W); holds the initial weights.
+    dataset : skorch Dataset
+        ``X`` float32 (n, 1, H, W), ``y`` int64 (n, H, W) with ``IGNORED`` where there is no label.
+    recipe : dict
+        ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
+        ``weight_decay``, ``augmentation``, ``seed`` and ``precision``.
+    device : str
+    score : callable, optional
+        Scores to record after every epoch.
+    checkpoint : (path, signature), optional
+    progress : bool, default True
+
+    Returns
+    -------
+    NeuralNet
+        With the trained ``module_`` and the whole ``history``.
+
+    Raises
+    ------
+    InputError
+        If schedule or optimiser are unknown, or the checkpoint cannot be continued.
+    """
+    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS)):
+        if recipe[name] not in known:
+            listed = " or ".join(map(repr, known))
+            raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
+    net = _initialised(network, recipe, device)
+    done = _continue(net, *checkpoint) if checkpoint and checkpoint[0].exists() else 0
+    batches = partial(
+        Batches, seed=recipe["seed"], first_epoch=done, augmentation=recipe["augmentation"]
+    )
+    net.iterator_train = batches
+    steps = len(batches(dataset, recipe["batch_size"]))
+    _add_callbacks(net, recipe, done, steps, score, checkpoint, progress)
+    net.max_epochs = recipe["epochs"] - done
+    if net.max_epochs > 0:
+        net.partial_fit(dataset)
+    if len(net.history) < recipe["epochs"]:  # skorch swallows the interrupt
+        raise KeyboardInterrupt("the training was interrupted before its last epoch")
+    return net
+
+
+def _initialised(network: torch.nn.Module, recipe: dict, device: str) -> AutocastNet:
+    decay = {"optimizer__weight_decay": recipe["weight_decay"]}
+    return AutocastNet(
+        network,
+        criterion=torch.nn.CrossEntropyLoss,
+        criterion__ignore_index=IGNORED,
+        optimizer=OPTIMISERS[recipe["optimiser"]],
+        lr=recipe["learning_rate"],
+        batch_size=recipe["batch_size"],
+        train_split=None,
+        callbacks__print_log=None,
+        device=device,
+        precision=getattr(torch, recipe["precision"]),
+        **(decay if recipe["optimiser"] == "adamw" else {}),
+    ).initialize()
+
+
+def _continue(net: AutocastNet, path: Path, signature: str) -> int:
+    """Load a checkpoint into the net and return the number of finished epochs."""
+    history = read_checkpoint(path, net, signature)
+    for row in history:
+        net.history.new_epoch()
+        for key, value in row.items():
+            net.history.record(key, value)
+    return len(history)
+
+
+def _add_callbacks(net, recipe, done, steps, score, checkpoint, progress) -> None:
+    chosen: list[tuple[str, Callback]] = []
+    if recipe["schedule"] == "one-cycle":
+        total = recipe["epochs"] * steps
+        chosen.append(("schedule", one_cycle(recipe["learning_rate"], total, done * steps)))
+    if score is not None:
+        chosen.append(("held_out", HeldOutScore(score)))
+    if progress:
+        chosen.append(("progress", Progress(recipe["epochs"], done, steps)))
+    if checkpoint is not None:
+        checkpoint[0].parent.mkdir(parents=True, exist_ok=True)
+        chosen.append(("checkpoint", EpochCheckpoint(*checkpoint)))
+    for _, callback in chosen:
+        callback.initialize()
+    net.callbacks_ += chosen
