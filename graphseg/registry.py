@@ -4,9 +4,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -71,9 +71,12 @@ def fetch(
         base_url=base_url or source_url(),
         registry=known["licence"] | images,
     )
+    folder = Path(store.path) / known["folder"]
     missing = [name for name in store.registry if not _is_intact(store, name)]
-    _download(store, missing, progress, timeout)
-    return Path(store.path) / known["folder"]
+    if missing:
+        _make_folder(folder)
+        _download(store, missing, progress, timeout)
+    return folder
 
 
 def _is_intact(store: pooch.Pooch, name: str) -> bool:
@@ -81,8 +84,18 @@ def _is_intact(store: pooch.Pooch, name: str) -> bool:
     return path.is_file() and _sha256(path.read_bytes()) == store.registry[name]
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotObtainableError(
+            f"{folder} cannot be created to keep the data ({error.strerror}); make it writable, "
+            f"or set ${ENVIRONMENT_VARIABLE} to a copy of the published folder."
+        ) from error
+
+
 def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: float) -> None:
-    downloader = pooch.HTTPDownloader(timeout=timeout)
+    downloader = partial(_get, timeout=timeout)
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # one progress bar instead of a line a file
@@ -94,8 +107,15 @@ def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: flo
         logger.setLevel(level)
 
 
+def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None:
+    """Download one file for pooch; unlike pooch's own, this closes the connection on errors."""
+    with requests.get(url, timeout=timeout) as response:
+        response.raise_for_status()
+        Path(output_file).write_bytes(response.content)
+
+
 def _fetch_all(
-    store: pooch.Pooch, names: Iterable[str], downloader: pooch.HTTPDownloader, progress: bool
+    store: pooch.Pooch, names: Iterable[str], downloader: Callable[..., None], progress: bool
 ) -> None:
     pool = ThreadPoolExecutor(max_workers=8)
     try:
