@@ -1,0 +1,142 @@
+"""Splits that do not leak, folds that are not run twice, records that say what they are."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GridSearchCV
+
+from graphseg import metrics, validation
+from graphseg.datasets import LabelledStack
+from graphseg.errors import InputError
+
+
+class Threshold(BaseEstimator):
+    """Calls bright pixels contamination; learns the mean brightness of the training images."""
+
+    fits = 0
+
+    def __init__(self, factor: float = 1.0):
+        self.factor = factor
+
+    def fit(self, images, masks):
+        type(self).fits += 1
+        self.level_ = float(images.mean())
+        return self
+
+    def predict(self, images):
+        return images > self.factor * self.level_
+
+
+@pytest.fixture
+def stack():
+    generator = np.random.default_rng(0)
+    images = generator.random((20, 8, 8)).astype(np.float32)
+    names = tuple(f"2020_010{1 + i // 8}_FS_{i // 3:03d}_layer_{i:04d}" for i in range(20))
+    return LabelledStack(
+        images=images,
+        masks=images > 0.7,
+        names=names,
+        groups=np.array([name.split("_layer")[0] for name in names]),
+        dates=np.array([name[:9] for name in names]),
+        source="folder",
+    )
+
+
+@pytest.mark.parametrize(("protocol", "folds"), [("random", 5), ("acquisition", 5), ("date", 3)])
+@pytest.mark.parametrize("shuffle", [0, 1])
+def test_every_image_is_tested_once_and_groups_stay_together(stack, protocol, folds, shuffle):
+    parts = validation.splits(stack, protocol, folds, shuffle)
+    assert sorted(np.concatenate([test for _, test in parts])) == list(range(20))
+    for train, test in parts:
+        assert not set(train) & set(test) and len(train) + len(test) == 20
+        if protocol != "random":
+            groups = stack.groups if protocol == "acquisition" else stack.dates
+            assert not set(groups[train]) & set(groups[test])
+
+
+def test_shuffles_differ(stack):
+    first, second = (validation.splits(stack, "acquisition", 5, s)[0][1] for s in (0, 1))
+    assert set(first) != set(second)
+
+
+def test_published_groups_are_never_split(published):
+    for train, test in validation.splits(published, "acquisition"):
+        assert not set(published.groups[train]) & set(published.groups[test])
+        assert len(test) > 15
+
+
+@pytest.mark.parametrize(("protocol", "folds"), [("week", 5), ("date", 4), ("random", 1)])
+def test_impossible_splits_are_refused(stack, protocol, folds):
+    with pytest.raises(InputError, match=r"unknown|between 2 and"):
+        validation.splits(stack, protocol, folds)
+
+
+def test_a_record_holds_every_image_and_the_scores_follow(stack):
+    record = validation.cross_validate(Threshold(), stack, "t", shuffles=2, progress=False)
+    assert len(record["results"]) == 10
+    names = [name for result in record["results"][:5] for name in result["test"]]
+    assert sorted(names) == sorted(stack.names)
+    assert record["data"]["digest"] == stack.digest and record["parameters"] == {"factor": 1.0}
+    assert {"revision", "versions", "hardware", "time"} <= set(record["made_with"])
+    assert json.loads(json.dumps(record)) == record
+    first = record["results"][0]
+    test = [stack.names.index(name) for name in first["test"]]
+    expected = metrics.counts(stack.masks[test], stack.images[test] > first["fitted"]["level_"])
+    assert (expected == np.array(first["counts"])).all()
+    mean, spread = validation.summary(record)["jaccard"]
+    each = [metrics.scores(table)["jaccard"] for _, _, table in validation.fold_counts(record)]
+    assert mean == pytest.approx(np.mean(each)) and spread == pytest.approx(np.std(each, ddof=1))
+
+
+def test_finished_folds_are_not_run_again(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(Threshold, "fits", 0)
+    arguments = dict(name="t", run_folder=tmp_path, progress=False)
+    first = validation.cross_validate(Threshold(), stack, **arguments)
+    (tmp_path / "shuffle_0_fold_3.json").unlink()
+    again = validation.cross_validate(Threshold(), stack, **arguments)
+    assert Threshold.fits == 6
+    timeless = [
+        [{k: v for k, v in r.items() if "seconds" not in k} for r in record["results"]]
+        for record in (first, again)
+    ]
+    assert timeless[0] == timeless[1]
+    with pytest.raises(InputError, match="another run"):
+        validation.cross_validate(Threshold(factor=2.0), stack, **arguments)
+
+
+def test_more_shuffles_continue_a_finished_run(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(Threshold, "fits", 0)
+    for shuffles in (1, 2):
+        validation.cross_validate(
+            Threshold(), stack, "t", shuffles=shuffles, run_folder=tmp_path, progress=False
+        )
+    assert Threshold.fits == 10
+
+
+def test_workers_give_the_same_numbers(stack):
+    one, two = (
+        validation.cross_validate(Threshold(), stack, "t", n_jobs=n, progress=False) for n in (1, 2)
+    )
+    assert [r["counts"] for r in one["results"]] == [r["counts"] for r in two["results"]]
+
+
+def test_scikit_learn_grid_search_takes_the_scorer(stack):
+    search = GridSearchCV(
+        Threshold(),
+        {"factor": [0.5, 1.4, 2.0]},
+        scoring=validation.pixel_scorer("accuracy"),
+        cv=validation.splits(stack),
+    )
+    assert search.fit(stack.images, stack.masks).best_params_ == {"factor": 1.4}
+    with pytest.raises(InputError, match="unknown"):
+        validation.pixel_scorer("auc")
+
+
+def test_damaged_records_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no record"):
+        validation.read_record(tmp_path / "none.json")
+    (tmp_path / "half.json").write_text('{"name": ')
+    with pytest.raises(InputError, match="no JSON"):
+        validation.read_record(tmp_path / "half.json")
