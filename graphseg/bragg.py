@@ -1,0 +1,288 @@
+"""Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its control without a lattice.
+
+What a filter that passes only the lattice leaves behind is called contamination where it is
+strong. The text of the paper leaves the units, windows and edges open: this is our reading, with
+every choice a named parameter. The functions of one image are in `graphseg.fourier`.
+"""
+
+import numpy as np
+from joblib import Memory
+from numpy.typing import ArrayLike
+from scipy.special import expit
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, check_memory
+from tqdm import tqdm
+
+from graphseg import metrics
+from graphseg.descent import SoftJaccard, adam, batches, best_threshold
+from graphseg.errors import InputError
+from graphseg.fourier import Decomposition, decompose, find_peaks, in_units
+
+UNITS = ("standardised", "contrast", "raw")
+COMBINE = ("sum", "max")
+SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
+
+_POSITIVE = ("aperture_width", "peak_threshold", "mask_threshold", "softness", "peak_softness",
+             "learning_rate", "batch_size")  # fmt: skip
+_NOT_NEGATIVE = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
+
+
+class BraggSegmenter(BaseEstimator):
+    r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
+
+    Our reading of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
+    above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back,
+    give the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
+    contamination (6). `fit` finds σ, G and M. The sign of the contrast does not matter.
+
+    Parameters
+    ----------
+    aperture_width
+        σ in cycles per pixel; where the search starts, and used as it is without labels. 1/64,
+        the paper's 0.0156, is 4 bins of a 256-point transform.
+    peak_threshold
+        G, in units of the image times cycles per pixel (transform not normalised), as for an
+        image of 256 × 256 pixels: other sizes are converted by their area. Start as above. The
+        default suits standardised images; the paper's 12.5 belongs to grey levels in [0, 1].
+    mask_threshold
+        M, in units of the image. Start as above. The paper's 0.054 belongs to [0, 1].
+    n_peaks
+        Largest number of pairs of peaks ±g.
+    smoothing
+        Standard deviation of the local average in pixels.
+    padding
+        Zeros added on each side before the filter, in pixels.
+    window_taper
+        Share of each side over which W, a Tukey window, falls to zero; for the search only.
+    peak_blur
+        Standard deviation in bins of the Gaussian that smooths the spectrum for the search.
+    units
+        ``"standardised"``: mean 0 and standard deviation 1 (eq. 3); ``"contrast"``: I/mean − 1;
+        ``"raw"``: grey levels minus their mean.
+    combine
+        Overlapping apertures add up (``"sum"``), or the larger counts (``"max"``, slower).
+    lattice_filter
+        False gives the control: no lattice is removed, and the locally averaged \|I\| is
+        thresholded by the same code. Then only M is fitted.
+    softness
+        Width of the sigmoid around M, as a share of M, in `fit` and in `predict_proba`.
+    peak_softness
+        Width of the sigmoid around G in the logarithm of the peak height, in `fit`.
+    steps, learning_rate, batch_size
+        Steps of gradient descent, its first step length in the logarithm of the parameters
+        (it falls to zero as a cosine), and images a step.
+    random_state
+        Seed of the order of images.
+    memory
+        A folder or `joblib.Memory` that keeps residuals between fits, so that a grid search over
+        parameters that leave the residual alone computes it once.
+    progress
+        Show progress bars (on standard error, after one second).
+
+    Attributes
+    ----------
+    aperture_width_, peak_threshold_, mask_threshold_
+        Fitted σ, G and M.
+    history_
+        (steps, 4) float64: the loss (1 − soft Jaccard) of each step with its σ, G and M.
+    training_jaccard_
+        Pooled Jaccard on the training images at the fitted M; None without labels.
+    """
+
+    def __init__(
+        self,
+        *,
+        aperture_width: float = 1 / 64,
+        peak_threshold: float = 110.0,
+        mask_threshold: float = 0.8,
+        n_peaks: int = 12,
+        smoothing: float = 6.0,
+        padding: int = 32,
+        window_taper: float = 0.25,
+        peak_blur: float = 2.0,
+        units: str = "standardised",
+        combine: str = "sum",
+        lattice_filter: bool = True,
+        softness: float = 0.05,
+        peak_softness: float = 0.1,
+        steps: int = 40,
+        learning_rate: float = 0.15,
+        batch_size: int = 10,
+        random_state: int = 0,
+        memory: str | Memory | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.aperture_width = aperture_width
+        self.peak_threshold = peak_threshold
+        self.mask_threshold = mask_threshold
+        self.n_peaks = n_peaks
+        self.smoothing = smoothing
+        self.padding = padding
+        self.window_taper = window_taper
+        self.peak_blur = peak_blur
+        self.units = units
+        self.combine = combine
+        self.lattice_filter = lattice_filter
+        self.softness = softness
+        self.peak_softness = peak_softness
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.memory = memory
+        self.progress = progress
+
+    def fit(self, images: ArrayLike, masks: ArrayLike | None = None) -> "BraggSegmenter":
+        """Fit σ, G and M to labelled images, or take them as they are without labels.
+
+        Adam minimises 1 − soft Jaccard in log σ, log G and log M, pooled over a batch; M then
+        moves to the threshold with the highest pooled Jaccard of hard masks on all images,
+        because a soft threshold settles too high.
+
+        Parameters
+        ----------
+        images
+            (n, H, W), any finite numbers.
+        masks
+            (n, H, W) bool, True = contamination; some or all of them may be empty. Without any
+            contamination M comes to lie just above every residual.
+
+        Raises
+        ------
+        InputError
+            If a parameter is out of range, a value is not finite or shapes do not agree.
+        """
+        self._check_parameters()
+        images = _checked_images(images)
+        masks = None if masks is None else _checked_masks(masks, images.shape)
+        start = np.array([self.aperture_width, self.peak_threshold, self.mask_threshold])
+        self.history_ = np.empty((0, 4))
+        if masks is not None and self.lattice_filter and self.steps:
+            start, self.history_ = self._descend(images, masks, start)
+        self.aperture_width_, self.peak_threshold_, self.mask_threshold_ = map(float, start)
+        self.training_jaccard_ = None
+        if masks is not None:
+            residuals = self.residuals(images)
+            self.mask_threshold_, self.training_jaccard_ = best_threshold(residuals, masks)
+        return self
+
+    def residuals(self, images: ArrayLike) -> np.ndarray:
+        """Return what M is applied to, (n, H, W) float32, in the units of the image.
+
+        Raises
+        ------
+        InputError
+            If `images` is no stack of finite numbers.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        images = _checked_images(images)
+        compute = check_memory(self.memory).cache(_residuals, ignore=["progress"])
+        return compute(images, self._filter_settings(), progress=self.progress)
+
+    def decompose(self, image: ArrayLike) -> Decomposition:
+        """Return the steps from one (H, W) micrograph to its residual, for figures."""
+        check_is_fitted(self)
+        return decompose(_checked_images(np.asarray(image)[None])[0], **self._filter_settings())
+
+    def predict_proba(self, images: ArrayLike) -> np.ndarray:
+        """Return the probability of contamination, (n, H, W) float32 in [0, 1].
+
+        It is a sigmoid of (residual − M) / (softness · M): a ranking with 0.5 at M, not calibrated.
+        Exactly the pixels at 0.5 or above are those of `predict`.
+        """
+        residuals = self.residuals(images)
+        threshold = np.float32(self.mask_threshold_)
+        scale = max(self.softness * self.mask_threshold_, 1e-12)
+        probability = expit((residuals - threshold) / np.float32(scale))
+        # Rounding must not move a pixel across the threshold.
+        just_below = np.nextafter(np.float32(0.5), np.float32(0))
+        return np.where(
+            residuals >= threshold,
+            np.maximum(probability, 0.5),
+            np.minimum(probability, just_below),
+        ).astype(np.float32)
+
+    def predict(self, images: ArrayLike) -> np.ndarray:
+        """Return masks, (n, H, W) bool, True = contamination (residual at least M)."""
+        return self.residuals(images) >= np.float32(self.mask_threshold_)
+
+    def score(self, images: ArrayLike, masks: ArrayLike) -> float:
+        """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
+        predicted = self.predict(images)
+        table = metrics.counts(_checked_masks(masks, predicted.shape), predicted)
+        return metrics.scores(table, "pooled")["jaccard"]
+
+    def _descend(
+        self, images: np.ndarray, masks: np.ndarray, start: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return σ, G, M after gradient descent, and the history."""
+        scaled = np.stack([in_units(image, self.units) for image in images])
+        search = (self.n_peaks, self.window_taper, self.peak_blur)
+        objective = SoftJaccard(
+            scaled,
+            masks,
+            [find_peaks(image, *search) for image in scaled],
+            self.softness,
+            self.peak_softness,
+            self.smoothing,
+            self.padding,
+            self.combine,
+        )
+        order = batches(len(images), self.batch_size, self.random_state)
+        theta, history = adam(
+            objective.gradient, np.log(start), order, self.steps, self.learning_rate, self.progress
+        )
+        return np.exp(theta), history
+
+    def _filter_settings(self) -> dict:
+        names = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "units",
+                 "combine", "lattice_filter")  # fmt: skip
+        fitted = {"width": self.aperture_width_, "threshold": self.peak_threshold_}
+        return {name: getattr(self, name) for name in names} | fitted
+
+    def _check_parameters(self) -> None:
+        for names, lowest in ((_POSITIVE, "above 0"), (_NOT_NEGATIVE, "0 or more")):
+            for name in names:
+                value = getattr(self, name)
+                if not (np.isfinite(value) and value >= 0 and (value > 0 or name in _NOT_NEGATIVE)):
+                    raise InputError(f"{name} is {value!r}; it must be {lowest}.")
+        for name, known in (("units", UNITS), ("combine", COMBINE)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}."
+                )
+
+
+def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray:
+    result = np.empty(images.shape, np.float32)
+    for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
+        result[i] = decompose(images[i], **settings).residual
+    return result
+
+
+def _checked_images(images: ArrayLike) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 3 or not len(images) or min(images.shape[1:]) < SMALLEST_SIDE:
+        raise InputError(
+            f"Images of shape {images.shape} are no stack: give (n, H, W) with n at least 1 and "
+            f"both sides at least {SMALLEST_SIDE} pixels."
+        )
+    images = images.astype(np.float32, copy=False)
+    if not np.isfinite(images).all():
+        worst = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))[0])
+        raise InputError(f"Image {worst} has values that are not finite; replace or remove them.")
+    return images
+
+
+def _checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    masks = np.asarray(masks)
+    if masks.shape != shape:
+        raise InputError(
+            f"Masks of shape {masks.shape} do not match images of shape {shape}; give one mask of "
+            "the same size for each image."
+        )
+    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
+        raise InputError("Masks hold values other than 0 and 1; give True for contamination.")
+    return masks.astype(bool)
