@@ -1,0 +1,45 @@
+"""The methods of the comparison by name, each an unfitted estimator."""
+
+from collections.abc import Callable
+
+from sklearn.base import BaseEstimator
+
+from graphseg.bragg import BraggSegmenter
+from graphseg.errors import InputError
+from graphseg.segmenter import UNetSegmenter
+
+METHODS: dict[str, Callable[..., BaseEstimator]] = {
+    # The same code without a lattice filter: what smoothing and a threshold do alone.
+    "control": lambda **p: BraggSegmenter(**({"lattice_filter": False} | p)),
+    "bragg": BraggSegmenter,
+    "unet": UNetSegmenter,
+    "unet-paper": UNetSegmenter.paper,
+    "unet-original": UNetSegmenter.original,
+}
+
+
+def make(name: str, **parameters) -> BaseEstimator:
+    """Return the estimator of a method with some parameters changed.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`METHODS`.
+    **parameters
+        Constructor parameters.
+
+    Raises
+    ------
+    InputError
+        If the method or a parameter is unknown.
+    """
+    if name not in METHODS:
+        raise InputError(f"The method {name!r} is unknown: use one of {', '.join(METHODS)}.")
+    known = METHODS[name]().get_params()
+    for parameter in parameters:
+        if parameter not in known:
+            raise InputError(
+                f"The method {name!r} has no parameter {parameter!r}: use one of "
+                f"{', '.join(sorted(known))}."
+            )
+    return METHODS[name](**parameters)
