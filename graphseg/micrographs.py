@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from graphseg.errors import InputError
@@ -104,18 +105,29 @@ def _read_png(path: Path) -> Micrograph:
 
 
 def _read_rosetta(path: Path, reader: str, frame: int | None) -> Micrograph:
-    module = import_module(f"rsciio.{reader}")  # on demand: some readers take long to import
+    try:
+        module = import_module(f"rsciio.{reader}")  # on demand: some take long to import
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{path} needs the Python package {error.name}; install it and try again."
+        ) from error
     try:
         signal = next(s for s in module.file_reader(str(path)) if s["data"].ndim >= 2)
         data = np.asarray(signal["data"])
+        axis = signal["axes"][-1]
+        unit = axis["units"] or (_imagej_unit(path) if reader == "tiff" else "")
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         raise InputError(
             f"{path} cannot be read as {path.suffix.lower()}; export or copy it again."
         ) from error
     image = _choose_frame(path, data, frame)
-    axis = signal["axes"][-1]
-    size = to_angstrom(axis["scale"], str(axis["units"]))
-    return Micrograph(image, size, dict(signal.get("metadata", {})))
+    return Micrograph(image, to_angstrom(axis["scale"], str(unit)), dict(signal["metadata"]))
+
+
+def _imagej_unit(path: Path) -> str:
+    """Return the unit that ImageJ wrote; RosettaSciIO takes its scale but only knows microns."""
+    with tifffile.TiffFile(path) as tiff:
+        return str((tiff.imagej_metadata or {}).get("unit", ""))
 
 
 def _choose_frame(path: Path, data: np.ndarray, frame: int | None) -> np.ndarray:
