@@ -112,8 +112,8 @@ def evaluate_fold(
     -------
     dict
         ``test`` (names), ``counts`` (n, 4), ``fit_seconds``, ``predict_seconds``, ``fitted`` (the
-        numbers the estimator chose: its attributes that end in an underscore) and, where the
-        estimator keeps one, its ``history``.
+        numbers the estimator chose: its attributes that end in an underscore) and ``history``
+        (its loss, step by step or epoch by epoch; empty where it keeps none).
     """
     estimator = clone(estimator)
     if checkpoint is not None and "checkpoint" in estimator.get_params():
@@ -133,7 +133,8 @@ def evaluate_fold(
             for key, value in vars(estimator).items()
             if key.endswith("_") and isinstance(value, bool | int | float | str)
         },
-    } | ({"history": estimator.history_} if hasattr(estimator, "history_") else {})
+        "history": _plain(getattr(estimator, "history_", [])),
+    }
 
 
 def cross_validate(
@@ -199,6 +200,10 @@ def cross_validate(
             bar.update()
     results = [store.get(*job[:2]) for job in jobs]
     return header | {"made_with": provenance(), "results": results}
+
+
+def _plain(history: list | np.ndarray) -> list:
+    return history.tolist() if isinstance(history, np.ndarray) else list(history)
 
 
 def _run_fold(folder, shuffle, fold, estimator, stack, train, test) -> dict:

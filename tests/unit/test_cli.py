@@ -1,0 +1,111 @@
+"""The command line as a user meets it: results, one-sentence errors, exit codes, nothing lost."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from graphseg import cli, methods
+from graphseg.errors import InputError
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Call ``graphseg`` in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def labelled_folder(tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(3):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:20, 8:20] = 255
+        image = generator.integers(0, 120, mask.shape) + (mask // 2)
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"image_{index}.png")
+        Image.fromarray(mask).save(folder / f"image_{index}_LABEL.png")
+    return folder
+
+
+SMALL = ("--set", "features=4", "--set", "levels=2", "--set", "epochs=2", "--set", "device=cpu")
+
+
+def test_evaluate_writes_a_record_that_can_be_continued(run):
+    command = ("evaluate", "control", "--source", "simulated", "--folds", 2, "--output", "r.json")
+    code, out, _ = run(*command)
+    assert code == 0 and "jaccard" in out
+    with open("r.json") as file:
+        record = json.load(file)
+    assert record["name"] == "control" and len(record["results"]) == 2
+    assert record["data"]["source"] == "simulated"
+    assert run(*command)[0] == 0
+
+
+def test_train_then_segment(run, labelled_folder, tmp_path):
+    code, out, _ = run("train", labelled_folder, "--output", "w.safetensors", *SMALL)
+    assert code == 0 and "Jaccard" in out
+    assert not (tmp_path / "w.checkpoint").exists()
+    images = sorted(labelled_folder.glob("image_?.png"))
+    assert run("segment", *images, "--model", "w.safetensors", "--output", "masks")[0] == 0
+    mask = np.array(Image.open("masks/image_0_mask.png"))
+    assert mask.shape == (32, 32) and set(np.unique(mask)) <= {0, 255}
+
+
+def test_a_broken_file_is_reported_and_the_others_are_done(run, labelled_folder, tmp_path):
+    run("train", labelled_folder, "--output", "w.safetensors", *SMALL)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    good = labelled_folder / "image_1.png"
+    command = ("segment", "broken.png", good, "--model", "w.safetensors", "--output", "masks")
+    code, _, err = run(*command)
+    assert code == 2 and "broken.png" in err and "1 of 2" in err and "Traceback" not in err
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["image_1_mask.png"]
+
+
+def test_existing_masks_and_weights_are_kept(run, labelled_folder, tmp_path):
+    run("train", labelled_folder, "--output", "w.safetensors", *SMALL)
+    code, _, err = run("train", labelled_folder, "--output", "w.safetensors", *SMALL)
+    assert code == 2 and "exists already" in err
+    (tmp_path / "masks").mkdir()
+    kept = tmp_path / "masks" / "image_0_mask.png"
+    kept.write_text("mine")
+    command = ("segment", labelled_folder / "image_0.png", "--model", "w.safetensors")
+    assert run(*command, "--output", "masks")[0] == 0 and kept.read_text() == "mine"
+    assert run(*command, "--output", "masks", "--overwrite")[0] == 0
+    assert kept.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "nothing", "--output", "r.json"), "unknown"),
+        (("evaluate", "unet", "--set", "epoch=3", "--output", "r.json"), "no parameter"),
+        (("evaluate", "unet", "--set", "epochs", "--output", "r.json"), "NAME=VALUE"),
+        (("train", "nowhere", "--output", "w.safetensors"), "nowhere"),
+        (("segment", "a.png", "--model", "none.safetensors", "--output", "m"), "no weight file"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(run, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+    assert err.strip().count("\n") == 0
+
+
+def test_every_method_can_be_made_and_unknown_ones_are_refused():
+    for name in methods.METHODS:
+        assert methods.make(name).get_params()
+    assert methods.make("unet", epochs=3).epochs == 3
+    with pytest.raises(InputError, match="unknown"):
+        methods.make("otsu")
