@@ -1,6 +1,8 @@
 """Figures of micrographs, labels and errors in one style, with the same colours on every page."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 import matplotlib as mpl
 import numpy as np
@@ -171,3 +173,20 @@ def _bare(axes: Axes, title: str) -> None:
     axes.set(xticks=[], yticks=[], title=title)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None) -> None:
+    """Save a figure so that the same figure gives the same bytes: without a date.
+
+    Parameters
+    ----------
+    figure
+        What to save.
+    target
+        A path or an open binary file.
+    form
+        ``svg`` or ``png``; by default the suffix of the path.
+    """
+    form = form or Path(str(target)).suffix.removeprefix(".")
+    metadata = {"Date": None} if form == "svg" else {}
+    figure.savefig(target, format=form, metadata=metadata)

@@ -56,7 +56,7 @@ class SimulatedSample:
     angles
         (2,) float64, the direction of a lattice vector of each grain, in radians.
     defocus
-        In Å; its sign turns atoms dark or bright.
+        In Å; positive shows atoms bright, negative dark.
     """
 
     name: str
@@ -169,7 +169,7 @@ def honeycomb(extent: float, angle: float, origin: np.ndarray) -> np.ndarray:
     `angle` (radians) is the direction of one lattice vector, from the column axis towards the
     row axis; `origin` (Å) is the centre of a hexagon.
     """
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     vectors = LATTICE_CONSTANT * np.array([[0, 1], [np.sqrt(3) / 2, 0.5]]) @ turn  # (row, col)
     reach = int(np.ceil(2 * extent / LATTICE_CONSTANT)) + 2
     cells = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1)
