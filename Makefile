@@ -1,0 +1,69 @@
+# Two commands: `make book` builds the book, `make test` runs all tests. `make help` lists the rest.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+# default: the parameters as the notebooks have them. Others: see book/profiles.yml.
+PROFILE ?= default
+# Any environment will do that has the packages of requirements.lock, e.g. VENV=$CONDA_PREFIX.
+VENV ?= .venv
+# Marks an environment that is set up as the lock says.
+STAMP ?= $(VENV)/.graphseg-ready
+
+PYTHON := $(VENV)/bin/python
+BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
+EXECUTED := $(BUILD)/executed
+NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
+
+.PHONY: help book test lab lint format lock record clean environment data FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
+	    while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+book: $(NOTEBOOKS:%=$(EXECUTED)/%.ipynb) ## execute what has changed and build the HTML (PROFILE=paper: the full protocol)
+	@$(PYTHON) -m book.tools.build $(EXECUTED) $(BUILD)/html
+
+# The tool itself decides in a moment whether the notebook has to be executed.
+$(EXECUTED)/%.ipynb: notebooks/%.py $(STAMP) FORCE | data
+	@mkdir -p $(@D)
+	@$(PYTHON) -m book.tools.execute $< $@ --profile $(PROFILE)
+
+data: $(STAMP) ## obtain the published images, unless they are here
+	@$(PYTHON) -m book.tools.obtain_data
+
+test: $(STAMP) ## run everything that continuous integration runs
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book
+
+lab: $(STAMP) ## open JupyterLab with the paired notebooks
+	$(PYTHON) -m jupytext --sync notebooks/*.py
+	$(PYTHON) -m jupyter lab ipynb
+
+lint: $(STAMP) ## check style and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(STAMP) ## format the code
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+lock: $(STAMP) ## write requirements.lock anew from requirements.in
+	$(PYTHON) -m piptools compile --quiet --strip-extras --no-header --no-annotate \
+	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --allow-unsafe \
+	    --output-file requirements.lock requirements.in
+	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
+
+record: $(STAMP) ## execute the notebooks with the test parameters and record their numbers anew
+	@$(PYTHON) -m book.tools.record
+
+clean: ## remove everything that was built, but not the environment and the data
+	rm -rf _build ipynb
+
+environment: $(STAMP) ## create the environment from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml book/tools/javascript.json
+	@sh book/tools/environment.sh $(VENV)
+	@touch $@

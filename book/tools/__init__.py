@@ -1,0 +1,1 @@
+"""The tools behind the Makefile: set-up, execution, recorded numbers, the HTML."""

@@ -1,0 +1,165 @@
+"""Build the HTML of the book from its static pages and the executed notebooks."""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from book.tools.errors import ToolError
+from book.tools.fetch_javascript import default_folder
+
+MARK = "built-from.json"
+_FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+_NOT_STAGED = ("tools", "profiles.yml", "__pycache__")
+
+
+def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
+    """Build the HTML, unless it was built from exactly these files.
+
+    The pages are built beside the output and take its place when all of them are complete, so
+    that the last good ones stay when something goes wrong.
+
+    Parameters
+    ----------
+    executed
+        Folder of the executed notebooks.
+    output
+        Folder of the HTML.
+    root
+        The project's folder.
+    javascript
+        Folder of the third-party JavaScript.
+
+    Returns
+    -------
+    bool
+        True if it was built, False if it was up to date.
+
+    Raises
+    ------
+    ToolError
+        If a chapter is not there, or if the book has an error or a warning.
+    """
+    staged = output.with_name(output.name + ".src")
+    _stage(executed, staged, root, javascript)
+    mark = {"digest": tree_digest(staged)}
+    if _read(output / MARK) == mark:
+        return False
+    scratch = output.with_name(output.name + ".next")
+    built = _sphinx(staged, scratch)
+    _drop_font_preloads(built)
+    (built / MARK).write_text(json.dumps(mark), encoding="utf8")
+    _swap(built, output)
+    shutil.rmtree(scratch)
+    return True
+
+
+def chapters(toc: dict) -> list[str]:
+    """List the pages of a table of contents, without suffix, in reading order."""
+    pages = [toc["root"]] if "root" in toc else [toc["file"]] if "file" in toc else []
+    for key in ("parts", "chapters", "sections"):
+        pages += [page for entry in toc.get(key, []) for page in chapters(entry)]
+    return pages
+
+
+def tree_digest(folder: Path) -> str:
+    """Give the SHA-256 over the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
+    """Copy all sources of the book into one folder."""
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(root / "book", staged, ignore=shutil.ignore_patterns(*_NOT_STAGED))
+    for name in ("_config.yml", "requirements.lock"):
+        shutil.copy(root / name, staged / name)
+    shutil.copytree(javascript, staged / "javascript")
+    (staged / "notebooks").mkdir()
+    toc = yaml.safe_load((staged / "_toc.yml").read_text(encoding="utf8"))
+    for page in chapters(toc):
+        if page.startswith("notebooks/"):
+            path = executed / f"{Path(page).name}.ipynb"
+            if not path.is_file():
+                raise ToolError(f"{page} is in book/_toc.yml but was not executed: no {path}.")
+            shutil.copy(path, staged / "notebooks")
+
+
+def _sphinx(staged: Path, scratch: Path) -> Path:
+    """Run Jupyter Book; return the folder of the HTML."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    # Always everything (--all): incremental builds keep outdated numbers in the prose.
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", staged, "--path-output"]
+    options = ["--all", "-W", "-n", "--keep-going", "-q"]
+    plain = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run([*command, scratch, *options], capture_output=True, text=True, env=plain)
+    if done.returncode:
+        said = "\n".join(_problems(done.stdout + done.stderr))
+        raise ToolError(f"The book has errors or warnings; the last good pages stay.\n{said}")
+    return scratch / "_build" / "html"
+
+
+def _drop_font_preloads(folder: Path) -> None:
+    """Remove the requests to load fonts early, which browsers refuse for local files.
+
+    The fonts themselves load all the same, from the style sheet that uses them.
+    """
+    for page in folder.rglob("*.html"):
+        text = page.read_text(encoding="utf8")
+        page.write_text(_FONT_PRELOAD.sub("", text), encoding="utf8")
+
+
+def _problems(said: str) -> list[str]:
+    """Pick the lines that name a problem, or the last ones if none does."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    named = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    return named or lines[-30:]
+
+
+def _swap(built: Path, output: Path) -> None:
+    """Put the new pages in the place of the old ones."""
+    old = output.with_name(output.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    built.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(path: Path) -> dict:
+    """Read a mark; empty if there is no readable one."""
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("executed", type=Path, help="folder of the executed notebooks")
+    parser.add_argument("output", type=Path, help="folder of the HTML")
+    parser.add_argument("--javascript", type=Path, default=default_folder())
+    chosen = parser.parse_args(arguments)
+    try:
+        done = build(chosen.executed, chosen.output, Path.cwd(), chosen.javascript)
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        return 1
+    said = "The book is ready" if done else "The book is up to date"
+    print(f"{said}: open {(chosen.output / 'index.html').resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Every notebook runs with the test parameters, and its numbers are the recorded ones."""
+
+import shutil
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+from book.tools import execute, profiles, record
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+REMEDY = "If the change is meant, run `make record` and commit data/results/regression.json."
+
+
+@pytest.mark.timeout(1800)  # the first test waits for executions in the background
+@pytest.mark.parametrize("source", record.SOURCES)
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_numbers_are_those_recorded(name, source, executions):
+    if source not in record.available_sources():
+        pytest.skip("the published images are not here (see GRAPHSEG_DATA in README.md)")
+    found = record.collect(executions[source, name].result())
+    recorded = record.read(ROOT / record.RECORD).get(source, {}).get(name, {})
+    differences = record.compare(recorded, found, f"{name} ({source} data)")
+    assert not differences, "\n".join([*differences, REMEDY])
+
+
+@pytest.mark.timeout(1800)
+def test_a_changed_number_is_reported(executions):
+    name, found = _first_with_a_float(executions)
+    assert record.compare(found, found, name) == []
+    for key, entry in found.items():
+        if isinstance(entry["value"], float):
+            moved = found | {key: entry | {"value": entry["value"] + 2 * entry["tolerance"] + 1e-9}}
+            said = record.compare(found, moved, name)
+            assert len(said) == 1
+            assert key in said[0]
+
+
+def _first_with_a_float(executions):
+    for (_, name), future in executions.items():
+        found = record.collect(future.result())
+        if any(isinstance(entry["value"], float) for entry in found.values()):
+            return name, found
+    raise AssertionError("no notebook records a floating-point number")
+
+
+def test_the_record_holds_no_other_notebooks():
+    names = {path.stem for path in NOTEBOOKS}
+    for source, notebooks in record.read(ROOT / record.RECORD).items():
+        assert source in record.SOURCES
+        assert set(notebooks) == names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_an_unknown_parameter_raises(path, tmp_path):
+    output = tmp_path / "executed.ipynb"
+    with pytest.raises(execute.ToolError, match="no parameter 'data_sorce'"):
+        execute.execute(path, output, parameters={"data_sorce": "simulated"}, root=ROOT)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_profiles_set_only_what_the_notebook_has(path):
+    defaults = profiles.defaults(jupytext.read(path), path.stem)
+    assert defaults["data_source"] == "auto"
+    for profile in yaml.safe_load((ROOT / "book" / "profiles.yml").read_text()):
+        given = profiles.profile_parameters(path.stem, profile, ROOT / "book" / "profiles.yml")
+        profiles.check(given, defaults, path.stem)
+
+
+def test_profiles_name_only_notebooks_that_exist():
+    names = {path.stem for path in NOTEBOOKS}
+    all_profiles = yaml.safe_load((ROOT / "book" / "profiles.yml").read_text())
+    assert {"test", "paper"} <= all_profiles.keys()
+    assert set().union(*(set(given or {}) for given in all_profiles.values())) <= names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_round_trip_through_ipynb_changes_nothing(path, tmp_path):
+    shutil.copy(ROOT / "jupytext.toml", tmp_path)
+    for folder in ("notebooks", "ipynb"):
+        (tmp_path / folder).mkdir()
+    ipynb, back = tmp_path / "ipynb" / "a.ipynb", tmp_path / "notebooks" / "a.py"
+    configuration = jupytext.config.load_jupytext_configuration_file(tmp_path / "jupytext.toml")
+    jupytext.write(jupytext.read(path, config=configuration), ipynb, config=configuration)
+    jupytext.write(jupytext.read(ipynb), back, fmt="py:percent", config=configuration)
+    assert back.read_text(encoding="utf8") == path.read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_follow_the_conventions(path):
+    """Short cells without definitions; one captioned name for each figure; no muted warnings."""
+    notebook = jupytext.read(path)
+    assert set(notebook.metadata) <= {"kernelspec", "jupytext"}
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("(ch-")
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            lines = cell.source.splitlines()
+            assert not any(line.startswith(("def ", "class ", "async ")) for line in lines)
+            assert "filterwarnings" not in cell.source
+            assert "tqdm.auto" not in cell.source
+            figure = cell.metadata.get("mystnb", {}).get("figure")
+            assert figure is None or (figure["name"].startswith("fig-") and figure["caption"])

@@ -1,0 +1,63 @@
+"""Which modules a source depends on."""
+
+import subprocess
+import sys
+
+import pytest
+
+from book.tools.closure import closure
+
+MODULES = {
+    "__init__.py": "",
+    "alone.py": "import numpy",
+    "base.py": "",
+    "absolute.py": "from pkg import base",
+    "relative.py": "from . import base",
+    "deeper.py": "from .relative import something",
+    "late.py": "def f():\n    import pkg.base\n",
+    "circular_a.py": "from pkg import circular_b",
+    "circular_b.py": "from pkg import circular_a",
+    "sub/__init__.py": "from .. import alone",
+    "sub/inner.py": "from ..base import x",
+}
+
+
+@pytest.fixture
+def package(tmp_path):
+    for name, text in MODULES.items():
+        path = tmp_path / "pkg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import numpy", set()),
+        ("import pkg", {"__init__"}),
+        ("from pkg import alone", {"__init__", "alone"}),
+        ("from pkg import absolute", {"__init__", "absolute", "base"}),
+        ("import pkg.relative as r", {"__init__", "relative", "base"}),
+        ("from pkg.deeper import x", {"__init__", "deeper", "relative", "base"}),
+        ("%matplotlib inline\n!ls\nfrom pkg import late", {"__init__", "late", "base"}),
+        ("def f():\n    from pkg import base\n", {"__init__", "base"}),
+        ("from pkg import circular_a", {"__init__", "circular_a", "circular_b"}),
+        ("from pkg.sub import inner", {"__init__", "sub/__init__", "sub/inner", "alone", "base"}),
+        ("from package_of_another_name import base", set()),
+    ],
+)
+def test_closure_of_planted_imports(source, expected, package):
+    found = closure([source], package, package="pkg")
+    assert {str(path.relative_to(package / "pkg").with_suffix("")) for path in found} == expected
+
+
+def test_closure_of_the_package_holds_what_python_imports(root):
+    """Everything of the package that Python loads for a module is in its static closure."""
+    code = (
+        "import sys, graphseg.segmenter; print(*(m for m in sys.modules if m[:9] == 'graphseg.'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    loaded = {root / (name.replace(".", "/") + ".py") for name in done.stdout.split()}
+    assert len(loaded) > 3
+    assert loaded <= set(closure(["import graphseg.segmenter"], root))
