@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
+from graphseg import metrics
+
 # Okabe and Ito's palette, which readers with colour-vision deficiency can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
@@ -190,3 +192,33 @@ def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
     figure.savefig(target, format=form, metadata=metadata)
+
+
+def show_case(
+    axes: Sequence[Axes],
+    image: np.ndarray,
+    label: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    pixel_size: float | None = None,
+) -> None:
+    """Show one labelled micrograph and the error map of each prediction, side by side.
+
+    Parameters
+    ----------
+    axes
+        One for the image, then one for each prediction.
+    image
+        (H, W); the label is outlined on it.
+    label
+        (H, W) bool, True where the surface is contaminated.
+    predictions
+        Name of a method to its mask, (H, W) bool; the per-image Jaccard stands in the title.
+    pixel_size
+        Å per pixel.
+    """
+    show_micrograph(axes[0], image, pixel_size, "label")
+    overlay_mask(axes[0], label)
+    for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
+        jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
+        title = f"{name}, Jaccard {jaccard:.2f}"
+        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)
