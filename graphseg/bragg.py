@@ -18,7 +18,9 @@ from graphseg.descent import SoftJaccard, adam, batches, best_threshold
 from graphseg.errors import InputError
 from graphseg.fourier import Decomposition, decompose, find_peaks, in_units
 
-UNITS = ("standardised", "contrast", "raw")
+# Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
+# belong to grey levels in [0, 1]; the others are near what the published images give.
+STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
 COMBINE = ("sum", "max")
 SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
@@ -42,10 +44,10 @@ class BraggSegmenter(BaseEstimator):
         the paper's 0.0156, is 4 bins of a 256-point transform.
     peak_threshold
         G, in units of the image times cycles per pixel (transform not normalised), as for an
-        image of 256 × 256 pixels: other sizes are converted by their area. Start as above. The
-        default suits standardised images; the paper's 12.5 belongs to grey levels in [0, 1].
+        image of 256 × 256 pixels: other sizes are converted by their area. Start as above; it
+        must lie below some lattice peaks, or no gradient is felt. None: from `STARTS`.
     mask_threshold
-        M, in units of the image. Start as above. The paper's 0.054 belongs to [0, 1].
+        M, in units of the image. Start as above. None: from `STARTS`.
     n_peaks
         Largest number of pairs of peaks ±g.
     smoothing
@@ -93,8 +95,8 @@ class BraggSegmenter(BaseEstimator):
         self,
         *,
         aperture_width: float = 1 / 64,
-        peak_threshold: float = 110.0,
-        mask_threshold: float = 0.8,
+        peak_threshold: float | None = None,
+        mask_threshold: float | None = None,
         n_peaks: int = 12,
         smoothing: float = 6.0,
         padding: int = 32,
@@ -155,7 +157,10 @@ class BraggSegmenter(BaseEstimator):
         self._check_parameters()
         images = _checked_images(images)
         masks = None if masks is None else _checked_masks(masks, images.shape)
-        start = np.array([self.aperture_width, self.peak_threshold, self.mask_threshold])
+        given = (self.peak_threshold, self.mask_threshold)
+        usual = STARTS[self.units]
+        thresholds = [u if g is None else g for g, u in zip(given, usual, strict=True)]
+        start = np.array([self.aperture_width, *thresholds])
         self.history_ = np.empty((0, 4))
         if masks is not None and self.lattice_filter and self.steps:
             start, self.history_ = self._descend(images, masks, start)
@@ -246,9 +251,11 @@ class BraggSegmenter(BaseEstimator):
         for names, lowest in ((_POSITIVE, "above 0"), (_NOT_NEGATIVE, "0 or more")):
             for name in names:
                 value = getattr(self, name)
+                if value is None and name in ("peak_threshold", "mask_threshold"):
+                    continue
                 if not (np.isfinite(value) and value >= 0 and (value > 0 or name in _NOT_NEGATIVE)):
                     raise InputError(f"{name} is {value!r}; it must be {lowest}.")
-        for name, known in (("units", UNITS), ("combine", COMBINE)):
+        for name, known in (("units", STARTS), ("combine", COMBINE)):
             if getattr(self, name) not in known:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}."

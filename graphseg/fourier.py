@@ -13,6 +13,8 @@ import scipy.fft as fft
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal.windows import tukey
 
+from graphseg.preprocessing import standardise
+
 # Peak heights are given as if every image had 256 × 256 pixels: the transform is unnormalised, so
 # a lattice of the same contrast would otherwise be four times higher on twice the side.
 REFERENCE_PIXELS = 256 * 256
@@ -108,12 +110,10 @@ def find_peaks(
     heights = spectrum[rows, columns]
     order = np.argsort(-heights, kind="stable")[:count]
     rows, columns, heights = rows[order], columns[order], heights[order]
-    across = [framed[rows + 1, columns + 1 + i] for i in (-1, 0, 1)]
     down = [framed[rows + 1 + i, columns + 1] for i in (-1, 0, 1)]
-    row_frequency = (rows + _vertex(*down)) / height
-    positions = np.column_stack(
-        [(row_frequency + 0.5) % 1 - 0.5, (columns + _vertex(*across)) / width]
-    )
+    across = [framed[rows + 1, columns + 1 + i] for i in (-1, 0, 1)]
+    row_frequency = ((rows + _vertex(*down)) / height + 0.5) % 1 - 0.5
+    positions = np.column_stack([row_frequency, (columns + _vertex(*across)) / width])
     return Peaks(positions, heights)
 
 
@@ -200,7 +200,9 @@ def decompose(
     `width` is σ and `threshold` G; the others are those of `graphseg.bragg.BraggSegmenter`.
     """
     image = in_units(image, units)
-    peaks = find_peaks(image, n_peaks if lattice_filter else 0, window_taper, peak_blur)
+    peaks = Peaks(np.empty((0, 2)), np.empty(0, np.float32))
+    if lattice_filter:
+        peaks = find_peaks(image, n_peaks, window_taper, peak_blur)
     used = peaks.heights >= threshold
     lattice = np.zeros_like(image)
     if used.any():
@@ -216,9 +218,11 @@ def in_units(image: np.ndarray, units: str) -> np.ndarray:
     `units` is ``"standardised"`` (standard deviation 1, eq. 3), ``"contrast"`` (I/mean − 1) or
     ``"raw"`` (I − mean).
     """
+    if units == "standardised":
+        return standardise(image)
     mean = image.mean(dtype=float)
-    scale = {"standardised": image.std(dtype=float), "contrast": mean, "raw": 1.0}[units]
-    return ((image - np.float32(mean)) / np.float32(scale or 1.0)).astype(np.float32)
+    scale = mean if units == "contrast" and mean != 0 else 1.0
+    return ((image - np.float32(mean)) / np.float32(scale)).astype(np.float32)
 
 
 def _smooth_rows(image: np.ndarray, smoothing: float) -> np.ndarray:
