@@ -83,6 +83,12 @@ class LabelledStack:
         sha.update(np.packbits(self.masks).tobytes())
         return sha.hexdigest()
 
+    def pixel_size_of(self, index: int) -> float | None:
+        """Return the pixel size of one image in Å per pixel, None where it is unknown."""
+        if self.pixel_size is None or not np.isfinite(self.pixel_size[index]):
+            return None
+        return float(self.pixel_size[index])
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledStack":
         """Return the images chosen by integer indices or a boolean array, in that order."""
         chosen = np.arange(len(self))[indices]
