@@ -110,7 +110,8 @@ def flat_field(
 
     Without `exclude`, contaminated areas are found by iteration: fit, leave out where the local
     mean or the local standard deviation of the residual is an outlier, fit again. This needs more
-    than half of the field to be clean.
+    than half of the field to be clean. Below a patch that fills a corner the surface is continued
+    from the clean part; there a lower degree is safer.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class SimulatedSample:
     counts
         (H, W) float64, the micrograph before stretching, in electrons per pixel.
     background
-        (H, W) float64, its illumination, in electrons per pixel.
+        (H, W) float64, its illumination relative to the mean.
     positions
         (n, 2) float64, the graphene atoms in pixels (row, column).
     grains
@@ -77,6 +77,7 @@ def simulate_sample(
     frame: int = 0,
     frames: int = 1,
     size: int = 256,
+    pixel_size: float | None = None,
     coverage: float | None = None,
     gradient: float = 0.05,
 ) -> SimulatedSample:
@@ -93,6 +94,8 @@ def simulate_sample(
         Which frame of how many; with one frame the name has no ``_layer_NNNN``.
     size
         Height and width in pixels.
+    pixel_size
+        Å per pixel; by default random, 0.3 to 0.5 as in the published set.
     coverage
         The contaminated share of the area, 0…1; by default random with a median near 10 %.
     gradient
@@ -101,10 +104,11 @@ def simulate_sample(
     shared = np.random.default_rng(np.random.SeedSequence([seed, index]))
     own = np.random.default_rng(np.random.SeedSequence([seed, index, frame + 1]))
     full = size + 2 * MARGIN
-    pixel_size = float(shared.uniform(0.30, 0.50))
-    if coverage is None:
-        coverage = float(np.clip(np.exp(shared.normal(np.log(0.11), 0.6)), 0.02, 0.6))
-    mask = _patches(shared, own, full, coverage)
+    # Drawn even if given, so that the rest of the structure does not depend on it.
+    drawn_size = float(shared.uniform(0.30, 0.50))
+    drawn_coverage = float(np.clip(np.exp(shared.normal(np.log(0.11), 0.6)), 0.02, 0.6))
+    pixel_size = drawn_size if pixel_size is None else pixel_size
+    mask = _patches(shared, own, full, drawn_coverage if coverage is None else coverage)
     angles = shared.uniform(0, np.pi / 3, 2)
     atoms, grains = _two_grains(shared, full * pixel_size, angles)
     atoms = atoms + own.uniform(-0.6, 0.6, 2)  # Å, drift between the frames

@@ -168,6 +168,13 @@ def test_the_digest_tells_any_change(folder):
     assert len({stack.digest, *(other.digest for other in others)}) == 4
 
 
+def test_overlaps_of_labels_are_intersection_over_union():
+    masks = np.zeros((4, 10, 10), bool)
+    masks[0, :4] = masks[1, 2:6] = masks[2, 8:] = True
+    expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, np.nan]]
+    np.testing.assert_allclose(datasets.label_overlaps(masks), expected)
+
+
 def test_an_unknown_source_is_refused():
     with pytest.raises(InputError, match="choose one of auto, published, simulated"):
         datasets.load("real")
