@@ -1,0 +1,245 @@
+"""Widgets for notebooks: move a slider and see what a method does with one micrograph.
+
+Each function gives one ipywidgets box: sliders above a picture. The first picture is part of the
+widget, so a page without a kernel shows it; moving a slider there does not redraw it.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import ipywidgets as widgets
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from graphseg import metrics
+from graphseg.bragg import BraggSegmenter
+from graphseg.errors import InputError
+from graphseg.figures import ORANGE, SKY, STYLE, overlay_mask, show_error_map, show_micrograph
+from graphseg.fourier import Decomposition, weighted_spectrum
+from graphseg.preprocessing import flat_field
+
+SPECTRUM_LIMIT = 0.35  # cycles per pixel shown around zero; higher peaks are rare
+HIGHEST_DEGREE = 6
+
+
+def bragg_explorer(
+    image: ArrayLike,
+    segmenter: BraggSegmenter | None = None,
+    mask: np.ndarray | None = None,
+    pixel_size: float | None = None,
+) -> widgets.VBox:
+    """Return a widget that applies the Bragg filter with parameters from sliders.
+
+    It shows the micrograph with the outline of the label, the spectrum with the apertures, the
+    residual, and the micrograph with the mask found. Sliders: aperture width σ (cycles per
+    pixel), peak threshold G, mask threshold M, and the number of pairs of peaks.
+
+    Parameters
+    ----------
+    image
+        (H, W) micrograph.
+    segmenter
+        A fitted segmenter, which sets where the sliders start and all other choices; by default
+        one with the starting values of `BraggSegmenter`.
+    mask
+        (H, W) bool label; not shown if left out.
+    pixel_size
+        Å per pixel, for the scale bar.
+    """
+    image = _checked(image)
+    if segmenter is None:
+        segmenter = BraggSegmenter(progress=False).fit(image[None])
+    settings = segmenter.get_params() | {"progress": False}
+
+    def draw(figure: Figure, width: float, threshold: float, level: float, pairs: int) -> None:
+        chosen = {"aperture_width": width, "peak_threshold": threshold, "mask_threshold": level}
+        changed = BraggSegmenter(**(settings | chosen | {"n_peaks": pairs}))
+        parts = changed.fit(image[None]).decompose(image)
+        found = parts.residual >= np.float32(level)
+        left, spectrum, middle, right = figure.subplots(1, 4)
+        title = "micrograph" if mask is None else "micrograph, label"
+        show_micrograph(left, image, pixel_size, title)
+        if mask is not None:
+            overlay_mask(left, mask)
+        show_spectrum(spectrum, parts, width)
+        show_residual(middle, parts.residual, pixel_size)
+        show_micrograph(right, image, pixel_size, f"found: {found.mean():.1%}")
+        overlay_mask(right, found, SKY, tint=0.35)
+
+    sliders = {
+        "width": _log_slider("σ (1/px)", segmenter.aperture_width_, 32),
+        "threshold": _log_slider("G", segmenter.peak_threshold_, 10),
+        "level": _log_slider("M", segmenter.mask_threshold_, 5),
+        "pairs": widgets.IntSlider(segmenter.n_peaks, 0, 24, description="pairs of peaks"),
+    }
+    return _explorer(draw, sliders, (11, 3.2))
+
+
+def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> widgets.VBox:
+    """Return a widget that fits and removes a Bézier background of a degree from sliders (eq. 1).
+
+    Parameters
+    ----------
+    image
+        (H, W) micrograph with a mean that is not zero.
+    pixel_size
+        Å per pixel, for the scale bar.
+    """
+    image = _checked(image)
+
+    def draw(figure: Figure, rows: int, columns: int) -> None:
+        try:
+            result = flat_field(image, (rows, columns))
+        except InputError as error:
+            figure.text(0.5, 0.5, str(error), ha="center", wrap=True)
+            return
+        panels = (image, result.background, result.corrected)
+        titles = ("micrograph", f"background, degree ({rows}, {columns})", "corrected")
+        limits = tuple(np.percentile(image, [0.5, 99.5]))
+        for axes, panel, title in zip(figure.subplots(1, 3), panels, titles, strict=True):
+            same_scale = limits if panel is not result.corrected else None
+            show_micrograph(axes, panel, pixel_size, title, same_scale)
+
+    sliders = {
+        name: widgets.IntSlider(2, 0, HIGHEST_DEGREE, description=f"degree, {name}")
+        for name in ("rows", "columns")
+    }
+    return _explorer(draw, sliders, (9, 3.2))
+
+
+def threshold_explorer(
+    image: ArrayLike,
+    probability: np.ndarray,
+    mask: np.ndarray | None = None,
+    pixel_size: float | None = None,
+) -> widgets.VBox:
+    """Return a widget that turns a probability map into a mask by a threshold from a slider.
+
+    It shows the micrograph with the outline of the label, the same with the mask found, and,
+    where there is a label, the error map with its Jaccard index.
+
+    Parameters
+    ----------
+    image
+        (H, W) micrograph.
+    probability
+        (H, W) float in [0, 1], the probability of contamination.
+    mask
+        (H, W) bool label; not shown if left out.
+    pixel_size
+        Å per pixel, for the scale bar.
+    """
+    image = _checked(image)
+    for other in (probability, mask):
+        if other is not None and np.shape(other) != image.shape:
+            raise InputError(
+                f"A map of shape {np.shape(other)} does not match the image of shape "
+                f"{image.shape}; give one of the same size."
+            )
+
+    def draw(figure: Figure, threshold: float) -> None:
+        found = probability >= threshold
+        panels = figure.subplots(1, 2 if mask is None else 3)
+        show_micrograph(panels[0], image, pixel_size, f"found: {found.mean():.1%}")
+        overlay_mask(panels[0], found, SKY, tint=0.35)
+        show_micrograph(panels[1], probability, pixel_size, "probability", (0, 1))
+        if mask is not None:
+            overlay_mask(panels[0], mask)
+            jaccard = metrics.scores(metrics.counts(mask, found))["jaccard"]
+            errors = metrics.error_map(mask, found)
+            show_error_map(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
+
+    slider = widgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, description="threshold")
+    return _explorer(draw, {"threshold": slider}, (9, 3.2))
+
+
+def show_spectrum(
+    axes: Axes, parts: Decomposition, aperture_width: float, limit: float = SPECTRUM_LIMIT
+) -> None:
+    """Show the weighted spectrum of eq. 4 with its peaks and apertures.
+
+    Circles of radius 2σ mark the peaks in use and crosses those below G. The grey scale is
+    logarithmic over a factor of 100.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    parts
+        What `BraggSegmenter.decompose` returned.
+    aperture_width
+        σ in cycles per pixel.
+    limit
+        Highest frequency shown on either axis, in cycles per pixel.
+    """
+    half = weighted_spectrum(parts.image, window_taper=0.25, peak_blur=0.7)
+    height = np.log10(np.maximum(_whole_plane(half), half.max() / 100 + 1e-6))
+    # Row frequencies grow downwards, as rows do.
+    axes.imshow(height, extent=(-0.5, 0.5, 0.5, -0.5), cmap="gray", aspect="equal")
+    for sign in (1, -1):
+        for (row, column), used in zip(sign * parts.peaks.positions, parts.used, strict=True):
+            if used:
+                place, radius = (column, row), 2 * aperture_width
+                axes.add_patch(mpl.patches.Circle(place, radius, fill=False, edgecolor=ORANGE))
+            else:
+                axes.plot(column, row, "x", color=SKY, markersize=4)
+    title = f"spectrum, {parts.used.sum()} pairs used"
+    axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
+    axes.set(xlabel="frequency (1/px)")
+
+
+def show_residual(axes: Axes, residual: np.ndarray, pixel_size: float | None = None) -> None:
+    """Show the (H, W) residual of eq. 6 from zero (black) up to its highest value."""
+    limits = (0.0, max(float(residual.max()), 1e-6))
+    show_micrograph(axes, residual, pixel_size, f"residual, 0 to {limits[1]:.2g}", limits)
+
+
+def _whole_plane(half: np.ndarray) -> np.ndarray:
+    """Return the spectrum with frequency zero in the middle, from its right half."""
+    left = np.roll(half[::-1], 1, axis=0)[:, -1:0:-1]
+    return np.fft.fftshift(np.hstack([left, half]), axes=0)
+
+
+def _checked(image: ArrayLike) -> np.ndarray:
+    image = np.asarray(image, dtype=np.float32)
+    if image.ndim != 2:
+        raise InputError(f"An image of shape {image.shape} cannot be explored; give (H, W).")
+    return image
+
+
+def _log_slider(description: str, start: float, factor: float) -> widgets.FloatLogSlider:
+    """Return a slider from `start` divided by `factor` to `start` times `factor`."""
+    middle, reach = np.log10(start), np.log10(factor)
+    return widgets.FloatLogSlider(
+        value=start, min=middle - reach, max=middle + reach, step=reach / 50,
+        description=description, readout_format=".3g",
+    )  # fmt: skip
+
+
+def _explorer(
+    draw: Callable[..., None], sliders: dict[str, widgets.Widget], size: tuple[float, float]
+) -> widgets.VBox:
+    """Return sliders above a picture; `draw(figure, **values)` makes the picture."""
+    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+
+    def redraw(change: dict | None = None) -> None:
+        picture.value = _png(draw, {name: s.value for name, s in sliders.items()}, size)
+
+    for slider in sliders.values():
+        slider.continuous_update = False
+        slider.style.description_width = "8em"
+        slider.observe(redraw, names="value")
+    redraw()
+    return widgets.VBox([*sliders.values(), picture])
+
+
+def _png(draw: Callable[..., None], values: dict, size: tuple[float, float]) -> bytes:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size)
+        draw(figure, **values)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
