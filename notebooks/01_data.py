@@ -1,0 +1,259 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-data)=
+# # The labelled micrographs
+#
+# Every method of this book is fitted to, and judged on, micrographs of graphene in which an
+# expert has outlined the contamination. What do these images show, how much contamination is on
+# them, and which of them are so alike that they must not be used on both sides of a test?
+#
+# **What you will be able to do**
+#
+# - load the published images, the simulated sample, or a folder of your own, in the same way;
+# - say what a label marks, and how much of the area is marked;
+# - tell an *acquisition* from an image, and split a stack so that no acquisition is torn apart;
+# - measure how alike two frames of one series are.
+
+# %% tags=["parameters"]
+data_source: str = "auto"  # "auto", "published" or "simulated"
+maximum_images: int = 0  # 0: all
+number_shown: int = 6  # images in the first figure
+shuffles: int = 20  # random splits whose leaks are counted
+seed: int = 0  # of the random splits and of the bootstrap
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import bootstrap
+from sklearn.model_selection import GroupKFold, KFold
+
+from graphseg import datasets, figures
+from graphseg.notebook import announce, record
+
+figures.use_style()
+stack = datasets.load(data_source)
+announce(stack)
+stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
+
+# %% [markdown]
+# ## Where the images come from
+#
+# {cite:t}`Sadre2021` published their images with their labels. They were taken with aberration-
+# corrected transmission electron microscopes, in phase contrast: the electrons pass through the
+# sheet, and the phase that the atoms give them is turned into brightness by a small defocus.
+# The authors reduced the micrographs to 256 × 256 pixels by averaging over areas, and stored them
+# with 8 bits. The images are not part of this project. They are read from the folder that the
+# environment variable `GRAPHSEG_DATA` names, or downloaded once from the authors' repository; each
+# file is checked against its registered SHA-256 sum, and a damaged one is fetched again. Where
+# neither is possible, a small simulated sample takes their place, and a note at the top of the
+# page says so.
+#
+# A loaded stack holds the images, the masks, the names, and two things that are read off the
+# names: the acquisition and the date.
+
+# %%
+coverage = stack.masks.mean(axis=(1, 2))
+record("data_images", len(stack))
+record("data_size", stack.images.shape[1])
+record("data_empty", int((coverage == 0).sum()))
+record("data_digest", stack.digest[:12])
+
+# %% [markdown]
+# This page was computed from {glue:text}`data_images:d` images of {glue:text}`data_size:d` pixels
+# a side; the first digits of their digest are {glue:text}`data_digest:s`.
+# {numref}`fig-data-examples` shows some, from the least contaminated to the most.
+
+# %% mystnb={"figure": {"name": "fig-data-examples", "caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. Scale bars marked px: the pixel size is not known."}}
+order = np.argsort(coverage, kind="stable")
+shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
+sizes = np.full(len(stack), np.nan) if stack.pixel_size is None else stack.pixel_size
+figure, axes = plt.subplots(2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False)
+for ax, i in zip(axes.flat, shown):
+    figures.show_micrograph(ax, stack.images[i], sizes[i], f"{100 * coverage[i]:.0f} %")
+    figures.overlay_mask(ax, stack.masks[i])
+
+# %% [markdown]
+# ## What a label marks
+#
+# A label is a second image of the same size. Every pixel above zero is **contamination**: patches
+# of disordered material, mostly hydrocarbons, that lie on the sheet. Everything else is the
+# negative class, whether it is lattice, a grain boundary or a hole. So a label does not answer
+# "is this graphene?" but "is the surface dirty here?". Grain boundaries are the hard case: they
+# are irregular too, and yet clean.
+#
+# The contaminated share of an image, its *coverage*, is
+#
+# $$ c = \frac{1}{N} \sum_r M(r), $$ (eq-coverage)
+#
+# where $M(r)$ is 1 in a contaminated pixel $r$ and 0 elsewhere, and $N$ is the number of pixels.
+
+# %% mystnb={"figure": {"name": "fig-data-coverage", "caption": "Contaminated share of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels."}}
+figure, ax = plt.subplots(figsize=(6, 3))
+ax.hist(100 * coverage, bins=np.arange(0, 66, 5), color=figures.CLASS_COLOURS["contamination"])
+ax.axvline(100 * np.median(coverage), color="black", linestyle="--", label="median")
+ax.set(xlabel="contaminated share (%)", ylabel="images")
+ax.legend();
+
+# %%
+low, middle, high = np.percentile(100 * coverage, [5, 50, 95])
+record("data_coverage_median", middle, tolerance=0.1)
+record("data_coverage_low", low, tolerance=0.1)
+record("data_coverage_high", high, tolerance=0.1)
+record("data_coverage_mean", 100 * coverage.mean(), tolerance=0.1)
+
+# %% [markdown]
+# The median coverage is {glue:text}`data_coverage_median:.1f` % and nine in ten images lie between
+# {glue:text}`data_coverage_low:.1f` and {glue:text}`data_coverage_high:.1f` %
+# ({numref}`fig-data-coverage`). Two consequences follow. First, accuracy is a poor score here: to
+# call every pixel clean is right in all but {glue:text}`data_coverage_mean:.1f` % of them. The book
+# therefore leads with the Jaccard index, which counts only pixels that label or prediction calls
+# contaminated. Second, {glue:text}`data_empty:d` labels are empty. For them the Jaccard index of a
+# correct answer is 0/0, and one has to say what that means; {ref}`conventions` does.
+
+# %% [markdown]
+# ## Acquisitions and dates
+#
+# A microscopist rarely takes one image. In a *focal series* the defocus is stepped while the
+# place stays the same; in a *time series* the same place is watched. The frames of a series are
+# different images of the same contamination. We call what belongs together one **acquisition**,
+# and read it off the name: a trailing `_layer_NNNN` is the number of the frame, and the rest names
+# the acquisition.
+
+# %%
+names, frames = np.unique(stack.groups, return_counts=True)
+record("data_acquisitions", len(names))
+record("data_dates", len(set(stack.dates)))
+record("data_series", int((frames > 1).sum()))
+record("data_in_series", int(frames[frames > 1].sum()))
+
+# %% [markdown]
+# There are {glue:text}`data_acquisitions:d` acquisitions from {glue:text}`data_dates:d` days.
+# {glue:text}`data_series:d` of them gave more than one image, {glue:text}`data_in_series:d` images
+# in all. {numref}`fig-data-series` shows the one with the most frames.
+
+# %% mystnb={"figure": {"name": "fig-data-series", "caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others."}}
+members = np.flatnonzero(stack.groups == names[np.argmax(frames)])
+figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
+for ax, i in zip(axes.flat, members):
+    figures.show_micrograph(ax, stack.images[i], sizes[i], stack.names[i].split("_")[-1])
+    figures.overlay_mask(ax, stack.masks[i])
+
+# %% [markdown]
+# ## How alike are two frames?
+#
+# To put a number on it, compare labels. The overlap of two labels $A$ and $B$ is the area that
+# both mark, divided by the area that either marks,
+#
+# $$ J(A, B) = \frac{|A \cap B|}{|A \cup B|}. $$ (eq-overlap)
+#
+# It is 1 for equal labels and 0 for labels that share no pixel. We take it for every pair of
+# images, and sort the pairs: same acquisition, same day but another acquisition, and different
+# days.
+
+# %%
+overlaps = datasets.label_overlaps(stack.masks)
+same = stack.groups[:, None] == stack.groups
+same_day = (stack.dates[:, None] == stack.dates) & ~same
+pair = np.triu(np.isfinite(overlaps), k=1)
+kinds = {"same acquisition": same, "same day": same_day, "other days": ~same & ~same_day}
+values = {kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()}
+
+# %% mystnb={"figure": {"name": "fig-data-overlap", "caption": "Share of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference."}}
+figure, ax = plt.subplots(figsize=(6, 3.4))
+for kind, found in values.items():
+    ax.step(found, np.arange(1, len(found) + 1) / len(found), label=f"{kind} ({len(found)} pairs)")
+ax.set(xlabel="overlap of two labels", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
+ax.legend(loc="lower right");
+
+# %% [markdown]
+# The pairs of a series are not independent of each other, so we take one number a series, the
+# median over its pairs, and draw whole series with replacement to see how far the median over the
+# series is certain (a bootstrap).
+
+# %%
+series = [np.median(overlaps[pair & (stack.groups == name) & same]) for name in names[frames > 1]]
+certain = bootstrap((series,), np.median, rng=np.random.default_rng(seed), method="percentile")
+record("data_overlap_series", np.median(series), tolerance=0.01)
+record("data_overlap_low", certain.confidence_interval.low, tolerance=0.02)
+record("data_overlap_high", certain.confidence_interval.high, tolerance=0.02)
+record("data_overlap_day", np.median(values["same day"]), tolerance=0.01)
+record("data_overlap_other", np.median(values["other days"]), tolerance=0.01)
+
+# %% [markdown]
+# Labels of one acquisition overlap by {glue:text}`data_overlap_series:.2f` (95 % interval
+# {glue:text}`data_overlap_low:.2f` to {glue:text}`data_overlap_high:.2f`), those of the same day
+# by {glue:text}`data_overlap_day:.2f` and those of different days by
+# {glue:text}`data_overlap_other:.2f`, each time in the median ({numref}`fig-data-overlap`).
+#
+# ## How often would a random split leak?
+#
+# Suppose the images are dealt at random into five parts, and each part in turn is the test set.
+# A test image *leaks* if another frame of its acquisition is in the training set: a model that
+# remembers what it was shown gets this image right without having learned anything. We count how
+# many test images leak in random splits, and in splits that keep acquisitions together.
+
+# %%
+leaks = []
+for number in range(shuffles):
+    for train, test in KFold(5, shuffle=True, random_state=seed + number).split(stack.images):
+        leaks.append(np.isin(stack.groups[test], stack.groups[train]).mean())
+grouped = [
+    np.isin(stack.groups[test], stack.groups[train]).mean()
+    for train, test in GroupKFold(5).split(stack.images, groups=stack.groups)
+]
+
+# %%
+record("data_leak_random", 100 * np.mean(leaks), tolerance=0.5)
+record("data_leak_spread", 100 * np.std(leaks), tolerance=0.5)
+record("data_leak_grouped", 100 * np.max(grouped), tolerance=0.0)
+
+# %% [markdown]
+# In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation
+# over the parts {glue:text}`data_leak_spread:.0f` %). When acquisitions stay together, none does
+# ({glue:text}`data_leak_grouped:.0f` %). It costs nothing, so this book always splits by
+# acquisition, and {ref}`ch-cross-validation` measures how much the choice changes the scores.
+#
+# ## What this does not show
+#
+# - An overlap of labels is a hint, not a proof. It says that frames of a series share their
+#   answer; whether a method exploits this is seen only by scoring it both ways.
+# - Acquisitions are read off file names. Two acquisitions of the same place under different names
+#   would go unnoticed. Splitting by day is the stricter choice.
+# - The published files hold no pixel size, no defocus and no dose, so those images carry scale bars
+#   in pixels.
+# - One label an image, drawn by hand, tells nothing about how far two experts would agree.
+#
+# ## On your own images
+#
+# Put images and labels in one folder, as `name.png` and `name_LABEL.png` (TIFF works as well):
+#
+# ```python
+# stack = datasets.load_folder("my_images")
+# ```
+#
+# All images must have the same size, and each needs its label. A missing partner, a wrong size, or
+# a file that is no greyscale image is reported with its name and what to do. Give the frames of a
+# series names that end in `_layer_0001`, `_layer_0002` and so on, so that they stay together. If
+# the files hold no pixel size, list it in `pixel_sizes.json`, in Å for each name:
+#
+# ```json
+# {"flake_01": 0.32, "flake_02": 0.32}
+# ```
+#
+# ## What was found
+#
+# - Labels mark surface contamination; lattice, boundaries and holes are all "clean".
+# - Half of the images have less than {glue:text}`data_coverage_median:.1f` % contamination, so
+#   accuracy hides what matters.
+# - Frames of one acquisition share most of their label
+#   (overlap {glue:text}`data_overlap_series:.2f`), and a random split would let
+#   {glue:text}`data_leak_random:.0f` % of the test images leak. Split by acquisition.
+#
+# The next chapter removes from the images what is due to the microscope: {ref}`ch-preprocessing`.
