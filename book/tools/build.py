@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from book.tools.fetch_javascript import default_folder
 
 MARK = "built-from.json"
 _FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_STAGED = ("tools", "profiles.yml", "__pycache__")
 
 
@@ -53,6 +53,7 @@ def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
     if _read(output / MARK) == mark:
         return False
     scratch = output.with_name(output.name + ".next")
+    shutil.rmtree(scratch, ignore_errors=True)
     built = _sphinx(staged, scratch)
     _drop_font_preloads(built)
     (built / MARK).write_text(json.dumps(mark), encoding="utf8")
@@ -97,14 +98,12 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
 
 def _sphinx(staged: Path, scratch: Path) -> Path:
     """Run Jupyter Book; return the folder of the HTML."""
-    shutil.rmtree(scratch, ignore_errors=True)
     # Always everything (--all): incremental builds keep outdated numbers in the prose.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", staged, "--path-output"]
     options = ["--all", "-W", "-n", "--keep-going", "-q"]
-    plain = os.environ | {"NO_COLOR": "1"}
-    done = subprocess.run([*command, scratch, *options], capture_output=True, text=True, env=plain)
+    done = subprocess.run([*command, scratch, *options], capture_output=True, text=True)
     if done.returncode:
-        said = "\n".join(_problems(done.stdout + done.stderr))
+        said = "\n".join(_problems(done.stdout + done.stderr, staged))
         raise ToolError(f"The book has errors or warnings; the last good pages stay.\n{said}")
     return scratch / "_build" / "html"
 
@@ -119,9 +118,10 @@ def _drop_font_preloads(folder: Path) -> None:
         page.write_text(_FONT_PRELOAD.sub("", text), encoding="utf8")
 
 
-def _problems(said: str) -> list[str]:
+def _problems(said: str, staged: Path) -> list[str]:
     """Pick the lines that name a problem, or the last ones if none does."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    plain = _COLOUR.sub("", said).replace(f"{staged.resolve()}/", "")
+    lines = [line for line in plain.splitlines() if line.strip()]
     named = [line for line in lines if "WARNING" in line or "ERROR" in line]
     return named or lines[-30:]
 

@@ -127,16 +127,16 @@ def _papermill(
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
-        raise ToolError(_failure(name, error)) from error
+        raise ToolError(_failure(name, error, len(notebook.cells) + bool(given))) from error
     except DeadKernelError as error:
         raise ToolError(f"{name} failed: its kernel died (out of memory?).") from error
 
 
-def _failure(name: str, error: Any) -> str:
+def _failure(name: str, error: Any, count: int) -> str:
     """Name the chapter, the cell and the error in a few lines."""
     lines = [line for line in error.source.splitlines() if line.strip()]
     code = "\n".join(f"    {line}" for line in lines)
-    where = f"cell {error.cell_index} ({lines[0].strip()})" if lines else f"cell {error.cell_index}"
+    where = f"cell {error.cell_index + 1} of {count} ({lines[0].strip()})"
     return f"{name} failed in {where}:\n{code}\n{error.ename}: {error.evalue}"
 
 

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -148,7 +149,11 @@ def _one(path: Path, source: str, folder: Path, root: Path) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "book.tools.execute", path, output, "--profile", PROFILE]
     options = ["--set", f"data_source={json.dumps(source)}"]
-    done = subprocess.run([*command, *options], cwd=root, capture_output=True, text=True)
+    # One thread each: they run side by side, and sums come out the same on every machine.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *options], cwd=root, capture_output=True, text=True, env=one_thread
+    )
     if done.returncode:
         raise ToolError(f"On {source} data, {done.stderr.strip()}")
     return output

@@ -1,0 +1,232 @@
+"""The built book in a real browser, from local files, with no network at all."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from book.tools import execute, record
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
+PAGES = ["index", "conventions", "glossary", "bibliography"]
+PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
+CHROMIUM = ["chromium", "chromium-browser", "google-chrome"]
+LOCAL = ("file:", "data:", "blob:", "about:")
+# As root, in a container, and without Chromium's own requests to the network.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the notebooks and the build
+
+
+@dataclass
+class Visit:
+    """A loaded page and what happened while it loaded."""
+
+    page: object
+    path: Path
+    external: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def texts(self, selector):
+        return [e.inner_text() for e in self.page.query_selector_all(selector)]
+
+
+@pytest.fixture(scope="module", params=record.SOURCES)
+def html(request, executions, tmp_path_factory):
+    """The book, built from the notebooks executed on one data source."""
+    if request.param not in record.available_sources():
+        pytest.skip("the published images are not here (see GRAPHSEG_DATA in README.md)")
+    folder = tmp_path_factory.mktemp(request.param)
+    for (source, _), future in executions.items():
+        if source == request.param:
+            shutil.copy(future.result(), folder)
+    command = [sys.executable, "-m", "book.tools.build", folder, folder / "html"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.fail("Chromium is missing: install it (Debian: apt-get install chromium).")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+
+
+@pytest.fixture(scope="module")
+def visits(html, browser):
+    """Every page by name, loaded with the network blocked."""
+    context = browser.new_context(viewport={"width": 1300, "height": 900}, offline=True)
+    yield {name: load(context, html / f"{name}.html") for name in PAGES}
+    context.close()
+
+
+def load(context, path):
+    visit = Visit(context.new_page(), path)
+    page = visit.page
+    page.on("request", lambda r: r.url.startswith(LOCAL) or visit.external.append(r.url))
+    page.on("requestfailed", lambda r: visit.problems.append(f"not loaded: {r.url}"))
+    page.on("pageerror", lambda error: visit.problems.append(str(error)))
+    page.on("console", lambda m: m.type == "error" and visit.problems.append(m.text))
+    page.goto(path.as_uri())
+    page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => null) : null")
+    widgets = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
+    page.wait_for_function(
+        "count => document.querySelectorAll('.widget-subarea, .jupyter-widgets-view').length"
+        " >= count",
+        arg=widgets,
+    )
+    return visit
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_load_nothing_from_elsewhere(name, visits):
+    assert visits[name].external == []
+    addresses = visits[name].page.evaluate(
+        "[...document.querySelectorAll('[src], link[href], [srcset], object[data]')].flatMap("
+        "e => [e.src, e.href, e.srcset, e.data]).filter(Boolean)"
+    )
+    assert [a for a in addresses if not a.startswith(LOCAL)] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_load_without_errors(name, visits):
+    assert visits[name].problems == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_maths_is_typeset(name, visits):
+    page = visits[name].page
+    wanted = page.locator("article .math").count()
+    assert page.locator("article .math > mjx-container").count() >= wanted
+    assert page.locator("mjx-merror").count() == 0
+    if name.startswith("notebooks/") or name == "conventions":
+        assert wanted > 0
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_in_the_text(name, visits):
+    prose = visits[name].page.evaluate(
+        "[...document.querySelectorAll('article p, article li, article td, figcaption, h1, h2')]"
+        ".map(e => { const c = e.cloneNode(true);"
+        " c.querySelectorAll('code, pre, mjx-container, script').forEach(x => x.remove());"
+        " return c.textContent; }).join('\\n')"
+    )
+    for mark in (
+        "$$",
+        "\\(",
+        "\\[",
+        "\\frac",
+        "{numref}",
+        "{eq}",
+        "{glue",
+        "{cite",
+        "{doc}",
+        ":::",
+    ):
+        assert mark not in prose
+    assert not re.search(r"\$[^\s$][^$]*\$", prose)
+
+
+def test_figures_are_numbered(visits):
+    found = 0
+    for name in NOTEBOOKS:
+        captions = visits[f"notebooks/{name}"].texts("article figure figcaption")
+        for caption in captions:
+            assert re.match(rf"Fig\. {NOTEBOOKS.index(name) + 1}\.\d+ ", caption)
+        found += len(captions)
+        references = visits[f"notebooks/{name}"].texts("article a span.std-numref")
+        assert len(references) >= len(captions), "a figure is not referred to"
+    assert found >= len(NOTEBOOKS)
+
+
+def test_equations_are_numbered(visits):
+    numbers = [n for visit in visits.values() for n in visit.texts("article .eqno")]
+    assert len(numbers) > 6
+    assert all(re.match(r"\(\d+(\.\d+)?\)", number) for number in numbers)
+
+
+def test_widgets_are_drawn(visits):
+    drawn = [
+        widget.bounding_box()
+        for visit in visits.values()
+        for widget in visit.page.query_selector_all("article .jupyter-widgets")
+        if widget.is_visible()
+    ]
+    assert drawn
+    assert all(box["width"] > 0 and box["height"] > 0 for box in drawn)
+
+
+def test_a_slider_moves(visits):
+    for visit in visits.values():
+        handle = visit.page.query_selector("article .noUi-handle")
+        if handle:
+            before = handle.get_attribute("aria-valuenow")
+            handle.focus()
+            visit.page.keyboard.press("ArrowRight")
+            visit.page.keyboard.press("ArrowRight")
+            assert handle.get_attribute("aria-valuenow") != before
+            return
+    raise AssertionError("no page has a slider")
+
+
+def test_links_between_pages_lead_somewhere(visits):
+    checked = 0
+    for visit in visits.values():
+        hrefs = visit.page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.href)")
+        for address in map(urlsplit, hrefs):
+            if address.scheme == "file":
+                target = Path(unquote(address.path))
+                assert target.exists(), f"{visit.path.name} links to {target}"
+                if address.fragment and target.suffix == ".html":
+                    assert f'id="{unquote(address.fragment)}"' in target.read_text()
+                checked += 1
+    assert checked > 50
+
+
+def test_simulated_data_are_announced_on_every_chapter(html, visits):
+    for name in NOTEBOOKS:
+        titles = visits[f"notebooks/{name}"].texts("article .admonition-title")
+        expected = "simulated" in html.parent.name
+        assert ("Simulated micrographs" in titles) == expected, name
+
+
+def test_executed_notebooks_are_stamped(html):
+    for name in NOTEBOOKS:
+        mark = execute.stamp(html.parent / f"{name}.ipynb")
+        assert mark["profile"] == record.PROFILE
+        assert mark["parameters"]["data_source"] in html.parent.name
+        assert len(mark["source_digest"]) == len(mark["digest"]) == 64
+
+
+def test_search_works_without_a_server(html, browser):
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto((html / "search.html").as_uri() + "?q=contamination")
+    page.wait_for_selector("#search-results ul.search li a")
+    assert page.locator("#search-results ul.search li").count() > 2
+    context.close()
+
+
+def test_style_sheets_load_nothing_from_elsewhere(html):
+    sheets = list(html.rglob("*.css"))
+    assert len(sheets) > 5
+    for sheet in sheets:
+        text = sheet.read_text(encoding="utf8")
+        assert not re.search(r"(url\(|@import)\s*['\"]?\s*(https?:)?//", text), sheet

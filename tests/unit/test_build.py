@@ -1,0 +1,103 @@
+"""Staging and swapping of the book; Sphinx itself is left out here (see tests/book)."""
+
+import json
+
+import pytest
+
+from book.tools import build
+from book.tools.errors import ToolError
+
+TOC = """\
+format: jb-book
+root: index
+parts:
+  - caption: Chapters
+    chapters:
+      - file: notebooks/01_a
+        sections:
+          - file: more
+  - caption: Reference
+    chapters:
+      - file: glossary
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with one executed chapter, and a Sphinx that copies its source."""
+    files = {
+        "book/_toc.yml": TOC,
+        "book/index.md": "# Index",
+        "book/profiles.yml": "test:",
+        "book/tools/tool.py": "",
+        "_config.yml": "title: t",
+        "requirements.lock": "",
+        "javascript/a.js": "",
+        "executed/01_a.ipynb": "{}",
+        "executed/99_not_in_the_toc.ipynb": "{}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def sphinx(staged, scratch):
+        html = scratch / "_build" / "html"
+        html.mkdir(parents=True)
+        text = (staged / "index.md").read_text()
+        if "broken" in text:
+            raise ToolError("The book has errors")
+        preload = '<link rel="preload" as="font" crossorigin href="a.woff2" />'
+        (html / "index.html").write_text(f"<head>{preload}</head>{text}")
+        return html
+
+    monkeypatch.setattr(build, "_sphinx", sphinx)
+    return tmp_path
+
+
+def run(project):
+    return build.build(project / "executed", project / "html", project, project / "javascript")
+
+
+def test_pages_of_a_table_of_contents_are_in_reading_order():
+    toc = build.yaml.safe_load(TOC)
+    assert build.chapters(toc) == ["index", "notebooks/01_a", "more", "glossary"]
+
+
+def test_staged_is_what_the_book_shows(project):
+    assert run(project)
+    staged = project / "html.src"
+    assert (staged / "notebooks" / "01_a.ipynb").is_file()
+    assert (staged / "javascript" / "a.js").is_file()
+    for name in ("notebooks/99_not_in_the_toc.ipynb", "tools", "profiles.yml"):
+        assert not (staged / name).exists()
+
+
+def test_nothing_is_built_when_nothing_changed(project):
+    assert run(project)
+    assert not run(project)
+    (project / "executed" / "01_a.ipynb").write_text('{"a": 1}')
+    assert run(project)
+
+
+def test_the_last_good_pages_stay_when_the_book_is_broken(project):
+    run(project)
+    (project / "book" / "index.md").write_text("# broken")
+    with pytest.raises(ToolError, match="has errors"):
+        run(project)
+    assert (project / "html" / "index.html").read_text() == "<head></head># Index"
+    (project / "book" / "index.md").write_text("# Mended")
+    assert run(project)
+    assert (project / "html" / "index.html").read_text().endswith("# Mended")
+    assert not (project / "html.old").exists()
+
+
+def test_the_pages_say_what_they_were_built_from(project):
+    run(project)
+    mark = json.loads((project / "html" / build.MARK).read_text())
+    assert mark == {"digest": build.tree_digest(project / "html.src")}
+
+
+def test_a_chapter_that_was_not_executed_is_an_error(project):
+    (project / "executed" / "01_a.ipynb").unlink()
+    with pytest.raises(ToolError, match=r"notebooks/01_a is in book/_toc\.yml but was not"):
+        run(project)
