@@ -126,7 +126,7 @@ def _fetch_all(
             try:
                 job.result()
             except (requests.RequestException, ValueError, OSError) as error:
-                raise _not_obtainable(jobs[job], store, error) from error
+                raise _not_obtainable(jobs[job], store, error) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

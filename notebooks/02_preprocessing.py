@@ -1,0 +1,297 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-preprocessing)=
+# # Flat field, scale and size
+#
+# Before one asks where a micrograph shows contamination, one has to take out what comes from the
+# microscope and not from the sample: uneven illumination, the dose, the size of a pixel. How is
+# that done, how exact is it when part of the field is contaminated, and what does it change in
+# images that were prepared already?
+#
+# **What you will be able to do**
+#
+# - fit a smooth background to a micrograph and divide it out, also when patches lie on the sheet;
+# - say when a fit that leaves the patches out helps, and when it does harm;
+# - bring images to one scale, and see what that does to their lattice;
+# - make an image smaller without false patterns, and keep its pixel size right.
+
+# %% tags=["parameters"]
+data_source: str = "auto"  # "auto", "published" or "simulated"
+maximum_images: int = 0  # 0: all
+raw_size: int = 1024  # pixels a side of the simulated raw micrograph
+gradient: float = 0.4  # largest deviation of its illumination from the mean, relative
+repeats: int = 10  # simulated micrographs for each contaminated share
+seed: int = 5  # of the simulated micrographs
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import spearmanr
+
+from graphseg import datasets, explore, figures, simulation
+from graphseg.notebook import announce, record
+from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
+
+figures.use_style()
+stack = datasets.load(data_source)
+announce(stack)
+stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
+
+# %% [markdown]
+# ## The background of a raw micrograph
+#
+# Let $I(u, v)$ be the recorded intensity, with $u$ and $v$ running from 0 to 1 along the rows and
+# the columns. {cite:t}`Sadre2021` describe the illumination by a Bézier surface of degree
+# $(m, n)$,
+#
+# $$ I_0(u, v) = \sum_{i=0}^{m} \sum_{j=0}^{n} B_i^m(u)\, B_j^n(v)\, k_{ij},
+# \qquad B_i^m(u) = \binom{m}{i} u^i (1-u)^{m-i}, $$ (eq-bezier)
+#
+# and find the numbers $k_{ij}$ by least squares. With $m = n = 2$ there are nine of them: enough
+# for a tilt and a bow, too few to follow the lattice. The image is then divided by its background,
+#
+# $$ I_N(u, v) = \frac{I(u, v)}{I_0(u, v)}. $$ (eq-normalise)
+#
+# To see how exact this is one must know the true background. So we simulate a raw micrograph with
+# fine pixels and a strong gradient, with a fifth of the field contaminated.
+
+# %%
+raw = simulation.simulate_sample(
+    seed, 0, size=raw_size, pixel_size=0.1, coverage=0.2, gradient=gradient
+)
+plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
+robust = flat_field(raw.counts, degree=(2, 2), window=64)
+
+# %% [markdown]
+# The second fit is *robust*. Contaminated areas are a little darker than clean ones, and a surface
+# that is fitted to everything bends towards them. The robust fit averages the residual
+# $(I - I_0)/I_0$, and its square, over a square window. Where the mean is more than three standard
+# deviations from the median, or the deviation as far above it, the area is left out, and the
+# surface is fitted again, until hardly a pixel changes. The window must be a few periods of the
+# lattice wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-raw", "caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept."}}
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
+figures.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
+figures.overlay_mask(axes[0], robust.excluded, figures.SKY, linewidth=0.8)
+figures.overlay_mask(axes[0], raw.mask)
+figures.show_micrograph(axes[1], robust.background, raw.pixel_size, "background, robust")
+figures.show_micrograph(axes[2], robust.corrected, raw.pixel_size, "corrected");
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-error", "caption": "Error of the fitted background of the same micrograph, in percent of the true one. Red: too bright, blue: too dark. The plain fit bends towards the patches."}}
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
+for ax, (name, fit) in zip(axes, {"plain": plain, "robust": robust}.items()):
+    error = fit.background / raw.background
+    shown = ax.imshow(100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2)
+    figures.overlay_mask(ax, raw.mask)
+    ax.set(title=name, xticks=[], yticks=[])
+figure.colorbar(shown, ax=axes, label="error (%)");
+
+# %% [markdown]
+# One micrograph proves little. We repeat it with other micrographs, with more and less
+# contamination, and with a third fit that is told the true mask. The error is the standard
+# deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor does not
+# count, because eq. {eq}`eq-standardise` removes it.
+
+# %%
+shares = [0.0, 0.1, 0.2, 0.3, 0.4]
+errors = {"plain": [], "robust": [], "mask given": []}
+for share in shares:
+    options = {"coverage": share, "gradient": gradient}
+    samples = [simulation.simulate_sample(seed, i, **options) for i in range(1, repeats + 1)]
+    for name, found in errors.items():
+        choices = {"iterations": 0} if name == "plain" else {}
+        masks = [{"exclude": s.mask} if name == "mask given" else {} for s in samples]
+        fits = [flat_field(s.counts, **choices, **m) for s, m in zip(samples, masks)]
+        logs = [np.log(f.background / s.background) for f, s in zip(fits, samples)]
+        found.append(100 * np.std(logs, axis=(1, 2)))
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-coverage", "caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile."}}
+figure, ax = plt.subplots(figsize=(6, 3.2))
+for offset, (name, found) in zip((-0.5, 0, 0.5), errors.items()):
+    low, middle, high = np.percentile(found, [16, 50, 84], axis=1)
+    x = 100 * np.array(shares) + offset
+    ax.errorbar(x, middle, [middle - low, high - middle], marker="o", capsize=3, label=name)
+ax.set(xlabel="contaminated share (%)", ylabel="error of the background (%)", ylim=(0, None))
+ax.legend();
+
+# %%
+for name in ("plain", "robust"):
+    record(f"preprocessing_clean_{name}", np.median(errors[name][0]), tolerance=0.02)
+    record(f"preprocessing_fifth_{name}", np.median(errors[name][2]), tolerance=0.1)
+record("preprocessing_fifth_given", np.median(errors["mask given"][2]), tolerance=0.1)
+better = np.mean(np.array(errors["robust"][1:]) < np.array(errors["plain"][1:]))
+record("preprocessing_better", 100 * better, tolerance=5.0)
+
+# %% [markdown]
+# On clean sheets both fits are good to {glue:text}`preprocessing_clean_plain:.2f` % (plain) and
+# {glue:text}`preprocessing_clean_robust:.2f` % (robust). With a fifth of the field contaminated
+# the plain fit is off by {glue:text}`preprocessing_fifth_plain:.2f` %, the robust one by
+# {glue:text}`preprocessing_fifth_robust:.2f` %, and with the mask given the error is
+# {glue:text}`preprocessing_fifth_given:.2f` % ({numref}`fig-preprocessing-coverage`). Over all
+# contaminated micrographs the robust fit is the better one in
+# {glue:text}`preprocessing_better:.0f` %. Its gain shrinks as the contaminated share nears a half,
+# where clean is no longer the rule.
+#
+# Choose the degree yourself. What happens to the corners as it grows?
+
+# %%
+example = simulation.simulate_sample(seed, 1, coverage=0.2, gradient=gradient)
+explore.flat_field_explorer(example.counts, example.pixel_size)
+
+# %% [markdown]
+# ## The labelled stack
+#
+# The published images had been flattened before they were stored, and each was stretched to the
+# full range of 8 bits. How much is left for eqs. {eq}`eq-bezier` and {eq}`eq-normalise` to do in
+# the stack of this page? For each image we take the largest deviation of the background from its
+# mean.
+
+# %%
+surfaces = {
+    "plain": np.array([fit_bezier_surface(image) for image in stack.images]),
+    "robust": np.array([flat_field(image).background for image in stack.images]),
+}
+relative = {name: s / s.mean(axis=(1, 2), keepdims=True) - 1 for name, s in surfaces.items()}
+deviation = {name: 100 * np.abs(r).max(axis=(1, 2)) for name, r in relative.items()}
+for name, found in deviation.items():
+    record(f"preprocessing_stack_{name}_median", np.median(found), tolerance=0.1)
+    record(f"preprocessing_stack_{name}_largest", found.max(), tolerance=2.0)
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-stack", "caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated share."}}
+figure, ax = plt.subplots(figsize=(6, 3.2))
+for name, found in deviation.items():
+    ax.semilogy(100 * stack.masks.mean(axis=(1, 2)), found, "o", markersize=4, label=name)
+ax.set(xlabel="contaminated share (%)", ylabel="deviation of the background (%)")
+ax.legend();
+
+# %% [markdown]
+# The plain fit finds a background that deviates by
+# {glue:text}`preprocessing_stack_plain_median:.1f` % in the median and by
+# {glue:text}`preprocessing_stack_plain_largest:.1f` % at most. The robust fit finds
+# {glue:text}`preprocessing_stack_robust_median:.1f` % and
+# {glue:text}`preprocessing_stack_robust_largest:.1f` % ({numref}`fig-preprocessing-stack`).
+#
+# On the published images the robust fit does harm, and it is worth knowing why. Their plain
+# background is nearly constant although patches are darker than the sheet. This is what one gets
+# by dividing by a surface that was fitted to clean and contaminated areas alike. What is left in
+# the clean part alone is then no longer a tilt or a bow, and the robust fit carries it on, across a
+# patch that may fill a corner, far from any pixel that could hold it back. A second flat field
+# gains nothing where the first was good. So this book uses the robust fit for raw micrographs, and
+# no further flat field for the published images.
+#
+# ## One scale for all images
+#
+# The brightness of $I_N$ still depends on dose and defocus. The last step brings each image to
+# mean 0 and standard deviation 1,
+#
+# $$ I_S = \frac{I_N - \langle I_N \rangle}{\sigma(I_N)}, $$ (eq-standardise)
+#
+# where $\langle\cdot\rangle$ is the mean and $\sigma$ the standard deviation over all pixels of
+# the image.
+
+# %%
+standard = standardise(stack.images)
+clean = [image[~mask].std() for image, mask in zip(standard, stack.masks)]
+coverage = stack.masks.mean(axis=(1, 2))
+spread = stack.images.std(axis=(1, 2))
+rank = spearmanr(coverage, clean).statistic
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-standard", "caption": "Left: standard deviation of the images as stored; after eq. 3 it is 1 for all of them. Right: standard deviation of the clean area alone after eq. 3. The more contamination, the fainter the lattice becomes."}}
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
+axes[0].hist(spread, bins=20)
+axes[0].set(xlabel="standard deviation as stored", ylabel="images")
+axes[1].plot(100 * coverage, clean, "o", markersize=4)
+axes[1].set(xlabel="contaminated share (%)", ylabel="clean area, standardised");
+
+# %%
+record("preprocessing_spread_low", spread.min(), tolerance=0.002)
+record("preprocessing_spread_high", spread.max(), tolerance=0.002)
+record("preprocessing_rank", rank, tolerance=0.02)
+record("preprocessing_clean_lowest", min(clean), tolerance=0.01)
+
+# %% [markdown]
+# Stored standard deviations lie between {glue:text}`preprocessing_spread_low:.2f` and
+# {glue:text}`preprocessing_spread_high:.2f`, so one threshold for all images would mean different
+# things. After eq. {eq}`eq-standardise` it means nearly the same. Not quite: contaminated areas
+# have the stronger contrast and take part in $\sigma$, so in an image with much contamination the
+# clean lattice shrinks, down to {glue:text}`preprocessing_clean_lowest:.2f`. The rank correlation
+# of its deviation with the contaminated share is {glue:text}`preprocessing_rank:.2f`
+# ({numref}`fig-preprocessing-standard`).
+#
+# ## A smaller image
+#
+# Cameras give 1024 or 2048 pixels a side; the methods of this book work at 256. Each new pixel is
+# the mean over the area that it covers, where old pixels at its rim count by the share that lies
+# inside. So any ratio works, and the pixel size grows by the same ratio. To pick single pixels
+# instead would keep all the noise, and would fold fine detail into false coarse patterns.
+
+# %%
+small, pixel_size = resize_area(robust.corrected, (256, 256), raw.pixel_size)
+step = raw_size // 256
+picked = robust.corrected[::step, ::step]
+mask = resize_area(raw.mask, (256, 256))[0] > 0.5
+record("preprocessing_pixel_size", pixel_size, tolerance=1e-6)
+record("preprocessing_mean_change", 100 * abs(small.mean() / robust.corrected.mean() - 1), 1e-3)
+
+# %% mystnb={"figure": {"name": "fig-preprocessing-resize", "caption": "The same 64 × 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise."}}
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
+for ax, (name, image) in zip(axes, {"averaged": small, "picked": picked}.items()):
+    figures.show_micrograph(ax, image[:64, :64], pixel_size, name)
+
+# %%
+record("preprocessing_averaged", small[~mask].std(), tolerance=0.001)
+record("preprocessing_picked", picked[~mask].std(), tolerance=0.001)
+
+# %% [markdown]
+# The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and averaging changes
+# its mean by {glue:text}`preprocessing_mean_change:.4f` %. In the clean area the standard deviation
+# is {glue:text}`preprocessing_averaged:.3f` when averaged and
+# {glue:text}`preprocessing_picked:.3f` when picked. The difference is noise
+# ({numref}`fig-preprocessing-resize`).
+#
+# ## What this does not show
+#
+# - The errors of the background hold for simulated micrographs, whose illumination is a tilt with
+#   a weak bow. A real one may have seams between the parts of a camera, or rings; no surface of low
+#   degree follows those.
+# - The robust fit needs more than half of the field to be clean, and patches that differ from it in
+#   brightness or roughness. If most of the field is contaminated, give the mask, or do without.
+# - Eq. {eq}`eq-normalise` supposes that zero intensity means no electrons. A camera's dark level must
+#   be subtracted first.
+# - That images look alike after eq. {eq}`eq-standardise` does not mean that a method treats them
+#   alike; {ref}`ch-bragg` measures what the scale does to a threshold.
+#
+# ## On your own images
+#
+# ```python
+# from graphseg.micrographs import read_micrograph
+# from graphseg.preprocessing import flat_field, resize_area, standardise
+#
+# micrograph = read_micrograph("flake.dm4")
+# flat = flat_field(micrograph.image)
+# small, pixel_size = resize_area(flat.corrected, (256, 256), micrograph.pixel_size)
+# image = standardise(small)
+# ```
+#
+# Look at `flat.excluded`: it should cover the patches and little else. Raise `degree` if a bow is
+# left in `flat.corrected`; lower it if corners over a patch become bright or dark. Choose the new
+# size so that `pixel_size` lies between 0.3 and 0.5 Å, the range of the images that the methods of
+# this book were fitted to.
+#
+# ## What was found
+#
+# - A surface of nine numbers takes out a strong gradient. Contamination misleads the plain fit
+#   ({glue:text}`preprocessing_fifth_plain:.2f` % at a fifth of the field), the robust fit less
+#   ({glue:text}`preprocessing_fifth_robust:.2f` %).
+# - Flattened images need no second flat field, and a robust one can spoil them.
+# - Standardising makes one threshold serve all images, but not exactly: contamination raises the
+#   standard deviation and makes the lattice beside it look fainter.
+# - Reduce images by averaging, and carry the pixel size along.
