@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_memory
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
@@ -236,9 +237,15 @@ class BraggSegmenter(BaseEstimator):
             self.combine,
         )
         order = batches(len(images), self.batch_size, self.random_state)
-        theta, history = adam(
-            objective.gradient, np.log(start), order, self.steps, self.learning_rate, self.progress
-        )
+        with threadpool_limits(1, "blas"):  # see _residuals
+            theta, history = adam(
+                objective.gradient,
+                np.log(start),
+                order,
+                self.steps,
+                self.learning_rate,
+                self.progress,
+            )
         return np.exp(theta), history
 
     def _filter_settings(self) -> dict:
@@ -264,8 +271,10 @@ class BraggSegmenter(BaseEstimator):
 
 def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray:
     result = np.empty(images.shape, np.float32)
-    for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
-        result[i] = decompose(images[i], **settings).residual
+    # Matrices this small gain nothing from a second thread, and lose tenfold on a busy machine.
+    with threadpool_limits(1, "blas"):
+        for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
+            result[i] = decompose(images[i], **settings).residual
     return result
 
 
