@@ -75,7 +75,7 @@ order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
 sizes = np.full(len(stack), np.nan) if stack.pixel_size is None else stack.pixel_size
 figure, axes = plt.subplots(2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False)
-for ax, i in zip(axes.flat, shown):
+for ax, i in zip(axes.flat, shown, strict=False):
     figures.show_micrograph(ax, stack.images[i], sizes[i], f"{100 * coverage[i]:.0f} %")
     figures.overlay_mask(ax, stack.masks[i])
 
@@ -141,7 +141,7 @@ record("data_in_series", int(frames[frames > 1].sum()))
 # %% mystnb={"figure": {"name": "fig-data-series", "caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others."}}
 members = np.flatnonzero(stack.groups == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
-for ax, i in zip(axes.flat, members):
+for ax, i in zip(axes.flat, members, strict=True):
     figures.show_micrograph(ax, stack.images[i], sizes[i], stack.names[i].split("_")[-1])
     figures.overlay_mask(ax, stack.masks[i])
 

@@ -87,7 +87,7 @@ figures.show_micrograph(axes[2], robust.corrected, raw.pixel_size, "corrected");
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-error", "caption": "Error of the fitted background of the same micrograph, in percent of the true one. Red: too bright, blue: too dark. The plain fit bends towards the patches."}}
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
-for ax, (name, fit) in zip(axes, {"plain": plain, "robust": robust}.items()):
+for ax, (name, fit) in zip(axes, {"plain": plain, "robust": robust}.items(), strict=True):
     error = fit.background / raw.background
     shown = ax.imshow(100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2)
     figures.overlay_mask(ax, raw.mask)
@@ -109,13 +109,13 @@ for share in shares:
     for name, found in errors.items():
         choices = {"iterations": 0} if name == "plain" else {}
         masks = [{"exclude": s.mask} if name == "mask given" else {} for s in samples]
-        fits = [flat_field(s.counts, **choices, **m) for s, m in zip(samples, masks)]
-        logs = [np.log(f.background / s.background) for f, s in zip(fits, samples)]
+        fits = [flat_field(s.counts, **choices, **m) for s, m in zip(samples, masks, strict=True)]
+        logs = [np.log(f.background / s.background) for f, s in zip(fits, samples, strict=True)]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-coverage", "caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile."}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
-for offset, (name, found) in zip((-0.5, 0, 0.5), errors.items()):
+for offset, (name, found) in zip((-0.5, 0, 0.5), errors.items(), strict=True):
     low, middle, high = np.percentile(found, [16, 50, 84], axis=1)
     x = 100 * np.array(shares) + offset
     ax.errorbar(x, middle, [middle - low, high - middle], marker="o", capsize=3, label=name)
@@ -199,7 +199,7 @@ ax.legend();
 
 # %%
 standard = standardise(stack.images)
-clean = [image[~mask].std() for image, mask in zip(standard, stack.masks)]
+clean = [image[~mask].std() for image, mask in zip(standard, stack.masks, strict=True)]
 coverage = stack.masks.mean(axis=(1, 2))
 spread = stack.images.std(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
@@ -243,7 +243,7 @@ record("preprocessing_mean_change", 100 * abs(small.mean() / robust.corrected.me
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-resize", "caption": "The same 64 × 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise."}}
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
-for ax, (name, image) in zip(axes, {"averaged": small, "picked": picked}.items()):
+for ax, (name, image) in zip(axes, {"averaged": small, "picked": picked}.items(), strict=True):
     figures.show_micrograph(ax, image[:64, :64], pixel_size, name)
 
 # %%
