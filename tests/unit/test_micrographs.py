@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+import rsciio.emd
 import tifffile
 from PIL import Image
 
@@ -147,3 +148,17 @@ def test_what_is_no_single_finite_greyscale_image_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "nan.tif", np.full((8, 8), np.nan, np.float32))
     with pytest.raises(InputError, match="not finite"):
         read_micrograph(tmp_path / "nan.tif")
+
+
+def test_emd_keeps_its_pixels_and_pixel_size(tmp_path, image):
+    axes = [
+        {"name": name, "size": size, "scale": 0.032, "offset": 0, "units": "nm", "navigate": False,
+         "index_in_array": position}
+        for position, (name, size) in enumerate(zip("yx", image.shape, strict=True))
+    ]  # fmt: skip
+    metadata = {"General": {"title": "lattice"}, "Signal": {}}
+    signal = {"data": image, "axes": axes, "metadata": metadata, "original_metadata": {}}
+    rsciio.emd.file_writer(tmp_path / "a.emd", signal)
+    read = read_micrograph(tmp_path / "a.emd")
+    np.testing.assert_allclose(read.image, image)
+    assert read.pixel_size == pytest.approx(0.32)
