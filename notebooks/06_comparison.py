@@ -238,6 +238,8 @@ record("live_wins_percent", 100 * float((gains > 0).mean()), 25.0)
 #   is an upper bound for what learning a network buys.
 # - The labels are one person's outlines. How much of the remaining error is theirs is not
 #   measured here.
+# - The smoothing of the Bragg filter and of the control was set after a scan over all images
+#   ({ref}`ch-bragg`), which flatters both a little.
 # - One shuffle of the folds is recorded for each method.
 #
 # ## On your own images
