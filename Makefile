@@ -46,9 +46,12 @@ lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-format: $(STAMP) ## format the code
+format: $(STAMP) ## format the code, and write the notebooks as JupyterLab saves them
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+	$(PYTHON) -m jupytext --quiet --sync notebooks/*.py
+	touch ipynb/*.ipynb
+	$(PYTHON) -m jupytext --quiet --sync ipynb/*.ipynb
 
 lock: $(STAMP) ## write requirements.lock anew from requirements.in
 	$(PYTHON) -m piptools compile --quiet --strip-extras --no-header --no-annotate \

@@ -144,15 +144,16 @@ def test_no_markup_is_left_in_the_text(name, visits):
     assert not re.search(r"\$[^\s$][^$]*\$", prose)
 
 
-def test_figures_are_numbered(visits):
+def test_figures_are_numbered_and_referred_to(visits):
     found = 0
-    for name in NOTEBOOKS:
-        captions = visits[f"notebooks/{name}"].texts("article figure figcaption")
-        for caption in captions:
-            assert re.match(rf"Fig\. {NOTEBOOKS.index(name) + 1}\.\d+ ", caption)
-        found += len(captions)
-        references = visits[f"notebooks/{name}"].texts("article a span.std-numref")
-        assert len(references) >= len(captions), "a figure is not referred to"
+    targets = "[...document.querySelectorAll('article a.reference')].map(a => a.hash)"
+    referred = {target for visit in visits.values() for target in visit.page.evaluate(targets)}
+    for number, name in enumerate(NOTEBOOKS, start=1):
+        for figure in visits[f"notebooks/{name}"].page.query_selector_all("article figure[id]"):
+            caption = figure.query_selector("figcaption").inner_text()
+            assert re.match(rf"Fig\. {number}\.\d+ ", caption)
+            assert f"#{figure.get_attribute('id')}" in referred, f"nothing refers to {caption}"
+            found += 1
     assert found >= len(NOTEBOOKS)
 
 

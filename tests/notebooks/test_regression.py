@@ -96,7 +96,8 @@ def test_saving_in_jupyterlab_changes_nothing(tmp_path):
     for path in NOTEBOOKS:
         saved = tmp_path / "notebooks" / path.name
         assert saved.stat().st_mtime > path.stat().st_mtime
-        assert saved.read_text(encoding="utf8") == path.read_text(encoding="utf8")
+        same = saved.read_text(encoding="utf8") == path.read_text(encoding="utf8")
+        assert same, f"{path.name} is not written as JupyterLab saves it: run `make format`"
 
 
 def _save(path):
