@@ -29,6 +29,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --no-deps --no-build-isolation --editable .
+# The warning is about folders that hide a package of the same name; none does here.
+PYTHONWARNINGS="ignore:Editable installation" "$venv/bin/python" -m pip install --quiet \
+    --disable-pip-version-check --no-deps --no-build-isolation --editable .
 "$venv/bin/python" -m book.tools.fetch_javascript

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import TimeoutError, sync_playwright
 
 from book.tools import execute, record
 
@@ -19,6 +19,7 @@ PAGES = ["index", "conventions", "glossary", "bibliography"]
 PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
 CHROMIUM = ["chromium", "chromium-browser", "google-chrome"]
 LOCAL = ("file:", "data:", "blob:", "about:")
+DRAWN = "count => document.querySelectorAll('.widget-subarea').length >= count"
 # As root, in a container, and without Chromium's own requests to the network.
 ARGUMENTS = [
     "--no-sandbox",
@@ -85,13 +86,12 @@ def load(context, path):
     page.on("pageerror", lambda error: visit.problems.append(str(error)))
     page.on("console", lambda m: m.type == "error" and visit.problems.append(m.text))
     page.goto(path.as_uri())
-    page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => null) : null")
+    page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
     widgets = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
-    page.wait_for_function(
-        "count => document.querySelectorAll('.widget-subarea, .jupyter-widgets-view').length"
-        " >= count",
-        arg=widgets,
-    )
+    try:
+        page.wait_for_function(DRAWN, arg=widgets)
+    except TimeoutError:
+        visit.problems.append("not all widgets are drawn")
     return visit
 
 
