@@ -97,11 +97,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def score_rows(records: Mapping[str, dict], average: str) -> list[list[str]]:
-    """Return one table row for each method: its label and six scores as mean ± spread of folds."""
+    """Return one table row for each method: its label and six scores as mean ± spread of folds.
+
+    The spaces do not break, so that a narrow column keeps mean and spread on one line.
+    """
     rows = []
     for label, record in records.items():
         summary = validation.summary(record, average)
-        rows.append([label, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in summary.values())])
+        rows.append(
+            [label, *(f"{mean:.3f}\u00a0±\u00a0{spread:.3f}" for mean, spread in summary.values())]
+        )
     return rows
 
 

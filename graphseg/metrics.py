@@ -13,6 +13,11 @@ from graphseg.errors import InputError
 
 NAMES = ("accuracy", "balanced_accuracy", "jaccard", "f1", "precision", "recall")
 
+# As tables show them.
+LABELS = dict(
+    zip(NAMES, ("accuracy", "balanced acc.", "Jaccard", "F1", "precision", "recall"), strict=True)
+)
+
 # Colours of the error map, as in Fig. 4 of the paper.
 TRUE_POSITIVE = (255, 255, 255)
 TRUE_NEGATIVE = (0, 0, 0)

@@ -73,10 +73,18 @@ record("data_digest", stack.digest[:12])
 # %% mystnb={"figure": {"name": "fig-data-examples", "caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. Scale bars marked px: the pixel size is not known."}}
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
-sizes = np.full(len(stack), np.nan) if stack.pixel_size is None else stack.pixel_size
-figure, axes = plt.subplots(2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False)
+sizes = (
+    np.full(len(stack), np.nan)
+    if stack.pixel_size is None
+    else stack.pixel_size
+)
+figure, axes = plt.subplots(
+    2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False
+)
 for ax, i in zip(axes.flat, shown, strict=False):
-    figures.show_micrograph(ax, stack.images[i], sizes[i], f"{100 * coverage[i]:.0f} %")
+    figures.show_micrograph(
+        ax, stack.images[i], sizes[i], f"{100 * coverage[i]:.0f} %"
+    )
     figures.overlay_mask(ax, stack.masks[i])
 
 # %% [markdown]
@@ -96,8 +104,14 @@ for ax, i in zip(axes.flat, shown, strict=False):
 
 # %% mystnb={"figure": {"name": "fig-data-coverage", "caption": "Contaminated share of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels."}}
 figure, ax = plt.subplots(figsize=(6, 3))
-ax.hist(100 * coverage, bins=np.arange(0, 66, 5), color=figures.CLASS_COLOURS["contamination"])
-ax.axvline(100 * np.median(coverage), color="black", linestyle="--", label="median")
+ax.hist(
+    100 * coverage,
+    bins=np.arange(0, 66, 5),
+    color=figures.CLASS_COLOURS["contamination"],
+)
+ax.axvline(
+    100 * np.median(coverage), color="black", linestyle="--", label="median"
+)
 ax.set(xlabel="contaminated share (%)", ylabel="images")
 ax.legend();
 
@@ -142,7 +156,9 @@ record("data_in_series", int(frames[frames > 1].sum()))
 members = np.flatnonzero(stack.groups == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
-    figures.show_micrograph(ax, stack.images[i], sizes[i], stack.names[i].split("_")[-1])
+    figures.show_micrograph(
+        ax, stack.images[i], sizes[i], stack.names[i].split("_")[-1]
+    )
     figures.overlay_mask(ax, stack.masks[i])
 
 # %% [markdown]
@@ -162,14 +178,29 @@ overlaps = datasets.label_overlaps(stack.masks)
 same = stack.groups[:, None] == stack.groups
 same_day = (stack.dates[:, None] == stack.dates) & ~same
 pair = np.triu(np.isfinite(overlaps), k=1)
-kinds = {"same acquisition": same, "same day": same_day, "other days": ~same & ~same_day}
-values = {kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()}
+kinds = {
+    "same acquisition": same,
+    "same day": same_day,
+    "other days": ~same & ~same_day,
+}
+values = {
+    kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
+}
 
 # %% mystnb={"figure": {"name": "fig-data-overlap", "caption": "Share of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference."}}
 figure, ax = plt.subplots(figsize=(6, 3.4))
 for kind, found in values.items():
-    ax.step(found, np.arange(1, len(found) + 1) / len(found), label=f"{kind} ({len(found)} pairs)")
-ax.set(xlabel="overlap of two labels", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
+    ax.step(
+        found,
+        np.arange(1, len(found) + 1) / len(found),
+        label=f"{kind} ({len(found)} pairs)",
+    )
+ax.set(
+    xlabel="overlap of two labels",
+    ylabel="share of pairs",
+    xlim=(0, 1),
+    ylim=(0, 1),
+)
 ax.legend(loc="lower right");
 
 # %% [markdown]
@@ -178,8 +209,13 @@ ax.legend(loc="lower right");
 # series is certain (a bootstrap).
 
 # %%
-series = [np.median(overlaps[pair & (stack.groups == name) & same]) for name in names[frames > 1]]
-certain = bootstrap((series,), np.median, rng=np.random.default_rng(seed), method="percentile")
+series = [
+    np.median(overlaps[pair & (stack.groups == name) & same])
+    for name in names[frames > 1]
+]
+certain = bootstrap(
+    (series,), np.median, rng=np.random.default_rng(seed), method="percentile"
+)
 record("data_overlap_series", np.median(series), tolerance=0.01)
 record("data_overlap_low", certain.confidence_interval.low, tolerance=0.02)
 record("data_overlap_high", certain.confidence_interval.high, tolerance=0.02)
@@ -202,7 +238,9 @@ record("data_overlap_other", np.median(values["other days"]), tolerance=0.01)
 # %%
 leaks = []
 for number in range(shuffles):
-    for train, test in KFold(5, shuffle=True, random_state=seed + number).split(stack.images):
+    for train, test in KFold(5, shuffle=True, random_state=seed + number).split(
+        stack.images
+    ):
         leaks.append(np.isin(stack.groups[test], stack.groups[train]).mean())
 grouped = [
     np.isin(stack.groups[test], stack.groups[train]).mean()

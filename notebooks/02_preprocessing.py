@@ -26,7 +26,9 @@
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 raw_size: int = 1024  # pixels a side of the simulated raw micrograph
-gradient: float = 0.4  # largest deviation of its illumination from the mean, relative
+gradient: float = (
+    0.4  # largest deviation of its illumination from the mean, relative
+)
 repeats: int = 10  # simulated micrographs for each contaminated share
 seed: int = 5  # of the simulated micrographs
 
@@ -37,7 +39,12 @@ from scipy.stats import spearmanr
 
 from graphseg import datasets, explore, figures, simulation
 from graphseg.notebook import announce, record
-from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
+from graphseg.preprocessing import (
+    fit_bezier_surface,
+    flat_field,
+    resize_area,
+    standardise,
+)
 
 figures.use_style()
 stack = datasets.load(data_source)
@@ -82,14 +89,22 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 figures.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
 figures.overlay_mask(axes[0], robust.excluded, figures.SKY, linewidth=0.8)
 figures.overlay_mask(axes[0], raw.mask)
-figures.show_micrograph(axes[1], robust.background, raw.pixel_size, "background, robust")
-figures.show_micrograph(axes[2], robust.corrected, raw.pixel_size, "corrected");
+figures.show_micrograph(
+    axes[1], robust.background, raw.pixel_size, "background, robust"
+)
+figures.show_micrograph(
+    axes[2], robust.corrected, raw.pixel_size, "corrected"
+);
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-error", "caption": "Error of the fitted background of the same micrograph, in percent of the true one. Red: too bright, blue: too dark. The plain fit bends towards the patches."}}
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
-for ax, (name, fit) in zip(axes, {"plain": plain, "robust": robust}.items(), strict=True):
+for ax, (name, fit) in zip(
+    axes, {"plain": plain, "robust": robust}.items(), strict=True
+):
     error = fit.background / raw.background
-    shown = ax.imshow(100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2)
+    shown = ax.imshow(
+        100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2
+    )
     figures.overlay_mask(ax, raw.mask)
     ax.set(title=name, xticks=[], yticks=[])
 figure.colorbar(shown, ax=axes, label="error (%)");
@@ -105,12 +120,23 @@ shares = [0.0, 0.1, 0.2, 0.3, 0.4]
 errors = {"plain": [], "robust": [], "mask given": []}
 for share in shares:
     options = {"coverage": share, "gradient": gradient}
-    samples = [simulation.simulate_sample(seed, i, **options) for i in range(1, repeats + 1)]
+    samples = [
+        simulation.simulate_sample(seed, i, **options)
+        for i in range(1, repeats + 1)
+    ]
     for name, found in errors.items():
         choices = {"iterations": 0} if name == "plain" else {}
-        masks = [{"exclude": s.mask} if name == "mask given" else {} for s in samples]
-        fits = [flat_field(s.counts, **choices, **m) for s, m in zip(samples, masks, strict=True)]
-        logs = [np.log(f.background / s.background) for f, s in zip(fits, samples, strict=True)]
+        masks = [
+            {"exclude": s.mask} if name == "mask given" else {} for s in samples
+        ]
+        fits = [
+            flat_field(s.counts, **choices, **m)
+            for s, m in zip(samples, masks, strict=True)
+        ]
+        logs = [
+            np.log(f.background / s.background)
+            for f, s in zip(fits, samples, strict=True)
+        ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-coverage", "caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile."}}
@@ -118,15 +144,36 @@ figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip((-0.5, 0, 0.5), errors.items(), strict=True):
     low, middle, high = np.percentile(found, [16, 50, 84], axis=1)
     x = 100 * np.array(shares) + offset
-    ax.errorbar(x, middle, [middle - low, high - middle], marker="o", capsize=3, label=name)
-ax.set(xlabel="contaminated share (%)", ylabel="error of the background (%)", ylim=(0, None))
+    ax.errorbar(
+        x,
+        middle,
+        [middle - low, high - middle],
+        marker="o",
+        capsize=3,
+        label=name,
+    )
+ax.set(
+    xlabel="contaminated share (%)",
+    ylabel="error of the background (%)",
+    ylim=(0, None),
+)
 ax.legend();
 
 # %%
 for name in ("plain", "robust"):
-    record(f"preprocessing_clean_{name}", np.median(errors[name][0]), tolerance=0.02)
-    record(f"preprocessing_fifth_{name}", np.median(errors[name][2]), tolerance=0.1)
-record("preprocessing_fifth_given", np.median(errors["mask given"][2]), tolerance=0.1)
+    record(
+        f"preprocessing_clean_{name}",
+        np.median(errors[name][0]),
+        tolerance=0.02,
+    )
+    record(
+        f"preprocessing_fifth_{name}", np.median(errors[name][2]), tolerance=0.1
+    )
+record(
+    "preprocessing_fifth_given",
+    np.median(errors["mask given"][2]),
+    tolerance=0.1,
+)
 better = np.mean(np.array(errors["robust"][1:]) < np.array(errors["plain"][1:]))
 record("preprocessing_better", 100 * better, tolerance=5.0)
 
@@ -157,19 +204,36 @@ explore.flat_field_explorer(example.counts, example.pixel_size)
 # %%
 surfaces = {
     "plain": np.array([fit_bezier_surface(image) for image in stack.images]),
-    "robust": np.array([flat_field(image).background for image in stack.images]),
+    "robust": np.array(
+        [flat_field(image).background for image in stack.images]
+    ),
 }
-relative = {name: s / s.mean(axis=(1, 2), keepdims=True) - 1 for name, s in surfaces.items()}
-deviation = {name: 100 * np.abs(r).max(axis=(1, 2)) for name, r in relative.items()}
+relative = {
+    name: s / s.mean(axis=(1, 2), keepdims=True) - 1
+    for name, s in surfaces.items()
+}
+deviation = {
+    name: 100 * np.abs(r).max(axis=(1, 2)) for name, r in relative.items()
+}
 for name, found in deviation.items():
-    record(f"preprocessing_stack_{name}_median", np.median(found), tolerance=0.1)
+    record(
+        f"preprocessing_stack_{name}_median", np.median(found), tolerance=0.1
+    )
     record(f"preprocessing_stack_{name}_largest", found.max(), tolerance=2.0)
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-stack", "caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated share."}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
-    ax.semilogy(100 * stack.masks.mean(axis=(1, 2)), found, "o", markersize=4, label=name)
-ax.set(xlabel="contaminated share (%)", ylabel="deviation of the background (%)")
+    ax.semilogy(
+        100 * stack.masks.mean(axis=(1, 2)),
+        found,
+        "o",
+        markersize=4,
+        label=name,
+    )
+ax.set(
+    xlabel="contaminated share (%)", ylabel="deviation of the background (%)"
+)
 ax.legend();
 
 # %% [markdown]
@@ -199,7 +263,10 @@ ax.legend();
 
 # %%
 standard = standardise(stack.images)
-clean = [image[~mask].std() for image, mask in zip(standard, stack.masks, strict=True)]
+clean = [
+    image[~mask].std()
+    for image, mask in zip(standard, stack.masks, strict=True)
+]
 coverage = stack.masks.mean(axis=(1, 2))
 spread = stack.images.std(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
@@ -209,7 +276,9 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 axes[0].hist(spread, bins=20)
 axes[0].set(xlabel="standard deviation as stored", ylabel="images")
 axes[1].plot(100 * coverage, clean, "o", markersize=4)
-axes[1].set(xlabel="contaminated share (%)", ylabel="clean area, standardised");
+axes[1].set(
+    xlabel="contaminated share (%)", ylabel="clean area, standardised"
+);
 
 # %%
 record("preprocessing_spread_low", spread.min(), tolerance=0.002)
@@ -239,11 +308,17 @@ step = raw_size // 256
 picked = robust.corrected[::step, ::step]
 mask = resize_area(raw.mask, (256, 256))[0] > 0.5
 record("preprocessing_pixel_size", pixel_size, tolerance=1e-6)
-record("preprocessing_mean_change", 100 * abs(small.mean() / robust.corrected.mean() - 1), 1e-3)
+record(
+    "preprocessing_mean_change",
+    100 * abs(small.mean() / robust.corrected.mean() - 1),
+    1e-3,
+)
 
 # %% mystnb={"figure": {"name": "fig-preprocessing-resize", "caption": "The same 64 × 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise."}}
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
-for ax, (name, image) in zip(axes, {"averaged": small, "picked": picked}.items(), strict=True):
+for ax, (name, image) in zip(
+    axes, {"averaged": small, "picked": picked}.items(), strict=True
+):
     figures.show_micrograph(ax, image[:64, :64], pixel_size, name)
 
 # %%

@@ -39,7 +39,12 @@ import numpy as np
 from IPython.display import Markdown
 
 from graphseg import datasets, explore, figures, methods, metrics, validation
-from graphseg.comparison import image_counts, markdown_table, paired_difference, score_rows
+from graphseg.comparison import (
+    image_counts,
+    markdown_table,
+    paired_difference,
+    score_rows,
+)
 from graphseg.descent import best_threshold
 from graphseg.notebook import announce, record
 
@@ -97,7 +102,9 @@ parts = start.decompose(stack.images[example])
 
 # %% mystnb={"figure": {"name": "fig-bragg-steps", "caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2σ) and crosses the maxima below G; the lattice image; the residual. Notice what else is bright in the residual besides the labelled area."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.2))
-figures.show_micrograph(axes[0], stack.images[example], pixel_size, "micrograph, label")
+figures.show_micrograph(
+    axes[0], stack.images[example], pixel_size, "micrograph, label"
+)
 figures.overlay_mask(axes[0], stack.masks[example])
 explore.show_spectrum(axes[1], parts, start.aperture_width_)
 figures.show_micrograph(axes[2], parts.lattice, pixel_size, "lattice image")
@@ -140,13 +147,19 @@ seconds = time.perf_counter() - started
 # %% mystnb={"figure": {"name": "fig-bragg-descent", "caption": "Gradient descent on the training images of one fold. From left: the loss (1 − soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width σ; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.6))
 labels = ("loss", "σ (cycles/px)", "G", "M (standard deviations)")
-for panel, values, label in zip(axes, segmenter.history_.T, labels, strict=True):
+for panel, values, label in zip(
+    axes, segmenter.history_.T, labels, strict=True
+):
     panel.plot(values)
     panel.set(xlabel="step", ylabel=label, ylim=(0, None))
-axes[3].axhline(segmenter.mask_threshold_, color=figures.VERMILION, linestyle="--");
+axes[3].axhline(
+    segmenter.mask_threshold_, color=figures.VERMILION, linestyle="--"
+);
 
 # %% tags=["remove-input"]
-record("seconds", seconds, 1e4)  # shown, hardly checked: it depends on the machine
+record(
+    "seconds", seconds, 1e4
+)  # shown, hardly checked: it depends on the machine
 record("train_images", len(train))
 record("test_images", len(test))
 record("width", segmenter.aperture_width_, 0.002)
@@ -170,19 +183,41 @@ record("hard_threshold", segmenter.mask_threshold_, 0.03)
 control = methods.make("control", progress=False)
 control.fit(stack.images[train], stack.masks[train])
 fitted = {"Bragg filter": segmenter, "control": control}
-colours = dict(zip(fitted, map(figures.METHOD_COLOURS.get, ("bragg", "control")), strict=True))
+colours = dict(
+    zip(
+        fitted,
+        map(figures.METHOD_COLOURS.get, ("bragg", "control")),
+        strict=True,
+    )
+)
 thresholds = np.linspace(0.4, 1.4, 41)
 
 # %% mystnb={"figure": {"name": "fig-bragg-threshold", "caption": "Pooled Jaccard index against the mask threshold M, for the training images (thin) and the held-out fold (thick). Dots mark the M chosen on the training images. Notice how far the two optima of one method lie apart: this is what a fixed threshold costs on new images."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3.2))
 for name, estimator in fitted.items():
     for part, width in ((train, 1), (test, 2.5)):
-        residuals, masks = estimator.residuals(stack.images[part]), stack.masks[part]
-        curve = [metrics.scores(metrics.counts(masks, residuals >= m))["jaccard"] for m in thresholds]
-        axes.plot(thresholds, curve, color=colours[name], linewidth=width, label=name if width > 1 else None)
+        residuals, masks = (
+            estimator.residuals(stack.images[part]),
+            stack.masks[part],
+        )
+        curve = [
+            metrics.scores(metrics.counts(masks, residuals >= m))["jaccard"]
+            for m in thresholds
+        ]
+        axes.plot(
+            thresholds,
+            curve,
+            color=colours[name],
+            linewidth=width,
+            label=name if width > 1 else None,
+        )
     chosen = estimator.mask_threshold_
-    axes.plot(chosen, np.interp(chosen, thresholds, curve), "o", color=colours[name])
-axes.set(xlabel="M (standard deviations)", ylabel="Jaccard, pooled", ylim=(0, 1))
+    axes.plot(
+        chosen, np.interp(chosen, thresholds, curve), "o", color=colours[name]
+    )
+axes.set(
+    xlabel="M (standard deviations)", ylabel="Jaccard, pooled", ylim=(0, 1)
+)
 axes.legend();
 
 # %%
@@ -212,22 +247,46 @@ compared = {
     "Bragg filter": methods.make("bragg", steps=steps, progress=False),
     "control": methods.make("control", progress=False),
 }
-options = {"protocol": "acquisition", "folds": folds, "n_jobs": jobs, "progress": False}
-records = {name: validation.cross_validate(e, stack, name, **options) for name, e in compared.items()}
+options = {
+    "protocol": "acquisition",
+    "folds": folds,
+    "n_jobs": jobs,
+    "progress": False,
+}
+records = {
+    name: validation.cross_validate(e, stack, name, **options)
+    for name, e in compared.items()
+}
 
 # %% tags=["hide-input"]
-header = ["pooled over pixels", *(name.replace("_", " ") for name in metrics.NAMES)]
+header = ["pooled over pixels", *metrics.LABELS.values()]
 Markdown(markdown_table(header, score_rows(records, "pooled")))
 
 # %% tags=["hide-input"]
-Markdown(markdown_table(["mean over images", *header[1:]], score_rows(records, "per_image")))
+Markdown(
+    markdown_table(
+        ["mean over images", *header[1:]], score_rows(records, "per_image")
+    )
+)
 
 # %%
-pooled = {name: validation.summary(r, "pooled")["jaccard"] for name, r in records.items()}
-single = {name: validation.summary(r, "per_image")["jaccard"][0] for name, r in records.items()}
+pooled = {
+    name: validation.summary(r, "pooled")["jaccard"]
+    for name, r in records.items()
+}
+single = {
+    name: validation.summary(r, "per_image")["jaccard"][0]
+    for name, r in records.items()
+}
 gain, low, high = paired_difference(*records.values(), resamples=resamples)
 unclear = "makes no difference that can be told from chance"
-verdict = "raises the score" if low > 0 else "lowers the score" if high < 0 else unclear
+verdict = (
+    "raises the score"
+    if low > 0
+    else "lowers the score"
+    if high < 0
+    else unclear
+)
 
 # %% tags=["remove-input"]
 record("jaccard_pooled", pooled["Bragg filter"][0], 0.02)
@@ -260,13 +319,22 @@ by_units = {
     for units in ("raw", "contrast", "standardised")
 }
 held_out = {
-    units: estimator.fit(stack.images[train], stack.masks[train]).score(stack.images[test], stack.masks[test])
+    units: estimator.fit(stack.images[train], stack.masks[train]).score(
+        stack.images[test], stack.masks[test]
+    )
     for units, estimator in by_units.items()
 }
 
 # %%
 rows = [
-    [units, *(f"{v:.3g}" for v in (e.aperture_width_, e.peak_threshold_, e.mask_threshold_)), f"{held_out[units]:.3f}"]
+    [
+        units,
+        *(
+            f"{v:.3g}"
+            for v in (e.aperture_width_, e.peak_threshold_, e.mask_threshold_)
+        ),
+        f"{held_out[units]:.3f}",
+    ]
     for units, e in by_units.items()
 ]
 record("jaccard_raw", held_out["raw"], 0.03)
@@ -285,21 +353,40 @@ Markdown(markdown_table(["units", "σ", "G", "M", "Jaccard, held out"], rows))
 # Jaccard index.
 
 # %%
-counts = np.array([image_counts(records["Bragg filter"])[name] for name in stack.names])
+counts = np.array(
+    [image_counts(records["Bragg filter"])[name] for name in stack.names]
+)
 jaccard = metrics.score_table(counts)["jaccard"]
 has_label = np.flatnonzero(stack.masks.any(axis=(1, 2)))
 ranked = has_label[np.argsort(jaccard[has_label], kind="stable")]
-cases = [counts[:, 1].argmax(), counts[:, 2].argmax(), ranked[0], ranked[len(ranked) // 2]]
+cases = [
+    counts[:, 1].argmax(),
+    counts[:, 2].argmax(),
+    ranked[0],
+    ranked[len(ranked) // 2],
+]
 
 # %% mystnb={"figure": {"name": "fig-bragg-failures", "caption": "From left: most wrongly called, most missed, lowest and median Jaccard index of all out-of-fold predictions. Top: the micrograph with its label. Bottom: the error map; white is contamination found, red is called contamination but not labelled, blue is missed."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6))
 names = ("aperture_width", "peak_threshold", "mask_threshold")
 for column, case in zip(axes.T, cases, strict=True):
-    result = next(r for r in records["Bragg filter"]["results"] if stack.names[case] in r["test"])
+    result = next(
+        r
+        for r in records["Bragg filter"]["results"]
+        if stack.names[case] in r["test"]
+    )
     values = {name: result["fitted"][f"{name}_"] for name in names}
-    unseen = methods.make("bragg", progress=False, **values).fit(stack.images[[case]])
+    unseen = methods.make("bragg", progress=False, **values).fit(
+        stack.images[[case]]
+    )
     predicted = {"Bragg": unseen.predict(stack.images[[case]])[0]}
-    figures.show_case(column, stack.images[case], stack.masks[case], predicted, stack.pixel_size_of(case))
+    figures.show_case(
+        column,
+        stack.images[case],
+        stack.masks[case],
+        predicted,
+        stack.pixel_size_of(case),
+    )
 figures.add_error_legend(figure)
 
 # %% [markdown]
@@ -325,7 +412,9 @@ explore.bragg_explorer(stack.images[example], segmenter, mask, pixel_size)
 segmenter.predict(stack.images[test[:2]])
 started = time.perf_counter()
 segmenter.predict(stack.images[test])
-record("milliseconds", 1e3 * (time.perf_counter() - started) / len(test), 1e6)  # shown, not checked
+record(
+    "milliseconds", 1e3 * (time.perf_counter() - started) / len(test), 1e6
+)  # shown, not checked
 
 # %% [markdown]
 # One image took {glue:text}`milliseconds:.1f` ms while this page was built, which is no

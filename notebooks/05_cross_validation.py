@@ -26,7 +26,11 @@ data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 folds: int = 5
 shuffles: int = 2  # assignments of images to folds
-smoothing: list = [3.0, 5.0, 8.0]  # px, the grid searched inside the training folds
+smoothing: list = [
+    3.0,
+    5.0,
+    8.0,
+]  # px, the grid searched inside the training folds
 
 # %%
 import matplotlib.pyplot as plt
@@ -61,8 +65,13 @@ stack = stack.subset(np.arange(maximum_images or len(stack)))
 # %%
 leaks = {}
 for protocol in ("random", "acquisition", "date"):
-    pairs = validation.splits(stack, protocol, min(folds, len(np.unique(stack.dates))))
-    leaks[protocol] = sum(np.isin(stack.groups[test], stack.groups[train]).sum() for train, test in pairs)
+    pairs = validation.splits(
+        stack, protocol, min(folds, len(np.unique(stack.dates)))
+    )
+    leaks[protocol] = sum(
+        np.isin(stack.groups[test], stack.groups[train]).sum()
+        for train, test in pairs
+    )
 
 # %% tags=["remove-input"]
 record("images", len(stack))
@@ -80,10 +89,14 @@ record("leaking_percent", 100 * leaks["random"] / len(stack), 1e-6)
 # %% mystnb={"figure": {"name": "fig-folds", "caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image whose series is also in the training set; grouping leaves none."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
-    for number, (train, test) in enumerate(validation.splits(stack, protocol, folds), start=1):
+    for number, (train, test) in enumerate(
+        validation.splits(stack, protocol, folds), start=1
+    ):
         shared = np.isin(stack.groups[test], stack.groups[train])
         colours = np.where(shared, figures.ORANGE, figures.BLUE)
-        panel.scatter(test, np.full(len(test), number), c=colours, marker="s", s=12)
+        panel.scatter(
+            test, np.full(len(test), number), c=colours, marker="s", s=12
+        )
     panel.set(ylabel="fold", title=protocol, yticks=range(1, folds + 1))
 axes[1].set_xlabel("image");
 
@@ -104,15 +117,24 @@ live = {
 }
 
 # %%
-header = ["protocol", *(name.replace("_", " ") for name in metrics.NAMES)]
+header = ["protocol", *metrics.LABELS.values()]
 Markdown(markdown_table(header, score_rows(live, "pooled")))
 
 # %% tags=["remove-input"]
 for protocol, result in live.items():
     mean, spread = validation.summary(result)["jaccard"]
-    record(f"control_{protocol}", mean, 0.01)  # fitting is deterministic up to rounding
+    record(
+        f"control_{protocol}", mean, 0.01
+    )  # fitting is deterministic up to rounding
     record(f"control_{protocol}_spread", spread, 0.01)
-record("control_gap", abs(validation.summary(live["random"])["jaccard"][0] - validation.summary(live["acquisition"])["jaccard"][0]), 0.01)
+record(
+    "control_gap",
+    abs(
+        validation.summary(live["random"])["jaccard"][0]
+        - validation.summary(live["acquisition"])["jaccard"][0]
+    ),
+    0.01,
+)
 
 # %% [markdown]
 # The pooled Jaccard index is {glue:text}`control_random:.3f` ± {glue:text}`control_random_spread:.3f`
@@ -132,7 +154,10 @@ record("control_gap", abs(validation.summary(live["random"])["jaccard"][0] - val
 train, test = validation.splits(stack, "acquisition", folds)[0]
 inner = validation.splits(stack.subset(train), "acquisition", folds=3)
 search = GridSearchCV(
-    control, {"smoothing": smoothing}, scoring=validation.pixel_scorer("accuracy"), cv=inner
+    control,
+    {"smoothing": smoothing},
+    scoring=validation.pixel_scorer("accuracy"),
+    cv=inner,
 )
 search.fit(stack.images[train], stack.masks[train]);
 
@@ -140,13 +165,22 @@ search.fit(stack.images[train], stack.masks[train]);
 rows = [
     [f"{width:g}", f"{mean:.4f}", f"{spread:.4f}"]
     for width, mean, spread in zip(
-        smoothing, search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"], strict=True
+        smoothing,
+        search.cv_results_["mean_test_score"],
+        search.cv_results_["std_test_score"],
+        strict=True,
     )
 ]
-Markdown(markdown_table(["smoothing (px)", "accuracy, inner folds", "standard deviation"], rows))
+Markdown(
+    markdown_table(
+        ["smoothing (px)", "accuracy, inner folds", "standard deviation"], rows
+    )
+)
 
 # %%
-outer = metrics.scores(metrics.counts(stack.masks[test], search.predict(stack.images[test])))
+outer = metrics.scores(
+    metrics.counts(stack.masks[test], search.predict(stack.images[test]))
+)
 record("best_smoothing", float(search.best_params_["smoothing"]), 1e-9)
 record("outer_accuracy", outer["accuracy"], 0.01)
 
@@ -172,13 +206,21 @@ record("outer_accuracy", outer["accuracy"], 0.01)
 
 # %%
 unet = read_result("unet_acquisition")
-Markdown(markdown_table(header, score_rows({"pooled": unet}, "pooled") + score_rows({"per image": unet}, "per_image")))
+Markdown(
+    markdown_table(
+        header,
+        score_rows({"pooled": unet}, "pooled")
+        + score_rows({"per image": unet}, "per_image"),
+    )
+)
 
 # %% mystnb={"figure": {"name": "fig-recorded-loss", "caption": "Training loss of the recorded U-Net, one line for each fold. The folds agree closely in training; the spread of the scores comes from the test images."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3))
 for result in unet["results"]:
     loss = [row["train_loss"] for row in result["history"]]
-    axes.plot(np.arange(1, len(loss) + 1), loss, label=f"fold {result['fold'] + 1}")
+    axes.plot(
+        np.arange(1, len(loss) + 1), loss, label=f"fold {result['fold'] + 1}"
+    )
 axes.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
 axes.legend();
 
@@ -186,7 +228,11 @@ axes.legend();
 mean, spread = validation.summary(unet)["jaccard"]
 record("unet_jaccard", mean, 1e-9)
 record("unet_jaccard_spread", spread, 1e-9)
-record("unet_minutes", sum(r["fit_seconds"] for r in unet["results"]) / len(unet["results"]) / 60, 1e-9)
+record(
+    "unet_minutes",
+    sum(r["fit_seconds"] for r in unet["results"]) / len(unet["results"]) / 60,
+    1e-9,
+)
 record("unet_revision", unet["made_with"]["revision"][:10])
 record("unet_images", unet["data"]["images"])
 

@@ -21,9 +21,13 @@
 # - see on single micrographs where one method wins and where it loses, chosen by a rule.
 
 # %% tags=["parameters"]
-data_source: str = "auto"  # "auto", "published" or "simulated", for the live part
+data_source: str = (
+    "auto"  # "auto", "published" or "simulated", for the live part
+)
 maximum_images: int = 0  # 0: all
-fold: int = 0  # the fold of five, grouped by acquisition, that the live part holds out
+fold: int = (
+    0  # the fold of five, grouped by acquisition, that the live part holds out
+)
 epochs: int = 10  # of the live U-Net, about a minute; the recorded one has 25
 changes: dict = {}  # other parameters of the live U-Net, by name
 resamples: int = 1000  # of the bootstrap
@@ -68,7 +72,9 @@ stack = stack.subset(np.arange(maximum_images or len(stack)))
 
 # %%
 paper = validation.read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
-implied = {m: 2 * s["jaccard"] / (1 + s["jaccard"]) for m, s in paper["scores"].items()}
+implied = {
+    m: 2 * s["jaccard"] / (1 + s["jaccard"]) for m, s in paper["scores"].items()
+}
 for method, value in implied.items():
     record(f"paper_{method}_jaccard", paper["scores"][method]["jaccard"], 0.0)
     record(f"paper_{method}_f1", paper["scores"][method]["f1"], 0.0)
@@ -104,20 +110,36 @@ records = {
 
 # %%
 printed = [
-    [f"paper, {name}", *(f"{s[k]:.3f}" if s[k] is not None else "–" for k in metrics.NAMES)]
-    for name, s in (("Bragg filter", paper["scores"]["bragg"]), ("U-Net", paper["scores"]["unet"]))
+    [
+        f"paper, {name}",
+        *(f"{s[k]:.3f}" if s[k] is not None else "–" for k in metrics.NAMES),
+    ]
+    for name, s in (
+        ("Bragg filter", paper["scores"]["bragg"]),
+        ("U-Net", paper["scores"]["unet"]),
+    )
 ]
-header = ["method", *(name.replace("_", " ") for name in metrics.NAMES)]
-Markdown(comparison.markdown_table(header, comparison.score_rows(records, "per_image") + printed))
+header = ["method", *metrics.LABELS.values()]
+Markdown(
+    comparison.markdown_table(
+        header, comparison.score_rows(records, "per_image") + printed
+    )
+)
 
 # %% [markdown]
 # **Pooled** over the pixels of a fold:
 
 # %%
-Markdown(comparison.markdown_table(header, comparison.score_rows(records, "pooled")))
+Markdown(
+    comparison.markdown_table(header, comparison.score_rows(records, "pooled"))
+)
 
 # %% tags=["remove-input"]
-for label, key in (("control", "control"), ("Bragg filter", "bragg"), ("U-Net", "unet")):
+for label, key in (
+    ("control", "control"),
+    ("Bragg filter", "bragg"),
+    ("U-Net", "unet"),
+):
     for average in ("pooled", "per_image"):
         mean, spread = validation.summary(records[label], average)["jaccard"]
         record(f"{key}_{average}", mean, 1e-9)
@@ -137,10 +159,18 @@ for label, key in (("control", "control"), ("Bragg filter", "bragg"), ("U-Net", 
 # and the middle 95 % of the $\Delta^{*}$ are the confidence interval.
 
 # %%
-pairs = [("U-Net", "Bragg filter"), ("U-Net", "control"), ("Bragg filter", "control")]
+pairs = [
+    ("U-Net", "Bragg filter"),
+    ("U-Net", "control"),
+    ("Bragg filter", "control"),
+]
 differences = {
     (first, second, average): comparison.paired_difference(
-        records[first], records[second], average=average, resamples=resamples, seed=seed
+        records[first],
+        records[second],
+        average=average,
+        resamples=resamples,
+        seed=seed,
     )
     for first, second in pairs
     for average in ("per_image", "pooled")
@@ -148,14 +178,28 @@ differences = {
 
 # %% mystnb={"figure": {"name": "fig-differences", "caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over acquisitions. An interval that does not reach zero is a difference that another sample of acquisitions would show as well."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(6.5, 2.6))
-styles = {"per_image": ("o", figures.BLUE, 0.12), "pooled": ("s", figures.ORANGE, -0.12)}
+styles = {
+    "per_image": ("o", figures.BLUE, 0.12),
+    "pooled": ("s", figures.ORANGE, -0.12),
+}
 for (first, second, average), (value, low, high) in differences.items():
     marker, colour, shift = styles[average]
     row = len(pairs) - 1 - pairs.index((first, second)) + shift
     label = average.replace("_", " ") if (first, second) == pairs[0] else None
-    axes.errorbar(value, row, xerr=[[value - low], [high - value]], fmt=marker, color=colour, label=label)
+    axes.errorbar(
+        value,
+        row,
+        xerr=[[value - low], [high - value]],
+        fmt=marker,
+        color=colour,
+        label=label,
+    )
 axes.axvline(0, color="0.6", linewidth=0.8)
-axes.set(yticks=range(len(pairs)), yticklabels=[f"{a} − {b}" for a, b in pairs[::-1]], xlabel="difference in Jaccard index")
+axes.set(
+    yticks=range(len(pairs)),
+    yticklabels=[f"{a} − {b}" for a, b in pairs[::-1]],
+    xlabel="difference in Jaccard index",
+)
 axes.legend();
 
 # %% tags=["remove-input"]
@@ -163,10 +207,21 @@ keys = {"U-Net": "unet", "Bragg filter": "bragg", "control": "control"}
 for (first, second, average), values in differences.items():
     for part, value in zip(("", "_low", "_high"), values, strict=True):
         # The interval moves a little with the number of resamples.
-        record(f"{keys[first]}_{keys[second]}_{average}{part}", value, 0.02 if part else 1e-9)
+        record(
+            f"{keys[first]}_{keys[second]}_{average}{part}",
+            value,
+            0.02 if part else 1e-9,
+        )
 control_wins = differences["Bragg filter", "control", "per_image"][2] < 0
 lattice_wins = differences["Bragg filter", "control", "per_image"][1] > 0
-record("verdict", "beats the control" if lattice_wins else "loses to the control" if control_wins else "cannot be told from the control")
+record(
+    "verdict",
+    "beats the control"
+    if lattice_wins
+    else "loses to the control"
+    if control_wins
+    else "cannot be told from the control",
+)
 
 # %% [markdown]
 # On the per-image mean, the U-Net leads the Bragg filter by
@@ -190,23 +245,44 @@ record("verdict", "beats the control" if lattice_wins else "loses to the control
 
 # %%
 train, test = validation.splits(stack, "acquisition", folds=5)[fold]
-bragg = methods.make("bragg", progress=False).fit(stack.images[train], stack.masks[train])
+bragg = methods.make("bragg", progress=False).fit(
+    stack.images[train], stack.masks[train]
+)
 unet = methods.make("unet", epochs=epochs, seed=seed, **changes)
 unet.fit(stack.images[train], stack.masks[train]);
 
 # %%
-predictions = {"Bragg": bragg.predict(stack.images[test]), "U-Net": unet.predict(stack.images[test])}
-tables = {name: metrics.counts(stack.masks[test], p) for name, p in predictions.items()}
-each = {name: metrics.score_table(table)["jaccard"] for name, table in tables.items()}
+predictions = {
+    "Bragg": bragg.predict(stack.images[test]),
+    "U-Net": unet.predict(stack.images[test]),
+}
+tables = {
+    name: metrics.counts(stack.masks[test], p)
+    for name, p in predictions.items()
+}
+each = {
+    name: metrics.score_table(table)["jaccard"]
+    for name, table in tables.items()
+}
 labelled = np.flatnonzero(stack.masks[test].any(axis=(1, 2)))
-order = labelled[np.argsort((each["U-Net"] - each["Bragg"])[labelled], kind="stable")]
+order = labelled[
+    np.argsort((each["U-Net"] - each["Bragg"])[labelled], kind="stable")
+]
 
 # %% mystnb={"figure": {"name": "fig-error-maps", "caption": "The held-out image where the live U-Net gains most over the Bragg filter (top) and the one where it gains least or loses (bottom). White: contamination found; black: clean; red: called contamination but not labelled; blue: missed."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8, 5.8))
 for row, index in zip(axes, order[[-1, 0]], strict=True):
-    masks = {name: prediction[index] for name, prediction in predictions.items()}
+    masks = {
+        name: prediction[index] for name, prediction in predictions.items()
+    }
     number = test[index]
-    figures.show_case(row, stack.images[number], stack.masks[number], masks, stack.pixel_size_of(number))
+    figures.show_case(
+        row,
+        stack.images[number],
+        stack.masks[number],
+        masks,
+        stack.pixel_size_of(number),
+    )
 figures.add_error_legend(figure)
 
 # %% tags=["remove-input"]

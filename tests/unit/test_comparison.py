@@ -55,6 +55,6 @@ def test_other_images_are_refused():
 
 def test_tables_show_mean_and_spread():
     rows = comparison.score_rows({"ours": record("a", [0.5, 0.7], ["i", "j"])}, "per_image")
-    assert rows[0][0] == "ours" and rows[0][3] == "0.600 ± 0.000"
+    assert rows[0][0] == "ours" and rows[0][3] == "0.600\u00a0±\u00a00.000"
     text = comparison.markdown_table(["method", "jaccard"], [["ours", "0.6"]])
     assert text.splitlines() == ["| method | jaccard |", "| :-- | --: |", "| ours | 0.6 |"]
