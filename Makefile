@@ -11,6 +11,9 @@ VENV ?= .venv
 # Marks an environment that is set up as the lock says.
 STAMP ?= $(VENV)/.graphseg-ready
 
+# Further options of JupyterLab, e.g. LAB="--no-browser --port 8900".
+LAB ?=
+
 PYTHON := $(VENV)/bin/python
 BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
@@ -40,7 +43,7 @@ test: $(STAMP) ## run everything that continuous integration runs
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks
 	$(PYTHON) -m jupytext --sync notebooks/*.py
-	$(PYTHON) -m jupyter lab ipynb
+	$(PYTHON) -m jupyter lab --LabApp.default_url=/lab/tree/ipynb $(LAB)
 
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .
