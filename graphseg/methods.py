@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 from sklearn.base import BaseEstimator
 
+from graphseg.adaptive import AdaptiveBraggSegmenter
 from graphseg.bragg import BraggSegmenter
 from graphseg.errors import InputError
+from graphseg.pixelclassifier import PixelClassifier
 from graphseg.segmenter import UNetSegmenter
 
 METHODS: dict[str, Callable[..., BaseEstimator]] = {
     # The same code without a lattice filter: what smoothing and a threshold do alone.
     "control": lambda **p: BraggSegmenter(**({"lattice_filter": False} | p)),
     "bragg": BraggSegmenter,
+    "adaptive": AdaptiveBraggSegmenter,
+    "classifier": PixelClassifier,
     "unet": UNetSegmenter,
     "unet-paper": UNetSegmenter.paper,
     "unet-original": UNetSegmenter.original,

@@ -70,7 +70,7 @@ record("data_digest", stack.digest[:12])
 # a side; the first digits of their digest are {glue:text}`data_digest:s`.
 # {numref}`fig-data-examples` shows some, from the least contaminated to the most.
 
-# %% mystnb={"figure": {"name": "fig-data-examples", "caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. Scale bars marked px: the pixel size is not known."}}
+# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. Scale bars marked px: the pixel size is not known.", "name": "fig-data-examples"}}
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
 sizes = (
@@ -102,7 +102,7 @@ for ax, i in zip(axes.flat, shown, strict=False):
 #
 # where $M(r)$ is 1 in a contaminated pixel $r$ and 0 elsewhere, and $N$ is the number of pixels.
 
-# %% mystnb={"figure": {"name": "fig-data-coverage", "caption": "Contaminated share of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels."}}
+# %% mystnb={"figure": {"caption": "Contaminated share of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}}
 figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
@@ -152,7 +152,7 @@ record("data_in_series", int(frames[frames > 1].sum()))
 # {glue:text}`data_series:d` of them gave more than one image, {glue:text}`data_in_series:d` images
 # in all. {numref}`fig-data-series` shows the one with the most frames.
 
-# %% mystnb={"figure": {"name": "fig-data-series", "caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others."}}
+# %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}}
 members = np.flatnonzero(stack.groups == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
@@ -187,7 +187,7 @@ values = {
     kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
 }
 
-# %% mystnb={"figure": {"name": "fig-data-overlap", "caption": "Share of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference."}}
+# %% mystnb={"figure": {"caption": "Share of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}}
 figure, ax = plt.subplots(figsize=(6, 3.4))
 for kind, found in values.items():
     ax.step(

@@ -83,8 +83,9 @@ robust = flat_field(raw.counts, degree=(2, 2), window=64)
 # deviations from the median, or the deviation as far above it, the area is left out, and the
 # surface is fitted again, until hardly a pixel changes. The window must be a few periods of the
 # lattice wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
+# {numref}`fig-preprocessing-raw` shows the result.
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-raw", "caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept."}}
+# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 figures.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
 figures.overlay_mask(axes[0], robust.excluded, figures.SKY, linewidth=0.8)
@@ -96,7 +97,7 @@ figures.show_micrograph(
     axes[2], robust.corrected, raw.pixel_size, "corrected"
 );
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-error", "caption": "Error of the fitted background of the same micrograph, in percent of the true one. Red: too bright, blue: too dark. The plain fit bends towards the patches."}}
+# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one. Red: too bright, blue: too dark. The plain fit bends towards the patches.", "name": "fig-preprocessing-error"}}
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
 for ax, (name, fit) in zip(
     axes, {"plain": plain, "robust": robust}.items(), strict=True
@@ -139,7 +140,7 @@ for share in shares:
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-coverage", "caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile."}}
+# %% mystnb={"figure": {"caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile.", "name": "fig-preprocessing-coverage"}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip((-0.5, 0, 0.5), errors.items(), strict=True):
     low, middle, high = np.percentile(found, [16, 50, 84], axis=1)
@@ -221,7 +222,7 @@ for name, found in deviation.items():
     )
     record(f"preprocessing_stack_{name}_largest", found.max(), tolerance=2.0)
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-stack", "caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated share."}}
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated share.", "name": "fig-preprocessing-stack"}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
@@ -271,7 +272,7 @@ coverage = stack.masks.mean(axis=(1, 2))
 spread = stack.images.std(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-standard", "caption": "Left: standard deviation of the images as stored; after eq. 3 it is 1 for all of them. Right: standard deviation of the clean area alone after eq. 3. The more contamination, the fainter the lattice becomes."}}
+# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored; after eq. 3 it is 1 for all of them. Right: standard deviation of the clean area alone after eq. 3. The more contamination, the fainter the lattice becomes.", "name": "fig-preprocessing-standard"}}
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 axes[0].hist(spread, bins=20)
 axes[0].set(xlabel="standard deviation as stored", ylabel="images")
@@ -314,7 +315,7 @@ record(
     1e-3,
 )
 
-# %% mystnb={"figure": {"name": "fig-preprocessing-resize", "caption": "The same 64 × 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise."}}
+# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise.", "name": "fig-preprocessing-resize"}}
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
 for ax, (name, image) in zip(
     axes, {"averaged": small, "picked": picked}.items(), strict=True

@@ -100,7 +100,7 @@ pixel_size = stack.pixel_size_of(example)
 start = methods.make("bragg", progress=False).fit(stack.images[example][None])
 parts = start.decompose(stack.images[example])
 
-# %% mystnb={"figure": {"name": "fig-bragg-steps", "caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2σ) and crosses the maxima below G; the lattice image; the residual. Notice what else is bright in the residual besides the labelled area."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses the maxima below G; the lattice image; the residual. Notice what else is bright in the residual besides the labelled area.", "name": "fig-bragg-steps"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.2))
 figures.show_micrograph(
     axes[0], stack.images[example], pixel_size, "micrograph, label"
@@ -144,7 +144,7 @@ segmenter = methods.make("bragg", steps=steps, progress=False)
 segmenter.fit(stack.images[train], stack.masks[train])
 seconds = time.perf_counter() - started
 
-# %% mystnb={"figure": {"name": "fig-bragg-descent", "caption": "Gradient descent on the training images of one fold. From left: the loss (1 − soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width σ; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Gradient descent on the training images of one fold. From left: the loss (1 \u2212 soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width \u03c3; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed.", "name": "fig-bragg-descent"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.6))
 labels = ("loss", "σ (cycles/px)", "G", "M (standard deviations)")
 for panel, values, label in zip(
@@ -192,7 +192,7 @@ colours = dict(
 )
 thresholds = np.linspace(0.4, 1.4, 41)
 
-# %% mystnb={"figure": {"name": "fig-bragg-threshold", "caption": "Pooled Jaccard index against the mask threshold M, for the training images (thin) and the held-out fold (thick). Dots mark the M chosen on the training images. Notice how far the two optima of one method lie apart: this is what a fixed threshold costs on new images."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pooled Jaccard index against the mask threshold M, for the training images (thin) and the held-out fold (thick). Dots mark the M chosen on the training images. Notice how far the two optima of one method lie apart: this is what a fixed threshold costs on new images.", "name": "fig-bragg-threshold"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3.2))
 for name, estimator in fitted.items():
     for part, width in ((train, 1), (test, 2.5)):
@@ -366,7 +366,7 @@ cases = [
     ranked[len(ranked) // 2],
 ]
 
-# %% mystnb={"figure": {"name": "fig-bragg-failures", "caption": "From left: most wrongly called, most missed, lowest and median Jaccard index of all out-of-fold predictions. Top: the micrograph with its label. Bottom: the error map; white is contamination found, red is called contamination but not labelled, blue is missed."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "From left: most wrongly called, most missed, lowest and median Jaccard index of all out-of-fold predictions. Top: the micrograph with its label. Bottom: the error map; white is contamination found, red is called contamination but not labelled, blue is missed.", "name": "fig-bragg-failures"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6))
 names = ("aperture_width", "peak_threshold", "mask_threshold")
 for column, case in zip(axes.T, cases, strict=True):

@@ -153,7 +153,7 @@ held_out = (stack.images[test], stack.masks[test])
 segmenter.fit(stack.images[train], stack.masks[train], held_out=held_out)
 minutes = (time.perf_counter() - started) / 60
 
-# %% mystnb={"figure": {"name": "fig-learning-curve", "caption": "Learning curve of the live training. Left: the cross-entropy of the training images falls steadily. Right: the Jaccard index of the held-out images swings while the learning rate is high and settles as the cycle ends; a value from the middle says little."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Learning curve of the live training. Left: the cross-entropy of the training images falls steadily. Right: the Jaccard index of the held-out images swings while the learning rate is high and settles as the cycle ends; a value from the middle says little.", "name": "fig-learning-curve"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
 epoch = np.arange(1, epochs + 1)
 left.plot(epoch, [row["train_loss"] for row in segmenter.history_])
@@ -212,7 +212,7 @@ labelled = np.flatnonzero(stack.masks[test].any(axis=(1, 2)))
 order = labelled[np.argsort(jaccard[labelled], kind="stable")]
 chosen = order[[0, len(order) // 2, -1]]
 
-# %% mystnb={"figure": {"name": "fig-unet-cases", "caption": "The worst, the median and the best held-out image (top to bottom). Left: the micrograph with the label outlined. Middle: the probability of contamination, black 0 to white 1. Right: the error map; white is contamination found, red is called contamination but not labelled, blue is missed. Notice that most errors hug the outline."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The worst, the median and the best held-out image (top to bottom). Left: the micrograph with the label outlined. Middle: the probability of contamination, black 0 to white 1. Right: the error map; white is contamination found, red is called contamination but not labelled, blue is missed. Notice that most errors hug the outline.", "name": "fig-unet-cases"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 3, figsize=(8, 8.4))
 for row, index in zip(axes, chosen, strict=True):
     image, label = stack.images[test[index]], stack.masks[test[index]]

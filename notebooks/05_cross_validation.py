@@ -86,7 +86,7 @@ record("leaking_percent", 100 * leaks["random"] / len(stack), 1e-6)
 # tested by an estimator that has seen another frame of the same series; grouped by acquisition,
 # {glue:text}`leaking_acquisition:d`. {numref}`fig-folds` shows which.
 
-# %% mystnb={"figure": {"name": "fig-folds", "caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image whose series is also in the training set; grouping leaves none."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image whose series is also in the training set; grouping leaves none.", "name": "fig-folds"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
     for number, (train, test) in enumerate(
@@ -214,7 +214,7 @@ Markdown(
     )
 )
 
-# %% mystnb={"figure": {"name": "fig-recorded-loss", "caption": "Training loss of the recorded U-Net, one line for each fold. The folds agree closely in training; the spread of the scores comes from the test images."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Training loss of the recorded U-Net, one line for each fold. The folds agree closely in training; the spread of the scores comes from the test images.", "name": "fig-recorded-loss"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3))
 for result in unet["results"]:
     loss = [row["train_loss"] for row in result["history"]]

@@ -176,7 +176,7 @@ differences = {
     for average in ("per_image", "pooled")
 }
 
-# %% mystnb={"figure": {"name": "fig-differences", "caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over acquisitions. An interval that does not reach zero is a difference that another sample of acquisitions would show as well."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over acquisitions. An interval that does not reach zero is a difference that another sample of acquisitions would show as well.", "name": "fig-differences"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(6.5, 2.6))
 styles = {
     "per_image": ("o", figures.BLUE, 0.12),
@@ -269,7 +269,7 @@ order = labelled[
     np.argsort((each["U-Net"] - each["Bragg"])[labelled], kind="stable")
 ]
 
-# %% mystnb={"figure": {"name": "fig-error-maps", "caption": "The held-out image where the live U-Net gains most over the Bragg filter (top) and the one where it gains least or loses (bottom). White: contamination found; black: clean; red: called contamination but not labelled; blue: missed."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The held-out image where the live U-Net gains most over the Bragg filter (top) and the one where it gains least or loses (bottom). White: contamination found; black: clean; red: called contamination but not labelled; blue: missed.", "name": "fig-error-maps"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8, 5.8))
 for row, index in zip(axes, order[[-1, 0]], strict=True):
     masks = {
