@@ -82,7 +82,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         t, and the distance in log-energy that separates images from clean ones.
     training_jaccard_
         Pooled Jaccard on samples of the training images, without the guard.
-    history_
+    tried_
         The parameters and the Jaccard index of everything tried, a list of dict.
     """
 
@@ -142,7 +142,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         search = _Search(self, images, samples(masks))
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
             chosen = search.run(self.rounds, self.progress)
-        self.history_ = search.history
+        self.tried_ = search.tried
         for name, value in chosen.items():
             setattr(self, f"{name}_", value)
         scores, gaps = search.scores(chosen)
@@ -232,7 +232,7 @@ class _Search:
         self.segmenter = segmenter
         self.images = images
         self.masks = masks
-        self.history: list[dict[str, float]] = []
+        self.tried: list[dict[str, float]] = []
         self._energies: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(self, rounds: int, progress: bool) -> dict[str, float]:
@@ -264,7 +264,7 @@ class _Search:
 
     def _jaccard(self, chosen: dict[str, float]) -> float:
         _, jaccard = best_threshold(self.scores(chosen)[0], self.masks)
-        self.history.append(chosen | {"jaccard": jaccard})
+        self.tried.append(chosen | {"jaccard": jaccard})
         return jaccard
 
 

@@ -162,12 +162,12 @@ def test_search_starts_at_the_parameters_and_never_gets_worse(unequal):
     start = quiet(rounds=0).fit(*unequal)
     found = quiet(rounds=1).fit(*unequal)
     assert start.low_pass_ == 0.7
-    assert start.history_ == []
+    assert start.tried_ == []
     assert found.training_jaccard_ >= start.training_jaccard_
-    assert found.training_jaccard_ == max(tried["jaccard"] for tried in found.history_)
+    assert found.training_jaccard_ == max(tried["jaccard"] for tried in found.tried_)
     for name, values in CANDIDATES.items():
         assert getattr(found, f"{name}_") in (*values, getattr(found, name))
-        assert {tried[name] for tried in found.history_} == {*values, getattr(found, name)}
+        assert {tried[name] for tried in found.tried_} == {*values, getattr(found, name)}
 
 
 def test_answer_is_the_same_for_any_gain_and_offset(unequal):
