@@ -154,3 +154,44 @@ def test_make_book_executes_every_notebook_into_the_folder_of_its_profile(profil
         rule = f"book.tools.execute notebooks/{path.name} {folder}/executed/{path.stem}.ipynb"
         assert f"{rule} --profile {profile}" in said.stdout
     assert f"book.tools.build {folder}/executed {folder}/html" in said.stdout
+
+
+def create_environment(tmp_path, python=None):
+    """Run the script that makes an environment where only a given stand-in of Python exists."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    if python is not None:
+        (binaries / "python3").write_text(python)
+        (binaries / "python3").chmod(0o755)
+    script = ROOT / "book" / "tools" / "environment.sh"
+    done = subprocess.run(
+        ["/bin/sh", script, tmp_path / "venv"],
+        env={"PATH": str(binaries)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert not (tmp_path / "venv").exists()
+    return done.stderr
+
+
+@pytest.mark.parametrize("python", [None, "#!/bin/sh\nexit 1\n"], ids=["none", "too old"])
+def test_a_machine_without_python_is_told_so(python, tmp_path):
+    said = create_environment(tmp_path, python)
+    assert said == "No Python 3.11 or newer was found: install it, then run make again.\n"
+
+
+def test_a_python_without_venv_is_told_so(tmp_path):
+    no_venv = '#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\n'
+    said = create_environment(tmp_path, no_venv)
+    assert said.startswith("Python's venv module is missing: install it (Debian, Ubuntu: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_workflows_call_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    called = {name for text in texts for name in re.findall(r"run: make ([a-z]+)", text)}
+    assert called == {"book", "data"}
+    assert called <= targets
+    assert all("jobs" in yaml.safe_load(text) for text in texts)
