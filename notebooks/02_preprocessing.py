@@ -111,8 +111,9 @@ for ax, (name, fit) in zip(
 figure.colorbar(shown, ax=axes, label="error (%)");
 
 # %% [markdown]
-# One micrograph proves little. We repeat it with other micrographs, with more and less
-# contamination, and with a third fit that is told the true mask. The error is the standard
+# {numref}`fig-preprocessing-error` shows how the plain fit goes wrong. One micrograph proves
+# little. We repeat it with other micrographs, with more and less contamination, and with a third
+# fit that is told the true mask. The error is the standard
 # deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor does not
 # count, because eq. {eq}`eq-standardise` removes it.
 

@@ -237,7 +237,8 @@ record("unet_revision", unet["made_with"]["revision"][:10])
 record("unet_images", unet["data"]["images"])
 
 # %% [markdown]
-# Over the folds of {glue:text}`unet_images:d` published images the pooled Jaccard index is
+# The training loss of the folds is in {numref}`fig-recorded-loss`. Over the folds of
+# {glue:text}`unet_images:d` published images the pooled Jaccard index is
 # {glue:text}`unet_jaccard:.3f` ± {glue:text}`unet_jaccard_spread:.3f`, after
 # {glue:text}`unet_minutes:.1f` minutes of training a fold (revision
 # {glue:text}`unet_revision:s`; other work ran on the machine at the time, so the minutes are an
