@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import graphseg
-from graphseg import datasets, methods, metrics, micrographs, validation
+from graphseg import datasets, methods, metrics, micrographs, records, validation
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
 
@@ -68,9 +68,9 @@ def evaluate(
         run_folder=Path("runs") / output.stem,
         n_jobs=jobs,
     )
-    validation.write_record(output, record)
+    records.write_record(output, record)
     for average in ("pooled", "per_image"):
-        row = validation.summary(record, average)
+        row = records.summary(record, average)
         scores = ", ".join(f"{name} {m:.3f} ± {s:.3f}" for name, (m, s) in row.items())
         typer.echo(f"{average}: {scores}")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from graphseg import metrics, validation
+from graphseg import metrics
 from graphseg.datasets import acquisition_of
 from graphseg.errors import InputError
+from graphseg.records import read_record, summary
 
 RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "data" / "results"
 
@@ -103,13 +104,18 @@ def score_rows(records: Mapping[str, dict], average: str) -> list[list[str]]:
     """
     rows = []
     for label, record in records.items():
-        summary = validation.summary(record, average)
         rows.append(
-            [label, *(f"{mean:.3f}\u00a0±\u00a0{spread:.3f}" for mean, spread in summary.values())]
+            [
+                label,
+                *(
+                    f"{mean:.3f}\u00a0±\u00a0{spread:.3f}"
+                    for mean, spread in summary(record, average).values()
+                ),
+            ]
         )
     return rows
 
 
 def read_result(name: str) -> dict:
     """Read a recorded result of the project, ``data/results/NAME.json``."""
-    return validation.read_record(RESULTS_FOLDER / f"{name}.json")
+    return read_record(RESULTS_FOLDER / f"{name}.json")

@@ -47,6 +47,7 @@ from graphseg.comparison import (
 )
 from graphseg.descent import best_threshold
 from graphseg.notebook import announce, record
+from graphseg.records import summary
 
 figures.use_style()
 stack = datasets.load(data_source)
@@ -271,11 +272,11 @@ Markdown(
 
 # %%
 pooled = {
-    name: validation.summary(r, "pooled")["jaccard"]
+    name: summary(r, "pooled")["jaccard"]
     for name, r in records.items()
 }
 single = {
-    name: validation.summary(r, "per_image")["jaccard"][0]
+    name: summary(r, "per_image")["jaccard"][0]
     for name, r in records.items()
 }
 gain, low, high = paired_difference(*records.values(), resamples=resamples)

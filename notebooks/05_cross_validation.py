@@ -41,6 +41,7 @@ from sklearn.model_selection import GridSearchCV
 from graphseg import datasets, figures, methods, metrics, validation
 from graphseg.comparison import markdown_table, read_result, score_rows
 from graphseg.notebook import announce, record
+from graphseg.records import summary
 
 figures.use_style()
 stack = datasets.load(data_source)
@@ -122,7 +123,7 @@ Markdown(markdown_table(header, score_rows(live, "pooled")))
 
 # %% tags=["remove-input"]
 for protocol, result in live.items():
-    mean, spread = validation.summary(result)["jaccard"]
+    mean, spread = summary(result)["jaccard"]
     record(
         f"control_{protocol}", mean, 0.01
     )  # fitting is deterministic up to rounding
@@ -130,8 +131,8 @@ for protocol, result in live.items():
 record(
     "control_gap",
     abs(
-        validation.summary(live["random"])["jaccard"][0]
-        - validation.summary(live["acquisition"])["jaccard"][0]
+        summary(live["random"])["jaccard"][0]
+        - summary(live["acquisition"])["jaccard"][0]
     ),
     0.01,
 )
@@ -225,7 +226,7 @@ axes.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
 axes.legend();
 
 # %% tags=["remove-input"]
-mean, spread = validation.summary(unet)["jaccard"]
+mean, spread = summary(unet)["jaccard"]
 record("unet_jaccard", mean, 1e-9)
 record("unet_jaccard_spread", spread, 1e-9)
 record(

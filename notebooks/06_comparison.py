@@ -40,6 +40,7 @@ from IPython.display import Markdown
 
 from graphseg import comparison, datasets, figures, methods, metrics, validation
 from graphseg.notebook import announce, record
+from graphseg.records import read_record, summary
 
 figures.use_style()
 stack = datasets.load(data_source)
@@ -71,7 +72,7 @@ stack = stack.subset(np.arange(maximum_images or len(stack)))
 # used.
 
 # %%
-paper = validation.read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
+paper = read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
 implied = {
     m: 2 * s["jaccard"] / (1 + s["jaccard"]) for m, s in paper["scores"].items()
 }
@@ -141,7 +142,7 @@ for label, key in (
     ("U-Net", "unet"),
 ):
     for average in ("pooled", "per_image"):
-        mean, spread = validation.summary(records[label], average)["jaccard"]
+        mean, spread = summary(records[label], average)["jaccard"]
         record(f"{key}_{average}", mean, 1e-9)
         record(f"{key}_{average}_spread", spread, 1e-9)
 

@@ -1,0 +1,133 @@
+"""Records of long computations: JSON files with all that is needed to trust and reuse them."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from graphseg import metrics, weights
+from graphseg.errors import InputError
+
+
+class FoldStore:
+    """Finished folds, in memory and as one small file each.
+
+    Parameters
+    ----------
+    folder : path or None
+        Where the files are; None keeps them in memory only.
+    header : dict
+        What the folds belong to. Files of another header are refused.
+    """
+
+    def __init__(self, folder: str | Path | None, header: dict):
+        self.folder = Path(folder) if folder is not None else None
+        self.header = json.loads(json.dumps(header))
+        self.results: dict[tuple[int, int], dict] = {}
+
+    def get(self, shuffle: int, fold: int) -> dict | None:
+        """Return a finished fold, or None."""
+        path = self._path(shuffle, fold)
+        if (shuffle, fold) not in self.results and path is not None and path.exists():
+            stored = read_record(path)
+            if stored["header"] != self.header:
+                raise InputError(
+                    f"The fold {path} is of another run: delete it or name another run folder."
+                )
+            self.results[shuffle, fold] = stored["result"]
+        return self.results.get((shuffle, fold))
+
+    def put(self, result: dict) -> None:
+        """Keep a finished fold."""
+        self.results[result["shuffle"], result["fold"]] = result
+        path = self._path(result["shuffle"], result["fold"])
+        if path is not None:
+            write_record(path, {"header": self.header, "result": result})
+            path.with_suffix(".checkpoint").unlink(missing_ok=True)  # of a training now finished
+
+    def _path(self, shuffle: int, fold: int) -> Path | None:
+        return self.folder and self.folder / f"shuffle_{shuffle}_fold_{fold}.json"
+
+
+def describe(estimator: BaseEstimator) -> dict:
+    """Return the parameters of an estimator that JSON can hold and that belong to the result."""
+    left_out = ("checkpoint", "progress", "verbose", "device")
+    return {
+        key: value
+        for key, value in estimator.get_params().items()
+        if key not in left_out and not isinstance(value, BaseEstimator)
+    }
+
+
+def provenance() -> dict:
+    """Return what made a result: code revision, versions, hardware, time."""
+    root = Path(__file__).resolve().parents[1]
+    git = ["git", "-C", os.fspath(root)]
+    revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    code = ["--", "graphseg", "requirements.lock"]  # what else has changed makes no difference
+    status = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True, text=True)
+    return {
+        "revision": revision.stdout.strip() or "unknown",
+        "uncommitted_changes": bool(status.stdout.strip()),
+        "versions": weights.versions() | {"python": platform.python_version()},
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_record(path: str | Path, record: dict) -> None:
+    """Write a record as JSON, to a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_record(path: str | Path) -> dict:
+    """Read a record.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no record {path}: run the command that writes it.") from error
+    except ValueError as error:
+        raise InputError(f"The record {path} is no JSON: delete it and run it again.") from error
+
+
+def fold_counts(record: dict) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield (shuffle, fold, counts) of a record, counts as an array of shape (n, 4)."""
+    for result in record["results"]:
+        yield result["shuffle"], result["fold"], np.array(result["counts"], dtype=np.int64)
+
+
+def summary(record: dict, average: str = "pooled") -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each score over folds and shuffles.
+
+    Parameters
+    ----------
+    record : dict
+        As :func:`cross_validate` returns it.
+    average : {"pooled", "per_image"}
+        Inside a fold, see :func:`graphseg.metrics.scores`.
+
+    Returns
+    -------
+    dict of str to (mean, standard deviation)
+        The deviation is that of single folds (``ddof=1``), not of the mean.
+    """
+    rows = [metrics.scores(table, average) for _, _, table in fold_counts(record)]
+    columns = {name: np.array([row[name] for row in rows]) for name in metrics.NAMES}
+    spread = 1 if len(rows) > 1 else 0
+    return {name: (float(v.mean()), float(v.std(ddof=spread))) for name, v in columns.items()}
