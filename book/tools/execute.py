@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -154,6 +156,23 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, json.loads(value)
 
 
+def share_cores(environment: dict[str, str], cores: int) -> None:
+    """Give each of the notebooks that `make -j` runs side by side its share of the cores.
+
+    Two trainings that both count on all cores wait for each other and take five times as long.
+
+    Parameters
+    ----------
+    environment
+        Environment variables; ``OMP_NUM_THREADS`` is set unless it is there already.
+    cores
+        Number of cores of the machine.
+    """
+    jobs = re.search(r"-j ?(\d+)", environment.get("MAKEFLAGS", ""))
+    if jobs and int(jobs[1]) > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(jobs[1]))))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -162,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default=profiles.DEFAULT)
     parser.add_argument("--set", action="append", type=_setting, default=[], metavar="NAME=JSON")
     chosen = parser.parse_args(arguments)
+    share_cores(os.environ, os.cpu_count() or 1)
     start = time.monotonic()
     try:
         done = execute(chosen.source, chosen.output, chosen.profile, dict(chosen.set))

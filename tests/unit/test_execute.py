@@ -121,3 +121,15 @@ def test_an_output_without_a_stamp_has_none(text, tmp_path):
     path.write_text(text)
     assert execute.stamp(path) == {}
     assert execute.stamp(tmp_path / "missing.ipynb") == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads"), [("", None), ("w -j1", None), (" -j2 --jobserver-auth=3,4", "2")]
+)
+def test_notebooks_side_by_side_share_the_cores(flags, threads):
+    environment = {"MAKEFLAGS": flags}
+    execute.share_cores(environment, cores=4)
+    assert environment.get("OMP_NUM_THREADS") == threads
+    given = {"MAKEFLAGS": flags, "OMP_NUM_THREADS": "3"}
+    execute.share_cores(given, cores=4)
+    assert given["OMP_NUM_THREADS"] == "3"
