@@ -150,22 +150,6 @@ def _strip(notebook: Any) -> None:
         cell.metadata.pop("execution", None)
 
 
-def threads(makeflags: str, cores: int) -> int:
-    """Give the number of threads for each notebook when make runs several side by side.
-
-    More threads than cores spend most of their time waiting for each other.
-
-    Parameters
-    ----------
-    makeflags
-        What make says about itself in its environment, e.g. `` -j2 --jobserver-auth=3,4``.
-    cores
-        Number of processor cores.
-    """
-    jobs = re.search(r"(?:^|\s)-j(\d+)", makeflags)
-    return max(1, cores // int(jobs[1])) if jobs else cores
-
-
 def _setting(text: str) -> tuple[str, Any]:
     """Read one parameter from the command line, such as ``epochs=3``."""
     name, value = text.split("=", 1)
@@ -198,8 +182,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", type=_setting, default=[], metavar="NAME=JSON")
     chosen = parser.parse_args(arguments)
     share_cores(os.environ, os.cpu_count() or 1)
-    share = threads(os.environ.get("MAKEFLAGS", ""), os.cpu_count() or 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str(share))
     start = time.monotonic()
     try:
         done = execute(chosen.source, chosen.output, chosen.profile, dict(chosen.set))

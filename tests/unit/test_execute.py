@@ -133,18 +133,3 @@ def test_notebooks_side_by_side_share_the_cores(flags, threads):
     given = {"MAKEFLAGS": flags, "OMP_NUM_THREADS": "3"}
     execute.share_cores(given, cores=4)
     assert given["OMP_NUM_THREADS"] == "3"
-
-
-@pytest.mark.parametrize(
-    ("makeflags", "cores", "expected"),
-    [
-        ("", 8, 8),
-        ("s", 8, 8),
-        (" -j2 --jobserver-auth=3,4 -- PROFILE=paper", 8, 4),
-        ("n -j8 --jobserver-auth=3,4", 2, 1),
-        (" -j1", 2, 2),
-        (" -- NAME=x-j2", 2, 2),
-    ],
-)
-def test_notebooks_side_by_side_share_the_cores(makeflags, cores, expected):
-    assert execute.threads(makeflags, cores) == expected
