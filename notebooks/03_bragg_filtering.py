@@ -52,7 +52,7 @@ from graphseg.records import summary
 figures.use_style()
 stack = datasets.load(data_source)
 announce(stack)
-stack = stack.subset(np.arange(maximum_images or len(stack)))
+stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The idea
@@ -271,13 +271,9 @@ Markdown(
 )
 
 # %%
-pooled = {
-    name: summary(r, "pooled")["jaccard"]
-    for name, r in records.items()
-}
+pooled = {name: summary(r, "pooled")["jaccard"] for name, r in records.items()}
 single = {
-    name: summary(r, "per_image")["jaccard"][0]
-    for name, r in records.items()
+    name: summary(r, "per_image")["jaccard"][0] for name, r in records.items()
 }
 gain, low, high = paired_difference(*records.values(), resamples=resamples)
 unclear = "makes no difference that can be told from chance"

@@ -51,7 +51,7 @@ from graphseg.unet import UNet, parameter_count
 figures.use_style()
 stack = datasets.load(data_source)
 announce(stack)
-stack = stack.subset(np.arange(maximum_images or len(stack)))
+stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The idea

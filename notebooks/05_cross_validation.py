@@ -46,7 +46,7 @@ from graphseg.records import summary
 figures.use_style()
 stack = datasets.load(data_source)
 announce(stack)
-stack = stack.subset(np.arange(maximum_images or len(stack)))
+stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The idea
