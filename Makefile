@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record clean environment data FORCE
+.PHONY: help book test lab lint format lock record bench picture clean environment data FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -64,6 +64,12 @@ lock: $(STAMP) ## write requirements.lock anew from requirements.in
 
 record: $(STAMP) ## execute the notebooks with the test parameters and record their numbers anew
 	@$(PYTHON) -m book.tools.record
+
+bench: $(STAMP) ## measure speed and memory, and record them
+	$(PYTHON) -m graphseg.benchmark --output data/results/benchmark.json
+
+picture: $(STAMP) ## draw the picture of the README
+	$(PYTHON) -m book.tools.picture
 
 clean: ## remove everything that was built, but not the environment and the data
 	rm -rf _build ipynb

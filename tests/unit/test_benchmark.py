@@ -1,0 +1,29 @@
+"""The benchmark measures what it says: counts that are known, ratios of its own numbers."""
+
+import itertools
+
+import pytest
+
+from graphseg import benchmark
+
+
+def paper_gflop(side=256, widths=(32, 64, 128, 256)):
+    """Multiply and add: two operations for each weight and each pixel it is applied to."""
+    total = 2 * side**2 * widths[0] * 2  # the last layer, 1 x 1
+    for level, (before, after) in enumerate(zip((1, *widths), widths, strict=False)):
+        total += 2 * 9 * (side >> level) ** 2 * (before * after + after * after)
+    for level, (shallow, deep) in enumerate(itertools.pairwise(widths)):
+        pixels = (side >> level) ** 2
+        total += 2 * pixels * deep * shallow  # 2 x 2 with stride 2: one weight a pixel
+        total += 2 * 9 * pixels * (2 * shallow * shallow + shallow * shallow)
+    return total / 1e9
+
+
+def test_the_numbers_hang_together():
+    measured = benchmark.run(repeats=1)
+    assert measured["paper"]["gflop"] == pytest.approx(paper_gflop(), rel=1e-6)
+    assert measured["paper"]["parameters"] == 1_925_058
+    ratio = measured["paper"]["eager_float32"] / measured["ours"]["fast"]
+    assert measured["ratios"]["paper's network eager / ours fast"] == pytest.approx(ratio)
+    assert 0 < measured["bragg"]["peak_megabytes"] < 5
+    assert all(ratio > 0 for ratio in measured["ratios"].values())
