@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.bragg import _checked_images, _checked_masks
+from graphseg.checks import checked_images, checked_masks
 from graphseg.descent import best_threshold
 from graphseg.energy import (
     ThresholdedSegmenter,
@@ -22,6 +22,7 @@ from graphseg.energy import (
     two_levels,
 )
 from graphseg.errors import InputError
+from graphseg.fourier import SMALLEST_SIDE
 
 # What `fit` tries, one parameter after the other: pixels, and cycles per pixel for the aperture.
 CANDIDATES = {
@@ -137,8 +138,8 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
         self._check_parameters()
-        images = _checked_images(images)
-        masks = _checked_masks(masks, images.shape)
+        images = checked_images(images, SMALLEST_SIDE)
+        masks = checked_masks(masks, images.shape)
         search = _Search(self, images, samples(masks))
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
             chosen = search.run(self.rounds, self.progress)
@@ -167,7 +168,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
             Before `fit`.
         """
         check_is_fitted(self)
-        images = _checked_images(images)
+        images = checked_images(images, SMALLEST_SIDE)
         chosen = {name: getattr(self, f"{name}_") for name in _START}
         result = np.empty(images.shape, np.float32)
         with threadpool_limits(1, "blas"):

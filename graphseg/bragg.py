@@ -15,15 +15,15 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
+from graphseg.checks import checked_images, checked_masks
 from graphseg.descent import SoftJaccard, adam, batches, best_threshold
 from graphseg.errors import InputError
-from graphseg.fourier import Decomposition, decompose, find_peaks, in_units
+from graphseg.fourier import SMALLEST_SIDE, Decomposition, decompose, find_peaks, in_units
 
 # Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
 # belong to grey levels in [0, 1]; the others are near what the published images give.
 STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
 COMBINE = ("sum", "max")
-SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
 _POSITIVE = ("aperture_width", "peak_threshold", "mask_threshold", "softness", "peak_softness",
              "learning_rate", "batch_size")  # fmt: skip
@@ -156,8 +156,8 @@ class BraggSegmenter(BaseEstimator):
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
         self._check_parameters()
-        images = _checked_images(images)
-        masks = None if masks is None else _checked_masks(masks, images.shape)
+        images = checked_images(images, SMALLEST_SIDE)
+        masks = None if masks is None else checked_masks(masks, images.shape)
         given = (self.peak_threshold, self.mask_threshold)
         usual = STARTS[self.units]
         thresholds = [u if g is None else g for g, u in zip(given, usual, strict=True)]
@@ -183,14 +183,16 @@ class BraggSegmenter(BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self)
-        images = _checked_images(images)
+        images = checked_images(images, SMALLEST_SIDE)
         compute = check_memory(self.memory).cache(_residuals, ignore=["progress"])
         return compute(images, self._filter_settings(), progress=self.progress)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
         """Return the steps from one (H, W) micrograph to its residual, for figures."""
         check_is_fitted(self)
-        return decompose(_checked_images(np.asarray(image)[None])[0], **self._filter_settings())
+        return decompose(
+            checked_images(np.asarray(image)[None], SMALLEST_SIDE)[0], **self._filter_settings()
+        )
 
     def predict_proba(self, images: ArrayLike) -> np.ndarray:
         """Return the probability of contamination, (n, H, W) float32 in [0, 1].
@@ -217,7 +219,7 @@ class BraggSegmenter(BaseEstimator):
     def score(self, images: ArrayLike, masks: ArrayLike) -> float:
         """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
         predicted = self.predict(images)
-        table = metrics.counts(_checked_masks(masks, predicted.shape), predicted)
+        table = metrics.counts(checked_masks(masks, predicted.shape), predicted)
         return metrics.scores(table, "pooled")["jaccard"]
 
     def _descend(
@@ -276,29 +278,3 @@ def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray
         for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
             result[i] = decompose(images[i], **settings).residual
     return result
-
-
-def _checked_images(images: ArrayLike) -> np.ndarray:
-    images = np.asarray(images)
-    if images.ndim != 3 or not len(images) or min(images.shape[1:]) < SMALLEST_SIDE:
-        raise InputError(
-            f"Images of shape {images.shape} are no stack: give (n, H, W) with n at least 1 and "
-            f"both sides at least {SMALLEST_SIDE} pixels."
-        )
-    images = images.astype(np.float32, copy=False)
-    if not np.isfinite(images).all():
-        worst = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))[0])
-        raise InputError(f"Image {worst} has values that are not finite; replace or remove them.")
-    return images
-
-
-def _checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    masks = np.asarray(masks)
-    if masks.shape != shape:
-        raise InputError(
-            f"Masks of shape {masks.shape} do not match images of shape {shape}; give one mask of "
-            "the same size for each image."
-        )
-    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
-        raise InputError("Masks hold values other than 0 and 1; give True for contamination.")
-    return masks.astype(bool)

@@ -13,7 +13,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 
 from graphseg import metrics
-from graphseg.bragg import _checked_masks
+from graphseg.checks import checked_masks
 from graphseg.fourier import decompose, local_mean
 
 # Energies of standardised images below this are rounding: without it, log 0.
@@ -49,7 +49,7 @@ class ThresholdedSegmenter(BaseEstimator):
     def score(self, images: ArrayLike, masks: ArrayLike) -> float:
         """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
         predicted = self.predict(images)
-        table = metrics.counts(_checked_masks(masks, predicted.shape), predicted)
+        table = metrics.counts(checked_masks(masks, predicted.shape), predicted)
         return metrics.scores(table, "pooled")["jaccard"]
 
 

@@ -20,6 +20,8 @@ from graphseg.preprocessing import standardise
 REFERENCE_PIXELS = 256 * 256
 _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster than a convolution
 
+SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
+
 
 @dataclass(frozen=True)
 class Peaks:

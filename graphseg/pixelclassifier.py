@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.bragg import _checked_images, _checked_masks
+from graphseg.checks import checked_images, checked_masks
 from graphseg.descent import best_threshold
 from graphseg.energy import (
     ThresholdedSegmenter,
@@ -22,7 +22,7 @@ from graphseg.energy import (
     two_levels,
 )
 from graphseg.errors import InputError
-from graphseg.fourier import local_mean
+from graphseg.fourier import SMALLEST_SIDE, local_mean
 
 BANDS = (0.0, 0.7, 1.4, 2.8, 5.6, 11.2)  # pixels; each band lies between two neighbours
 WIDE_BAND = (0.7, 11.2)  # pixels; noise below it, illumination above
@@ -131,8 +131,8 @@ class PixelClassifier(ThresholdedSegmenter):
             one image only.
         """
         self._check_parameters()
-        images = _checked_images(images)
-        masks = _checked_masks(masks, images.shape)
+        images = checked_images(images, SMALLEST_SIDE)
+        masks = checked_masks(masks, images.shape)
         if len(images) < 2:
             raise InputError("One image leaves none to choose the threshold on; give at least 2.")
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
@@ -155,7 +155,7 @@ class PixelClassifier(ThresholdedSegmenter):
             Before `fit`.
         """
         check_is_fitted(self)
-        images = _checked_images(images)
+        images = checked_images(images, SMALLEST_SIDE)
         result = np.empty(images.shape, np.float32)
         with threadpool_limits(1, "blas"):
             for i in tqdm(range(len(images)), desc="trees", delay=1, disable=not self.progress):

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.dataset import Dataset
 
 from graphseg import checkpoints, metrics, training, weights
-from graphseg.errors import InputError
+from graphseg.checks import checked_images, checked_masks
 from graphseg.inference import blend_tiles, contamination, pad_to_multiple
 from graphseg.preprocessing import standardise
 from graphseg.unet import UNet
@@ -170,12 +170,8 @@ class UNetSegmenter(BaseEstimator):
             If images and masks do not fit together, a value is not finite, a parameter is
             unknown, or the checkpoint is of another training.
         """
-        images = _checked_images(images)
-        masks = np.asarray(masks, dtype=bool)
-        if masks.shape != images.shape:
-            raise InputError(
-                f"Images of shape {images.shape} need masks of that shape, not {masks.shape}."
-            )
+        images = checked_images(images)
+        masks = checked_masks(masks, images.shape)
         dataset = self._dataset(images, masks)
         signature = checkpoints.signature_of(self._recipe(), dataset.X, dataset.y)
         started = time.perf_counter()
@@ -228,7 +224,7 @@ class UNetSegmenter(BaseEstimator):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
         self._resolve()
         # One image at a time: on a processor larger batches were never faster and cost memory.
-        return np.stack([self._probability(image) for image in _checked_images(images)])
+        return np.stack([self._probability(image) for image in checked_images(images)])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return masks, ``True`` = contamination; array of bool, shape (n, H, W)."""
@@ -312,15 +308,3 @@ class UNetSegmenter(BaseEstimator):
             return metrics.scores(metrics.counts(masks, self.predict(images)))
 
         return score
-
-
-def _checked_images(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim != 3 or not images.size:
-        raise InputError(
-            f"Images of shape {images.shape} are no stack: "
-            "give (n, H, W), a single image as image[None]."
-        )
-    if not np.isfinite(images).all():
-        raise InputError("The images hold values that are not finite: replace NaN and infinity.")
-    return images

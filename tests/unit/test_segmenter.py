@@ -204,5 +204,5 @@ def test_bad_images_are_refused(trained, stack):
         trained.predict(images[0])
     with pytest.raises(InputError, match="not finite"):
         trained.predict(np.full_like(images, np.nan))
-    with pytest.raises(InputError, match="need masks of that shape"):
+    with pytest.raises(InputError, match="do not match images"):
         UNetSegmenter(**SMALL).fit(images, masks[1:])
