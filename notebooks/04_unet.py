@@ -309,7 +309,14 @@ explore.threshold_explorer(
 #
 # ## On your own images
 #
-# Put `name.png` and `name_LABEL.png` (white on contamination) into a folder, then
+# A trained network comes with the package, so masks need no training:
+#
+# ```
+# graphseg segment *.dm4 --output masks
+# ```
+#
+# To train on labels of your own, put `name.png` and `name_LABEL.png` (white on contamination) into
+# a folder, then
 #
 # ```
 # graphseg train my_folder --output my_unet.safetensors

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from graphseg import cli, methods
@@ -62,6 +63,19 @@ def test_train_then_segment(run, labelled_folder, tmp_path):
     assert run("segment", *images, "--model", "w.safetensors", "--output", "masks")[0] == 0
     mask = np.array(Image.open("masks/image_0_mask.png"))
     assert mask.shape == (32, 32) and set(np.unique(mask)) <= {0, 255}
+
+
+def test_the_network_that_comes_along_warns_of_a_foreign_pixel_size(run, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    for name, size in (("near", 0.4), ("far", 0.1)):
+        # ImageJ's way to store a pixel size: pixels per unit, and the unit in the description.
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", image, imagej=True, resolution=(10 / size, 10 / size),
+            metadata={"unit": "nm"},
+        )  # fmt: skip
+    code, _, err = run("segment", "near.tif", "far.tif", "--output", "m", "--no-averaging")
+    assert code == 0 and "far.tif: 0.100 Å" in err and "near.tif" not in err
+    assert (tmp_path / "m" / "far_mask.png").exists()
 
 
 def test_a_broken_file_is_reported_and_the_others_are_done(run, labelled_folder, tmp_path):

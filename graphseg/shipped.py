@@ -1,0 +1,97 @@
+"""The trained networks that come with the package, and how they are made.
+
+``default`` is trained on all published images. ``fold_0`` … ``fold_4`` are the networks of one
+cross-validation grouped by acquisition: each has never seen the images that its card lists as held
+out, so that predictions on published images can be shown honestly.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from graphseg import datasets
+from graphseg.errors import InputError
+from graphseg.records import read_record, summary
+from graphseg.segmenter import UNetSegmenter
+
+FOLDER = Path(__file__).resolve().parent / "models"
+PIXEL_SIZES = (0.30, 0.50)  # Å per pixel, the range of the published images
+LIMITS = (
+    "Trained on HRTEM images of monolayer graphene at 80 kV, 256 x 256 pixels, with labels of one "
+    "person. Other materials, STEM images and other pixel sizes are outside what it has seen; "
+    "closed loops of defects may be called contamination. The probability is not calibrated."
+)
+
+
+def names() -> list[str]:
+    """Return the names of the networks that are here."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def load(name: str = "default", **changes) -> UNetSegmenter:
+    """Load a network that comes with the package.
+
+    Parameters
+    ----------
+    name
+        ``default``, or ``fold_0`` to ``fold_4``.
+    **changes
+        Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
+
+    Raises
+    ------
+    InputError
+        If there is no network of this name.
+    """
+    if name not in names():
+        listed = ", ".join(names()) or "none"
+        raise InputError(f"No network {name!r} comes with the package; there are: {listed}.")
+    return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
+
+
+def make(record_path: Path, run_folder: Path) -> None:
+    """Train the default network on all published images, and put the fold networks beside it.
+
+    Parameters
+    ----------
+    record_path
+        The record of the cross-validation whose recipe and scores count.
+    run_folder
+        Where that cross-validation kept its fold networks; the new training keeps its checkpoint
+        there too.
+    """
+    record = read_record(record_path)
+    stack = datasets.load_published()
+    card = {
+        "data": "all published images" if stack.source == "published" else stack.source,
+        "data_digest": stack.digest,
+        "pixel_sizes": PIXEL_SIZES,
+        "limits": LIMITS,
+        "cross_validation": {
+            "protocol": record["protocol"],
+            "folds": record["folds"],
+            "shuffles": record["shuffles"],
+            "mean_and_spread": {a: summary(record, a) for a in ("pooled", "per_image")},
+        },
+    }
+    recipe = record["parameters"] | {"checkpoint": run_folder / "default.checkpoint"}
+    segmenter = UNetSegmenter(**recipe).fit(stack.images, stack.masks)
+    segmenter.save(FOLDER / "default.safetensors", half=True, card=card)
+    for fold in range(record["folds"]):
+        trained = UNetSegmenter.load(run_folder / f"shuffle_0_fold_{fold}.safetensors")
+        card["data"] = f"the published images outside fold {fold}"
+        trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
+
+
+def main() -> int:
+    """Run from the command line: ``python -m graphseg.shipped RECORD RUN_FOLDER``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("record", type=Path)
+    parser.add_argument("run_folder", type=Path)
+    chosen = parser.parse_args()
+    make(chosen.record, chosen.run_folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

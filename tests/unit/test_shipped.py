@@ -1,0 +1,55 @@
+"""The networks that come with the package: complete cards, honest folds, a bounded size."""
+
+import numpy as np
+import pytest
+
+from graphseg import comparison, datasets, metrics, shipped, validation
+from graphseg.errors import InputError
+
+NAMES = ["default", *(f"fold_{fold}" for fold in range(5))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_has_its_card(name):
+    card = shipped.load(name, device="cpu").card_
+    wanted = {"data", "data_digest", "pixel_sizes", "limits", "cross_validation", "recipe"}
+    assert wanted <= set(card)
+    scores = card["cross_validation"]["mean_and_spread"]["pooled"]
+    assert set(scores) == set(metrics.NAMES)
+    if name != "default":
+        assert card["held_out"]
+
+
+def test_the_networks_stay_small():
+    assert shipped.names() == sorted(NAMES)
+    assert sum(path.stat().st_size for path in shipped.FOLDER.iterdir()) <= 25e6
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="default"):
+        shipped.load("fold_9")
+
+
+def test_fold_networks_were_not_trained_on_what_they_are_tested_on(published):
+    for fold, (train, test) in enumerate(validation.splits(published, "acquisition")):
+        card = shipped.load(f"fold_{fold}", device="cpu").card_
+        assert card["held_out"] == [published.names[index] for index in test]
+        assert card["images"] == len(train)
+
+
+def test_a_fold_network_gives_its_recorded_scores(published):
+    network = shipped.load("fold_0", device="cpu")
+    recorded = comparison.image_counts(comparison.read_result("unet_best_acquisition"))
+    chosen = [published.names.index(name) for name in network.card_["held_out"][:6]]
+    found = metrics.scores(
+        metrics.counts(published.masks[chosen], network.predict(published.images[chosen]))
+    )
+    table = np.array([recorded[published.names[index]] for index in chosen])
+    # Half precision and other processors move single pixels along the edges.
+    assert found["jaccard"] == pytest.approx(metrics.scores(table)["jaccard"], abs=0.003)
+
+
+def test_the_default_network_works_on_the_simulated_sample():
+    stack = datasets.load_simulated_sample().subset(np.arange(6))
+    network = shipped.load(device="cpu", averaging=False)
+    assert network.score(stack.images, stack.masks) > 0.8
