@@ -51,7 +51,10 @@ def evaluate(
     folds: int = 5,
     shuffles: int = 1,
     source: Source = "auto",
-    jobs: Annotated[int, typer.Option(help="folds at a time")] = 1,
+    jobs: Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
+    ] = None,
     changes: Changes = None,
 ) -> None:
     """Cross-validate a method and write the record; a killed run continues.
@@ -59,16 +62,17 @@ def evaluate(
     Example: graphseg evaluate unet --set epochs=12 --output data/results/unet.json
     """
     estimator = methods.make(method, **_parsed(changes))
-    record = validation.cross_validate(
-        estimator,
-        datasets.load(source),
-        name=method,
-        protocol=protocol,
-        folds=folds,
-        shuffles=shuffles,
-        run_folder=Path("runs") / output.stem,
-        n_jobs=jobs,
-    )
+    with validation.workers(scheduler):
+        record = validation.cross_validate(
+            estimator,
+            datasets.load(source),
+            name=method,
+            protocol=protocol,
+            folds=folds,
+            shuffles=shuffles,
+            run_folder=Path("runs") / output.stem,
+            n_jobs=jobs if scheduler is None else -1,
+        )
     records.write_record(output, record)
     for average in ("pooled", "per_image"):
         row = records.summary(record, average)

@@ -5,7 +5,8 @@ interval can be computed later without training again.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -210,6 +211,38 @@ def cross_validate(
 
 def _plain(history: list | np.ndarray) -> list:
     return history.tolist() if isinstance(history, np.ndarray) else list(history)
+
+
+@contextmanager
+def workers(scheduler: str | None) -> Iterator[None]:
+    """Let the folds of :func:`cross_validate` run on the workers of a Dask scheduler.
+
+    The workers need this package, and the run folder if checkpoints are to be found again.
+
+    Parameters
+    ----------
+    scheduler : str or None
+        Its address; None leaves the folds on this machine.
+
+    Raises
+    ------
+    InputError
+        If nothing answers at the address.
+    """
+    if scheduler is None:
+        yield
+        return
+    from distributed import Client  # takes a second to import, which most runs do not need
+
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No Dask scheduler answers at {scheduler}: start one with `dask scheduler`, and "
+            "give the address that it prints."
+        ) from error
+    with client, joblib.parallel_config("dask"):
+        yield
 
 
 def _run_fold(folder, shuffle, fold, estimator, stack, train, test) -> dict:

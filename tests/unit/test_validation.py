@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 
-from graphseg import metrics, records, validation
+from graphseg import methods, metrics, records, validation
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
@@ -148,3 +148,28 @@ def test_scikit_learn_grid_search_takes_the_scorer(stack):
     assert search.fit(stack.images, stack.masks).best_params_ == {"factor": 1.4}
     with pytest.raises(InputError, match="unknown"):
         validation.pixel_scorer("auc")
+
+
+def test_dask_workers_give_the_same_numbers(stack):
+    from distributed import LocalCluster
+
+    control = methods.make("control", smoothing=1.0, progress=False)
+    arguments = dict(folds=4, shuffles=2, progress=False)
+    here = validation.cross_validate(control, stack, "c", **arguments)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        validation.workers(cluster.scheduler_address),
+    ):
+        there = validation.cross_validate(control, stack, "c", n_jobs=-1, **arguments)
+    for one, other in zip(here["results"], there["results"], strict=True):
+        assert {k: v for k, v in one.items() if "seconds" not in k} == {
+            k: v for k, v in other.items() if "seconds" not in k
+        }
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence():
+    with (
+        pytest.raises(InputError, match="No Dask scheduler answers"),
+        validation.workers("tcp://127.0.0.1:9"),
+    ):
+        pass
