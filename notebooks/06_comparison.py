@@ -60,11 +60,11 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # $$
 # \begin{aligned}
 # \text{accuracy} &= \frac{t_p + t_n}{t_p + f_p + f_n + t_n}, &
-# \text{balanced accuracy} &= \frac12 \Big( \frac{t_p}{t_p + f_n} + \frac{t_n}{t_n + f_p} \Big), &
 # J &= \frac{t_p}{t_p + f_p + f_n}, \\
 # \text{precision} &= \frac{t_p}{t_p + f_p}, &
+# F_1 &= \frac{2 t_p}{2 t_p + f_p + f_n}, \\
 # \text{recall} &= \frac{t_p}{t_p + f_n}, &
-# F_1 &= \frac{2 t_p}{2 t_p + f_p + f_n}.
+# \text{balanced accuracy} &= \frac12 \Big( \frac{t_p}{t_p + f_n} + \frac{t_n}{t_n + f_p} \Big).
 # \end{aligned}
 # $$ (eq-scores)
 #
