@@ -193,7 +193,7 @@ record("outer_accuracy", outer["accuracy"], 0.01)
 #
 # ## Recorded results
 #
-# Training the U-Net on five folds takes a quarter of an hour on two cores, too long for a page.
+# Training the U-Net on all folds takes too long for a page.
 # Such a computation is a *recorded result*: one command runs it and writes the counts of every
 # test image, the parameters, the digest of the data, the revision of the code, versions, hardware
 # and times.

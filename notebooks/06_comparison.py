@@ -68,8 +68,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \end{aligned}
 # $$ (eq-scores)
 #
-# Nine pixels of ten are clean, so accuracy flatters: calling everything clean is right nine times
-# of ten. The Jaccard index $J$ looks at contamination alone.
+# Most pixels are clean, so accuracy flatters: calling everything clean is right most of the time.
+# The Jaccard index $J$ looks at contamination alone.
 #
 # The counts can be summed over images before dividing (*pooled*) or the scores averaged over
 # images (*per image*). For one table of counts, $F_1 = 2J/(1+J)$. This gives away which one a paper
@@ -355,7 +355,7 @@ record("bragg_band_2", metrics.scores(bands["Bragg"][2])["jaccard"], 0.01)
 # %% [markdown]
 # With 2 px of doubt on either side the U-Net's index rises from {glue:text}`live_unet:.3f` to
 # {glue:text}`unet_band_2:.3f`, and the Bragg filter's from {glue:text}`live_bragg:.3f` to
-# {glue:text}`bragg_band_2:.3f`. What the U-Net gains here is mostly outline; nobody can say
+# {glue:text}`bragg_band_2:.3f`. What is gained here is outline; nobody can say
 # whether the network or the person drew it better.
 #
 # ## Deviations from the paper
@@ -378,8 +378,11 @@ record("bragg_band_2", metrics.scores(bands["Bragg"][2])["jaccard"], 0.01)
 #   shown.
 # - The labels are one person's outlines. Leaving out their edges bounds what the edges cost, on
 #   one fold; it does not say who is right.
-# - The intervals use the first shuffle of the folds; the spread in the table is that of single
-#   folds over all recorded shuffles.
+# - The control, the Bragg filter and the U-Net have one recorded shuffle of the folds, the
+#   adaptive filter, the classifier and the longer U-Net two. Means and spreads are over what is
+#   recorded; the intervals use the first shuffle, which all share.
+# - The records were written by separate runs, at revisions that each record names, on the same
+#   images and folds. They were not made in one run.
 #
 # ## On your own images
 #
