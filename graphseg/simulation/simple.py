@@ -7,7 +7,6 @@ multiple scattering and no relaxed structure.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -306,7 +305,3 @@ def _name(index: int, frame: int, frames: int) -> str:
     if frames == 1:
         return f"{date}_Simulated_{index:03d}"
     return f"{date}_Simulated_FS_{index:03d}_layer_{4 * frame + 1:04d}"
-
-
-if __name__ == "__main__":
-    write_sample_set(sys.argv[1])

@@ -1,0 +1,7 @@
+"""`python -m graphseg.simulation FOLDER` writes the bundled sample."""
+
+import sys
+
+from graphseg.simulation import write_sample_set
+
+write_sample_set(sys.argv[1])
