@@ -12,7 +12,16 @@ from PIL import Image
 from tqdm import tqdm
 
 import graphseg
-from graphseg import datasets, methods, metrics, micrographs, records, shipped, validation
+from graphseg import (
+    datasets,
+    gridsearch,
+    methods,
+    metrics,
+    micrographs,
+    records,
+    shipped,
+    validation,
+)
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
 
@@ -55,6 +64,9 @@ def evaluate(
     scheduler: Annotated[
         str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
     ] = None,
+    only: Annotated[
+        list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")
+    ] = None,
     changes: Changes = None,
 ) -> None:
     """Cross-validate a method and write the record; a killed run continues.
@@ -72,12 +84,68 @@ def evaluate(
             shuffles=shuffles,
             run_folder=Path("runs") / output.stem,
             n_jobs=jobs if scheduler is None else -1,
+            only=only or None,
         )
     records.write_record(output, record)
     for average in ("pooled", "per_image"):
         row = records.summary(record, average)
         scores = ", ".join(f"{name} {m:.3f} ± {s:.3f}" for name, (m, s) in row.items())
         typer.echo(f"{average}: {scores}")
+
+
+@app.command()
+def search(
+    method: Annotated[str, typer.Argument(help=f"one of {', '.join(methods.METHODS)}")],
+    output: Annotated[Path, typer.Option(help="the record to write")],
+    grid: Annotated[
+        list[str], typer.Option(help="a parameter and its values, NAME=[VALUE, ...]; repeat")
+    ],
+    score: Annotated[str, typer.Option(help="what the inner folds are compared by")] = "accuracy",
+    protocol: Annotated[str, typer.Option(help="acquisition, date or random")] = "acquisition",
+    folds: int = 5,
+    inner_folds: int = 3,
+    inner_tested: Annotated[
+        int | None, typer.Option(help="how many inner folds are run; all by default")
+    ] = None,
+    final: Annotated[
+        list[str] | None, typer.Option(help="a parameter of the final training, NAME=VALUE; repeat")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="final trainings of the winner")] = 1,
+    only: Annotated[
+        list[int] | None, typer.Option(help="run this outer fold only, from 0; repeat")
+    ] = None,
+    source: Source = "auto",
+    jobs: Annotated[int, typer.Option(help="trainings at a time")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="address of a Dask scheduler")] = None,
+    changes: Changes = None,
+) -> None:
+    """Choose parameters on inner folds, score the choice on outer ones; a killed run continues.
+
+    The paper's grid, for a GPU: graphseg search unet-paper --grid "features=[16, 32, 64]"
+    --grid "levels=[3, 4, 5]" --grid "learning_rate=[1e-5, 1e-4, 1e-3]" --set epochs=150
+    --final epochs=300 --trials 2 --protocol random --output data/results/search_paper.json
+    """
+    with validation.workers(scheduler):
+        record = gridsearch.search(
+            methods.make(method, **_parsed(changes)),
+            _parsed(grid, "--grid"),
+            datasets.load(source),
+            name=method,
+            score=score,
+            protocol=protocol,
+            folds=folds,
+            inner_folds=inner_folds,
+            inner_tested=inner_tested,
+            final=_parsed(final, "--final"),
+            trials=trials,
+            only=only or None,
+            run_folder=Path("runs") / output.stem,
+            n_jobs=jobs if scheduler is None else -1,
+        )
+    records.write_record(output, record)
+    for found in record["searches"]:
+        chosen = record["candidates"][found["chosen"]]
+        typer.echo(f"fold {found['fold']}: {chosen}, {score} {max(found['scores']):.4f}")
 
 
 @app.command()
@@ -152,13 +220,13 @@ def _warn_of_pixel_size(path: Path, pixel_size: float | None, known: list | None
         )
 
 
-def _parsed(changes: list[str] | None) -> dict:
+def _parsed(changes: list[str] | None, option: str = "--set") -> dict:
     """Turn NAME=VALUE into parameters; a value that is no Python literal is a string."""
     parsed = {}
     for change in changes or []:
         name, equals, text = change.partition("=")
         if not equals:
-            raise InputError(f"--set {change} has no value: write NAME=VALUE.")
+            raise InputError(f"{option} {change} has no value: write NAME=VALUE.")
         try:
             parsed[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):

@@ -39,7 +39,8 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Bootstrap the difference of two methods over acquisitions.
 
-    Both methods are scored on the same images of shuffle 0. Acquisitions, not images, are drawn
+    Both methods are scored on the same images of shuffle 0; where a record holds some folds only,
+    on the images that both have. Acquisitions, not images, are drawn
     with replacement, because the frames of a series are not independent.
 
     Parameters
@@ -66,6 +67,9 @@ def paired_difference(
         If the records are of other images.
     """
     tables = [image_counts(record) for record in (first, second)]
+    if "only" in first or "only" in second:  # some folds only: compare on the images of both
+        shared = set(tables[0]) & set(tables[1])
+        tables = [{k: v for k, v in table.items() if k in shared} for table in tables]
     if set(tables[0]) != set(tables[1]):
         raise InputError(
             f"The records {first['name']!r} and {second['name']!r} score different images: "

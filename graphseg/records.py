@@ -58,9 +58,10 @@ class FoldStore:
 def describe(estimator: BaseEstimator) -> dict:
     """Return the parameters of an estimator that JSON can hold and that belong to the result."""
     left_out = ("checkpoint", "progress", "verbose", "device")
+    parameters = getattr(estimator, "portable_parameters", estimator.get_params)()
     return {
         key: value
-        for key, value in estimator.get_params().items()
+        for key, value in parameters.items()
         if key not in left_out and not isinstance(value, BaseEstimator)
     }
 

@@ -14,11 +14,13 @@ from skorch.dataset import Dataset
 from graphseg import checkpoints, metrics, training, weights
 from graphseg.checks import checked_images, checked_masks
 from graphseg.inference import blend_tiles, contamination, pad_to_multiple
+from graphseg.losses import IGNORED
 from graphseg.preprocessing import standardise
 from graphseg.unet import UNet
 
 SKORCH_BOOKKEEPING = ("train_batch_count", "train_loss_best")
 # What another machine or another way of watching may change without making it another training.
+DIGEST = "sha256:"
 NOT_PART_OF_THE_RESULT = ("device", "checkpoint", "progress", "tile", "overlap", "threshold")
 
 
@@ -44,6 +46,11 @@ class UNetSegmenter(BaseEstimator):
     optimiser : {"adamw", "adam"}
     weight_decay : float, default 0.01
         Only ``"adamw"`` uses it.
+    loss : {"cross-entropy", "cross-entropy + jaccard"}
+        See :mod:`graphseg.losses`.
+    initial : path or None
+        A weight file to start from, of the same network, instead of random weights; for instance
+        one trained on simulated images.
     averaging : bool, default False
         Average predictions over the eight symmetries of the square (test-time augmentation);
         eight times slower.
@@ -92,6 +99,8 @@ class UNetSegmenter(BaseEstimator):
         schedule: str = "one-cycle",
         optimiser: str = "adamw",
         weight_decay: float = 0.01,
+        loss: str = "cross-entropy",
+        initial: str | Path | None = None,
         averaging: bool = False,
         threshold: float = 0.5,
         precision: str = "auto",
@@ -112,6 +121,8 @@ class UNetSegmenter(BaseEstimator):
         self.schedule = schedule
         self.optimiser = optimiser
         self.weight_decay = weight_decay
+        self.loss = loss
+        self.initial = initial
         self.averaging = averaging
         self.threshold = threshold
         self.precision = precision
@@ -168,7 +179,8 @@ class UNetSegmenter(BaseEstimator):
         ------
         InputError
             If images and masks do not fit together, a value is not finite, a parameter is
-            unknown, or the checkpoint is of another training.
+            unknown, the checkpoint is of another training, or the initial weights are missing
+            or of another network.
         """
         images = checked_images(images)
         masks = checked_masks(masks, images.shape)
@@ -178,6 +190,8 @@ class UNetSegmenter(BaseEstimator):
         with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
             torch.manual_seed(self.seed)
             network = self._network()
+        if self.initial is not None:
+            weights.fill(network, weights.load(Path(self.initial))[1], Path(self.initial))
         net = training.run(
             network,
             dataset,
@@ -247,7 +261,7 @@ class UNetSegmenter(BaseEstimator):
         """
         if not hasattr(self, "module_"):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
-        header = {"parameters": self._portable(), "card": self.card_ | (card or {})}
+        header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
         weights.save(Path(path), self.module_.state_dict(), header, half)
 
     @classmethod
@@ -274,12 +288,20 @@ class UNetSegmenter(BaseEstimator):
         segmenter.card_, segmenter.history_ = header["card"], []
         return segmenter
 
-    def _portable(self) -> dict:
-        return {k: v for k, v in self.get_params().items() if k not in ("checkpoint", "progress")}
+    def portable_parameters(self) -> dict:
+        """Return what another machine needs to make the same estimator, as JSON can hold it."""
+        kept = {k: v for k, v in self.get_params().items() if k not in ("checkpoint", "progress")}
+        return kept | {"initial": self._initial_digest()}
 
     def _recipe(self) -> dict:
         kept = {k: v for k, v in self.get_params().items() if k not in NOT_PART_OF_THE_RESULT}
-        return kept | {"precision": self._resolve()}
+        return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
+
+    def _initial_digest(self) -> str | None:
+        """Name the initial weights by what they are: a path means nothing on another machine."""
+        if self.initial is None or str(self.initial).startswith(DIGEST):
+            return self.initial
+        return DIGEST + weights.digest(Path(self.initial))
 
     def _resolve(self) -> str:
         self.device_ = training.choose_device(self.device)
@@ -294,7 +316,7 @@ class UNetSegmenter(BaseEstimator):
     def _dataset(self, images: np.ndarray, masks: np.ndarray) -> Dataset:
         multiple = 2 ** (self.levels - 1)
         inputs = pad_to_multiple(standardise(images), multiple)[:, None]  # (n, 1, H', W')
-        labels = np.full(inputs[:, 0].shape, training.IGNORED, np.int64)
+        labels = np.full(inputs[:, 0].shape, IGNORED, np.int64)
         labels[:, : masks.shape[1], : masks.shape[2]] = masks
         return Dataset(inputs, labels)
 

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from graphseg.checkpoints import read_checkpoint, write_checkpoint
 from graphseg.errors import InputError
+from graphseg.losses import LOSSES
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCHEDULES = ("one-cycle", "constant")
-IGNORED = -100  # the label of pixels that padding added; cross-entropy leaves them out
 
 
 def choose_device(device: str) -> str:
@@ -219,10 +219,11 @@ def run(
     network : torch.nn.Module
         Maps (n, 1, H, W) to logits (n, classes, H, W); holds the initial weights.
     dataset : skorch Dataset
-        ``X`` float32 (n, 1, H, W), ``y`` int64 (n, H, W) with ``IGNORED`` where there is no label.
+        ``X`` float32 (n, 1, H, W), ``y`` int64 (n, H, W), ``losses.IGNORED`` where there is
+        no label.
     recipe : dict
         ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
-        ``weight_decay``, ``augmentation``, ``seed`` and ``precision``.
+        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``.
     device : str
     score : callable, optional
         Scores to record after every epoch.
@@ -237,9 +238,9 @@ def run(
     Raises
     ------
     InputError
-        If schedule or optimiser are unknown, or the checkpoint cannot be continued.
+        If schedule, optimiser or loss are unknown, or the checkpoint cannot be continued.
     """
-    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS)):
+    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES)):
         if recipe[name] not in known:
             listed = " or ".join(map(repr, known))
             raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
@@ -263,8 +264,7 @@ def _initialised(network: torch.nn.Module, recipe: dict, device: str) -> Autocas
     decay = {"optimizer__weight_decay": recipe["weight_decay"]}
     return AutocastNet(
         network,
-        criterion=torch.nn.CrossEntropyLoss,
-        criterion__ignore_index=IGNORED,
+        criterion=LOSSES[recipe["loss"]],
         optimizer=OPTIMISERS[recipe["optimiser"]],
         lr=recipe["learning_rate"],
         batch_size=recipe["batch_size"],

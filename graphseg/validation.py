@@ -5,7 +5,7 @@ interval can be computed later without training again.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,6 +154,7 @@ def cross_validate(
     run_folder: str | Path | None = None,
     n_jobs: int = 1,
     progress: bool = True,
+    only: Sequence[int] | None = None,
 ) -> dict:
     """Cross-validate an estimator and return the record.
 
@@ -172,12 +173,22 @@ def cross_validate(
         Each finished fold is kept here as a file, and not run again.
     n_jobs : int, default 1
     progress : bool, default True
+    only : sequence of int, optional
+        Run these folds of each shuffle only, where all would take too long. The record says so
+        under ``only``, and its images are those of these folds.
 
     Returns
     -------
     dict
         The record; :func:`graphseg.records.write_record` puts it into a file.
+
+    Raises
+    ------
+    InputError
+        If a fold of ``only`` does not exist, or :func:`splits` cannot make the folds.
     """
+    if only is not None and not set(only) <= set(range(folds)):
+        raise InputError(f"The folds {list(only)} are not all among 0 to {folds - 1}: name those.")
     parameters = describe(estimator)
     header = {
         "name": name,
@@ -192,6 +203,7 @@ def cross_validate(
         (shuffle, fold, *pair)
         for shuffle in range(shuffles)
         for fold, pair in enumerate(splits(stack, protocol, folds, shuffle))
+        if only is None or fold in only
     ]
     store = FoldStore(run_folder, {k: v for k, v in header.items() if k != "shuffles"})
     pending = [job for job in jobs if store.get(*job[:2]) is None]
@@ -206,7 +218,8 @@ def cross_validate(
             store.put(result)
             bar.update()
     results = [store.get(*job[:2]) for job in jobs]
-    return header | {"made_with": provenance(), "results": results}
+    partial = {} if only is None else {"only": sorted(set(only))}
+    return header | partial | {"made_with": provenance(), "results": results}
 
 
 def _plain(history: list | np.ndarray) -> list:

@@ -1,5 +1,6 @@
 """Weight files: safetensors with a JSON header. Loading reads data only, nothing is unpickled."""
 
+import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,19 @@ def versions() -> dict[str, str]:
     """Versions of what computed a result."""
     names = ("graphseg", "torch", "numpy", "scipy", "scikit-learn", "skorch")
     return {name: version(name) for name in names}
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a weight file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no weight file {path}: check the name.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], header: dict, half: bool) -> None:
@@ -80,4 +94,7 @@ def fill(network: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"{path} does not fit its own header: fetch it again.") from error
+        raise InputError(
+            f"{path} holds weights of another network: name one of {type(network).__name__} with "
+            "the same levels, features and normalisation."
+        ) from error

@@ -123,3 +123,17 @@ def test_every_method_can_be_made_and_unknown_ones_are_refused():
     assert methods.make("unet", epochs=3).epochs == 3
     with pytest.raises(InputError, match="unknown"):
         methods.make("otsu")
+
+
+def test_search_chooses_on_inner_folds(run):
+    code, out, _ = run(
+        "search", "control", "--source", "simulated", "--folds", 2, "--inner-folds", 2,
+        "--grid", "smoothing=[2.0, 6.0]", "--only", 1, "--set", "progress=False",
+        "--output", "s.json",
+    )  # fmt: skip
+    assert code == 0 and "smoothing" in out
+    with open("s.json") as file:
+        record = json.load(file)
+    assert len(record["searches"]) == 1 and record["only"] == [1]
+    code, _, err = run("search", "control", "--grid", "smoothing", "--output", "t.json")
+    assert code == 2 and "NAME=VALUE" in err

@@ -206,3 +206,24 @@ def test_bad_images_are_refused(trained, stack):
         trained.predict(np.full_like(images, np.nan))
     with pytest.raises(InputError, match="do not match images"):
         UNetSegmenter(**SMALL).fit(images, masks[1:])
+
+
+def test_initial_weights_are_where_the_training_starts(trained, stack, tmp_path):
+    path = tmp_path / "start.safetensors"
+    trained.save(path)
+    recipe = SMALL | {"epochs": 1, "learning_rate": 1e-6}
+    continued = UNetSegmenter(initial=path, **recipe).fit(*stack)
+    afresh = UNetSegmenter(**recipe).fit(*stack)
+    assert continued.history_[0]["train_loss"] < 0.7 * afresh.history_[0]["train_loss"]
+    # A weight file says which weights it began with, and not where they lay.
+    assert str(tmp_path) not in str(continued.portable_parameters())
+    assert continued.portable_parameters()["initial"].startswith("sha256:")
+
+
+def test_initial_weights_of_another_network_are_refused(trained, stack, tmp_path):
+    path = tmp_path / "start.safetensors"
+    trained.save(path)
+    with pytest.raises(InputError, match="another network"):
+        UNetSegmenter(initial=path, **(SMALL | {"features": 5})).fit(*stack)
+    with pytest.raises(InputError, match="no weight file"):
+        UNetSegmenter(initial=tmp_path / "absent.safetensors", **SMALL).fit(*stack)

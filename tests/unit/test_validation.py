@@ -173,3 +173,10 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence():
         validation.workers("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def test_some_folds_only_say_so(stack):
+    record = validation.cross_validate(Threshold(), stack, "t", only=[1, 3], progress=False)
+    assert [result["fold"] for result in record["results"]] == [1, 3] and record["only"] == [1, 3]
+    with pytest.raises(InputError, match="not all among"):
+        validation.cross_validate(Threshold(), stack, "t", only=[5], progress=False)
