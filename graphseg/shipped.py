@@ -9,7 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from graphseg import datasets
+from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.records import read_record, summary
 from graphseg.segmenter import UNetSegmenter
@@ -47,6 +50,37 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
         listed = ", ".join(names()) or "none"
         raise InputError(f"No network {name!r} comes with the package; there are: {listed}.")
     return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
+
+
+def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
+    """Predict every image with a fold network that has not seen it.
+
+    Parameters
+    ----------
+    stack
+        The published images, or others: those that no card lists are unknown to all networks, and
+        are dealt out to them in turn.
+    **changes
+        Parameters to change, for instance ``averaging=False`` for speed.
+
+    Returns
+    -------
+        (n, H, W) float32, the probability of contamination.
+    """
+    result = np.empty(stack.images.shape, np.float32)
+    networks = [load(name, **changes) for name in names() if name.startswith("fold_")]
+    owner = {
+        image: number
+        for number, network in enumerate(networks)
+        for image in network.card_["held_out"]
+    }
+    numbers = np.array(
+        [owner.get(name, i % len(networks)) for i, name in enumerate(stack.names)], int
+    )
+    for number, network in enumerate(networks):
+        if (numbers == number).any():
+            result[numbers == number] = network.predict_proba(stack.images[numbers == number])
+    return result
 
 
 def make(record_path: Path, run_folder: Path) -> None:

@@ -1,0 +1,46 @@
+"""What the commands share: the typer application, options, and how NAME=VALUE is read."""
+
+import ast
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphseg.errors import InputError
+
+app = typer.Typer(
+    help="Find surface contamination in atomic-resolution micrographs of graphene.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Source = Annotated[str, typer.Option(help="auto, published or simulated")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="a parameter of the method, NAME=VALUE; repeat")
+]
+Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
+Only = Annotated[list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")]
+Jobs = Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
+]
+Output = Annotated[Path, typer.Option(help="the record to write")]
+
+
+def parsed(changes: list[str] | None, option: str = "--set") -> dict:
+    """Turn NAME=VALUE into parameters; a value that is no Python literal is a string."""
+    parsed = {}
+    for change in changes or []:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise InputError(f"{option} {change} has no value: write NAME=VALUE.")
+        try:
+            parsed[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parsed[name] = text
+    return parsed
+
+
+def refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path} exists already: name another file or remove it.")
