@@ -1,6 +1,6 @@
 """Comparing recorded results: paired differences with confidence intervals, tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def paired_difference(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    names: Collection[str] | None = None,
 ) -> tuple[float, float, float]:
     """Bootstrap the difference of two methods over acquisitions.
 
@@ -55,6 +56,8 @@ def paired_difference(
     level : float, default 0.95
         Of the percentile interval.
     seed : int, default 0
+    names : collection of str, optional
+        Compare on these images only.
 
     Returns
     -------
@@ -64,20 +67,21 @@ def paired_difference(
     Raises
     ------
     InputError
-        If the records are of other images.
+        If the records are of other images, or none is left.
     """
     tables = [image_counts(record) for record in (first, second)]
     if "only" in first or "only" in second:  # some folds only: compare on the images of both
-        shared = set(tables[0]) & set(tables[1])
-        tables = [{k: v for k, v in table.items() if k in shared} for table in tables]
-    if set(tables[0]) != set(tables[1]):
+        names = set(tables[0]) & set(tables[1]) & set(tables[0] if names is None else names)
+    if names is not None:
+        tables = [{k: v for k, v in table.items() if k in names} for table in tables]
+    if not tables[0] or set(tables[0]) != set(tables[1]):
         raise InputError(
             f"The records {first['name']!r} and {second['name']!r} score different images: "
             "record both on one data set."
         )
-    names = sorted(tables[0])
-    both = np.array([[table[name] for name in names] for table in tables])  # (2, n, 4)
-    groups = np.unique([acquisition_of(name) for name in names], return_inverse=True)[1]
+    shared = sorted(tables[0])
+    both = np.array([[table[name] for name in shared] for table in tables])  # (2, n, 4)
+    groups = np.unique([acquisition_of(name) for name in shared], return_inverse=True)[1]
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     generator = np.random.default_rng(seed)
 
@@ -92,7 +96,7 @@ def paired_difference(
         for _ in range(resamples)
     ]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return difference(np.arange(len(names))), float(low), float(high)
+    return difference(np.arange(len(shared))), float(low), float(high)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

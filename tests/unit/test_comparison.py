@@ -58,3 +58,15 @@ def test_tables_show_mean_and_spread():
     assert rows[0][0] == "ours" and rows[0][3] == "0.600\u00a0±\u00a00.000"
     text = comparison.markdown_table(["method", "jaccard"], [["ours", "0.6"]])
     assert text.splitlines() == ["| method | jaccard |", "| :-- | --: |", "| ours | 0.6 |"]
+
+
+def test_single_folds_are_compared_on_the_images_they_share():
+    names = NAMES[:3]
+    first, second = record("a", [0.5, 0.5, 0.9], names), record("b", [0.8, 0.8, 0.8], names)
+    options = dict(average="per_image", resamples=5)
+    partial = record("a", [0.5, 0.5], names[:2]) | {"only": [0]}
+    assert comparison.paired_difference(partial, second, **options)[0] == pytest.approx(-0.3)
+    value, *_ = comparison.paired_difference(first, second, names=names[2:], **options)
+    assert value == pytest.approx(0.1)
+    with pytest.raises(InputError, match="different images"):
+        comparison.paired_difference(first, second, names=["absent"], **options)
