@@ -22,7 +22,7 @@ from graphseg.validation import evaluate_fold, splits
 
 def search(
     estimator: BaseEstimator,
-    grid: Mapping[str, Sequence],
+    grid: Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]],
     stack: LabelledStack,
     name: str,
     score: str = "accuracy",
@@ -43,8 +43,9 @@ def search(
     ----------
     estimator : BaseEstimator
         Unfitted, with the parameters that the grid leaves alone.
-    grid : mapping of str to sequence
-        Parameter names and values; all combinations are candidates.
+    grid : mapping of str to sequence, or several of them
+        Parameter names and values; all combinations are candidates, as in scikit-learn's
+        ``ParameterGrid``.
     stack : LabelledStack
     name : str
         Of the method.
@@ -61,7 +62,7 @@ def search(
         Parameters changed for the final training of the winner: the paper searched with 150 epochs
         and trained the winner for 300.
     trials : int, default 1
-        Final trainings, with seeds 0, 1, … (the paper: 2).
+        Final trainings, with seeds 0, 1, … (the paper: 2); 0 only searches.
     only : sequence of int, optional
         Run these outer folds only; the record says so.
     run_folder : path, optional
@@ -83,7 +84,8 @@ def search(
         If the grid is empty, or names a parameter that the estimator does not have, or the score
         is unknown.
     """
-    candidates = _candidates(estimator, grid, score)
+    grids = [grid] if isinstance(grid, Mapping) else list(grid)
+    candidates = _candidates(estimator, grids, score)
     outer = dict(enumerate(splits(stack, protocol, folds)))
     outer = {k: v for k, v in outer.items() if only is None or k in only}
     header = {
@@ -93,7 +95,7 @@ def search(
         "shuffles": trials,
         "estimator": type(estimator).__name__,
         "parameters": describe(estimator),
-        "grid": {key: list(values) for key, values in grid.items()},
+        "grid": [{key: list(values) for key, values in part.items()} for part in grids],
         "score": score,
         "inner_folds": inner_folds,
         "inner_tested": inner_tested or inner_folds,
@@ -164,19 +166,21 @@ def _train(folder, key, estimator, stack, parameters, train, test) -> dict:
     return {"shuffle": key[0], "fold": key[1], "parameters": parameters} | result
 
 
-def _candidates(estimator: BaseEstimator, grid: Mapping[str, Sequence], score: str) -> list[dict]:
+def _candidates(
+    estimator: BaseEstimator, grids: list[Mapping[str, Sequence]], score: str
+) -> list[dict]:
     known = estimator.get_params()
-    for key in grid:
+    for key in (key for grid in grids for key in grid):
         if key not in known:
             raise InputError(
                 f"The grid names {key!r}, which the method does not have: use one of "
                 f"{', '.join(sorted(known))}."
             )
-    if not grid or not all(len(values) for values in grid.values()):
+    if not grids or not all(grid and all(map(len, grid.values())) for grid in grids):
         raise InputError("The grid is empty: name parameters, each with one or more values.")
     if score not in metrics.NAMES:
         raise InputError(f"The score {score!r} is unknown: use one of {', '.join(metrics.NAMES)}.")
-    return list(ParameterGrid({key: list(values) for key, values in grid.items()}))
+    return list(ParameterGrid([{key: list(v) for key, v in grid.items()} for grid in grids]))
 
 
 def _inner(stack: LabelledStack, train: np.ndarray, protocol: str, folds: int) -> list[tuple]:

@@ -33,7 +33,7 @@ class UNetSegmenter(BaseEstimator):
 
     Parameters
     ----------
-    levels, features, normalisation
+    levels, features, normalisation, stride
         The network, see :class:`graphseg.unet.UNet`.
     augmentation : bool, default True
         Random symmetries of the square and contrast, see :func:`graphseg.training.augment`.
@@ -92,6 +92,7 @@ class UNetSegmenter(BaseEstimator):
         levels: int = 4,
         features: int = 16,
         normalisation: str = "batch",
+        stride: int = 1,
         augmentation: bool = True,
         epochs: int = 25,
         batch_size: int = 4,
@@ -114,6 +115,7 @@ class UNetSegmenter(BaseEstimator):
         self.levels = levels
         self.features = features
         self.normalisation = normalisation
+        self.stride = stride
         self.augmentation = augmentation
         self.epochs = epochs
         self.batch_size = batch_size
@@ -310,11 +312,16 @@ class UNetSegmenter(BaseEstimator):
         return self.precision_
 
     def _network(self) -> UNet:
-        network = UNet(levels=self.levels, features=self.features, normalisation=self.normalisation)
+        network = UNet(
+            levels=self.levels,
+            features=self.features,
+            normalisation=self.normalisation,
+            stride=self.stride,
+        )
         return network.to(memory_format=torch.channels_last)
 
     def _dataset(self, images: np.ndarray, masks: np.ndarray) -> Dataset:
-        multiple = 2 ** (self.levels - 1)
+        multiple = self.stride * 2 ** (self.levels - 1)
         inputs = pad_to_multiple(standardise(images), multiple)[:, None]  # (n, 1, H', W')
         labels = np.full(inputs[:, 0].shape, IGNORED, np.int64)
         labels[:, : masks.shape[1], : masks.shape[2]] = masks

@@ -26,6 +26,11 @@ class UNet(nn.Module):
         What stands between a convolution and its rectifier. The paper's network has none.
     input_channels : int, default 1
         Channels of the image.
+    stride : int, default 1
+        Blocks of ``stride`` x ``stride`` pixels become channels of one pixel at the input, and
+        channels become pixels again at the output (Shi et al. 2016, doi 10.1109/CVPR.2016.207).
+        With 2, the network is four times cheaper for the same features, and its masks keep
+        their resolution. The published networks have 1.
 
     Raises
     ------
@@ -40,17 +45,21 @@ class UNet(nn.Module):
         features: int = 32,
         normalisation: str = "none",
         input_channels: int = 1,
+        stride: int = 1,
     ):
         super().__init__()
         if normalisation not in ("none", "batch"):
             raise InputError(
                 f"The normalisation {normalisation!r} is unknown: use 'none' or 'batch'."
             )
-        if min(classes, levels, features, input_channels) < 1:
-            raise InputError("classes, levels, features and input_channels must be at least 1.")
+        if min(classes, levels, features, input_channels, stride) < 1:
+            raise InputError(
+                "classes, levels, features, input_channels and stride must be at least 1."
+            )
         widths = [features * 2**level for level in range(levels)]
-        inputs = [input_channels, *widths[:-1]]
+        inputs = [input_channels * stride**2, *widths[:-1]]
         self.levels = levels
+        self.stride = stride
         self.encoder = nn.ModuleList(
             _block(before, after, normalisation)
             for before, after in zip(inputs, widths, strict=True)
@@ -58,12 +67,12 @@ class UNet(nn.Module):
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))  # (deeper, shallower)
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(d, s, 2, stride=2) for d, s in pairs)
         self.decoder = nn.ModuleList(_block(2 * s, s, normalisation) for _, s in pairs)
-        self.head = nn.Conv2d(features, classes, 1)
+        self.head = nn.Conv2d(features, classes * stride**2, 1)
 
     @property
     def multiple(self) -> int:
         """Height and width of an image must be multiples of this number of pixels."""
-        return 2 ** (self.levels - 1)
+        return self.stride * 2 ** (self.levels - 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of every class.
@@ -78,7 +87,7 @@ class UNet(nn.Module):
         tensor of float, shape (n, classes, H, W)
         """
         skipped = []
-        values = images
+        values = nn.functional.pixel_unshuffle(images, self.stride)
         for level, block in enumerate(self.encoder):
             if level:
                 values = nn.functional.max_pool2d(values, 2)
@@ -87,7 +96,7 @@ class UNet(nn.Module):
         skipped.pop()  # the deepest features are not skipped, they are where the decoder starts
         for upsample, block in zip(self.upsample, self.decoder, strict=True):
             values = block(torch.cat([upsample(values), skipped.pop()], dim=1))
-        return self.head(values)
+        return nn.functional.pixel_shuffle(self.head(values), self.stride)
 
 
 def _block(before: int, after: int, normalisation: str) -> nn.Sequential:

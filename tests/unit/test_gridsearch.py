@@ -64,6 +64,13 @@ def test_no_search_sees_the_images_it_is_scored_on(stack, monkeypatch):
     assert all(not unseen & seen for *_, seen in Threshold.fitted_on)
 
 
+def test_several_grids_are_one_list_of_candidates(stack):
+    grids = [{"level": [0.3]}, {"level": [0.7, 0.9], "epochs": [2]}]
+    record = gridsearch.search(Threshold(), grids, stack, only=[0], trials=0, **QUIET)
+    assert len(record["candidates"]) == 3 and record["results"] == []
+    assert record["candidates"][record["searches"][0]["chosen"]] == {"level": 0.7, "epochs": 2}
+
+
 def test_final_trainings_take_their_own_parameters_and_seeds(stack):
     record = gridsearch.search(
         Threshold(), GRID, stack, final={"epochs": 300}, trials=2, only=[0], inner_tested=1, **QUIET
@@ -89,6 +96,8 @@ def test_finished_trainings_are_not_run_again(stack, monkeypatch, tmp_path):
     [
         ({"depth": [1]}, "accuracy", "does not have"),
         ({}, "accuracy", "empty"),
+        ([], "accuracy", "empty"),
+        ([{"level": [1]}, {"depth": [1]}], "accuracy", "does not have"),
         ({"level": []}, "accuracy", "empty"),
         (GRID, "auc", "unknown"),
     ],

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from graphseg.errors import InputError
 from graphseg.unet import UNet, parameter_count
@@ -65,3 +66,23 @@ def test_unknown_configurations_are_refused():
         UNet(normalisation="group")
     with pytest.raises(InputError, match="at least 1"):
         UNet(levels=0)
+
+
+def test_a_stride_of_two_costs_a_quarter_and_keeps_the_size():
+    plain, strided = (UNet(levels=3, features=4, stride=stride).eval() for stride in (1, 2))
+    assert strided.multiple == 2 * plain.multiple
+    image = torch.randn(1, 1, 32, 48)
+    with FlopCounterMode(display=False) as whole, torch.no_grad():
+        plain(image)
+    with FlopCounterMode(display=False) as quarter, torch.no_grad():
+        logits = strided(image)
+    assert logits.shape == (1, 2, 32, 48)
+    # All but the first convolution and the head, which see the pixels as channels.
+    assert quarter.get_total_flops() < 0.3 * whole.get_total_flops()
+
+
+def test_with_a_stride_every_pixel_still_gets_its_own_answer():
+    network = UNet(levels=1, features=8, stride=2).eval()
+    logits = network(torch.randn(1, 1, 16, 16))[0, 0]
+    blocks = logits.reshape(8, 2, 8, 2)
+    assert (blocks.std(dim=(1, 3)) > 0).all()
