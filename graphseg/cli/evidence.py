@@ -126,6 +126,26 @@ def search(
 
 
 @app.command()
+def rescore(
+    record: Annotated[Path, typer.Argument(help="a record of `graphseg evaluate`")],
+    output: Output,
+    source: Source = "auto",
+    changes: Changes = None,
+) -> None:
+    """Score the networks of a finished evaluation again, predicting in another way.
+
+    Example: graphseg rescore data/results/unet.json --set averaging=True --output other.json
+    """
+    stack = datasets.load(source)
+    folder = Path("runs") / record.stem
+    found = validation.rescore(records.read_record(record), stack, folder, **parsed(changes))
+    records.write_record(output, found)
+    for average in ("pooled", "per_image"):
+        mean, spread = records.summary(found, average)["jaccard"]
+        typer.echo(f"{average}: jaccard {mean:.3f} ± {spread:.3f}")
+
+
+@app.command()
 def label_noise(output: Output, source: Source = "auto") -> None:
     """Record where methods contradict the labels out of fold, and what edges cost; minutes.
 

@@ -180,3 +180,17 @@ def test_some_folds_only_say_so(stack):
     assert [result["fold"] for result in record["results"]] == [1, 3] and record["only"] == [1, 3]
     with pytest.raises(InputError, match="not all among"):
         validation.cross_validate(Threshold(), stack, "t", only=[5], progress=False)
+
+
+def test_kept_networks_are_scored_again_in_another_way(stack, tmp_path):
+    network = UNetSegmenter(levels=2, features=2, epochs=1, progress=False, device="cpu")
+    record = validation.cross_validate(
+        network, stack, "u", folds=2, run_folder=tmp_path, progress=False
+    )
+    everything = validation.rescore(record, stack, tmp_path, threshold=0.0)
+    for result in everything["results"]:
+        counts = np.array(result["counts"])
+        assert (counts[:, 2:] == 0).all() and counts[:, :2].sum() == 64 * len(counts)
+    assert everything["rescored"] == {"threshold": 0.0}
+    with pytest.raises(InputError, match="other images"):
+        validation.rescore(record, stack.subset([0, 1]), tmp_path)
