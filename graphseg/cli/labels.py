@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphseg import datasets, methods, metrics
+from graphseg import datasets, methods, metrics, pretraining
 from graphseg.cli.common import Changes, app, parsed, refuse_existing
 
 
@@ -29,3 +29,23 @@ def train(
     table = metrics.counts(stack.masks, segmenter.predict(stack.images))
     jaccard = metrics.scores(table)["jaccard"]
     typer.echo(f"{output}: Jaccard {jaccard:.3f} on its own training images, which flatters it")
+
+
+@app.command()
+def pretrain(
+    output: Annotated[Path, typer.Option(help="the weight file to write")],
+    images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
+    seed: Annotated[int, typer.Option(help="of the simulation and of the training")] = 0,
+    jobs: Annotated[int, typer.Option(help="processes that simulate")] = 1,
+    changes: Changes = None,
+) -> None:
+    """Train a U-Net on simulated images only: no labels needed; a killed training continues.
+
+    Example: graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
+    """
+    refuse_existing(output)
+    segmenter = methods.make("unet", **({"seed": seed} | parsed(changes)))
+    pretraining.pretrain(segmenter, output, images, seed, n_jobs=jobs)
+    typer.echo(
+        f"{output}: trained on {images} simulated images; `graphseg segment --model` takes it"
+    )

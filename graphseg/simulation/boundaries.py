@@ -1,0 +1,219 @@
+"""Grain boundaries: polycrystals as duals of triangulations.
+
+The centres of the rings of a honeycomb form a triangular lattice, and the honeycomb is the dual
+of its triangulation: every triangle is a site, every edge between two triangles a bond, and the
+number of neighbours of a centre is the size of its ring. At a boundary the centres of two grains
+are thinned and smoothed until every centre has five to seven neighbours. The boundary then is a
+row of five- and seven-membered rings, as found by Ophus et al. (Phys. Rev. B 92, 205402, 2015);
+springs relax its bonds and angles.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import Delaunay, cKDTree
+
+from graphseg.simulation.configuration import CARBON, Material
+from graphseg.simulation.relaxation import relaxed
+from graphseg.simulation.structures import (
+    Structure,
+    bonded_pairs,
+    honeycomb,
+    lattice_points,
+    lattice_vectors,
+)
+
+EDGE = 10.0  # Å, outermost part of a built polycrystal whose boundaries are not to be trusted
+ZONE = 8.0  # Å, width on each side of a boundary within which centres and sites may move
+CLOSEST = 0.62  # of the lattice constant: of two centres nearer than this, one is left out
+SMOOTHING_ROUNDS = 4  # triangulations, after which all rings have five to seven members
+SMOOTHING_STEPS = 2  # of the centres after each triangulation
+
+
+def bicrystal(
+    extent: float,
+    angles: tuple[float, float],
+    point: tuple[float, float] | None = None,
+    normal: float = 0.0,
+    material: Material = CARBON,
+) -> Structure:
+    """Return two grains that meet at a straight, relaxed boundary.
+
+    Parameters
+    ----------
+    extent
+        Upper limit of rows and columns in Å; both begin at 0.
+    angles
+        Direction of a lattice vector of each grain, radians.
+    point
+        A point of the boundary in Å; by default the middle.
+    normal
+        Direction of the boundary's normal, which points into grain 1, radians from the column
+        axis towards the row axis.
+    """
+    middle = np.full(2, extent / 2) if point is None else np.asarray(point, float)
+    direction = np.array([np.sin(normal), np.cos(normal)])
+
+    def grain_at(positions: np.ndarray) -> np.ndarray:
+        return ((positions - middle) @ direction > 0).astype(int)
+
+    built = polycrystal(
+        -EDGE, extent + EDGE, np.array(angles), grain_at, np.zeros((2, 2)), material
+    )
+    inside = ((built.positions >= 0) & (built.positions <= extent)).all(axis=1)
+    return built.keep(inside)
+
+
+def polycrystal(
+    low: float,
+    high: float,
+    angles: np.ndarray,
+    grain_at: Callable[[np.ndarray], np.ndarray],
+    origins: np.ndarray,
+    material: Material = CARBON,
+) -> Structure:
+    """Return a polycrystal whose boundaries are relaxed rows of rings of five to seven.
+
+    Parameters
+    ----------
+    low, high
+        The square to fill, Å. Its outermost `EDGE` is not to be trusted.
+    angles
+        (g,) float, direction of a lattice vector of each grain, radians.
+    grain_at
+        Maps positions (n, 2) in Å to the index of the grain there, (n,) int.
+    origins
+        (g, 2) float, centre of a ring of each grain, Å.
+    """
+    angles = np.asarray(angles, float)
+    centres, owner = _assembled(low, high, angles, grain_at, origins, material)
+    near = _interface(centres, owner, 1.5 * material.lattice_constant)
+    sites = [
+        honeycomb(low, high, angle, origin, material)
+        for angle, origin in zip(angles, origins, strict=True)
+    ]
+    positions, sublattice = (np.concatenate(x) for x in zip(*sites, strict=True))
+    grains = np.repeat(np.arange(len(angles)), [len(part) for part, _ in sites])
+    interior = grain_at(positions) == grains
+    # Outside of the zone sites are those of the lattice, inside those of the relaxed dual.
+    reach = ZONE + material.lattice_constant
+    tree = cKDTree(near) if len(near) else None
+    if tree is not None:
+        interior &= np.isinf(tree.query(positions, distance_upper_bound=reach)[0])
+    bulk = Structure(
+        positions[interior],
+        sublattice[interior],
+        np.zeros(interior.sum()),
+        grains[interior],
+        np.zeros((0, 2), int),
+        angles,
+        material,
+    )
+    if tree is None:
+        return _bonded([bulk])
+    zone = _dual(*_smooth_boundary(centres, owner, tree, material), angles, material)
+    distance = tree.query(zone.positions, distance_upper_bound=reach)[0]
+    return _bonded([bulk, relaxed(zone, distance < ZONE).keep(np.isfinite(distance))])
+
+
+def _bonded(parts: list[Structure]) -> Structure:
+    """Join structures and connect what is near."""
+    first = parts[0]
+    positions, sublattice, heights, grains = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("positions", "sublattice", "heights", "grains")
+    )
+    bonds = bonded_pairs(positions, first.material)
+    return Structure(positions, sublattice, heights, grains, bonds, first.angles, first.material)
+
+
+def _assembled(low, high, angles, grain_at, origins, material) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ring centres of every grain in its own area, and their grain."""
+    parts = []
+    for grain, angle in enumerate(angles):
+        points = lattice_points(lattice_vectors(angle, material), origins[grain], low, high)
+        parts.append(points[grain_at(points) == grain])
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+
+
+def _interface(centres: np.ndarray, owner: np.ndarray, reach: float) -> np.ndarray:
+    """Return the midpoints (k, 2) of neighbouring centres that belong to different grains."""
+    pairs = cKDTree(centres).query_pairs(reach, output_type="ndarray")
+    pairs = pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]
+    return centres[pairs].mean(axis=1)
+
+
+def _smooth_boundary(centres, owner, near: cKDTree, material) -> tuple[np.ndarray, np.ndarray]:
+    """Thin, complete and smooth the ring centres along the boundaries.
+
+    Of two centres that are too close one is left out; centres with fewer than five neighbours
+    are removed and those with more than seven get another beside them; those in the zone move to
+    the mean of their neighbours. Returns centres (k, 2) near the boundaries and their grains.
+    """
+    constant = material.lattice_constant
+    distance = near.query(centres, distance_upper_bound=ZONE + 3 * constant)[0]
+    frame = np.isfinite(distance)
+    centres, owner, movable = centres[frame], owner[frame], distance[frame] < ZONE
+    drop = np.zeros(len(centres), bool)
+    for first, second in cKDTree(centres).query_pairs(CLOSEST * constant, output_type="ndarray"):
+        if not drop[first]:
+            drop[second] = True
+    centres, owner, movable = centres[~drop], owner[~drop], movable[~drop]
+    for _ in range(SMOOTHING_ROUNDS):
+        centres, owner, movable = _smoothing_round(centres, owner, movable, constant)
+    return centres, owner
+
+
+def _smoothing_round(centres, owner, movable, constant):
+    """Triangulate, move centres to the mean of their neighbours, and correct wrong degrees."""
+    edges = _edges(Delaunay(centres).simplices)
+    lengths = ((centres[edges[:, 0]] - centres[edges[:, 1]]) ** 2).sum(axis=1)
+    edges = edges[lengths < (2 * constant) ** 2]  # longer ones cross the outside of the zone
+    number = len(centres)
+    graph = sparse.csr_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (number, number))
+    graph = graph + graph.T
+    degree = np.diff(graph.indptr)
+    moved, inner = centres.copy(), np.flatnonzero(movable & (degree > 0))
+    share = graph[inner] / degree[inner, None]
+    for _ in range(SMOOTHING_STEPS):
+        moved[inner] = share @ moved
+    few, many = movable & (degree < 5), np.flatnonzero(movable & (degree > 7))
+    added = np.zeros((len(many), 2))
+    for row, centre in enumerate(many):
+        around = graph.indices[graph.indptr[centre] : graph.indptr[centre + 1]]
+        # The new centre lies towards the farthest neighbour, where the triangles are largest.
+        far = around[((moved[around] - moved[centre]) ** 2).sum(axis=1).argmax()]
+        added[row] = (moved[centre] + moved[far]) / 2
+    centres = np.concatenate([moved[~few], added])
+    owner = np.concatenate([owner[~few], owner[many]])
+    return centres, owner, np.concatenate([movable[~few], np.ones(len(added), bool)])
+
+
+def _edges(simplices: np.ndarray) -> np.ndarray:
+    """Return every edge (m, 2) of triangles once."""
+    edges = np.sort(simplices[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    keys = np.unique(edges[:, 0].astype(np.int64) * (edges.max() + 1) + edges[:, 1])
+    return np.stack(np.divmod(keys, edges.max() + 1), axis=1)
+
+
+def _dual(centres, owner, angles, material) -> Structure:
+    """Put a site on every triangle of ring centres and a bond across every inner edge."""
+    triangulation = Delaunay(centres)
+    corners = centres[triangulation.simplices]  # (t, 3, 2)
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    kept = sides < 2.2 * material.lattice_constant  # drops slivers along the hull
+    positions = corners.mean(axis=1)
+    grains = owner[triangulation.simplices[:, 0]]
+    first = np.repeat(np.arange(len(corners)), 3)
+    second = triangulation.neighbors.ravel()
+    bonds = np.stack([first, second], axis=1)[first < second]
+    towards = corners[:, 0] - positions
+    turn = np.arctan2(towards[:, 0], towards[:, 1]) - angles[grains]
+    # Seen from site 0 the centres lie at 210°, 330° and 90° to the lattice vector, from site 1
+    # at 30°, 150° and 270°.
+    sublattice = (np.cos(3 * (turn - np.pi / 6)) > 0).astype(int)
+    whole = Structure(
+        positions, sublattice, np.zeros(len(positions)), grains, bonds, angles, material
+    )
+    return whole.keep(kept)

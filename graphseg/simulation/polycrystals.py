@@ -1,0 +1,122 @@
+"""Random polycrystalline layers: grains, defects, holes, strain, ripples."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from graphseg.simulation.boundaries import EDGE, polycrystal
+from graphseg.simulation.configuration import Configuration, CrystalRanges
+from graphseg.simulation.relaxation import relaxed
+from graphseg.simulation.structures import Structure, crystal
+
+WAVES = 3  # sinusoids that make up ripples and smooth displacements
+
+
+def draw_layer(
+    rng: np.random.Generator, low: float, high: float, configuration: Configuration
+) -> Structure:
+    """Draw the layer that fills the square from `low` to `high` (Å)."""
+    ranges, material = configuration.crystal, configuration.material
+    count = 1 + int(rng.choice(len(ranges.grain_shares), p=ranges.grain_shares))
+    angles = rng.uniform(0, 2 * np.pi / 3, count)
+    origins = rng.uniform(0, material.lattice_constant, (count, 2))
+    start, stop = low - EDGE, high + EDGE
+    if count == 1:
+        layer = crystal(stop, float(angles[0]), tuple(origins[0]), material, low=start)
+    else:
+        grain_at = _grain_map(rng, low, high, count, ranges)
+        layer = polycrystal(start, stop, angles, grain_at, origins, material)
+    area = (high - low) ** 2 / 1e4
+    layer = with_stone_wales(layer, rng, rng.poisson(rng.uniform(*ranges.stone_wales) * area))
+    layer = without(layer, rng, low, high, ranges)
+    return _deformed(layer, rng, ranges).keep(
+        ((layer.positions >= low) & (layer.positions <= high)).all(axis=1)
+    )
+
+
+def _grain_map(rng, low, high, count, ranges: CrystalRanges):
+    """Return a function that assigns positions to the cells of a Voronoi tiling with wavy walls."""
+    span = high - low
+    while True:
+        seeds = low + span * rng.uniform(0.05, 0.95, (count, 2))
+        apart = np.linalg.norm(seeds[:, None] - seeds[None], axis=2)[np.triu_indices(count, 1)]
+        if apart.min() > 0.25 * span:
+            break
+    vectors = rng.normal(0, 1, (WAVES, 2, 2)) * 2 * np.pi / 40  # wavelengths near 40 Å
+    phases = rng.uniform(0, 2 * np.pi, (WAVES, 2))
+    height = rng.uniform(*ranges.wobble) * np.sqrt(2 / WAVES)
+
+    def grain_at(positions: np.ndarray) -> np.ndarray:
+        waves = np.sin(np.einsum("nc,kdc->nkd", positions, vectors) + phases)
+        moved = positions + height * waves.sum(axis=1)
+        return ((moved[:, None] - seeds) ** 2).sum(axis=2).argmin(axis=1)
+
+    return grain_at
+
+
+def with_stone_wales(layer: Structure, rng: np.random.Generator, count: int) -> Structure:
+    """Turn `count` random bonds by 90 degrees and relax around them (Stone & Wales, 1986)."""
+    if not count:
+        return layer
+    positions, bonds = layer.positions.copy(), layer.bonds.copy()
+    moved = np.zeros(len(layer), bool)
+    for chosen in rng.choice(len(bonds), count, replace=False):
+        first, second = bonds[chosen]
+        middle, half = positions[[first, second]].mean(axis=0), positions[second] - positions[first]
+        half = np.array([half[1], -half[0]]) / 2
+        around = {
+            atom: np.flatnonzero((bonds == atom).any(axis=1) & (np.arange(len(bonds)) != chosen))
+            for atom in (first, second)
+        }
+        if any(len(found) != 2 for found in around.values()) or moved[[first, second]].any():
+            continue
+        positions[first], positions[second] = middle - half, middle + half
+        _swap_nearer(positions, bonds, around, first, second)
+        moved |= ((positions - middle) ** 2).sum(axis=1) < 8.0**2
+    changed = replace(layer, positions=positions, bonds=np.sort(bonds, axis=1))
+    return relaxed(changed, moved)
+
+
+def _swap_nearer(positions, bonds, around, first, second) -> None:
+    """Give each of the turned atoms the two nearest of the four outer neighbours, in place."""
+    rows = np.concatenate([around[first], around[second]])
+    outer = np.array([bonds[r][~np.isin(bonds[r], (first, second))][0] for r in rows])
+    nearer = ((positions[outer] - positions[first]) ** 2).sum(axis=1) - (
+        (positions[outer] - positions[second]) ** 2
+    ).sum(axis=1)
+    owner = np.where(np.argsort(np.argsort(nearer)) < 2, first, second)
+    bonds[rows] = np.stack([owner, outer], axis=1)
+
+
+def without(layer: Structure, rng, low: float, high: float, ranges: CrystalRanges) -> Structure:
+    """Remove random single sites and, in some frames, a round hole with a rough edge."""
+    area = (high - low) ** 2 / 1e4
+    gone = np.zeros(len(layer), bool)
+    gone[rng.integers(len(layer), size=rng.poisson(rng.uniform(*ranges.vacancies) * area))] = True
+    if rng.random() < ranges.hole_share:
+        centre, radius = rng.uniform(low, high, 2), rng.uniform(*ranges.hole_radius)
+        away = layer.positions - centre
+        angle = np.arctan2(away[:, 0], away[:, 1])
+        lobes = np.arange(2, 5)[:, None]
+        waves = np.cos(lobes * angle + rng.uniform(0, 2 * np.pi, (3, 1)))
+        wave = rng.normal(0, 0.08, 3) @ waves
+        gone |= np.hypot(*away.T) < radius * (1 + wave)
+    layer = layer.keep(~gone)
+    # Sites that hang on one bond or none would evaporate.
+    for _ in range(3):
+        degree = np.bincount(layer.bonds.ravel(), minlength=len(layer))
+        edge = (layer.positions < low).any(axis=1) | (layer.positions > high).any(axis=1)
+        layer = layer.keep((degree > 1) | edge)
+    return layer
+
+
+def _deformed(layer: Structure, rng, ranges: CrystalRanges) -> Structure:
+    """Strain the layer uniformly and give it the heights of a few ripples."""
+    first, second = rng.uniform(-ranges.strain, ranges.strain, 2)
+    turn = rng.uniform(0, np.pi)
+    axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    strain = axes.T @ np.diag([first, second]) @ axes
+    vectors = rng.normal(0, 2 * np.pi / 60, (WAVES, 2))  # wavelengths near 60 Å
+    waves = np.sin(layer.positions @ vectors.T + rng.uniform(0, 2 * np.pi, WAVES))
+    heights = rng.uniform(*ranges.ripple) / WAVES * waves.sum(axis=1)
+    return layer.moved(layer.positions @ (np.eye(2) + strain), heights)
