@@ -1,8 +1,9 @@
 """The trained networks that come with the package, and how they are made.
 
-``default`` is trained on all published images. ``fold_0`` … ``fold_4`` are the networks of one
-cross-validation grouped by acquisition: each has never seen the images that its card lists as held
-out, so that predictions on published images can be shown honestly.
+``default`` is trained on simulated images and then on all published ones. ``simulated`` is what
+it started from, and has seen no published image or label. ``fold_0`` … ``fold_4`` are the networks
+of one cross-validation grouped by acquisition: each has never seen the images that its card lists
+as held out, so that predictions on published images can be shown honestly.
 """
 
 import argparse
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from graphseg import datasets
+from graphseg import datasets, weights
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.records import read_record, summary
-from graphseg.segmenter import UNetSegmenter
+from graphseg.segmenter import DIGEST, UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
 PIXEL_SIZES = (0.30, 0.50)  # Å per pixel, the range of the published images
@@ -37,7 +38,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     Parameters
     ----------
     name
-        ``default``, or ``fold_0`` to ``fold_4``.
+        ``default``, ``simulated``, or ``fold_0`` to ``fold_4``.
     **changes
         Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
 
@@ -108,13 +109,26 @@ def make(record_path: Path, run_folder: Path) -> None:
             "mean_and_spread": {a: summary(record, a) for a in ("pooled", "per_image")},
         },
     }
-    recipe = record["parameters"] | {"checkpoint": run_folder / "default.checkpoint"}
+    recipe = record["parameters"] | {
+        "checkpoint": run_folder / "default.checkpoint",
+        "initial": _with_digest(record["parameters"]["initial"]),
+    }
     segmenter = UNetSegmenter(**recipe).fit(stack.images, stack.masks)
     segmenter.save(FOLDER / "default.safetensors", half=True, card=card)
     for fold in range(record["folds"]):
         trained = UNetSegmenter.load(run_folder / f"shuffle_0_fold_{fold}.safetensors")
         card["data"] = f"the published images outside fold {fold}"
         trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
+
+
+def _with_digest(digest: str | None) -> Path | None:
+    """Return the network here that a recipe names by its digest."""
+    if digest is None:
+        return None
+    for path in FOLDER.glob("*.safetensors"):
+        if digest == DIGEST + weights.digest(path):
+            return path
+    raise InputError(f"No network here has the digest {digest}: put the one to start from here.")
 
 
 def main() -> int:
