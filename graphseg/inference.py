@@ -8,6 +8,8 @@ import torch
 from graphseg.errors import InputError
 from graphseg.unet import UNet
 
+BLOCK = 256  # rows of an image that are worked on at a time
+
 # The eight symmetries of the square: quarter turns, and whether to mirror first.
 SYMMETRIES = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
 
@@ -32,71 +34,147 @@ def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
     return np.pad(image, [(0, 0)] * (image.ndim - 2) + extra, mode="symmetric")
 
 
-def tile_slices(length: int, tile: int, overlap: int) -> list[slice]:
+def margin(network: UNet) -> int:
+    """Return how far the result of one pixel depends on others, in pixels.
+
+    Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add less
+    than the coarsest pixel. Farther than this from its inner edges, a tile gives the same as the
+    whole image.
+    """
+    encoder = [2 * 2**level for level in range(network.levels)]
+    return network.stride * (sum(encoder) + sum(encoder[:-1])) + network.multiple
+
+
+def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list[slice]:
     """Cover a length with tiles of equal size that overlap by at least ``overlap``.
+
+    There are as few of them as possible, and they are then made as small as possible, so that the
+    work grows with the length and not in steps of a tile.
 
     Parameters
     ----------
     length, tile, overlap : int
         Pixels; ``overlap`` is less than ``tile``.
+    multiple : int
+        Tiles start at multiples of this, where the coarse pixels of a network start.
 
     Returns
     -------
     list of slice
-        In order; the first starts at 0 and the last ends at ``length``.
+        In order; the first starts at 0 and the last ends at ``length`` or less than ``multiple``
+        behind it.
 
     Raises
     ------
     InputError
         If the overlap is not between 0 and the tile.
     """
+    tile -= tile % multiple
+    overlap += -overlap % multiple
     if not 0 <= overlap < tile:
-        raise InputError(f"An overlap of {overlap} px needs tiles larger than that, not {tile} px.")
+        raise InputError(
+            f"An overlap of {overlap} px needs tiles larger than that, not of {tile} px."
+        )
+    length += -length % multiple
     if length <= tile:
         return [slice(0, length)]
     number = -(-(length - overlap) // (tile - overlap))
-    starts = np.linspace(0, length - tile, number).round().astype(int)
-    return [slice(int(start), int(start) + tile) for start in starts]
+    size = -(-(length + (number - 1) * overlap) // number)
+    size += -size % multiple
+    starts = [i * (length - size) // ((number - 1) * multiple) * multiple for i in range(number)]
+    return [slice(start, start + size) for start in starts]
 
 
-def _ramp(part: slice, length: int, overlap: int) -> np.ndarray:
-    """Weights of one tile along one axis: rising over the overlap, one at the image's edges."""
-    position = np.arange(part.stop - part.start) + 1.0
-    rising = position / (overlap + 1) if part.start else np.inf
-    falling = position[::-1] / (overlap + 1) if part.stop < length else np.inf
-    return np.minimum(1, np.minimum(rising, falling) * np.ones_like(position)).astype(np.float32)
-
-
-def blend_tiles(
-    image: np.ndarray, predict: Callable[[np.ndarray], np.ndarray], tile: int, overlap: int
-) -> np.ndarray:
-    """Predict an image tile by tile and average where the tiles overlap.
+def tile_weights(slices: list[slice], blank: int) -> list[np.ndarray]:
+    """Return the weights of overlapping tiles along one axis; at each pixel they add up to 1.
 
     Parameters
     ----------
-    image : array of float32, shape (H, W)
-    predict : callable
-        Maps a tile (h, w) to its probabilities (h, w).
-    tile, overlap : int
-        Size of a tile and the least overlap of two, in pixels. Weights fall linearly towards a
-        tile's inner edges, so that no seam is left. An image no larger than a tile is predicted
-        whole.
+    slices : list of slice
+        As `tile_slices` gives them.
+    blank : int
+        Pixels at the inner edges of a tile that count nothing, because the tile does not know their
+        surroundings; at most half the overlap. Between these, weights rise and fall linearly.
 
     Returns
     -------
-    array of float32, shape (H, W)
+    list of arrays of float64
+        One for each tile, as long as it.
     """
-    height, width = image.shape
-    if max(height, width) <= tile:
-        return predict(image)
-    total, weight = np.zeros((2, height, width), np.float32)
-    for rows in tile_slices(height, tile, overlap):
-        for columns in tile_slices(width, tile, overlap):
-            ramp = np.outer(_ramp(rows, height, overlap), _ramp(columns, width, overlap))
-            total[rows, columns] += ramp * predict(image[rows, columns])
-            weight[rows, columns] += ramp
-    total /= weight
-    return total
+    length = slices[-1].stop
+    total = np.zeros(length)
+    weights = []
+    for before, part, after in zip([None, *slices], slices, [*slices[1:], None], strict=False):
+        position = np.arange(part.start, part.stop) + 0.5
+        weight = np.ones(len(position))
+        for neighbour, distance in ((before, position - part.start), (after, part.stop - position)):
+            if neighbour is not None:
+                first, second = sorted([part, neighbour], key=lambda one: one.start)
+                ramp = max(first.stop - second.start - 2 * blank, 1)
+                weight = np.minimum(weight, np.clip((distance - blank) / ramp, 0, 1))
+        total[part] += weight
+        weights.append(weight)
+    return [weight / total[part] for weight, part in zip(weights, slices, strict=True)]
+
+
+def blend_tiles(
+    image: np.ndarray,
+    predict: Callable[[np.ndarray], np.ndarray],
+    tile: int,
+    overlap: int,
+    blank: int = 0,
+    multiple: int = 1,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Predict an image tile by tile and blend where the tiles overlap.
+
+    Beyond the image and the result, memory is needed for one tile only.
+
+    Parameters
+    ----------
+    image : array, shape (H, W)
+    predict : callable
+        Maps a tile (h, w) to its result (..., h, w).
+    tile, overlap : int
+        Largest size of a tile and least overlap of two, in pixels; the overlap is made larger if
+        ``blank`` needs it, and the tile then too. An image no larger than a tile is predicted
+        whole.
+    blank, multiple : int
+        See `tile_weights` and `tile_slices`. With the `margin` of a network and its ``multiple``,
+        the result is that of the whole image, but for rounding.
+    out : array of float32, shape (..., H, W), optional
+        Zeros to add to, instead of a new array.
+
+    Returns
+    -------
+    array of float32, shape (..., H, W)
+    """
+    overlap = max(overlap, 2 * blank)
+    tile = max(tile, 2 * overlap) if blank else tile
+    slices = [tile_slices(length, tile, overlap, multiple) for length in image.shape]
+    weights = [tile_weights(parts, blank) for parts in slices]
+    for rows, down in zip(slices[0], weights[0], strict=True):
+        for columns, across in zip(slices[1], weights[1], strict=True):
+            part = predict(image[rows, columns])
+            if out is None:
+                out = np.zeros((*part.shape[:-2], *image.shape), np.float32)
+            height, width = part.shape[-2:]  # the last tiles may reach beyond the image
+            weight = np.outer(down[:height], across[:width]).astype(np.float32)
+            out[..., rows, columns] += part * weight
+    return out
+
+
+def moments(image: np.ndarray) -> tuple[np.float64, np.float64]:
+    """Return mean and standard deviation of an image, (H, W), without a copy of it.
+
+    The deviation of a constant image is infinite, so that dividing by it gives zeros, as in
+    `graphseg.preprocessing.standardise`.
+    """
+    parts = range(0, len(image), BLOCK)
+    mean = sum(image[i : i + BLOCK].sum(dtype=np.float64) for i in parts) / image.size
+    square = sum(np.sum(np.subtract(image[i : i + BLOCK], mean, dtype=float) ** 2) for i in parts)
+    deviation = np.sqrt(square / image.size)
+    return mean, deviation if deviation > 1e-7 * abs(mean) else np.float64(np.inf)
 
 
 @torch.inference_mode()

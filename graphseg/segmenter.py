@@ -13,7 +13,7 @@ from skorch.dataset import Dataset
 
 from graphseg import checkpoints, metrics, training, weights
 from graphseg.checks import checked_images, checked_masks
-from graphseg.inference import blend_tiles, contamination, pad_to_multiple
+from graphseg.inference import blend_tiles, contamination, margin, moments, pad_to_multiple
 from graphseg.losses import IGNORED
 from graphseg.preprocessing import standardise
 from graphseg.unet import UNet
@@ -61,7 +61,8 @@ class UNetSegmenter(BaseEstimator):
     device : str, default "auto"
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     tile, overlap : int, default 1024 and 128
-        Images larger than a tile are predicted in tiles that overlap, in pixels.
+        Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
+        said if the network sees farther.
     seed : int, default 0
         Of the initial weights, the order of batches and the augmentation.
     checkpoint : path or None
@@ -187,7 +188,7 @@ class UNetSegmenter(BaseEstimator):
         images = checked_images(images)
         masks = checked_masks(masks, images.shape)
         dataset = self._dataset(images, masks)
-        signature = checkpoints.signature_of(self._recipe(), dataset.X, dataset.y)
+        signature = checkpoints.signature_of(self._identity(), dataset.X, dataset.y)
         started = time.perf_counter()
         with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
             torch.manual_seed(self.seed)
@@ -239,8 +240,12 @@ class UNetSegmenter(BaseEstimator):
         if not hasattr(self, "module_"):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
         self._resolve()
+        images = checked_images(images)
+        probability = np.zeros(images.shape, np.float32)
         # One image at a time: on a processor larger batches were never faster and cost memory.
-        return np.stack([self._probability(image) for image in checked_images(images)])
+        for image, out in zip(images, probability, strict=True):
+            self._add_probability(image, out)
+        return probability
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return masks, ``True`` = contamination; array of bool, shape (n, H, W)."""
@@ -299,6 +304,15 @@ class UNetSegmenter(BaseEstimator):
         kept = {k: v for k, v in self.get_params().items() if k not in NOT_PART_OF_THE_RESULT}
         return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
 
+    def _identity(self) -> dict:
+        """Return what makes two trainings the same; at a constant rate a longer one contains both.
+
+        Epochs draw from generators of their own, so a finished training at a constant learning
+        rate can be continued to more epochs.
+        """
+        constant = self.schedule == "constant"
+        return {k: v for k, v in self._recipe().items() if not (constant and k == "epochs")}
+
     def _initial_digest(self) -> str | None:
         """Name the initial weights by what they are: a path means nothing on another machine."""
         if self.initial is None or str(self.initial).startswith(DIGEST):
@@ -327,9 +341,17 @@ class UNetSegmenter(BaseEstimator):
         labels[:, : masks.shape[1], : masks.shape[2]] = masks
         return Dataset(inputs, labels)
 
-    def _probability(self, image: np.ndarray) -> np.ndarray:
-        run = partial(contamination, self.module_, precision=self._dtype, averaging=self.averaging)
-        return blend_tiles(standardise(image), run, self.tile, self.overlap)
+    def _add_probability(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Add the probability, (H, W), to ``out``, standardising tile by tile to save memory."""
+        network = self.module_
+        mean, deviation = moments(image)
+        run = partial(contamination, network, precision=self._dtype, averaging=self.averaging)
+
+        def predict(tile: np.ndarray) -> np.ndarray:
+            return run(((tile - mean) / deviation).astype(np.float32))
+
+        reach = margin(network)
+        blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
 
     def _scorer(self, images: np.ndarray, masks: np.ndarray):
         def score(net) -> dict[str, float]:

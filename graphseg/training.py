@@ -238,7 +238,8 @@ def run(
     Raises
     ------
     InputError
-        If schedule, optimiser or loss are unknown, or the checkpoint cannot be continued.
+        If schedule, optimiser or loss are unknown, or the checkpoint cannot be continued, or is
+        beyond the epochs asked for.
     """
     for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES)):
         if recipe[name] not in known:
@@ -246,6 +247,11 @@ def run(
             raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
     net = _initialised(network, recipe, device)
     done = _continue(net, *checkpoint) if checkpoint and checkpoint[0].exists() else 0
+    if done > recipe["epochs"]:
+        raise InputError(
+            f"The checkpoint {checkpoint[0]} is at epoch {done}, beyond the {recipe['epochs']} "
+            "asked for: ask for as many or name another file."
+        )
     batches = partial(
         Batches, seed=recipe["seed"], first_epoch=done, augmentation=recipe["augmentation"]
     )

@@ -227,3 +227,20 @@ def test_initial_weights_of_another_network_are_refused(trained, stack, tmp_path
         UNetSegmenter(initial=path, **(SMALL | {"features": 5})).fit(*stack)
     with pytest.raises(InputError, match="no weight file"):
         UNetSegmenter(initial=tmp_path / "absent.safetensors", **SMALL).fit(*stack)
+
+
+def test_a_training_at_a_constant_rate_can_be_made_longer(stack, tmp_path):
+    path = tmp_path / "training.checkpoint"
+    recipe = SMALL | {"schedule": "constant"}
+    UNetSegmenter(epochs=2, checkpoint=path, **recipe).fit(*stack)
+    longer = UNetSegmenter(epochs=4, checkpoint=path, **recipe).fit(*stack)
+    assert same_weights(longer, UNetSegmenter(epochs=4, **recipe).fit(*stack))
+    with pytest.raises(InputError, match="beyond"):
+        UNetSegmenter(epochs=3, checkpoint=path, **recipe).fit(*stack)
+
+
+def test_a_cycle_cannot_be_made_longer(stack, tmp_path):
+    path = tmp_path / "training.checkpoint"
+    UNetSegmenter(epochs=2, checkpoint=path, **SMALL).fit(*stack)
+    with pytest.raises(InputError, match="other data or parameters"):
+        UNetSegmenter(epochs=4, checkpoint=path, **SMALL).fit(*stack)
