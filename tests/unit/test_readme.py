@@ -15,6 +15,8 @@ METHODS = {
     "pixel classifier": "classifier_acquisition",
     "U-Net, 25 epochs": "unet_acquisition",
     "U-Net, 40 epochs, averaged": "unet_best_acquisition",
+    "simulated images only, no label": "ablation_simulated",
+    "our network: simulated images, then labels": "ours_acquisition",
 }
 
 
