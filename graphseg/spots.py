@@ -1,0 +1,176 @@
+"""The two rings of six spots that graphene has in the spectrum: finding and measuring them.
+
+The first ring lies at 2/(√3 a) along the bisectors of the lattice vectors, the second at 2/a along
+them. Depending on defocus either may be the stronger one, or be lost, so both are scored together.
+Frequencies are in cycles per pixel, axis order (row, column); a signal is an (H, W) float32 image
+without its background.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from graphseg.fourier import weighted_spectrum
+
+SECTOR = np.pi / 3  # orientations repeat after 60°
+WINDOW_TAPER = 0.5  # share of each side of the Tukey window
+BLUR = 1.0  # bins
+# Mean of log(1 + power / background) over the three spots of a ring. White noise has 0.8 ± 0.14,
+# and the largest of a whole spectrum is about 1.25.
+NOISE_SCORE = 1.4
+FLOOR = 1e-3  # of the highest peak: where noise is absent, what a window leaks is no spot
+WINDOW_WIDTH = 1.5  # lattice parameters; standard deviation of the windows of local phases
+WINDOW_STEP = 2.0  # lattice parameters
+REFINEMENTS = 2
+
+
+def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spots of both rings, one of each pair ±g, as two (3, 2) float64 arrays.
+
+    In cycles per pixel, (row, column). The first three add up to zero.
+    """
+    first = orientation + np.pi / 6 + np.arange(3) * 2 * np.pi / 3
+    second = orientation + np.arange(3) * SECTOR
+    return tuple(
+        np.column_stack([np.sin(angles), np.cos(angles)]) * radius
+        for angles, radius in ((first, 2 / np.sqrt(3) / parameter), (second, 2 / parameter))
+    )
+
+
+def search(signal: np.ndarray, shortest: float, longest: float) -> tuple[float, float, float]:
+    """Return the lattice parameter, orientation and score that fit both rings best.
+
+    On a logarithmic grid of radii, descending, the second ring is the first one shifted by a
+    factor of √3 and turned by 30°.
+    """
+    size = min(signal.shape)
+    shift = int(np.ceil(size * np.log(3) / 4))  # steps in a factor √3; one bin at Nyquist
+    step = np.log(3) / 2 / shift
+    count = int(np.ceil(np.log(longest / shortest) / step)) + 1
+    exponents = np.arange(-shift, count)
+    radii = 2 / np.sqrt(3) / shortest * np.exp(-exponents * step)  # second ring … first ring
+    spots = _spot_scores(signal, radii)  # (angles in 60°, radii)
+    second = np.roll(spots, -(len(spots) // 2), axis=0)[:, :count]
+    scores = spots[:, shift:] + second
+    angle, radius = np.unravel_index(scores.T.argmax(), scores.T.shape)[::-1]
+    parameter = 2 / np.sqrt(3) / radii[shift + radius]
+    return parameter, angle * SECTOR / len(spots), float(scores[angle, radius])
+
+
+def _spot_scores(signal: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return how far three spots, 60° apart, stand out of the background at their radius.
+
+    (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
+    """
+    height, width = signal.shape
+    spectrum = weighted_spectrum(signal, WINDOW_TAPER, BLUR)
+    number = 6 * max(int(np.ceil(np.pi * min(signal.shape) / 12)), 30)  # angles in 180°, even
+    angles = -np.pi / 2 + np.arange(number) * np.pi / number
+    rows, columns = np.sin(angles)[:, None] * radii, np.cos(angles)[:, None] * radii
+    places = [rows % 1 * height, columns * width]
+    power = ndimage.map_coordinates(spectrum, places, order=1, mode="grid-wrap") ** 2
+    beyond = (np.abs(rows) > 0.5) | (columns > 0.5)
+    background = _radial_background(power, beyond)
+    relative = np.log1p(np.where(beyond, 0, power / background))
+    return np.maximum(relative.reshape(3, number // 3, -1).mean(axis=0) - NOISE_SCORE, 0)
+
+
+def _radial_background(power: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """Return the power between the spots at each radius: a low quantile over the angles.
+
+    Spots of two grains can fill half of a small circle, so the median would be too high.
+    """
+    order = np.sort(np.where(beyond, np.inf, power), axis=0)
+    inside = np.count_nonzero(~beyond, axis=0)
+    quantile = order[(0.3 * inside).astype(int), np.arange(power.shape[1])]
+    highest = power[~beyond].max(initial=0)
+    quantile[inside == 0] = np.inf
+    return np.maximum(quantile, FLOOR**2 * highest or 1.0)
+
+
+def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[float, float]:
+    """Return parameter and orientation from the phase gradient of each wave, below one bin.
+
+    Least squares for the linear map from the expected to the measured spots: its determinant is
+    the change of area, its rotation that of the orientation, and strain drops out.
+    """
+    expected = np.concatenate(ring_vectors(parameter, orientation))  # (6, 2)
+    measured, weights = zip(*(_nearby_wave(signal, g, parameter) for g in expected), strict=True)
+    root = np.array(weights)[:, None] * _resolved(expected)[:, None]
+    change, _, rank, _ = np.linalg.lstsq(root * expected, root * measured, rcond=1e-3)
+    if rank < 2 or np.linalg.det(change) <= 0:
+        return parameter, orientation
+    turn = np.arctan2(change[1, 0] - change[0, 1], change[0, 0] + change[1, 1])
+    return parameter / np.sqrt(np.linalg.det(change)), orientation + turn
+
+
+def _nearby_wave(
+    signal: np.ndarray, wave: np.ndarray, parameter: float
+) -> tuple[np.ndarray, float]:
+    """Return the frequency of the wave that is really there, and its power.
+
+    The phase that a wrong frequency leaves grows from window to window; its mean step, along each
+    axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
+    """
+    for _ in range(REFINEMENTS):
+        waves = _local_coefficients(signal, wave, parameter)
+        steps = [np.sum(waves[1:] * waves[:-1].conj()), np.sum(waves[:, 1:] * waves[:, :-1].conj())]
+        wave = wave + np.angle(steps) / (2 * np.pi * WINDOW_STEP * parameter)
+    return wave, float(np.abs(steps).sum())
+
+
+def ring_amplitudes(
+    signal: np.ndarray, parameter: float, orientation: float
+) -> tuple[tuple[float, float], float]:
+    """Return the signed amplitudes of both rings, and how certain the sign of the first is.
+
+    The phases of three waves that add up to zero do not depend on the origin: of the first ring
+    their triple product has the sign of F₁³, and with one wave of the second ring that of F₁² F₂.
+    They are formed in windows of some periods and then averaged, so that neither strain nor a
+    second grain matters.
+    """
+    first, second = ring_vectors(parameter, orientation)
+    a = [_local_coefficients(signal, g, parameter) for g in first]
+    b = [_local_coefficients(signal, g, parameter) for g in second]
+    pairs = [a[0] * a[1].conj(), a[0] * a[2].conj(), a[1] * a[2].conj()]
+    one = _mean_cosine(a[0] * a[1] * a[2])
+    two = _mean_cosine(np.concatenate([p * w.conj() for p, w in zip(pairs, b, strict=True)]))
+    sizes = [np.sqrt(np.mean(np.abs(waves) ** 2)) for waves in (a, b)]
+    amplitudes = (np.copysign(sizes[0], one), np.copysign(sizes[1], two) * _resolved(second).all())
+    return (float(amplitudes[0]), float(amplitudes[1])), abs(one)
+
+
+def _resolved(waves: np.ndarray) -> np.ndarray:
+    """Return which waves, (n, 2), lie below the Nyquist limit."""
+    return np.abs(waves).max(axis=1) < 0.5
+
+
+def _local_coefficients(signal: np.ndarray, wave: np.ndarray, parameter: float) -> np.ndarray:
+    """Return the Fourier coefficient of one wave in Gaussian windows, complex64.
+
+    (windows down, windows across)
+    """
+    row_waves, column_waves = (
+        _windowed_wave(length, frequency, parameter)
+        for length, frequency in zip(signal.shape, wave, strict=True)
+    )
+    return row_waves @ signal @ column_waves.T
+
+
+def _windowed_wave(length: int, frequency: float, parameter: float) -> np.ndarray:
+    """Return exp(−2πi f x) in normalised windows, complex64 (windows, length)."""
+    positions = np.arange(length)
+    centres = np.arange(parameter, length, WINDOW_STEP * parameter)[:, None]
+    window = np.exp(-(((positions - centres) / (WINDOW_WIDTH * parameter)) ** 2) / 2)
+    window /= window.sum(axis=1, keepdims=True)
+    return (window * np.exp(-2j * np.pi * frequency * positions)).astype(np.complex64)
+
+
+def _mean_cosine(product: np.ndarray) -> float:
+    """Return the mean cosine of the phases of triple products, weighted by their cubic root.
+
+    By the products themselves a few strong windows, as in contamination, would decide alone.
+    """
+    size = np.abs(product)
+    weight = np.cbrt(size)
+    cosine = np.divide(product.real, size, out=np.zeros_like(size), where=size > 0)
+    return float(np.sum(weight * cosine) / max(weight.sum(), np.finfo(np.float32).tiny))
