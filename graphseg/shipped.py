@@ -3,7 +3,8 @@
 ``default`` is trained on simulated images and then on all published ones. ``simulated`` is what
 it started from, and has seen no published image or label. ``fold_0`` … ``fold_4`` are the networks
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
-as held out, so that predictions on published images can be shown honestly.
+as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
+paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     Parameters
     ----------
     name
-        ``default``, ``simulated``, or ``fold_0`` to ``fold_4``.
+        ``default``, ``simulated``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
         Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
 

@@ -26,4 +26,8 @@ def test_the_numbers_hang_together():
     ratio = measured["paper"]["eager_float32"] / measured["ours"]["fast"]
     assert measured["ratios"]["paper's network eager / ours fast"] == pytest.approx(ratio)
     assert 0 < measured["bragg"]["peak_megabytes"] < 5
+    for name in ("paper", "ours"):
+        # Above the float32 features of the first block, below a small multiple of all of them.
+        assert 4 < measured[name]["peak_megabytes"] < 400
+        assert measured[name]["same_pixels"] >= 99.9
     assert all(ratio > 0 for ratio in measured["ratios"].values())

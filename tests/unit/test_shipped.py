@@ -5,7 +5,8 @@ import pytest
 
 from graphseg import comparison, datasets, metrics, shipped, validation, weights
 from graphseg.errors import InputError
-from graphseg.segmenter import DIGEST
+from graphseg.segmenter import DIGEST, UNetSegmenter
+from graphseg.unet import parameter_count
 
 NAMES = ["default", *(f"fold_{fold}" for fold in range(5))]
 
@@ -29,8 +30,17 @@ def test_the_simulated_network_has_seen_no_label_and_is_where_the_others_start()
         assert shipped.load(name, device="cpu").card_["recipe"]["initial"] == digest
 
 
+def test_the_papers_network_is_of_its_size_and_recipe():
+    network = shipped.load("paper_fold_0", device="cpu")
+    assert parameter_count(network.module_) == 1_925_058
+    recipe = UNetSegmenter.paper().get_params()
+    changed = {k for k, v in network.card_["recipe"].items() if v != recipe[k]}
+    assert changed <= {"epochs", "precision"}
+    assert network.card_["held_out"] == shipped.load("fold_0", device="cpu").card_["held_out"]
+
+
 def test_the_networks_stay_small():
-    assert shipped.names() == sorted([*NAMES, "simulated"])
+    assert shipped.names() == sorted([*NAMES, "paper_fold_0", "simulated"])
     assert sum(path.stat().st_size for path in shipped.FOLDER.iterdir()) <= 25e6
 
 
