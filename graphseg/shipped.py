@@ -20,7 +20,7 @@ from graphseg.records import read_record, summary
 from graphseg.segmenter import DIGEST, UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
-PIXEL_SIZES = (0.30, 0.50)  # Å per pixel, the range of the published images
+PIXEL_SIZES = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
 LIMITS = (
     "Trained on HRTEM images of monolayer graphene at 80 kV, 256 x 256 pixels, with labels of one "
     "person. Other materials, STEM images and other pixel sizes are outside what it has seen; "
