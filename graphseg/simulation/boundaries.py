@@ -25,8 +25,10 @@ from graphseg.simulation.structures import (
 )
 
 EDGE = 10.0  # Å, outermost part of a built polycrystal whose boundaries are not to be trusted
-ZONE = 8.0  # Å, width on each side of a boundary within which centres and sites may move
-CLOSEST = 0.62  # of the lattice constant: of two centres nearer than this, one is left out
+HELD = 4.0  # Å, outermost part of it where ring centres are held
+# In lattice constants:
+ZONE = 3.25  # the width on each side of a boundary within which centres and sites may move
+CLOSEST = 0.5  # of two centres nearer than this one is left out; bonds then stretch by 1 %
 SMOOTHING_ROUNDS = 4  # triangulations, after which all rings have five to seven members
 SMOOTHING_STEPS = 2  # of the centres after each triangulation
 
@@ -97,7 +99,7 @@ def polycrystal(
     grains = np.repeat(np.arange(len(angles)), [len(part) for part, _ in sites])
     interior = grain_at(positions) == grains
     # Outside of the zone sites are those of the lattice, inside those of the relaxed dual.
-    reach = ZONE + material.lattice_constant
+    reach = (ZONE + 1) * material.lattice_constant
     tree = cKDTree(near) if len(near) else None
     if tree is not None:
         interior &= np.isinf(tree.query(positions, distance_upper_bound=reach)[0])
@@ -112,9 +114,12 @@ def polycrystal(
     )
     if tree is None:
         return _bonded([bulk])
-    zone = _dual(*_smooth_boundary(centres, owner, tree, material), angles, material)
+    # Centres at the border lack neighbours: without these to hold them they would move inwards.
+    free = ((centres > low + HELD) & (centres < high - HELD)).all(axis=1)
+    zone = _dual(*_smooth_boundary(centres, owner, free, tree, material), angles, material)
     distance = tree.query(zone.positions, distance_upper_bound=reach)[0]
-    return _bonded([bulk, relaxed(zone, distance < ZONE).keep(np.isfinite(distance))])
+    zone = relaxed(zone, distance < ZONE * material.lattice_constant)
+    return _bonded([bulk, zone.keep(np.isfinite(distance))])
 
 
 def _bonded(parts: list[Structure]) -> Structure:
@@ -144,17 +149,19 @@ def _interface(centres: np.ndarray, owner: np.ndarray, reach: float) -> np.ndarr
     return centres[pairs].mean(axis=1)
 
 
-def _smooth_boundary(centres, owner, near: cKDTree, material) -> tuple[np.ndarray, np.ndarray]:
+def _smooth_boundary(centres, owner, free, near: cKDTree, material):
     """Thin, complete and smooth the ring centres along the boundaries.
 
     Of two centres that are too close one is left out; centres with fewer than five neighbours
-    are removed and those with more than seven get another beside them; those in the zone move to
-    the mean of their neighbours. Returns centres (k, 2) near the boundaries and their grains.
+    are removed and those with more than seven get another beside them; those that are `free` and
+    in the zone move to the mean of their neighbours. Returns centres (k, 2) near the boundaries
+    and their grains.
     """
     constant = material.lattice_constant
-    distance = near.query(centres, distance_upper_bound=ZONE + 3 * constant)[0]
+    distance = near.query(centres, distance_upper_bound=(ZONE + 3) * constant)[0]
     frame = np.isfinite(distance)
-    centres, owner, movable = centres[frame], owner[frame], distance[frame] < ZONE
+    movable = (free & (distance < ZONE * constant))[frame]
+    centres, owner = centres[frame], owner[frame]
     drop = np.zeros(len(centres), bool)
     for first, second in cKDTree(centres).query_pairs(CLOSEST * constant, output_type="ndarray"):
         if not drop[first]:
@@ -202,7 +209,7 @@ def _dual(centres, owner, angles, material) -> Structure:
     triangulation = Delaunay(centres)
     corners = centres[triangulation.simplices]  # (t, 3, 2)
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    kept = sides < 2.2 * material.lattice_constant  # drops slivers along the hull
+    kept = sides < 1.7 * material.lattice_constant  # flat triangles along the hull have √3
     positions = corners.mean(axis=1)
     grains = owner[triangulation.simplices[:, 0]]
     first = np.repeat(np.arange(len(corners)), 3)

@@ -17,7 +17,7 @@ def illumination(
     result = 1 + float(slope[0]) * rows[:, None] + float(slope[1]) * columns[None, :]
     strength, width = float(rng.uniform(*ranges.blotches)), float(rng.uniform(*ranges.blotch_size))
     coarse = smooth_noise(rng, tuple(n // 4 + 1 for n in shape), width / 4)
-    fine = ndimage.zoom(coarse, [n / len(coarse) for n in shape], order=1)
+    fine = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=1)
     result += strength * fine
     if rng.random() < ranges.seam_share:
         steps = rng.normal(0, ranges.seam, (2, 2)).astype(np.float32)
@@ -39,6 +39,7 @@ def expose(
 
 
 def shot_noise(rng: np.random.Generator, expected: np.ndarray) -> np.ndarray:
+    """Return Poisson counts (H, W) float32 of the expected counts."""
     return rng.poisson(expected).astype(np.float32)
 
 

@@ -29,7 +29,8 @@ class Conditions:
     energy
         Acceleration, V.
     defocus
-        Positive is underfocus; with `spherical` 0, atoms are then dark and in overfocus bright.
+        Positive is underfocus. With `spherical` 0, atoms are dark in a little underfocus and
+        bright in a little overfocus: at 25 Å both rings of reflections have the same sign.
     spherical
         Third-order spherical aberration.
     astigmatism, coma, threefold
@@ -62,7 +63,7 @@ class Conditions:
     """
 
     energy: float = 80e3
-    defocus: float = -60.0
+    defocus: float = -25.0
     spherical: float = 0.0
     astigmatism: tuple[float, float] = (0.0, 0.0)
     coma: tuple[float, float] = (0.0, 0.0)

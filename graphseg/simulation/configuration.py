@@ -49,27 +49,32 @@ class CrystalRanges:
     ----------
     grain_shares
         Probability of 1, 2, 3… grains. Boundaries cross about half of the published frames.
-    wobble
-        Root mean square deviation of a boundary from a straight line, Å: boundaries meander over
-        a few lattice constants.
+    wobble, wobble_length
+        Root mean square deviation of a boundary from a straight line and its wavelength:
+        boundaries meander over a few lattice constants.
     vacancies, stone_wales
         Number per 10⁴ Å² (Poisson mean, drawn from the range): the beam and growth leave a few.
-    hole_share, hole_radius
-        Share of frames with a hole, and its radius: round holes of 4 to 16 Å are in the data.
+    hole_share, hole_radius, hole_lobes
+        Share of frames with a hole, its radius, and the standard deviation of each relative
+        deviation from a circle: nearly round holes of 4 to 16 Å are in the data.
     strain
         Largest principal strain, relative: free-standing sheets and calibration stay below 1 %.
-    ripple
-        Largest height, Å; the sheet is known to ripple by about 1 Å (Meyer et al. 2007).
+    ripple, ripple_length
+        Largest height and wavelength; free sheets ripple by about 1 Å over 50 to 100 Å (Meyer et
+        al., Nature 446, 60, 2007).
     """
 
     grain_shares: tuple[float, ...] = (0.40, 0.42, 0.18)
     wobble: Range = (0.0, 5.0)
+    wobble_length: float = 40.0
     vacancies: Range = (0.0, 3.0)
     stone_wales: Range = (0.0, 2.0)
     hole_share: float = 0.22
     hole_radius: Range = (4.0, 16.0)
+    hole_lobes: float = 0.08
     strain: float = 0.01
     ripple: Range = (0.0, 1.5)
+    ripple_length: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,22 @@ class ContaminantRanges:
         Smallest and largest number of patches.
     edge_share
         Share of patches centred near the frame's edge: the microscopist centres clean areas.
+    radius, aspect, lobes
+        Relative size of the patches of a frame as a share of its side (log-uniform; coverage then
+        scales all), largest ratio of their axes, and standard deviation of each relative
+        deviation from an ellipse: drops, tongues and irregular patches.
+    triangle_share
+        Share of patches with straight edges; a few published patches are triangles.
+    roughness, roughness_size, fine_roughness
+        Root mean square roughness of the outlines relative to the patches' size, its correlation
+        length, and the largest roughness at 1.5 Å.
     sheet, sheet_share
         Thickness of the thin part of a patch, and how many patches have one.
+    sheet_only_share, bare_share, sheet_width
+        Of patches with a thin part, the share that is all thin, and the share whose thin part
+        reaches beyond the thick one, with the mean width of that margin (exponential).
     core
-        Thickness of the thick part, log-uniform: from one further layer to 42 Å.
+        Thickness of the thick part, log-uniform: from one further layer to 36 Å.
     wall
         Width over which the thick part rises. Steep walls give the bright rims seen in the data.
     rim_share, rim
@@ -98,16 +115,18 @@ class ContaminantRanges:
     clumping, clump_size
         Standard deviation of the logarithm of the thickness, and its correlation length: without
         it the power at .05 to .3 1/Å is 3 to 5 times too small.
-    chains
-        Mean number of chains of atoms at the edges of patches (Poisson).
-    adatoms
-        Largest number of single atoms on clean areas. They are no contamination to a person.
+    chains, chain_atoms
+        Mean number of chains of atoms at the edges of patches (Poisson), and their length.
+    adatoms, adatom_silicon
+        Largest number of single atoms on clean areas, and the share of silicon among them, the
+        heavier element most often found on graphene. They are no contamination to a person.
     heavy_share, heavy
         Share of frames with heavier elements in the patches, and their share of the atoms.
     heavy_numbers
         Elements usual in transferred graphene: silicon, oxygen, sulphur, iron, copper.
-    island_share
-        Share of patches that are flakes of the crystal itself, rotated, in a second layer.
+    island_share, island_cover
+        Share of patches that are flakes of the crystal itself, rotated, in a second layer, and
+        the relative thickness of carbon that lies on half of them.
     gap
         Distance from the layer to the first contaminant atoms.
     density, hard_core
@@ -120,20 +139,33 @@ class ContaminantRanges:
     coverage: tuple[float, float] = (0.105, 1.9)
     patches: tuple[int, int] = (1, 4)
     edge_share: float = 0.65
-    sheet: Range = (2.0, 5.0)
+    radius: Range = (0.08, 0.35)
+    aspect: float = 3.0
+    lobes: float = 0.25
+    triangle_share: float = 0.15
+    roughness: Range = (0.02, 0.12)
+    roughness_size: Range = (3.0, 9.0)
+    fine_roughness: float = 0.02
+    sheet: Range = (2.5, 6.0)
     sheet_share: float = 0.7
-    core: Range = (6.0, 42.0)
+    sheet_only_share: float = 0.12
+    bare_share: float = 0.6
+    sheet_width: float = 6.0
+    core: Range = (6.0, 36.0)
     wall: Range = (0.5, 8.0)
     rim_share: float = 0.5
     rim: Range = (2.0, 8.0)
     clumping: Range = (0.2, 0.8)
     clump_size: Range = (1.0, 5.0)
     chains: float = 0.8
+    chain_atoms: tuple[int, int] = (3, 14)
     adatoms: int = 6
+    adatom_silicon: float = 0.3
     heavy_share: float = 0.40
     heavy: Range = (0.001, 0.015)
     heavy_numbers: tuple[int, ...] = (14, 8, 16, 26, 29)
     island_share: float = 0.15
+    island_cover: float = 0.2
     gap: Range = (2.4, 3.4)
     density: float = 0.105
     hard_core: float = 1.3

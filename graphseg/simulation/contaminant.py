@@ -9,12 +9,15 @@ from scipy.spatial import cKDTree
 
 from graphseg.simulation.configuration import CARBON, ContaminantRanges, Material
 from graphseg.simulation.noise import smooth_noise
-from graphseg.simulation.structures import honeycomb
+from graphseg.simulation.structures import crystal
 
 CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
 BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from
 BLOCK_SEED = 80  # every process cuts from the same block
 LAYER_DISTANCE = 3.35  # Å, between layers of graphite
+FINE = 1.5  # Å, correlation length of the finest roughness of outlines, about one bond
+RIM_DEPTH, RIM_WIDTH = 1.0, 1.4  # Å, where an atomic wall stands and its standard deviation
+CHAIN_TURN = 0.35  # rad, standard deviation of the turn from one atom of a chain to the next
 CHAIN_BOND = 1.35  # Å, in a chain of carbon atoms
 LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
 
@@ -115,10 +118,13 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
             side = rng.integers(2)
             centre[side] = frame[int(rng.integers(2))] + rng.uniform(-0.1, 0.08) * size
         rows, columns = np.meshgrid(axis - centre[0], axis - centre[1], indexing="ij")
-        scores.append(_shape(rng, rows, columns, size))
-    wobble = smooth_noise(rng, (number, number), float(rng.uniform(3, 9)) / CELL)
-    fine = smooth_noise(rng, (number, number), 1.5 / CELL)
-    scores = np.stack(scores) + rng.uniform(0.02, 0.12) * wobble + rng.uniform(0, 0.02) * fine
+        scores.append(_shape(rng, rows / size, columns / size, ranges))
+    scores = np.stack(scores)
+    for length, strength in (
+        (float(rng.uniform(*ranges.roughness_size)), float(rng.uniform(*ranges.roughness))),
+        (FINE, float(rng.uniform(0, ranges.fine_roughness))),
+    ):
+        scores += strength * smooth_noise(rng, (number, number), length / CELL)
     best = scores.max(axis=0)
     median, spread = ranges.coverage
     coverage = min(median * spread ** float(rng.standard_normal()), LARGEST_COVERAGE)
@@ -127,20 +133,24 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
     return scores.argmax(axis=0), best > limit
 
 
-def _shape(rng, rows, columns, size) -> np.ndarray:
-    """Return a score that falls from the middle of a patch outwards: an ellipse or a polygon."""
+def _shape(rng, rows, columns, ranges) -> np.ndarray:
+    """Return a score that falls from the middle of a patch outwards: an ellipse or a triangle.
+
+    `rows` and `columns` are distances from the middle as shares of the frame's side.
+    """
     turn = rng.uniform(0, np.pi)
     along = np.cos(turn) * rows + np.sin(turn) * columns
     across = np.cos(turn) * columns - np.sin(turn) * rows
-    radius = size * np.exp(rng.uniform(np.log(0.08), np.log(0.35)))
-    if rng.random() < 0.15:  # straight edges along lattice directions, a triangle
-        corners = turn + np.arange(3) * 2 * np.pi / 3
-        distance = np.max([np.cos(c) * rows + np.sin(c) * columns for c in corners], axis=0)
-        return (-2 * distance / radius).astype(np.float32)
-    aspect = np.exp(rng.uniform(0, np.log(3)))
+    radius = np.exp(rng.uniform(*np.log(ranges.radius)))
+    if rng.random() < ranges.triangle_share:
+        half = np.sqrt(3) / 2
+        sides = [along, half * across - along / 2, -half * across - along / 2]
+        return (-2 * np.max(sides, axis=0) / radius).astype(np.float32)
+    aspect = np.exp(rng.uniform(0, np.log(ranges.aspect)))
     theta = np.arctan2(across, along)
     lobes = sum(
-        rng.normal(0, 0.25 / n) * np.cos(n * theta + rng.uniform(0, 2 * np.pi)) for n in (1, 2, 3)
+        rng.normal(0, ranges.lobes / n) * np.cos(n * theta + rng.uniform(0, 2 * np.pi))
+        for n in (1, 2, 3)
     )
     return (-np.hypot(along / aspect, across) / radius * (1 + lobes)).astype(np.float32)
 
@@ -154,52 +164,60 @@ def _thickness(rng, patch, inside, ranges) -> tuple[np.ndarray, np.ndarray]:
     island = np.zeros(inside.shape, bool)
     for number in range(int(patch.max()) + 1):
         here = inside & (patch == number)
-        sheet = rng.uniform(*ranges.sheet) if rng.random() < ranges.sheet_share else 0.0
-        core = np.exp(rng.uniform(*np.log(ranges.core)))
-        # A patch begins as a sheet and rises to its core further in, or has no core.
-        start = rng.exponential(6.0) if sheet and rng.random() < 0.6 else 0.0
-        core = 0.0 if sheet and rng.random() < 0.2 else core
-        rise = 1 - np.exp(-np.maximum(depth - start, 0) / rng.uniform(*ranges.wall))
-        profile = sheet + core * rise
-        if rng.random() < ranges.rim_share:
-            profile = profile + rng.uniform(*ranges.rim) * np.exp(-((depth - start - 1) ** 2) / 4)
-        rough = rng.uniform(*ranges.clumping)
+        profile = _profile(rng, depth[here], ranges)
         if rng.random() < ranges.island_share:
             island |= here
-            profile = profile * (rng.random() < 0.5) * 0.2
-        thickness[here] = (profile * np.exp(rough * clumps - rough**2 / 2))[here]
+            profile *= ranges.island_cover * float(rng.random() < 0.5)
+        rough = float(rng.uniform(*ranges.clumping))
+        # The mean of the log-normal factor is 1.
+        thickness[here] = profile * np.exp(rough * clumps[here] - rough**2 / 2)
     return thickness, island
+
+
+def _profile(rng, depth, ranges) -> np.ndarray:
+    """Return the thickness (n,) in Å of one patch at each distance from its edge (n,) in Å."""
+    sheet = float(rng.uniform(*ranges.sheet)) if rng.random() < ranges.sheet_share else 0.0
+    core = float(np.exp(rng.uniform(*np.log(ranges.core))))
+    start = 0.0  # where the thick part begins
+    if sheet:
+        start = float(rng.exponential(ranges.sheet_width) * (rng.random() < ranges.bare_share))
+        core *= float(rng.random() >= ranges.sheet_only_share)
+    wall = float(rng.uniform(*ranges.wall))
+    profile = sheet + core * (1 - np.exp(-np.maximum(depth - start, 0) / wall))
+    if rng.random() < ranges.rim_share:
+        top = float(rng.uniform(*ranges.rim))
+        profile += top * np.exp(-((depth - start - RIM_DEPTH) ** 2) / (2 * RIM_WIDTH**2))
+    return profile
 
 
 def _fill(rng, patch, inside, low, ranges, material):
     """Cut the patches from the block of amorphous carbon, and flakes from the crystal."""
     thickness, island = _thickness(rng, patch, inside, ranges)
     high = low + len(inside) * CELL
+    positions, heights = _cut(rng, thickness, low, high, ranges)
+    numbers = np.full(len(positions), 6)
+    if island.any():
+        flake = crystal(high, rng.uniform(0, 2 * np.pi), rng.uniform(0, 3, 2), material, low)
+        parts = flake.keep(_lookup(island, flake.positions, low)).atoms()
+        positions = np.concatenate([positions, parts[0]])
+        heights = np.concatenate([heights, parts[1] + LAYER_DISTANCE])
+        numbers = np.concatenate([numbers, parts[2]])
+    side = rng.choice([-1.0, 1.0], int(patch.max()) + 1)[_lookup(patch, positions, low)]
+    return positions, heights * side, numbers, np.zeros(len(positions), bool)
+
+
+def _cut(rng, thickness, low, high, ranges) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and heights of the amorphous atoms below the given thickness."""
     block = amorphous_block(ranges.density, ranges.hard_core)
-    shift = rng.uniform(0, BLOCK, 3)
-    block = np.mod(block[:, rng.permutation(3)] + shift, BLOCK)
-    block = block[block[:, 2] < thickness.max(initial=0)]
+    block = np.mod(block[:, rng.permutation(3)] + rng.uniform(0, BLOCK, 3), BLOCK)
+    block = block[block[:, 2] < thickness.max()]
     tiles = low + BLOCK * np.arange(np.ceil((high - low) / BLOCK))
     offsets = np.stack(np.meshgrid(tiles, tiles, indexing="ij"), -1).reshape(-1, 1, 2)
     positions = (offsets + block[:, :2]).reshape(-1, 2)
     heights = np.tile(block[:, 2], len(offsets))
-    gap = rng.uniform(*ranges.gap)
     within = (positions < high).all(axis=1)  # the tiles reach beyond the square
     kept = within & (heights < _lookup(thickness, positions, low))
-    positions, heights = positions[kept], heights[kept] + gap
-    numbers = np.full(len(positions), 6)
-    if island.any():
-        flake, sublattice = honeycomb(low, high, rng.uniform(0, 2 * np.pi), rng.uniform(0, 3, 2),
-                                      material)  # fmt: skip
-        on = _lookup(island, flake, low)
-        for kind, site in enumerate(material.sites):
-            chosen = flake[on & (sublattice == kind)]
-            for number, height in site:
-                positions = np.concatenate([positions, chosen])
-                heights = np.concatenate([heights, np.full(len(chosen), height + LAYER_DISTANCE)])
-                numbers = np.concatenate([numbers, np.full(len(chosen), number)])
-    side = rng.choice([-1.0, 1.0], int(patch.max()) + 1)[_lookup(patch, positions, low)]
-    return positions, heights * side, numbers, np.zeros(len(positions), bool)
+    return positions[kept], heights[kept] + rng.uniform(*ranges.gap)
 
 
 def _lookup(grid: np.ndarray, positions: np.ndarray, low: float) -> np.ndarray:
@@ -214,8 +232,8 @@ def _chains(rng, inside, low, ranges):
     count = int(rng.poisson(ranges.chains)) if len(edge) else 0
     chains = []
     for _ in range(count):
-        steps = int(rng.integers(3, 15))
-        turns = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, steps))
+        steps = int(rng.integers(ranges.chain_atoms[0], ranges.chain_atoms[1] + 1))
+        turns = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, CHAIN_TURN, steps))
         walk = CHAIN_BOND * np.cumsum(np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
         chains.append(low + (edge[rng.integers(len(edge))] + 0.5) * CELL + walk)
     positions = np.concatenate(chains) if chains else np.zeros((0, 2))
@@ -226,6 +244,5 @@ def _chains(rng, inside, low, ranges):
 def _adatoms(rng, low, high, ranges):
     number = int(rng.integers(ranges.adatoms + 1))
     positions = rng.uniform(low, high, (number, 2))
-    # Carbon most often; silicon is the heavier element most often found on graphene.
-    numbers = rng.choice([6, 14], number, p=[0.7, 0.3]) if number else np.zeros(0, int)
+    numbers = np.where(rng.random(number) < ranges.adatom_silicon, 14, 6)
     return positions, np.full(number, 2.0), numbers, np.ones(number, bool)

@@ -9,7 +9,7 @@ from graphseg.simulation.configuration import Configuration, CrystalRanges
 from graphseg.simulation.relaxation import relaxed
 from graphseg.simulation.structures import Structure, crystal
 
-WAVES = 3  # sinusoids that make up ripples and smooth displacements
+WAVES = 3  # sinusoids that make up ripples and wavy boundaries
 
 
 def draw_layer(
@@ -42,7 +42,7 @@ def _grain_map(rng, low, high, count, ranges: CrystalRanges):
         apart = np.linalg.norm(seeds[:, None] - seeds[None], axis=2)[np.triu_indices(count, 1)]
         if apart.min() > 0.25 * span:
             break
-    vectors = rng.normal(0, 1, (WAVES, 2, 2)) * 2 * np.pi / 40  # wavelengths near 40 Å
+    vectors = rng.normal(0, 1, (WAVES, 2, 2)) * 2 * np.pi / ranges.wobble_length
     phases = rng.uniform(0, 2 * np.pi, (WAVES, 2))
     height = rng.uniform(*ranges.wobble) * np.sqrt(2 / WAVES)
 
@@ -99,7 +99,7 @@ def without(layer: Structure, rng, low: float, high: float, ranges: CrystalRange
         angle = np.arctan2(away[:, 0], away[:, 1])
         lobes = np.arange(2, 5)[:, None]
         waves = np.cos(lobes * angle + rng.uniform(0, 2 * np.pi, (3, 1)))
-        wave = rng.normal(0, 0.08, 3) @ waves
+        wave = rng.normal(0, ranges.hole_lobes, 3) @ waves
         gone |= np.hypot(*away.T) < radius * (1 + wave)
     layer = layer.keep(~gone)
     # Sites that hang on one bond or none would evaporate.
@@ -116,7 +116,7 @@ def _deformed(layer: Structure, rng, ranges: CrystalRanges) -> Structure:
     turn = rng.uniform(0, np.pi)
     axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     strain = axes.T @ np.diag([first, second]) @ axes
-    vectors = rng.normal(0, 2 * np.pi / 60, (WAVES, 2))  # wavelengths near 60 Å
+    vectors = rng.normal(0, 2 * np.pi / ranges.ripple_length, (WAVES, 2))
     waves = np.sin(layer.positions @ vectors.T + rng.uniform(0, 2 * np.pi, WAVES))
     heights = rng.uniform(*ranges.ripple) / WAVES * waves.sum(axis=1)
     return layer.moved(layer.positions @ (np.eye(2) + strain), heights)

@@ -32,6 +32,9 @@ NAIVE = replace(
     ),
     contaminant=ContaminantRanges(
         edge_share=0.0,
+        triangle_share=0.0,
+        roughness=(0.02, 0.02),
+        fine_roughness=0.0,
         sheet_share=0.0,
         core=(10.0, 10.0),
         wall=(0.5, 0.5),

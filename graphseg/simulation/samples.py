@@ -9,8 +9,9 @@ from graphseg.simulation import polycrystals, truth
 from graphseg.simulation.camera import expose, shot_noise, to_8_bit
 from graphseg.simulation.conditions import Conditions, draw_visible_conditions
 from graphseg.simulation.configuration import GRAPHENE, Configuration
-from graphseg.simulation.contaminant import draw_contaminant
+from graphseg.simulation.contaminant import Contaminant, draw_contaminant
 from graphseg.simulation.imaging import micrograph
+from graphseg.simulation.structures import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +81,12 @@ def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> 
         dirt, low, high, frame, configuration.contaminant, configuration.material
     )
     conditions = draw_visible_conditions(lenses, pixel_size, configuration)
-    image = image_layers(layer, contaminant, size, pixel_size, conditions, configuration)
+    image = image_layers(layer, contaminant, pixel_size, conditions, configuration)
     counts = expose(camera, image, pixel_size, conditions, configuration.detector)
     growth = float(dirt.uniform(*configuration.contaminant.label_growth))
     maps = truth.maps(layer, contaminant, size, pixel_size, growth)
-    positions = layer.positions / pixel_size
-    visible = layer.keep(((positions > -0.5) & (positions < size - 0.5)).all(axis=1))
+    pixels = layer.positions / pixel_size
+    visible = layer.keep(((pixels > -0.5) & (pixels < size - 0.5)).all(axis=1))
     return Sample(
         name=f"{configuration.name}_{seed}_{index:06d}",
         image=to_8_bit(counts).astype(np.float32) / np.float32(255),
@@ -100,9 +101,15 @@ def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> 
     )
 
 
-def image_layers(layer, contaminant, size, pixel_size, conditions, configuration) -> np.ndarray:
-    """Return the noiseless intensity (size, size) of a layer with its contamination."""
-    margin = configuration.margin
+def image_layers(
+    layer: Structure,
+    contaminant: Contaminant,
+    pixel_size: float,
+    conditions: Conditions,
+    configuration: Configuration,
+) -> np.ndarray:
+    """Return the noiseless intensity (size, size) float32 of a layer with its contamination."""
+    size, margin = configuration.size, configuration.margin
     positions, heights, numbers = layer.atoms()
     positions = np.concatenate([positions, contaminant.positions]) + margin * pixel_size
     heights = np.concatenate([heights, contaminant.heights])
@@ -140,7 +147,7 @@ def image_of(
     pixel_size
         Å.
     conditions
-        By default those of `Conditions`: 80 kV, 60 Å overfocus, atoms bright.
+        By default those of `Conditions`: 80 kV, 25 Å overfocus, atoms bright.
     dose
         Electrons per Å²; by default `conditions.dose`. Infinity gives the noiseless intensity.
     rng

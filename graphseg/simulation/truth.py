@@ -10,7 +10,10 @@ GRID = 0.7  # Å, of the grid on which distances to atoms are computed
 CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
 SMALLEST = 30  # atoms: a person does not outline what is smaller
 BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
-HOLE = 2.1  # Å, in a hole the nearest atom is further away; in a ring it is at 1.42 Å
+HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
+REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
+ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
+MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
 
 
 def maps(
@@ -26,12 +29,12 @@ def maps(
     patches = contaminant.positions[~contaminant.adatom]
     grid = _Grid(size, pixel_size)
     distance = grid.distance(contaminant.positions)
-    physical = grid.sample(distance) < layer.material.bond
+    physical = grid.sample(distance) < REACH
     outline = _outline(grid, patches, growth)
     return {
         "mask": outline,
         "physical_mask": physical,
-        "vacuum": _vacuum(grid, np.concatenate([layer.positions, contaminant.positions])),
+        "vacuum": _vacuum(grid, layer, contaminant),
         "boundary": grid.sample(grid.distance(_interface(layer))) < BOUNDARY,
         "orientation": _orientation(grid, layer),
     }
@@ -42,8 +45,8 @@ class _Grid:
 
     def __init__(self, size: int, pixel_size: float):
         self.size, self.pixel_size = size, pixel_size
-        self.low = -16 * pixel_size
-        self.number = int(np.ceil((size + 32) * pixel_size / GRID))
+        self.low = -MARGIN
+        self.number = int(np.ceil((size * pixel_size + 2 * MARGIN) / GRID))
         self.places = (np.arange(size) * pixel_size - self.low) / GRID - 0.5
 
     def cells(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +65,7 @@ class _Grid:
         occupied = self.raster(positions)
         if not occupied.any():
             return np.full(occupied.shape, np.inf, np.float32)
-        return depth(~occupied)
+        return _depth(~occupied)
 
     def sample(self, grid: np.ndarray) -> np.ndarray:
         """Interpolate a map of the grid linearly at the pixels, (size, size)."""
@@ -74,7 +77,7 @@ class _Grid:
         return rows[:, low] * (1 - part) + rows[:, low + 1] * part
 
 
-def depth(inside: np.ndarray) -> np.ndarray:
+def _depth(inside: np.ndarray) -> np.ndarray:
     """Return the distance of each cell of `inside` to the nearest cell outside, Å, float32."""
     if inside.all():
         return np.full(inside.shape, np.inf, np.float32)
@@ -91,17 +94,18 @@ def _outline(grid: _Grid, patches: np.ndarray, growth: float) -> np.ndarray:
     atoms = np.bincount((labels * grid.raster(patches)).ravel(), minlength=count + 1)
     atoms[0] = 0
     closed = ndimage.binary_fill_holes((atoms >= SMALLEST)[labels])
-    outside = ndimage.gaussian_filter(depth(closed), 1.0)
+    outside = ndimage.gaussian_filter(_depth(closed), 1.0)
     # `outside` is CLOSING on the outermost atoms and 0 that far outside of them.
     return grid.sample(outside) > CLOSING - growth if closed.any() else grid.sample(outside) > 1
 
 
-def _vacuum(grid: _Grid, positions: np.ndarray) -> np.ndarray:
+def _vacuum(grid: _Grid, layer: Structure, contaminant: Contaminant) -> np.ndarray:
     """Return where discs of radius `HOLE` fit between all atoms, less one atomic radius."""
-    empty = grid.distance(positions) > HOLE
+    hole = HOLE * layer.material.bond
+    empty = grid.distance(np.concatenate([layer.positions, contaminant.positions])) > hole
     if not empty.any():
         return np.zeros((grid.size, grid.size), bool)
-    return grid.sample(depth(~empty)) < HOLE - 0.7
+    return grid.sample(_depth(~empty)) < hole - ATOM
 
 
 def _interface(layer: Structure) -> np.ndarray:
