@@ -353,7 +353,11 @@ def test_a_missing_partner_is_named(folder, missing, partner):
     ("name", "content", "message"),
     [
         ("flake_LABEL.png", np.zeros((16, 15), np.uint8), r"flake_LABEL\.png is 16 × 15 but"),
-        ("flake.png", np.zeros((16, 16, 3), np.uint8), r"flake\.png has several channels"),
+        (
+            "flake.png",
+            np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
+            r"flake\.png has several channels",
+        ),
         ("flake.png", b"", r"flake\.png is empty"),
         ("flake.png", b"not an image", r"flake\.png is no readable PNG"),
     ],

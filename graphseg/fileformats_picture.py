@@ -1,0 +1,150 @@
+"""TIFF and PNG files: frames through tifffile and Pillow, the pixel size from whoever wrote it.
+
+A TIFF file's own resolution is that of print, so it counts only where a microscope's or ImageJ's
+tags say what it means.
+"""
+
+import logging
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from graphseg.errors import InputError
+from graphseg.signals import Axis, Signal, image_axes
+
+# Tags of microscopes' programs: where in them the steps down the rows and along them are.
+MICROSCOPES = (
+    ("FEI_SFEG", "Scan", "PixelHeight", "PixelWidth", "m"),
+    ("FEI_HELIOS", "Scan", "PixelHeight", "PixelWidth", "m"),
+    ("OlympusSIS", None, "pixelsizey", "pixelsizex", "m"),
+    ("TVIPS", None, "PixelSizeY", "PixelSizeX", "nm"),
+)
+GREY_MODES = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
+# What tifffile tells of a damaged file beyond its exception is for programs that ask for it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+Scale = tuple[float, str]  # step and unit
+
+
+def open_png(path: Path, stack: ExitStack) -> list[Signal]:
+    """Return the one signal of a PNG file, without a pixel size."""
+    image = stack.enter_context(Image.open(path, formats=["PNG"]))
+    shape = (image.height, image.width)
+    return [Signal(shape, np.dtype("f4"), image_axes(2), partial(_pillow_pixels, image))]
+
+
+def _pillow_pixels(image: Image.Image, index: tuple[int, ...]) -> np.ndarray:
+    if image.mode in GREY_MODES or image.mode == "LA":
+        return np.asarray(image)
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def open_tiff(path: Path, stack: ExitStack) -> list[Signal]:
+    """Return one signal for each series of a TIFF file, without previews of reduced size.
+
+    The pixel size is that of Digital Micrograph's, ImageJ's, FEI's, Olympus's or TVIPS's tags, or
+    of OME's description.
+    """
+    tiff = stack.enter_context(tifffile.TiffFile(path))
+    series = [one for one in tiff.series if not one.keyframe.is_reduced]
+    return [_tiff_signal(path, tiff, one) for one in series]
+
+
+def _tiff_signal(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Signal:
+    names = series.axes
+    shape = tuple(n for n, name in zip(series.shape, names, strict=True) if name != "S")
+    colour = names.index("S") if "S" in names else None
+    _check_extent(path, tiff, series)
+    read = partial(_read_tiff, path, tiff, series, colour)
+    axes = image_axes(len(shape), *_scales(tiff, series.keyframe)) if len(shape) > 1 else (Axis(),)
+    return Signal(shape, series.dtype, axes, read, dict(tiff.imagej_metadata or {}))
+
+
+def _check_extent(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Refuse what ends beyond the end of the file; tifffile would fill it with zeros."""
+    size = path.stat().st_size
+    pieces = [
+        piece
+        for page in series.pages
+        if page is not None
+        for piece in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ]
+    if series.dataoffset is not None:
+        pieces.append((series.dataoffset, series.nbytes))
+    if not pieces or max(offset + length for offset, length in pieces) > size:
+        raise InputError(f"{path} is cut short, it lacks pixels that it declares; copy it again.")
+
+
+def _read_tiff(
+    path: Path,
+    tiff: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    colour: int | None,
+    index: tuple[int, ...],
+) -> np.ndarray:
+    """Return one frame; colours, if there are any, as its last axis."""
+    leading = series.shape[: len(index)]
+    frame = int(np.ravel_multi_index(index, leading)) if index else 0
+    if series.dataoffset is not None and colour is None:
+        dtype = np.dtype(tiff.byteorder + series.dtype.char)
+        return np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape))[index]
+    try:
+        pixels = tiff.asarray(key=frame, series=tiff.series.index(series))
+    except (ValueError, KeyError) as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _tiff_by_pillow(path, series.pages[frame].index)
+    planar = colour is not None and colour < len(series.shape) - 1
+    return np.moveaxis(pixels, 0, -1) if planar else pixels
+
+
+def _tiff_by_pillow(path: Path, page: int) -> np.ndarray:
+    """Read a page whose compression, such as LZW, tifffile knows only with another package."""
+    with Image.open(path, formats=["TIFF"]) as image:
+        image.seek(page)
+        return _pillow_pixels(image, ())
+
+
+def _scales(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Scale, Scale]:
+    """Return the step and the unit down the rows and along them; 1 and "" if nothing says."""
+    sources = (_from_digitalmicrograph, _from_imagej, _from_microscope, _from_ome)
+    for source in sources:
+        try:
+            return source(tiff, page)
+        except (LookupError, ValueError, TypeError, AttributeError, ElementTree.ParseError):
+            continue  # this program did not write the file, or left half of it out
+    return (1.0, ""), (1.0, "")
+
+
+def _from_digitalmicrograph(_: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Scale, Scale]:
+    tags = page.tags
+    columns, rows = ((float(tags[65009 + i].value), str(tags[65003 + i].value)) for i in (0, 1))
+    return rows, columns
+
+
+def _from_imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Scale, Scale]:
+    unit = str(tiff.imagej_metadata["unit"]).replace("\\u00B5", "µ")
+    columns, rows = (page.tags[name].value for name in ("XResolution", "YResolution"))
+    return (rows[1] / rows[0], unit), (columns[1] / columns[0], unit)
+
+
+def _from_microscope(_: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Scale, Scale]:
+    for tag, section, rows, columns, unit in MICROSCOPES:
+        if tag in page.tags:
+            values = page.tags[tag].value
+            values = values[section] if section else values
+            return (float(values[rows]), unit), (float(values[columns]), unit)
+    raise LookupError("no microscope")
+
+
+def _from_ome(tiff: tifffile.TiffFile, _: tifffile.TiffPage) -> tuple[Scale, Scale]:
+    pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels").attrib
+    rows, columns = (
+        (float(pixels[f"PhysicalSize{x}"]), pixels.get(f"PhysicalSize{x}Unit", "µm")) for x in "YX"
+    )
+    return rows, columns
