@@ -75,7 +75,7 @@ def bragg_explorer(
         "level": _log_slider("M", segmenter.mask_threshold_, 5),
         "pairs": widgets.IntSlider(segmenter.n_peaks, 0, 24, description="pairs of peaks"),
     }
-    return _explorer(draw, sliders, (11, 3.2))
+    return explorer(draw, sliders, (11, 3.2))
 
 
 def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> widgets.VBox:
@@ -107,7 +107,7 @@ def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> wi
         name: widgets.IntSlider(2, 0, HIGHEST_DEGREE, description=f"degree, {name}")
         for name in ("rows", "columns")
     }
-    return _explorer(draw, sliders, (9, 3.2))
+    return explorer(draw, sliders, (9, 3.2))
 
 
 def threshold_explorer(
@@ -153,7 +153,7 @@ def threshold_explorer(
             show_error_map(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
 
     slider = widgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, description="threshold")
-    return _explorer(draw, {"threshold": slider}, (9, 3.2))
+    return explorer(draw, {"threshold": slider}, (9, 3.2))
 
 
 def show_spectrum(
@@ -219,7 +219,7 @@ def _log_slider(description: str, start: float, factor: float) -> widgets.FloatL
     )  # fmt: skip
 
 
-def _explorer(
+def explorer(
     draw: Callable[..., None], sliders: dict[str, widgets.Widget], size: tuple[float, float]
 ) -> widgets.VBox:
     """Return sliders above a picture; `draw(figure, **values)` makes the picture."""
