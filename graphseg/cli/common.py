@@ -44,3 +44,47 @@ def parsed(changes: list[str] | None, option: str = "--set") -> dict:
 def refuse_existing(path: Path) -> None:
     if path.exists():
         raise InputError(f"{path} exists already: name another file or remove it.")
+
+
+# For the commands that work on a folder of micrographs.
+Images = Annotated[
+    list[str], typer.Argument(help="micrographs, folders of them, or quoted patterns")
+]
+Results = Annotated[Path, typer.Option("--output", help="the folder for the results")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="a weight file of `graphseg train`; else the one that comes along"),
+]
+Averaging = Annotated[
+    bool, typer.Option(help="over the eight symmetries: a little better, eight times slower")
+]
+PixelSize = Annotated[
+    float | None, typer.Option(help="Å per pixel of all images, whatever their files say")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="processes on this machine, which share its cores")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="address of a Dask scheduler; its workers must see images and results by the same "
+        "paths",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option(help="pass over what an earlier run with the same options has finished")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="replace results of other inputs, models or options")
+]
+EXAMPLES = """Examples:
+graphseg segment night/ --output masks;
+graphseg segment "night/*.dm4" --output masks --overlays --workers 2;
+graphseg analyse night/ --output atoms;
+graphseg sort night/ --output ranking;
+graphseg reduce night/ --output small --mode blocks;
+graphseg train my_labels --output my_unet.safetensors.
+`graphseg COMMAND --help` tells more."""
+app.info.epilog = EXAMPLES

@@ -1,0 +1,206 @@
+"""Files of results: masks, probability maps and pictures, each written whole or not at all.
+
+TIFF files carry the pixel size the way ImageJ does, in nm, so that Fiji shows lengths.
+"""
+
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from graphseg.errors import InputError
+
+RED = (214, 39, 40)  # contamination in pictures is red, as in Fig. 6 of Sadre et al. (2021)
+OPACITY = 0.45  # of the red
+MASK_FORMS = ("tif", "png")
+PROBABILITY_TYPES = ("float32", "float16")
+BLACK, WHITE = 0.005, 0.995  # quantiles of an image that are shown black and white
+SAMPLE = 2**14  # pixels, spread over an image, that these are taken of
+TINY = 1e-35  # smaller differences cannot be divided by in float32
+TINTED = 128  # in an overlay's palette grey levels come first and tinted ones from here
+
+
+@contextmanager
+def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Give a temporary name to write to, and rename it at the end of the ``with`` block.
+
+    So nobody ever sees half a file, even if the process is killed. The name is a new one each
+    time: two processes that write the same file do not disturb each other.
+
+    Parameters
+    ----------
+    path
+        The file that is to be; replaced if it exists.
+    folder
+        Where the temporary file lies, on the same file system; by default beside the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path, folder or path.parent)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path, folder: Path) -> Path:
+    """Return a name in `folder` that no other process uses, for what will become `path`."""
+    return folder / f"{uuid.uuid4().hex}{path.suffix}.tmp"
+
+
+def write_mask(
+    path: Path, mask: np.ndarray, pixel_size: float | None = None, form: str = "tif"
+) -> None:
+    """Write a mask with 255 for contamination and 0 for the rest.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mask
+        (H, W) bool.
+    pixel_size
+        Å per pixel; a PNG file cannot hold it.
+    form
+        ``"tif"`` (compressed, 8 bit) or ``"png"`` (1 bit).
+
+    Raises
+    ------
+    InputError
+        If the form is another one.
+    """
+    if form not in MASK_FORMS:
+        raise InputError(f"The form {form!r} is unknown: use {' or '.join(MASK_FORMS)}.")
+    if form == "png":
+        Image.fromarray(mask).save(path, format="PNG")
+    else:
+        _write_tiff(path, np.where(mask, np.uint8(255), np.uint8(0)), pixel_size, "zlib")
+
+
+def write_probability(
+    path: Path,
+    probability: np.ndarray,
+    pixel_size: float | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Write a map of the probability of contamination as TIFF, not compressed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    probability
+        (H, W) float in [0, 1].
+    pixel_size
+        Å per pixel.
+    dtype
+        ``"float32"``, or ``"float16"`` for half the size; ImageJ reads only the first.
+
+    Raises
+    ------
+    InputError
+        If the type is another one.
+    """
+    if dtype not in PROBABILITY_TYPES:
+        raise InputError(f"The type {dtype!r} is unknown: use {' or '.join(PROBABILITY_TYPES)}.")
+    _write_tiff(path, np.asarray(probability, dtype), pixel_size, None)
+
+
+def _write_tiff(
+    path: Path, image: np.ndarray, pixel_size: float | None, compression: str | None
+) -> None:
+    lines = ["ImageJ=1.11a", "images=1"]  # what ImageJ itself writes at least
+    options = {}
+    if pixel_size is not None:
+        lines.append("unit=nm")
+        options = {"resolution": (10 / pixel_size, 10 / pixel_size), "resolutionunit": "NONE"}
+    tifffile.imwrite(
+        path, image, description="\n".join(lines) + "\n", metadata=None, compression=compression,
+        byteorder=">", photometric="minisblack", software=False, **options,
+    )  # fmt: skip
+
+
+def grey_levels(image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """Return an image (H, W) as 8-bit grey levels.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    limits
+        Values that are shown black and white; by default the quantiles 0.005 and 0.995.
+
+    Returns
+    -------
+        (H, W) uint8; of a constant image 0.
+    """
+    low, high = limits or _limits(image)
+    if high - low < TINY:
+        return np.zeros(image.shape, np.uint8)
+    scaled = np.subtract(image, low, dtype=np.float32)
+    scaled *= np.float32(255 / (high - low))
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def _limits(image: np.ndarray) -> tuple[float, float]:
+    step = max(1, image.size // SAMPLE)
+    while math.gcd(step, image.shape[1]) > 1:  # else it would meet the same columns in every row
+        step += 1
+    sample = np.sort(image.ravel()[::step])
+    low, high = (float(sample[round(q * (sample.size - 1))]) for q in (BLACK, WHITE))
+    return low, high
+
+
+def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    """Write a micrograph with contamination tinted red, as a PNG of one byte a pixel.
+
+    Parameters
+    ----------
+    path
+        The file.
+    image
+        (H, W), any real dtype.
+    mask
+        (H, W) bool, True = contamination.
+    """
+    levels = np.repeat(np.linspace(0, 255, TINTED)[:, None], 3, axis=1)
+    palette = np.concatenate([levels, (1 - OPACITY) * levels + OPACITY * np.array(RED)])
+    picture = Image.fromarray(
+        grey_levels(image) // 2 + np.where(mask, np.uint8(TINTED), np.uint8(0))
+    )
+    picture.putpalette(np.rint(palette).astype(np.uint8).tobytes())
+    # Noise does not compress; more effort than this takes long for little.
+    picture.save(path, format="PNG", compress_level=1)
+
+
+def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray:
+    """Return a thumbnail with contamination tinted red.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    mask
+        (H, W) bool, True = contamination.
+    side
+        Longest side of the result in pixels.
+
+    Returns
+    -------
+        (h, w, 3) uint8; the ratio of the sides is kept.
+    """
+    height, width = (max(1, round(side * n / max(image.shape))) for n in image.shape)
+    plain = image if image.dtype == np.uint8 else np.asarray(image, np.float32)
+    small, covered = (
+        np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BOX))
+        for part in (plain, mask.view(np.uint8) * np.uint8(255))
+    )
+    light = grey_levels(small, _limits(image))[..., None].astype(np.float32)
+    tint = np.float32(OPACITY / 255) * covered[..., None]
+    return np.rint((1 - tint) * light + tint * np.array(RED, np.float32)).astype(np.uint8)
