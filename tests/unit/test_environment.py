@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"graphseg", "book"}
+OWN |= {path.stem for path in (ROOT / "tests").rglob("*.py")}  # helpers of the tests
 
 
 def requirements(path):
@@ -76,12 +77,15 @@ def test_the_lock_names_no_place_to_download_from():
 
 def test_what_the_package_needs_is_in_the_lock():
     wanted = {canonicalize_name(r.name) for r in WANTED}
-    for line in PROJECT["dependencies"]:
+    extras = PROJECT["optional-dependencies"].values()
+    for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         assert canonicalize_name(Requirement(line).name) in wanted
 
 
 def test_the_package_imports_only_what_it_declares():
-    declared = {canonicalize_name(Requirement(d).name) for d in PROJECT["dependencies"]}
+    extras = PROJECT["optional-dependencies"].values()
+    needed = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {canonicalize_name(Requirement(line).name) for line in needed}
     for module, brought_by in distributions(imported((ROOT / "graphseg").rglob("*.py"))).items():
         assert brought_by & declared, f"{module} is imported but not in pyproject.toml"
 
