@@ -138,6 +138,11 @@ def find_bonds(
         In pixels.
     longest
         In bond lengths.
+
+    Raises
+    ------
+    InputError
+        If the lattice parameter or `longest` is not positive.
     """
     if not (np.isfinite(lattice_parameter) and lattice_parameter > 0 and longest > 0):
         raise InputError("Lattice parameter and longest bond must be positive; check both.")

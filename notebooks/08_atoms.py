@@ -306,7 +306,7 @@ for row, (situation, name) in zip(axes, chosen.items(), strict=True):
             LATTICE_CONSTANT / parameter,
             f"{titles[situation]}: {named[method]}",
         )
-figures_atoms.add_direction_key(axes[0, 1])
+figures_atoms.add_direction_key(axes[0, 1]);
 
 # %% [markdown]
 # {numref}`fig-situations` shows them. Choose a mask for the first of them:

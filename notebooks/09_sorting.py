@@ -260,7 +260,7 @@ figures_sorting.show_reduction(
     coarse.images[worst],
     coarse.exact[worst],
     stack.pixel_size_of(worst),
-)
+);
 
 # %% tags=["remove-input"]
 back = reduction.read_reduced(folder / "lossless.h5")
