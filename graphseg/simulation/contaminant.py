@@ -34,14 +34,14 @@ class Contaminant:
         (n,) float64 in Å; the layer lies at 0.
     numbers
         (n,) int, atomic numbers.
-    adatom
-        (n,) bool, single atoms on clean areas that a person does not call contamination.
+    overlooked
+        (n,) bool, chains and single atoms, which a person does not outline.
     """
 
     positions: np.ndarray
     heights: np.ndarray
     numbers: np.ndarray
-    adatom: np.ndarray
+    overlooked: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -98,12 +98,12 @@ def draw_contaminant(
         parts.append(_fill(rng, patch, inside, low, ranges, material))
         parts.append(_chains(rng, inside, low, ranges))
     parts.append(_adatoms(rng, low, high, ranges))
-    positions, heights, numbers, adatom = (np.concatenate(x) for x in zip(*parts, strict=True))
+    positions, heights, numbers, overlooked = (np.concatenate(x) for x in zip(*parts, strict=True))
     if rng.random() < ranges.heavy_share and len(numbers):
         share = rng.uniform(*ranges.heavy)
         chosen = rng.random(len(numbers)) < share
         numbers[chosen] = rng.choice(ranges.heavy_numbers, int(chosen.sum()))
-    return Contaminant(positions, heights, numbers, adatom)
+    return Contaminant(positions, heights, numbers, overlooked)
 
 
 def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
@@ -238,7 +238,7 @@ def _chains(rng, inside, low, ranges):
         chains.append(low + (edge[rng.integers(len(edge))] + 0.5) * CELL + walk)
     positions = np.concatenate(chains) if chains else np.zeros((0, 2))
     number = len(positions)
-    return positions, np.full(number, 3.0), np.full(number, 6), np.zeros(number, bool)
+    return positions, np.full(number, 3.0), np.full(number, 6), np.ones(number, bool)
 
 
 def _adatoms(rng, low, high, ranges):

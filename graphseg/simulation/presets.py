@@ -44,7 +44,7 @@ NAIVE = replace(
         adatoms=0,
         heavy_share=0.0,
         island_share=0.0,
-        label_growth=(1.5, 1.5),
+        label_growth=(0.0, 0.0),
     ),
     optics=OpticsRanges(
         defocus=(50.0, 70.0),

@@ -26,7 +26,7 @@ def maps(
     growth
         How far outside of the outermost contaminant atoms the outline runs, Å.
     """
-    patches = contaminant.positions[~contaminant.adatom]
+    patches = contaminant.positions[~contaminant.overlooked]
     grid = _Grid(size, pixel_size)
     distance = grid.distance(contaminant.positions)
     physical = grid.sample(distance) < REACH

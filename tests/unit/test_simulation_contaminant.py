@@ -31,25 +31,25 @@ def test_an_even_patch_has_the_density_in_its_volume():
     # All of the frame's 10⁴ Å² times 0.3, 10 Å thick but for the wall of 0.5 Å.
     assert inside.sum() == pytest.approx(0.105 * 10 * 0.3 * 1e4, rel=0.05)
     assert np.ptp(np.abs(drawn.heights)) <= 10
-    assert not drawn.adatom.any()
+    assert not drawn.overlooked.any()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_drawn_stays_inside_and_above_the_gap(seed):
     ranges = ContaminantRanges(clean_share=0.0, chains=0.0, adatoms=3)
     drawn = draw_contaminant(np.random.default_rng(seed), LOW, HIGH, FRAME, ranges)
-    patches = ~drawn.adatom
+    patches = ~drawn.overlooked
     assert (drawn.positions >= LOW).all()
     assert (drawn.positions[patches] <= HIGH + 0.8).all()
     assert np.abs(drawn.heights[patches]).min() >= ranges.gap[0]
-    assert drawn.adatom.sum() <= 3
+    assert drawn.overlooked.sum() <= 3
     assert set(drawn.numbers) <= {6, *ranges.heavy_numbers}
 
 
 def test_clean_frames_hold_single_atoms_only():
     ranges = ContaminantRanges(clean_share=1.0)
     drawn = [draw_contaminant(np.random.default_rng(k), LOW, HIGH, FRAME, ranges) for k in range(8)]
-    assert all(d.adatom.all() for d in drawn)
+    assert all(d.overlooked.all() for d in drawn)
     assert max(len(d) for d in drawn) > 0
 
 

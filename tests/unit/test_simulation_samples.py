@@ -118,7 +118,7 @@ def test_the_physical_mask_is_the_neighbourhood_of_contaminant_atoms(scene):
 
 def test_the_outline_holds_the_patches_and_grows_little(scene):
     _, dirt, maps, distance = scene
-    away = distance(dirt.positions[~dirt.adatom])
+    away = distance(dirt.positions[~dirt.overlooked])
     assert 0.03 < maps["mask"].mean() < 0.8
     assert maps["mask"][away < 0.3].mean() > 0.97  # all but specks of a few atoms
     outside = away[maps["mask"] & ~maps["physical_mask"]]
