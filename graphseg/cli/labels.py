@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphseg import datasets, methods, metrics, pretraining
+from graphseg import datasets, foldercheck, methods, metrics, pretraining
 from graphseg.cli.common import Changes, app, parsed, refuse_existing
 
 
@@ -20,6 +20,9 @@ def train(
     Example: graphseg train my_labels --set epochs=25 --output my_unet.safetensors
     """
     refuse_existing(output)
+    report = foldercheck.check_folder(folder)
+    report.raise_if_errors()
+    typer.echo(str(report), err=True)
     stack = datasets.load_folder(folder)
     checkpoint = output.with_suffix(".checkpoint")
     segmenter = methods.make("unet", checkpoint=checkpoint, **parsed(changes))

@@ -39,10 +39,12 @@ def night(tmp_path):
 
 
 def content(folder):
-    """Everything in a folder of results, records without times."""
+    """Everything in a folder of results, records without times, and nothing unfinished."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
+        if "partial" in path.parent.name:
+            continue
         if path.suffix == ".json" and HIDDEN in name:
             record = json.loads(path.read_text())
             del record["row"]["seconds"]
