@@ -398,8 +398,10 @@ record("unet_images", unet["data"]["images"])
 #   frames a series, may remember more.
 # - The recorded grid is small and its trainings are short; a candidate that needs more epochs is
 #   at a disadvantage in it.
-# - Acquisition is read from the file name. Two series of one place on the same day would count as
-#   independent; the `date` protocol is the stricter test.
+# - Acquisition is read from the file name. Two series of one place on the same day count as
+#   independent; the `date` protocol is the stricter test. A comparison of textures
+#   (`graphseg.duplicates`) finds a few such pairs of series among the published images, so folds
+#   grouped by acquisition still leak there.
 # - The standard deviation is that of single folds. It is not the error of the mean, which is
 #   smaller, but not by $\sqrt{k}$, since the folds share training images.
 #
