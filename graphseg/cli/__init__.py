@@ -4,7 +4,8 @@ import sys
 
 import typer
 
-from graphseg.cli import evidence, images, labels  # noqa: F401 - importing adds their commands
+# Importing them adds their commands.
+from graphseg.cli import evidence, images, labels, simulated  # noqa: F401
 from graphseg.cli.common import app
 from graphseg.errors import InputError
 
