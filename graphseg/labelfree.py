@@ -55,6 +55,7 @@ def score_simulated(
     number: int = 900,
     run_folder: str | Path = "runs/label_free",
     n_jobs: int = 1,
+    defects: int = 0,
 ) -> dict:
     """Train on simulated images only, once for each configuration and seed, and score.
 
@@ -75,6 +76,8 @@ def score_simulated(
         finished is not repeated.
     n_jobs
         Processes that simulate.
+    defects
+        Further simulated images full of structure, see `pretraining.pretrain`.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def score_simulated(
         "name": "simulated images only",
         "parameters": describe(segmenter),
         "simulated_images": number,
+        "with_defects": defects,
         "configurations": list(configurations),
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
     }
@@ -96,7 +100,7 @@ def score_simulated(
             found = store.get(seed, step)
             if found is None:
                 path = Path(run_folder) / f"{name}_{seed}.safetensors"
-                network = _network(segmenter, path, number, seed, configuration, n_jobs)
+                network = _network(segmenter, path, number, seed, configuration, n_jobs, defects)
                 counts = metrics.counts(stack.masks, network.predict(stack.images)).tolist()
                 found = {"shuffle": seed, "fold": step, "configuration": name}
                 found |= {"test": list(stack.names), "counts": counts}
@@ -127,10 +131,11 @@ def _network(
     seed: int,
     configuration: Configuration,
     n_jobs: int,
+    defects: int,
 ) -> UNetSegmenter:
     """Return the network of a file, after training it where there is none yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         fresh = clone(segmenter).set_params(seed=seed)
-        pretraining.pretrain(fresh, path, number, seed, configuration, n_jobs)
+        pretraining.pretrain(fresh, path, number, seed, configuration, n_jobs, defects)
     return UNetSegmenter.load(path, device=segmenter.device)

@@ -1,5 +1,6 @@
 """Training without labels: networks that have seen simulated micrographs only."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from graphseg.datasets import LabelledStack
 from graphseg.segmenter import UNetSegmenter
 from graphseg.simulation.configuration import GRAPHENE, Configuration
+from graphseg.simulation.presets import DEFECTS
 from graphseg.simulation.samples import simulate
 
 
@@ -58,6 +60,7 @@ def pretrain(
     seed: int = 0,
     configuration: Configuration = GRAPHENE,
     n_jobs: int = 1,
+    defects: int = 0,
 ) -> UNetSegmenter:
     """Train a network on simulated images only and write it, in half precision.
 
@@ -71,12 +74,18 @@ def pretrain(
         The weight file to write; the checkpoint lies beside it until the training is done.
     number, seed, configuration, n_jobs
         See :func:`simulated_stack`.
+    defects
+        Further images, full of structure that is no contamination, see
+        :data:`graphseg.simulation.presets.DEFECTS`.
     """
     stack = simulated_stack(number, seed, configuration, n_jobs)
+    if defects:
+        stack = joined(stack, simulated_stack(defects, seed, DEFECTS, n_jobs))
     checkpoint = path.with_suffix(".checkpoint")
     segmenter.set_params(checkpoint=checkpoint).fit(stack.images, stack.masks)
     card = {
-        "data": f"{number} simulated images, configuration {configuration.name!r}, seed {seed}; "
+        "data": f"{number} simulated images, configuration {configuration.name!r}"
+        f"{f', and {defects} of {DEFECTS.name!r}' if defects else ''}, seed {seed}; "
         "no published image or label",
         "data_digest": stack.digest,
         "pixel_sizes": configuration.pixel_size,
@@ -84,6 +93,13 @@ def pretrain(
     segmenter.save(path, half=True, card=card)
     checkpoint.unlink(missing_ok=True)
     return segmenter
+
+
+def joined(first: LabelledStack, second: LabelledStack) -> LabelledStack:
+    """Return the images of both, those of the first before those of the second."""
+    arrays = ("images", "masks", "groups", "dates", "pixel_size")
+    both = {name: np.concatenate([getattr(s, name) for s in (first, second)]) for name in arrays}
+    return replace(first, names=(*first.names, *second.names), **both)
 
 
 def _pair(seed: int, index: int, configuration: Configuration) -> tuple:

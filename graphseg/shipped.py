@@ -16,8 +16,10 @@ import numpy as np
 from graphseg import datasets, weights
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
+from graphseg.pretraining import joined, simulated_stack
 from graphseg.records import read_record, summary
 from graphseg.segmenter import DIGEST, UNetSegmenter
+from graphseg.simulation.presets import DEFECTS
 
 FOLDER = Path(__file__).resolve().parent / "models"
 PIXEL_SIZES = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
@@ -98,8 +100,10 @@ def make(record_path: Path, run_folder: Path) -> None:
     """
     record = read_record(record_path)
     stack = datasets.load_published()
+    extra = record.get("extra", {"images": 0})["images"]
+    further = f", and {extra} simulated ones full of defects" if extra else ""
     card = {
-        "data": "all published images" if stack.source == "published" else stack.source,
+        "data": "all published images" + further,
         "data_digest": stack.digest,
         "pixel_sizes": PIXEL_SIZES,
         "limits": LIMITS,
@@ -114,11 +118,12 @@ def make(record_path: Path, run_folder: Path) -> None:
         "checkpoint": run_folder / "default.checkpoint",
         "initial": _with_digest(record["parameters"]["initial"]),
     }
-    segmenter = UNetSegmenter(**recipe).fit(stack.images, stack.masks)
+    everything = joined(stack, simulated_stack(extra, 0, DEFECTS)) if extra else stack
+    segmenter = UNetSegmenter(**recipe).fit(everything.images, everything.masks)
     segmenter.save(FOLDER / "default.safetensors", half=True, card=card)
     for fold in range(record["folds"]):
         trained = UNetSegmenter.load(run_folder / f"shuffle_0_fold_{fold}.safetensors")
-        card["data"] = f"the published images outside fold {fold}"
+        card["data"] = f"the published images outside fold {fold}{further}"
         trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
 
 

@@ -95,6 +95,7 @@ def evaluate_fold(
     test: np.ndarray,
     checkpoint: Path | None = None,
     model: Path | None = None,
+    extra: LabelledStack | None = None,
 ) -> dict:
     """Fit a clone on the training images and count its pixels on the test images.
 
@@ -109,6 +110,8 @@ def evaluate_fold(
     model : Path, optional
         Where an estimator that can be saved is saved, in half precision, with the images it was
         not trained on in its card.
+    extra : LabelledStack, optional
+        Further training images, of other data.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def evaluate_fold(
     if checkpoint is not None and "checkpoint" in estimator.get_params():
         estimator.set_params(checkpoint=checkpoint)
     started = time.perf_counter()
-    estimator.fit(stack.images[train], stack.masks[train])
+    estimator.fit(*_training_part(stack, train, extra))
     fitted = time.perf_counter()
     predicted = estimator.predict(stack.images[test])
     finished = time.perf_counter()
@@ -156,6 +159,7 @@ def cross_validate(
     n_jobs: int = 1,
     progress: bool = True,
     only: Sequence[int] | None = None,
+    extra: LabelledStack | None = None,
 ) -> dict:
     """Cross-validate an estimator and return the record.
 
@@ -177,6 +181,9 @@ def cross_validate(
     only : sequence of int, optional
         Run these folds of each shuffle only, where all would take too long. The record says so
         under ``only``, and its images are those of these folds.
+    extra : LabelledStack, optional
+        Images of other data, for instance simulated ones, that are added to the training part of
+        every fold and never tested. The record has their number and digest under ``extra``.
 
     Returns
     -------
@@ -200,6 +207,8 @@ def cross_validate(
         "parameters": parameters,
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
     }
+    if extra is not None:
+        header["extra"] = {"images": len(extra), "digest": extra.digest}
     jobs = [
         (shuffle, fold, *pair)
         for shuffle in range(shuffles)
@@ -209,7 +218,7 @@ def cross_validate(
     store = FoldStore(run_folder, {k: v for k, v in header.items() if k != "shuffles"})
     pending = [job for job in jobs if store.get(*job[:2]) is None]
     calls = (
-        joblib.delayed(_run_fold)(store.folder, shuffle, fold, estimator, stack, train, test)
+        joblib.delayed(_run_fold)(store.folder, shuffle, fold, estimator, stack, train, test, extra)
         for shuffle, fold, train, test in pending
     )
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(pending), desc=name, disable=not progress)
@@ -262,6 +271,23 @@ def rescore(record: dict, stack: LabelledStack, run_folder: str | Path, **change
     return record | {"rescored": changes, "made_with": provenance(), "results": results}
 
 
+def _training_part(
+    stack: LabelledStack, train: np.ndarray, extra: LabelledStack | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (n, H, W) and masks of the training part, with further ones behind them."""
+    if extra is None:
+        return stack.images[train], stack.masks[train]
+    if extra.images.shape[1:] != stack.images.shape[1:]:
+        raise InputError(
+            f"The further images have shape {extra.images.shape[1:]}, the stack's "
+            f"{stack.images.shape[1:]}: give images of one size."
+        )
+    return (
+        np.concatenate([stack.images[train], extra.images]),
+        np.concatenate([stack.masks[train], extra.masks]),
+    )
+
+
 def _plain(history: list | np.ndarray) -> list:
     return history.tolist() if isinstance(history, np.ndarray) else list(history)
 
@@ -298,9 +324,9 @@ def workers(scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _run_fold(folder, shuffle, fold, estimator, stack, train, test) -> dict:
+def _run_fold(folder, shuffle, fold, estimator, stack, train, test, extra) -> dict:
     name = f"shuffle_{shuffle}_fold_{fold}"
     checkpoint = folder and folder / f"{name}.checkpoint"
     model = folder and folder / f"{name}.safetensors"
-    result = evaluate_fold(estimator, stack, train, test, checkpoint, model)
+    result = evaluate_fold(estimator, stack, train, test, checkpoint, model, extra)
     return {"shuffle": shuffle, "fold": fold} | result

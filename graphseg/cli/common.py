@@ -21,6 +21,9 @@ Changes = Annotated[
 Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
 Only = Annotated[list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")]
 Jobs = Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")]
+Defects = Annotated[
+    int, typer.Option(help="further simulated training images, full of defects that are no dirt")
+]
 Scheduler = Annotated[
     str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
 ]

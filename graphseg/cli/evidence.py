@@ -6,9 +6,19 @@ from typing import Annotated
 import typer
 
 import graphseg
-from graphseg import datasets, evidence, gridsearch, maskeffect, methods, records, validation
+from graphseg import (
+    datasets,
+    evidence,
+    gridsearch,
+    maskeffect,
+    methods,
+    pretraining,
+    records,
+    validation,
+)
 from graphseg.cli.common import (
     Changes,
+    Defects,
     Jobs,
     Only,
     Output,
@@ -18,6 +28,7 @@ from graphseg.cli.common import (
     app,
     parsed,
 )
+from graphseg.simulation.presets import DEFECTS
 
 
 @app.command()
@@ -46,6 +57,7 @@ def evaluate(
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
     only: Only = None,
+    defects: Defects = 0,
     changes: Changes = None,
 ) -> None:
     """Cross-validate a method and write the record; a killed run continues.
@@ -64,6 +76,7 @@ def evaluate(
             run_folder=Path("runs") / output.stem,
             n_jobs=jobs if scheduler is None else -1,
             only=only or None,
+            extra=pretraining.simulated_stack(defects, 0, DEFECTS) if defects else None,
         )
     records.write_record(output, record)
     for average in ("pooled", "per_image"):

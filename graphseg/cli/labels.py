@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from graphseg import datasets, foldercheck, methods, metrics, pretraining
-from graphseg.cli.common import Changes, app, parsed, refuse_existing
+from graphseg.cli.common import Changes, Defects, app, parsed, refuse_existing
 
 
 @app.command()
@@ -40,6 +40,7 @@ def pretrain(
     images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
     seed: Annotated[int, typer.Option(help="of the simulation and of the training")] = 0,
     jobs: Annotated[int, typer.Option(help="processes that simulate")] = 1,
+    defects: Defects = 0,
     changes: Changes = None,
 ) -> None:
     """Train a U-Net on simulated images only: no labels needed; a killed training continues.
@@ -48,7 +49,7 @@ def pretrain(
     """
     refuse_existing(output)
     segmenter = methods.make("unet", **({"seed": seed} | parsed(changes)))
-    pretraining.pretrain(segmenter, output, images, seed, n_jobs=jobs)
+    pretraining.pretrain(segmenter, output, images, seed, n_jobs=jobs, defects=defects)
     typer.echo(
-        f"{output}: trained on {images} simulated images; `graphseg segment --model` takes it"
+        f"{output}: trained on {images + defects} simulated images; `graphseg segment --model` takes it"
     )

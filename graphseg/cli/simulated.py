@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from graphseg import datasets, labelbudget, labelfree, methods, records
-from graphseg.cli.common import Changes, Jobs, Output, Source, app, parsed
+from graphseg.cli.common import Changes, Defects, Jobs, Output, Source, app, parsed
 
 
 @app.command()
@@ -18,6 +18,7 @@ def label_free(
         list[str] | None,
         typer.Option(help="a step from the naive to the final generator; repeat; default: final"),
     ] = None,
+    defects: Defects = 0,
     source: Source = "auto",
     jobs: Jobs = 1,
     changes: Changes = None,
@@ -34,6 +35,7 @@ def label_free(
         images,
         Path("runs") / output.stem,
         jobs,
+        defects,
     )
     records.write_record(output, record)
     for number, name in enumerate(record["configurations"]):

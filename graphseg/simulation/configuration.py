@@ -7,6 +7,8 @@ order: no image of the other half was looked at or measured while the ranges wer
 
 from dataclasses import dataclass, field, replace
 
+from graphseg.simulation.defectranges import DefectRanges
+
 Range = tuple[float, float]
 
 
@@ -125,9 +127,10 @@ class ContaminantRanges:
         Share of frames with heavier elements in the patches, and their share of the atoms.
     heavy_numbers
         Elements usual in transferred graphene: silicon, oxygen, sulphur, iron, copper.
-    island_share, island_cover
-        Share of patches that are flakes of the crystal itself, rotated, in a second layer, and
-        the relative thickness of carbon that lies on half of them.
+    island_share, island_cover, island_covered
+        Share of patches that are flakes of the crystal itself, rotated, in a second layer, the
+        relative thickness of carbon on them, and how many have any: a bare flake is a crystal and
+        no contamination, see `DefectRanges`.
     gap
         Distance from the layer to the first contaminant atoms.
     density, hard_core
@@ -168,6 +171,7 @@ class ContaminantRanges:
     heavy_numbers: tuple[int, ...] = (14, 8, 16, 26, 29)
     island_share: float = 0.15
     island_cover: float = 0.2
+    island_covered: float = 1.0
     gap: Range = (2.4, 3.4)
     density: float = 0.105
     hard_core: float = 1.3
@@ -290,6 +294,7 @@ class Configuration:
     step: float = 0.26
     material: Material = CARBON
     crystal: CrystalRanges = field(default_factory=CrystalRanges)
+    defects: DefectRanges = field(default_factory=DefectRanges)
     contaminant: ContaminantRanges = field(default_factory=ContaminantRanges)
     optics: OpticsRanges = field(default_factory=OpticsRanges)
     detector: DetectorRanges = field(default_factory=DetectorRanges)

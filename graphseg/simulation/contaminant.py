@@ -1,5 +1,6 @@
 """Contamination: patches of amorphous carbon, flakes of a second layer, chains, single atoms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,7 +36,7 @@ class Contaminant:
     numbers
         (n,) int, atomic numbers.
     overlooked
-        (n,) bool, chains and single atoms, which a person does not outline.
+        (n,) bool, chains, single atoms and bare flakes, which are not outlined.
     """
 
     positions: np.ndarray
@@ -48,6 +49,12 @@ class Contaminant:
 
 
 NOTHING = Contaminant(np.zeros((0, 2)), np.zeros(0), np.zeros(0, int), np.zeros(0, bool))
+
+
+def joined(parts: Sequence[Contaminant]) -> Contaminant:
+    """Return all atoms of several."""
+    names = ("positions", "heights", "numbers", "overlooked")
+    return Contaminant(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 @lru_cache(maxsize=4)
@@ -167,7 +174,7 @@ def _thickness(rng, patch, inside, ranges) -> tuple[np.ndarray, np.ndarray]:
         profile = _profile(rng, depth[here], ranges)
         if rng.random() < ranges.island_share:
             island |= here
-            profile *= ranges.island_cover * float(rng.random() < 0.5)
+            profile *= ranges.island_cover * float(rng.random() < ranges.island_covered)
         rough = float(rng.uniform(*ranges.clumping))
         # The mean of the log-normal factor is 1.
         thickness[here] = profile * np.exp(rough * clumps[here] - rough**2 / 2)

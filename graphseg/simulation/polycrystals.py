@@ -1,12 +1,10 @@
 """Random polycrystalline layers: grains, defects, holes, strain, ripples."""
 
-from dataclasses import replace
-
 import numpy as np
 
+from graphseg.simulation import defects
 from graphseg.simulation.boundaries import EDGE, polycrystal
 from graphseg.simulation.configuration import Configuration, CrystalRanges
-from graphseg.simulation.relaxation import relaxed
 from graphseg.simulation.structures import Structure, crystal
 
 WAVES = 3  # sinusoids that make up ripples and wavy boundaries
@@ -21,17 +19,28 @@ def draw_layer(
     angles = rng.uniform(0, 2 * np.pi / 3, count)
     origins = rng.uniform(0, material.lattice_constant, (count, 2))
     start, stop = low - EDGE, high + EDGE
-    if count == 1:
+    extra = rng.spawn(1)[0]  # so that the other draws do not depend on these
+    grain_at = _grain_map(rng, low, high, count, ranges) if count > 1 else one_grain
+    angles, origins, grain_at = defects.draw_loops(
+        extra, (low, high), angles, origins, grain_at, configuration
+    )
+    if len(angles) == 1:
         layer = crystal(stop, float(angles[0]), tuple(origins[0]), material, low=start)
     else:
-        grain_at = _grain_map(rng, low, high, count, ranges)
         layer = polycrystal(start, stop, angles, grain_at, origins, material)
     area = (high - low) ** 2 / 1e4
-    layer = with_stone_wales(layer, rng, rng.poisson(rng.uniform(*ranges.stone_wales) * area))
+    number = rng.poisson(rng.uniform(*ranges.stone_wales) * area)
+    layer = defects.with_stone_wales(layer, rng, number)
+    layer = defects.draw_point_defects(layer, extra, low, high, configuration.defects)
     layer = without(layer, rng, low, high, ranges)
     return _deformed(layer, rng, ranges).keep(
         ((layer.positions >= low) & (layer.positions <= high)).all(axis=1)
     )
+
+
+def one_grain(positions: np.ndarray) -> np.ndarray:
+    """Assign every position to grain 0."""
+    return np.zeros(len(positions), int)
 
 
 def _grain_map(rng, low, high, count, ranges: CrystalRanges):
@@ -52,40 +61,6 @@ def _grain_map(rng, low, high, count, ranges: CrystalRanges):
         return ((moved[:, None] - seeds) ** 2).sum(axis=2).argmin(axis=1)
 
     return grain_at
-
-
-def with_stone_wales(layer: Structure, rng: np.random.Generator, count: int) -> Structure:
-    """Turn `count` random bonds by 90 degrees and relax around them (Stone & Wales, 1986)."""
-    if not count:
-        return layer
-    positions, bonds = layer.positions.copy(), layer.bonds.copy()
-    moved = np.zeros(len(layer), bool)
-    for chosen in rng.choice(len(bonds), count, replace=False):
-        first, second = bonds[chosen]
-        middle, half = positions[[first, second]].mean(axis=0), positions[second] - positions[first]
-        half = np.array([half[1], -half[0]]) / 2
-        around = {
-            atom: np.flatnonzero((bonds == atom).any(axis=1) & (np.arange(len(bonds)) != chosen))
-            for atom in (first, second)
-        }
-        if any(len(found) != 2 for found in around.values()) or moved[[first, second]].any():
-            continue
-        positions[first], positions[second] = middle - half, middle + half
-        _swap_nearer(positions, bonds, around, first, second)
-        moved |= ((positions - middle) ** 2).sum(axis=1) < 8.0**2
-    changed = replace(layer, positions=positions, bonds=np.sort(bonds, axis=1))
-    return relaxed(changed, moved)
-
-
-def _swap_nearer(positions, bonds, around, first, second) -> None:
-    """Give each of the turned atoms the two nearest of the four outer neighbours, in place."""
-    rows = np.concatenate([around[first], around[second]])
-    outer = np.array([bonds[r][~np.isin(bonds[r], (first, second))][0] for r in rows])
-    nearer = ((positions[outer] - positions[first]) ** 2).sum(axis=1) - (
-        (positions[outer] - positions[second]) ** 2
-    ).sum(axis=1)
-    owner = np.where(np.argsort(np.argsort(nearer)) < 2, first, second)
-    bonds[rows] = np.stack([owner, outer], axis=1)
 
 
 def without(layer: Structure, rng, low: float, high: float, ranges: CrystalRanges) -> Structure:

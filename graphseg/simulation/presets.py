@@ -14,6 +14,7 @@ from graphseg.simulation.configuration import (
     DetectorRanges,
     OpticsRanges,
 )
+from graphseg.simulation.defectranges import NO_DEFECTS, DefectRanges
 
 # A perfect crystal under evenly thick patches of random carbon, one good microscope setting, and
 # nothing but shot noise: what one would write down without having seen the images.
@@ -30,6 +31,7 @@ NAIVE = replace(
         strain=0.0,
         ripple=(0.0, 0.0),
     ),
+    defects=NO_DEFECTS,
     contaminant=ContaminantRanges(
         edge_share=0.0,
         triangle_share=0.0,
@@ -76,7 +78,7 @@ def _steps() -> dict[str, Configuration]:
     """Return the configurations in which one part after the other is that of `GRAPHENE`."""
     steps = {"naive": NAIVE}
     for name, parts in (
-        ("crystal", ("crystal", "pixel_size")),
+        ("crystal", ("crystal", "defects", "pixel_size")),
         ("optics", ("optics",)),
         ("detector", ("detector",)),
         ("contaminant", ("contaminant",)),
@@ -89,3 +91,23 @@ def _steps() -> dict[str, Configuration]:
 
 
 ABLATION = _steps()
+
+# Frames full of structure that no mask may cover, half of them without any contamination: to mix
+# into a training, and to see whether a network leaves defects alone.
+DEFECTS = replace(
+    GRAPHENE,
+    name="defects",
+    crystal=CrystalRanges(
+        grain_shares=(0.45, 0.4, 0.15), vacancies=(0.0, 6.0), stone_wales=(0.0, 6.0), hole_share=0.3
+    ),
+    defects=DefectRanges(
+        loop_share=0.6,
+        loops=(1, 5),
+        chain_share=0.25,
+        divacancies=(0.0, 5.0),
+        adatom_share=0.4,
+        islands_share=0.25,
+    ),
+    contaminant=ContaminantRanges(clean_share=0.5),
+    detector=DetectorRanges(dose=(3e3, 3e4), noise_share=0.9),
+)

@@ -9,7 +9,8 @@ from graphseg.simulation import polycrystals, truth
 from graphseg.simulation.camera import expose, shot_noise, to_8_bit
 from graphseg.simulation.conditions import Conditions, draw_visible_conditions
 from graphseg.simulation.configuration import GRAPHENE, Configuration
-from graphseg.simulation.contaminant import Contaminant, draw_contaminant
+from graphseg.simulation.contaminant import Contaminant, draw_contaminant, joined
+from graphseg.simulation.defects import draw_on_top
 from graphseg.simulation.imaging import micrograph
 from graphseg.simulation.structures import Structure
 
@@ -69,8 +70,8 @@ class Sample:
 
 def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> Sample:
     """Simulate one sample; the same arguments give the same sample on any number of workers."""
-    layout, dirt, lenses, camera = (
-        np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(4)
+    layout, dirt, lenses, camera, on_top = (
+        np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(5)
     )
     size, margin = configuration.size, configuration.margin
     pixel_size = float(layout.uniform(*configuration.pixel_size))
@@ -79,6 +80,9 @@ def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> 
     layer = polycrystals.draw_layer(layout, low, high, configuration)
     contaminant = draw_contaminant(
         dirt, low, high, frame, configuration.contaminant, configuration.material
+    )
+    contaminant = joined(
+        [contaminant, draw_on_top(on_top, low, high, frame, layer, configuration.defects)]
     )
     conditions = draw_visible_conditions(lenses, pixel_size, configuration)
     image = image_layers(layer, contaminant, pixel_size, conditions, configuration)

@@ -35,7 +35,7 @@ def maps(
         "mask": outline,
         "physical_mask": physical,
         "vacuum": _vacuum(grid, layer, contaminant),
-        "boundary": grid.sample(grid.distance(_interface(layer))) < BOUNDARY,
+        "boundary": grid.sample(grid.distance(interface(layer))) < BOUNDARY,
         "orientation": _orientation(grid, layer),
     }
 
@@ -108,7 +108,7 @@ def _vacuum(grid: _Grid, layer: Structure, contaminant: Contaminant) -> np.ndarr
     return grid.sample(_depth(~empty)) < hole - ATOM
 
 
-def _interface(layer: Structure) -> np.ndarray:
+def interface(layer: Structure) -> np.ndarray:
     """Return the midpoints of bonds between grains (k, 2), Å."""
     crossing = layer.grains[layer.bonds[:, 0]] != layer.grains[layer.bonds[:, 1]]
     return layer.positions[layer.bonds[crossing]].mean(axis=1)

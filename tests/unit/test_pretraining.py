@@ -28,6 +28,15 @@ def test_the_stack_does_not_depend_on_the_number_of_processes(stack):
     assert 0.02 < stack.masks.mean() < 0.6
 
 
+def test_joined_stacks_keep_both_and_their_order(stack):
+    other = pretraining.simulated_stack(2, 9, SMALL, progress=False)
+    both = pretraining.joined(stack, other)
+    assert both.names == stack.names + other.names and len(both) == 18
+    np.testing.assert_array_equal(both.masks[16:], other.masks)
+    assert both.digest not in (stack.digest, other.digest)
+    np.testing.assert_array_equal(both.groups, both.names)
+
+
 def test_a_network_learns_from_simulated_images_and_says_so(tmp_path, stack):
     path = tmp_path / "simulated.safetensors"
     pretraining.pretrain(UNetSegmenter(**RECIPE), path, 16, 3, SMALL)

@@ -12,7 +12,8 @@ from graphseg.simulation.configuration import (
     GRAPHENE,
     MOLYBDENUM_DISULPHIDE,
 )
-from graphseg.simulation.polycrystals import draw_layer, with_stone_wales
+from graphseg.simulation.defects import with_stone_wales
+from graphseg.simulation.polycrystals import draw_layer
 from graphseg.simulation.structures import crystal, lattice_vectors
 
 

@@ -1,6 +1,7 @@
 """Splits that do not leak, folds that are not run twice, records that say what they are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,3 +195,19 @@ def test_kept_networks_are_scored_again_in_another_way(stack, tmp_path):
     assert everything["rescored"] == {"threshold": 0.0}
     with pytest.raises(InputError, match="other images"):
         validation.rescore(record, stack.subset([0, 1]), tmp_path)
+
+
+def test_further_images_are_trained_on_and_never_tested(stack):
+    extra = replace(stack.subset(np.arange(3)), images=np.full((3, 8, 8), 9, np.float32))
+    record = validation.cross_validate(Threshold(), stack, "threshold", progress=False, extra=extra)
+    assert record["extra"] == {"images": 3, "digest": extra.digest}
+    assert sorted(n for r in record["results"] for n in r["test"]) == sorted(stack.names)
+    train, _ = validation.splits(stack)[0]
+    level = np.concatenate([stack.images[train], extra.images]).mean()
+    assert record["results"][0]["fitted"]["level_"] == pytest.approx(level, rel=1e-6)
+
+
+def test_further_images_of_another_size_are_refused(stack):
+    extra = replace(stack, images=stack.images[:, :4], masks=stack.masks[:, :4])
+    with pytest.raises(InputError, match="images of one size"):
+        validation.cross_validate(Threshold(), stack, "t", progress=False, extra=extra)

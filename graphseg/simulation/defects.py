@@ -1,0 +1,258 @@
+"""Structure that is easily taken for contamination: loops, chains, divacancies, atoms, islands."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from graphseg.simulation.configuration import Configuration
+from graphseg.simulation.contaminant import LAYER_DISTANCE, NOTHING, Contaminant, joined
+from graphseg.simulation.defectranges import DefectRanges
+from graphseg.simulation.relaxation import relaxed
+from graphseg.simulation.structures import Structure, crystal, lattice_vectors
+
+GrainMap = Callable[[np.ndarray], np.ndarray]
+ADATOM_HEIGHT = 2.0  # Å, of a single atom above the sheet
+RELAXED = 8.0  # Å around a divacancy, within which sites move
+EDGE_WAVES = 3  # lobes of the outline of an island
+EDGE_DEPTH = 0.12  # standard deviation of each, relative to the radius
+
+
+def draw_loops(
+    rng: np.random.Generator,
+    frame: tuple[float, float],
+    angles: np.ndarray,
+    origins: np.ndarray,
+    grain_at: GrainMap,
+    configuration: Configuration,
+) -> tuple[np.ndarray, np.ndarray, GrainMap]:
+    """Add grains that lie inside of others, if the frame is to have any.
+
+    Parameters
+    ----------
+    frame
+        Smallest and largest coordinate of the loops' centres, Å.
+    angles, origins, grain_at
+        Of the grains without loops, see :func:`graphseg.simulation.boundaries.polycrystal`.
+
+    Returns
+    -------
+        The same three with loops.
+    """
+    ranges = configuration.defects
+    if rng.random() >= ranges.loop_share:
+        return angles, origins, grain_at
+    loops = []
+    for _ in range(int(rng.integers(ranges.loops[0], ranges.loops[1] + 1))):
+        centre = rng.uniform(*frame, 2)
+        radius = float(np.exp(rng.uniform(*np.log(ranges.loop_radius))))
+        flower = rng.random() < ranges.flower_share
+        turn = np.pi / 6 if flower else float(rng.uniform(0, np.pi / 3))
+        loops.append((centre, radius, turn, flower))
+    return with_loops(angles, origins, grain_at, loops, configuration)
+
+
+def with_loops(angles, origins, grain_at, loops, configuration):
+    """Add given loops, each (centre (2,) Å, radius Å, turn in radians, whether about a ring)."""
+    angles, origins = list(angles), list(origins)
+    outside, placed = len(angles), []
+    for centre, radius, turn, about_ring in loops:
+        parent = int(grain_at(centre[None])[0])
+        if about_ring:
+            vectors = lattice_vectors(angles[parent], configuration.material)
+            cells = np.rint((centre - origins[parent]) @ np.linalg.inv(vectors))
+            centre = origins[parent] + cells @ vectors
+        placed.append((centre, radius))
+        angles.append(angles[parent] + turn)
+        origins.append(centre)
+
+    def with_loops_at(positions: np.ndarray) -> np.ndarray:
+        grains = grain_at(positions)
+        for number, (centre, radius) in enumerate(placed):
+            inside = ((positions - centre) ** 2).sum(axis=1) < radius**2
+            grains = np.where(inside, outside + number, grains)
+        return grains
+
+    return np.array(angles), np.array(origins), with_loops_at
+
+
+def with_stone_wales(layer: Structure, rng: np.random.Generator, count: int) -> Structure:
+    """Turn `count` random bonds by 90 degrees and relax around them (Stone & Wales, 1986)."""
+    if not count:
+        return layer
+    return turned_bonds(layer, rng.choice(len(layer.bonds), count, replace=False))
+
+
+def turned_bonds(layer: Structure, which: np.ndarray, apart: bool = True) -> Structure:
+    """Turn the bonds `which` (k,) int by 90 degrees and relax around them.
+
+    Bonds at edges stay as they are, and with `apart` those within 8 Å of one that was turned.
+    """
+    positions, bonds = layer.positions.copy(), layer.bonds.copy()
+    moved = np.zeros(len(layer), bool)
+    for chosen in which:
+        first, second = bonds[chosen]
+        middle, half = positions[[first, second]].mean(axis=0), positions[second] - positions[first]
+        half = np.array([half[1], -half[0]]) / 2
+        around = {
+            atom: np.flatnonzero((bonds == atom).any(axis=1) & (np.arange(len(bonds)) != chosen))
+            for atom in (first, second)
+        }
+        if any(len(found) != 2 for found in around.values()):
+            continue
+        if apart and moved[[first, second]].any():
+            continue
+        positions[first], positions[second] = middle - half, middle + half
+        _swap_nearer(positions, bonds, around, first, second)
+        moved |= ((positions - middle) ** 2).sum(axis=1) < 8.0**2
+    changed = replace(layer, positions=positions, bonds=np.sort(bonds, axis=1))
+    return relaxed(changed, moved)
+
+
+def _swap_nearer(positions, bonds, around, first, second) -> None:
+    """Give each of the turned atoms the two nearest of the four outer neighbours, in place."""
+    rows = np.concatenate([around[first], around[second]])
+    outer = np.array([bonds[r][~np.isin(bonds[r], (first, second))][0] for r in rows])
+    nearer = ((positions[outer] - positions[first]) ** 2).sum(axis=1) - (
+        (positions[outer] - positions[second]) ** 2
+    ).sum(axis=1)
+    owner = np.where(np.argsort(np.argsort(nearer)) < 2, first, second)
+    bonds[rows] = np.stack([owner, outer], axis=1)
+
+
+def draw_point_defects(
+    layer: Structure, rng: np.random.Generator, low: float, high: float, ranges: DefectRanges
+) -> Structure:
+    """Add a chain of five- and seven-membered rings, and divacancies."""
+    if rng.random() < ranges.chain_share:
+        length = int(rng.integers(ranges.chain_length[0], ranges.chain_length[1] + 1))
+        layer = with_chain(layer, rng.uniform(low, high, 2), length, int(rng.integers(3)))
+    area = (high - low) ** 2 / 1e4
+    for _ in range(rng.poisson(rng.uniform(*ranges.divacancies) * area)):
+        layer = with_divacancy(layer, rng.uniform(low, high, 2))
+    return layer
+
+
+def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int = 0) -> Structure:
+    """Turn `length` parallel bonds in a row, two lattice constants apart, and relax.
+
+    Parameters
+    ----------
+    start
+        Near the first bond, Å.
+    direction
+        0 to 2, which lattice vector the row follows.
+    """
+    middles = layer.positions[layer.bonds].mean(axis=1)
+    away = layer.positions[layer.bonds[:, 1]] - layer.positions[layer.bonds[:, 0]]
+    nearest = ((middles - start) ** 2).sum(axis=1).argmin()
+    angle = layer.angles[layer.grains[layer.bonds[nearest, 0]]] + direction * np.pi / 3
+    along = np.array([np.sin(angle), np.cos(angle)])
+    upright = np.abs(away @ along) < 0.3 * layer.material.bond
+    first = middles[np.where(upright, ((middles - start) ** 2).sum(axis=1), np.inf).argmin()]
+    chosen = []
+    for step in range(length):
+        wanted = first + 2 * layer.material.lattice_constant * step * along
+        distance = np.where(upright, ((middles - wanted) ** 2).sum(axis=1), np.inf)
+        if distance.min() < 0.25 * layer.material.bond**2:
+            chosen.append(int(distance.argmin()))
+    return turned_bonds(layer, np.array(chosen, int), apart=False)
+
+
+def with_divacancy(layer: Structure, near: np.ndarray) -> Structure:
+    """Remove the bonded pair nearest to a point (Å) and close the gap to rings of 5, 8 and 5.
+
+    Nothing changes where the pair is at an edge or another gap.
+    """
+    bonds, number = layer.bonds, len(layer)
+    nearest = ((layer.positions[bonds].mean(axis=1) - near) ** 2).sum(axis=1).argmin()
+    pair = bonds[nearest]
+    ends = []
+    for atom in pair:
+        around = bonds[(bonds == atom).any(axis=1)].ravel()
+        ends.append(np.setdiff1d(around, pair))
+    degree = np.bincount(bonds.ravel(), minlength=number)
+    if any(len(end) != 2 for end in ends) or (degree[np.concatenate(ends)] != 3).any():
+        return layer
+    closing = np.sort(np.stack(ends), axis=1)
+    if (np.linalg.norm(np.diff(layer.positions[closing], axis=1), axis=2) > 3.0).any():
+        return layer
+    middle = layer.positions[pair].mean(axis=0)
+    kept = np.ones(number, bool)
+    kept[pair] = False
+    closed = replace(layer, bonds=np.concatenate([bonds, closing])).keep(kept)
+    return relaxed(closed, ((closed.positions - middle) ** 2).sum(axis=1) < RELAXED**2)
+
+
+def draw_on_top(
+    rng: np.random.Generator,
+    low: float,
+    high: float,
+    frame: tuple[float, float],
+    layer: Structure,
+    ranges: DefectRanges,
+) -> Contaminant:
+    """Draw single heavy atoms and flakes of a second layer, all `overlooked`: no contamination.
+
+    Parameters
+    ----------
+    low, high
+        The square that is simulated, Å.
+    frame
+        The part of it that is kept: flakes are centred in it.
+    layer
+        What they lie on.
+    """
+    parts = [NOTHING]
+    if rng.random() < ranges.adatom_share:
+        number = int(rng.integers(ranges.adatoms[0], ranges.adatoms[1] + 1))
+        elements = rng.choice(ranges.adatom_numbers, number)
+        parts.append(single_atoms(rng.uniform(low, high, (number, 2)), elements))
+    if rng.random() < ranges.islands_share:
+        for _ in range(int(rng.integers(ranges.islands[0], ranges.islands[1] + 1))):
+            aligned = bool(rng.random() < ranges.aligned_share)
+            radius = float(rng.uniform(*ranges.island_radius))
+            parts.append(island(rng, rng.uniform(*frame, 2), radius, aligned, layer, (low, high)))
+    return joined(parts)
+
+
+def single_atoms(positions: np.ndarray, numbers: np.ndarray) -> Contaminant:
+    """Return single atoms on the sheet: positions (n, 2) in Å, atomic numbers (n,)."""
+    count = len(positions)
+    return Contaminant(
+        positions, np.full(count, ADATOM_HEIGHT), np.asarray(numbers, int), np.ones(count, bool)
+    )
+
+
+def island(
+    rng: np.random.Generator,
+    centre: np.ndarray,
+    radius: float,
+    aligned: bool,
+    layer: Structure,
+    limits: tuple[float, float],
+) -> Contaminant:
+    """Return a flake of one further layer of the same crystal, without any carbon on it.
+
+    Parameters
+    ----------
+    centre, radius
+        Å; the outline is a circle with three lobes of random height.
+    aligned
+        Whether it lies as in graphite (AB, one sublattice above ring centres), or at any angle.
+    limits
+        The square that is simulated, Å.
+    """
+    below = layer.positions[((layer.positions - centre) ** 2).sum(axis=1).argmin()]
+    grain = layer.grains[((layer.positions - centre) ** 2).sum(axis=1).argmin()]
+    angle = float(layer.angles[grain]) if aligned else float(rng.uniform(0, np.pi / 3))
+    # A ring centre of the second layer above a site of the first is the stacking of graphite.
+    flake = crystal(limits[1], angle, tuple(below), layer.material, limits[0])
+    away = flake.positions - centre
+    theta = np.arctan2(away[:, 0], away[:, 1])
+    lobes = sum(
+        rng.normal(0, EDGE_DEPTH) * np.cos(n * theta + rng.uniform(0, 2 * np.pi))
+        for n in range(2, 2 + EDGE_WAVES)
+    )
+    positions, heights, numbers = flake.keep(np.hypot(*away.T) < radius * (1 + lobes)).atoms()
+    return Contaminant(positions, heights + LAYER_DISTANCE, numbers, np.ones(len(positions), bool))
