@@ -191,7 +191,7 @@ def load_simulated_sample() -> LabelledStack:
     samples = list(simulation.sample_set())
     return _assemble(
         [s.name for s in samples],
-        [_scaled(simulation.to_8_bit(s.image)) for s in samples],
+        [s.image for s in samples],
         [s.mask for s in samples],
         "simulated",
         [s.pixel_size for s in samples],

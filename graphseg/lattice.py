@@ -3,7 +3,7 @@
 Images are (H, W) of any real dtype and scale, axis order (row, column).
 
 An orientation is the direction of a lattice vector, from the column axis towards the row axis, as
-in `graphseg.simulation.honeycomb`; it is known modulo 60° and given in [0, π/3).
+in `graphseg.simulation.crystal`; it is known modulo 60° and given in [0, π/3).
 """
 
 from dataclasses import dataclass

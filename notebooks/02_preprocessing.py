@@ -25,7 +25,7 @@
 # %% tags=["parameters"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
-raw_size: int = 1024  # pixels a side of the simulated raw micrograph
+raw_size: int = 512  # pixels a side of the simulated raw micrograph
 gradient: float = (
     0.4  # largest deviation of its illumination from the mean, relative
 )
@@ -33,6 +33,8 @@ repeats: int = 10  # simulated micrographs for each contaminated share
 seed: int = 5  # of the simulated micrographs
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import spearmanr
@@ -44,6 +46,11 @@ from graphseg.preprocessing import (
     flat_field,
     resize_area,
     standardise,
+)
+from graphseg.simulation.configuration import (
+    ContaminantRanges,
+    DetectorRanges,
+    OpticsRanges,
 )
 
 figures.use_style()
@@ -67,14 +74,29 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # $$ I_N(u, v) = \frac{I(u, v)}{I_0(u, v)}. $$ (eq-normalise)
 #
 # To see how exact this is one must know the true background. So we simulate a raw micrograph with
-# fine pixels and a strong gradient, with a fifth of the field contaminated.
+# fine pixels and a strong gradient, with a fifth of the field contaminated. Its patches swallow
+# electrons: the imaginary part of the potential is a tenth of the real one, more than in the
+# published images, so that the trap is deep.
 
 # %%
-raw = simulation.simulate_sample(
-    seed, 0, size=raw_size, pixel_size=0.1, coverage=0.2, gradient=gradient
+uneven = DetectorRanges(
+    dose=(2e4, 2e4),
+    gradient=gradient,
+    bow=gradient / 4,
+    blotches=(0, 0),
+    seam_share=0,
 )
+fifth = ContaminantRanges(clean_share=0, coverage=(0.2, 1))
+dark = OpticsRanges(absorption=(0.1, 0.1))
+recorded = replace(
+    simulation.GRAPHENE, detector=uneven, contaminant=fifth, optics=dark
+)
+fine = replace(recorded, size=raw_size, pixel_size=(0.2, 0.2), margin=32)
+raw = simulation.simulate(seed, 0, fine)
+
+# %%
 plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
-robust = flat_field(raw.counts, degree=(2, 2), window=64)
+robust = flat_field(raw.counts, degree=(2, 2), window=32)
 
 # %% [markdown]
 # The second fit is *robust*. Contaminated areas are a little darker than clean ones, and a surface
@@ -102,7 +124,7 @@ figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
 for ax, (name, fit) in zip(
     axes, {"plain": plain, "robust": robust}.items(), strict=True
 ):
-    error = fit.background / raw.background
+    error = fit.background / raw.illumination
     shown = ax.imshow(
         100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2
     )
@@ -121,9 +143,11 @@ figure.colorbar(shown, ax=axes, label="error (%)");
 shares = [0.0, 0.1, 0.2, 0.3, 0.4]
 errors = {"plain": [], "robust": [], "mask given": []}
 for share in shares:
-    options = {"coverage": share, "gradient": gradient}
+    covered = ContaminantRanges(
+        clean_share=float(share == 0), coverage=(share, 1)
+    )
     samples = [
-        simulation.simulate_sample(seed, i, **options)
+        simulation.simulate(seed, i, replace(recorded, contaminant=covered))
         for i in range(1, repeats + 1)
     ]
     for name, found in errors.items():
@@ -136,7 +160,7 @@ for share in shares:
             for s, m in zip(samples, masks, strict=True)
         ]
         logs = [
-            np.log(f.background / s.background)
+            np.log(f.background / s.illumination)
             for f, s in zip(fits, samples, strict=True)
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
@@ -192,7 +216,7 @@ record("preprocessing_better", 100 * better, tolerance=5.0)
 # Choose the degree yourself. What happens to the corners as it grows?
 
 # %%
-example = simulation.simulate_sample(seed, 1, coverage=0.2, gradient=gradient)
+example = simulation.simulate(seed, 1, recorded)
 explore.flat_field_explorer(example.counts, example.pixel_size)
 
 # %% [markdown]

@@ -1,23 +1,32 @@
 """Simulated structures and labelled micrographs."""
 
-from graphseg.simulation.simple import (
-    CONTAMINANT_DENSITY,
-    LATTICE_CONSTANT,
-    SimulatedSample,
-    honeycomb,
-    sample_set,
-    simulate_sample,
-    to_8_bit,
-    write_sample_set,
+from graphseg.simulation.bundled import sample_set, write_sample_set
+from graphseg.simulation.conditions import Conditions
+from graphseg.simulation.configuration import (
+    CARBON,
+    GRAPHENE,
+    HEXAGONAL_BORON_NITRIDE,
+    MOS2,
+    Configuration,
 )
+from graphseg.simulation.samples import Sample, image_of, simulate
+from graphseg.simulation.structures import Structure, crystal
+
+LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
 
 __all__ = [
-    "CONTAMINANT_DENSITY",
+    "CARBON",
+    "GRAPHENE",
+    "HEXAGONAL_BORON_NITRIDE",
     "LATTICE_CONSTANT",
-    "SimulatedSample",
-    "honeycomb",
+    "MOS2",
+    "Conditions",
+    "Configuration",
+    "Sample",
+    "Structure",
+    "crystal",
+    "image_of",
     "sample_set",
-    "simulate_sample",
-    "to_8_bit",
+    "simulate",
     "write_sample_set",
 ]

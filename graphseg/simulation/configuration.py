@@ -248,6 +248,9 @@ class DetectorRanges:
         Transfer of the camera at its Nyquist frequency.
     gradient
         Largest relative slope of the illumination: published images are flat to 0.4 %.
+    bow
+        Largest relative curvature, centre to edge; none is left in the published images, raw ones
+        have it.
     blotches
         Root mean square of soft relative variations, and
     blotch_size
@@ -261,6 +264,7 @@ class DetectorRanges:
     faint_share: float = 0.03
     modulation: Range = (0.2, 0.8)
     gradient: float = 0.008
+    bow: float = 0.0
     blotches: Range = (0.0, 0.006)
     blotch_size: Range = (12.0, 40.0)
     seam_share: float = 0.2

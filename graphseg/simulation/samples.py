@@ -6,7 +6,7 @@ import numpy as np
 
 from graphseg.errors import InputError
 from graphseg.simulation import polycrystals, truth
-from graphseg.simulation.camera import expose, shot_noise, to_8_bit
+from graphseg.simulation.camera import count_electrons, illumination, shot_noise, to_8_bit
 from graphseg.simulation.conditions import Conditions, draw_visible_conditions
 from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.simulation.contaminant import Contaminant, draw_contaminant, joined
@@ -25,6 +25,10 @@ class Sample:
         Configuration, seed and index.
     image
         float32 in [0, 1], the 8-bit micrograph divided by 255.
+    counts
+        float32, electrons in each pixel, before they were stretched to 8 bits.
+    illumination
+        float32, of the field, relative to its mean; 1 where it is even.
     mask
         bool, contamination as a person would outline it.
     physical_mask
@@ -54,6 +58,8 @@ class Sample:
 
     name: str
     image: np.ndarray
+    counts: np.ndarray
+    illumination: np.ndarray
     mask: np.ndarray
     physical_mask: np.ndarray
     vacuum: np.ndarray
@@ -68,11 +74,28 @@ class Sample:
     pixel_size: float
 
 
-def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> Sample:
-    """Simulate one sample; the same arguments give the same sample on any number of workers."""
+def simulate(
+    seed: int, index: int, configuration: Configuration = GRAPHENE, frame: int = 0
+) -> Sample:
+    """Simulate one sample; the same arguments give the same sample on any number of workers.
+
+    Parameters
+    ----------
+    seed, index
+        Choose structure and contamination.
+    configuration
+        What is drawn from which ranges.
+    frame
+        Other frames show the same place under other conditions and with other noise.
+    """
     layout, dirt, lenses, camera, on_top = (
         np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(5)
     )
+    if frame:
+        lenses, camera = (
+            np.random.default_rng(np.random.SeedSequence([seed, index, part, frame]))
+            for part in (2, 3)
+        )
     size, margin = configuration.size, configuration.margin
     pixel_size = float(layout.uniform(*configuration.pixel_size))
     low, high = -margin * pixel_size, (size + margin) * pixel_size
@@ -86,7 +109,8 @@ def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> 
     )
     conditions = draw_visible_conditions(lenses, pixel_size, configuration)
     image = image_layers(layer, contaminant, pixel_size, conditions, configuration)
-    counts = expose(camera, image, pixel_size, conditions, configuration.detector)
+    lit = illumination(camera, image.shape, configuration.detector)
+    counts = count_electrons(camera, image * lit, pixel_size, conditions)
     growth = float(dirt.uniform(*configuration.contaminant.label_growth))
     maps = truth.maps(layer, contaminant, size, pixel_size, growth)
     pixels = layer.positions / pixel_size
@@ -94,6 +118,8 @@ def simulate(seed: int, index: int, configuration: Configuration = GRAPHENE) -> 
     return Sample(
         name=f"{configuration.name}_{seed}_{index:06d}",
         image=to_8_bit(counts).astype(np.float32) / np.float32(255),
+        counts=counts,
+        illumination=lit / lit.mean(),
         **maps,
         positions=visible.positions / pixel_size,
         numbers=visible.numbers,

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
-from graphseg.simulation import LATTICE_CONSTANT, honeycomb
+from graphseg import simulation
+from graphseg.simulation import LATTICE_CONSTANT
 
 ATOM_WIDTH = 0.45  # Å
 NOISE = 0.66  # of the standard deviation of image and noise together, as in published images
@@ -21,7 +22,7 @@ def atoms(shape, pixel_size, angle, rng):
     """Graphene with a random origin, (n, 2) in pixels, reaching beyond the frame."""
     extent = max(shape) * pixel_size + 2 * MARGIN
     origin = extent / 2 + rng.uniform(0, LATTICE_CONSTANT, 2)
-    return (honeycomb(extent, angle, origin) - MARGIN) / pixel_size
+    return (simulation.crystal(extent, angle, origin).positions - MARGIN) / pixel_size
 
 
 def render(positions, shape, width):

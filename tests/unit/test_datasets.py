@@ -290,7 +290,7 @@ def test_the_simulated_sample_is_labelled_in_series_and_small():
     assert len(set(stack.groups)) == 15
     assert len(set(stack.dates)) == 5
     assert (~stack.masks.any(axis=(1, 2))).sum() == 2
-    assert ((stack.pixel_size > 0.3) & (stack.pixel_size < 0.5)).all()
+    assert ((stack.pixel_size > 0.29) & (stack.pixel_size < 0.51)).all()
     files = [p for p in datasets.SAMPLE_FOLDER.iterdir() if p.is_file()]
     assert sum(p.stat().st_size for p in files) < 3e6
 

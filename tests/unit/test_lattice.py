@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, laplace
 from graphseg import spots
 from graphseg.errors import InputError
 from graphseg.lattice import Lattice, measure_lattice
-from graphseg.simulation import LATTICE_CONSTANT, simulate_sample
+from graphseg.simulation import LATTICE_CONSTANT, simulate
 
 LARGEST_ERROR = 0.005  # of the lattice parameter, relative
 LARGEST_TURN = np.radians(0.5)
@@ -179,11 +179,15 @@ def test_bad_input(arguments, message):
 
 def test_simulated_samples():
     for index in range(3):
-        sample = simulate_sample(3, index)
+        sample = simulate(3, index)
         lattice = measure_lattice(sample.image, sample.mask)
         assert abs(error(lattice, sample.pixel_size)) < LARGEST_ERROR
         assert np.abs(lattices.turned_by(sample.angles, lattice.orientation)).min() < LARGEST_TURN
-        assert lattice.contrast == np.sign(sample.defocus)
+        rows, columns = np.rint(sample.positions).astype(int).T
+        clean = ~sample.mask
+        atoms = clean[rows, columns]
+        difference = sample.image[rows, columns][atoms].mean() - sample.image[clean].mean()
+        assert lattice.contrast == np.sign(difference)
 
 
 def test_published_images_have_the_lattice_of_their_magnification(published):

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from graphseg import scale
 from graphseg.errors import InputError
-from graphseg.simulation import honeycomb
+from graphseg.simulation import crystal
 
 
 def lattice_image(pixel_size, shape=(300, 260), noise=0.2, seed=0):
     """Return the image of clean graphene, bright atoms of 0.4 Å on dark ground."""
     generator = np.random.default_rng(seed)
     extent = max(shape) * pixel_size
-    atoms = honeycomb(extent, 0.3, np.zeros(2)) / pixel_size
+    atoms = crystal(extent, 0.3, np.zeros(2)).positions / pixel_size
     rows, columns = (np.arange(n)[:, None] for n in shape)
     width = 0.4 / pixel_size
     down = np.exp(-(((rows - atoms[:, 0]) / width) ** 2) / 2)
