@@ -1,7 +1,8 @@
 """The trained networks that come with the package, and how they are made.
 
-``default`` is trained on simulated images and then on all published ones. ``simulated`` is what
-it started from, and has seen no published image or label. ``fold_0`` … ``fold_4`` are the networks
+``default`` is trained on simulated images and then on all published ones. ``simulated`` has seen no
+published image or label; ``beginning``, from an earlier generator, neither, and is what the
+networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the networks
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
 as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
 paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
@@ -9,6 +10,7 @@ paper's network trained by the paper's recipe outside the first fold, for compar
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     Parameters
     ----------
     name
-        ``default``, ``simulated``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
+        ``default``, ``simulated``, ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
         Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
 
@@ -72,19 +74,25 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
         (n, H, W) float32, the probability of contamination.
     """
     result = np.empty(stack.images.shape, np.float32)
-    networks = [load(name, **changes) for name in names() if name.startswith("fold_")]
+    numbers = fold_of(stack.names)
+    for number in np.unique(numbers):
+        network = load(f"fold_{number}", **changes)
+        result[numbers == number] = network.predict_proba(stack.images[numbers == number])
+    return result
+
+
+def fold_of(images: Sequence[str]) -> np.ndarray:
+    """Return the number of the fold network that has not seen each image, (n,) int.
+
+    Images that no card lists are unknown to all networks, and are dealt out to them in turn.
+    """
+    networks = [name for name in names() if name.startswith("fold_")]
     owner = {
         image: number
-        for number, network in enumerate(networks)
-        for image in network.card_["held_out"]
+        for number, name in enumerate(networks)
+        for image in load(name).card_["held_out"]
     }
-    numbers = np.array(
-        [owner.get(name, i % len(networks)) for i, name in enumerate(stack.names)], int
-    )
-    for number, network in enumerate(networks):
-        if (numbers == number).any():
-            result[numbers == number] = network.predict_proba(stack.images[numbers == number])
-    return result
+    return np.array([owner.get(name, i % len(networks)) for i, name in enumerate(images)], int)
 
 
 def make(record_path: Path, run_folder: Path) -> None:

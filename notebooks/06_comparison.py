@@ -280,7 +280,7 @@ record("features_share", 100 * gain["classifier", "adaptive"] / total, 1e-6)
 # ## The paper's recipe for longer
 #
 # The paper trained for 300 epochs with batches of one image, which takes too long without a GPU to
-# be run on all folds. On the first fold about half of it is recorded, and so is the network of the
+# be run on all folds. On the first fold all of them are recorded, and so is the network of the
 # original U-Net's size, sixteen times larger, at a budget of epochs that says nothing about what
 # it could reach. The others are shown on the same fold.
 
@@ -558,7 +558,7 @@ record("live_regions", len(regions))
 #
 # ## What this does not show
 #
-# - The paper's recipe is recorded with half of its epochs on one fold, and with few on all; the
+# - The paper's recipe is recorded with all its epochs on one fold, and with few on all; the
 #   original size with {glue:text}`original_epochs:d` epochs. Both deserve a GPU.
 # - Not everything was chosen inside the folds. The smoothing of the Bragg filter and the control,
 #   the grids of the adaptive filter and the list of features of the classifier were drawn up
