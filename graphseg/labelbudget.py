@@ -55,6 +55,7 @@ def label_curve(
     budgets: Sequence[int] = BUDGETS,
     folds: int = 5,
     run_folder: str | Path = "runs/label_budget",
+    steps: int = STEPS,
 ) -> dict:
     """Train with few labelled acquisitions on the folds of the other evaluations.
 
@@ -62,7 +63,7 @@ def label_curve(
     ----------
     segmenter
         Unfitted, with the recipe; its ``initial`` is the beginning. It trains for its ``epochs``,
-        or for so many more that there are `STEPS` steps: few images make short epochs.
+        or for so many more that there are `steps` steps: few images make short epochs.
     stack
         Labelled images.
     budgets
@@ -71,6 +72,8 @@ def label_curve(
         Of the split grouped by acquisition, shuffle 0.
     run_folder
         Keeps every finished training.
+    steps
+        Of each training at least.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def label_curve(
         "folds": folds,
         "parameters": describe(segmenter),
         "budgets": list(budgets),
-        "steps": STEPS,
+        "steps": steps,
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
     }
     store = FoldStore(run_folder, header)
@@ -100,7 +103,7 @@ def label_curve(
     for row, fold in tqdm(tasks, desc="trainings"):
         found = store.get(row, fold)
         if found is None:
-            found = _evaluated(segmenter, stack, *parts[fold], budgets[row], fold)
+            found = _evaluated(segmenter, stack, *parts[fold], budgets[row], fold, steps)
             found |= {"shuffle": row, "fold": fold, "budget": budgets[row]}
             store.put(found)
         results.append(found)
@@ -119,6 +122,7 @@ def _evaluated(
     test: np.ndarray,
     budget: int,
     fold: int,
+    steps: int,
 ) -> dict:
     """Train with `budget` acquisitions of the training part and score on the test part."""
     if budget == 0:
@@ -130,6 +134,6 @@ def _evaluated(
         return {"test": names, "counts": counts, "images": 0, "fit_seconds": 0, "history": []}
     chosen = labelled(stack, train, budget, fold)
     batches = math.ceil(len(chosen) / segmenter.batch_size)
-    epochs = max(segmenter.epochs, math.ceil(STEPS / batches))
+    epochs = max(segmenter.epochs, math.ceil(steps / batches))
     longer = clone(segmenter).set_params(epochs=epochs)
     return evaluate_fold(longer, stack, chosen, test) | {"images": len(chosen)}

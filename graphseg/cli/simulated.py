@@ -50,6 +50,7 @@ def label_budget(
         list[int] | None, typer.Option(help="a number of labelled acquisitions; repeat")
     ] = None,
     folds: int = 5,
+    steps: Annotated[int, typer.Option(help="of each training at least")] = labelbudget.STEPS,
     source: Source = "auto",
     changes: Changes = None,
 ) -> None:
@@ -64,6 +65,7 @@ def label_budget(
         budget or labelbudget.BUDGETS,
         folds,
         Path("runs") / output.stem,
+        steps,
     )
     records.write_record(output, record)
     for number in record["budgets"]:

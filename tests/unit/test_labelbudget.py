@@ -40,11 +40,10 @@ def test_too_many_acquisitions_are_refused(stack):
 
 
 def test_the_curve_keeps_folds_and_budgets(stack, tmp_path, monkeypatch):
-    monkeypatch.setattr(labelbudget, "STEPS", 2)
     start = UNetSegmenter(**RECIPE).fit(stack.images, stack.masks)
     start.save(tmp_path / "start.safetensors")
     segmenter = UNetSegmenter(**RECIPE, initial=tmp_path / "start.safetensors")
-    arguments = (segmenter, stack, (0, 2), 2, tmp_path / "runs")
+    arguments = (segmenter, stack, (0, 2), 2, tmp_path / "runs", 2)
     record = labelbudget.label_curve(*arguments)
     parts = splits(stack, "acquisition", 2)
     for row, (budget, fold) in zip(
