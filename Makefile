@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench picture clean environment data FORCE
+.PHONY: help book test lab lint format lock record bench kills audit picture clean environment data FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -39,7 +39,7 @@ data: $(STAMP) ## obtain the published images, unless they are here
 test: $(STAMP) ## run everything that continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book
+	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book tests/faults
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks
 	$(PYTHON) -m jupytext --sync notebooks/*.py
@@ -67,6 +67,14 @@ record: $(STAMP) ## execute the notebooks with the test parameters and record th
 
 bench: $(STAMP) ## measure speed and memory, and record them
 	$(PYTHON) -m graphseg.benchmark --output data/results/benchmark.json
+
+kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and record how they end
+	$(PYTHON) -m tests.faults.kills --output data/results/kills.json
+
+audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock
+	$(PYTHON) -m venv _build/audit
+	_build/audit/bin/python -m pip install --quiet pip-audit
+	_build/audit/bin/pip-audit --requirement requirements.lock --strict --no-deps --disable-pip
 
 picture: $(STAMP) ## draw the picture of the README
 	$(PYTHON) -m book.tools.picture

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import check_parameters, checked_images, checked_masks
 from graphseg.descent import best_threshold
 from graphseg.energy import (
     ThresholdedSegmenter,
@@ -137,6 +137,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
+        check_parameters(self)
         self._check_parameters()
         images = checked_images(images, SMALLEST_SIDE)
         masks = checked_masks(masks, images.shape)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from graphseg.atomfit import AtomFit
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.latticefilter import LatticeSignal, analyse, enhance
 from graphseg.ringcentres import BOND, CLOSEST_SITES, Sites, maxima, ring_centres, sites_of_rings
@@ -172,7 +172,7 @@ def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _checked(
     image: np.ndarray, mask: np.ndarray | None, parameter: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    image = np.asarray(image)
+    image = real_numbers(image, "Images")
     if image.ndim != 2:
         raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
     image = checked_images(image[None])[0]

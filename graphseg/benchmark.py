@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from graphseg import datasets, records, shipped
+from graphseg import benchmark_bulk, datasets, records, shipped
 from graphseg.bragg import BraggSegmenter
 from graphseg.preprocessing import standardise
 from graphseg.segmenter import UNetSegmenter
@@ -153,14 +153,30 @@ def _step_seconds(segmenter: UNetSegmenter, image: torch.Tensor, repeats: int) -
     return median_seconds(step, repeats)
 
 
-def run(repeats: int = 30) -> dict:
-    """Measure everything on images of the simulated sample and return the record."""
-    images = datasets.load_simulated_sample().images[:12]
+def run(
+    repeats: int = 30,
+    images: int = 1000,
+    large: int = 50,
+    dask: int = 400,
+    averaging: bool = True,
+) -> dict:
+    """Measure everything on images of the simulated sample and return the record.
+
+    Parameters
+    ----------
+    repeats
+        Of each measurement of a single image or a matrix product.
+    images, large, dask, averaging
+        Numbers of files of the bulk work, and how the network predicts them, see
+        `graphseg.benchmark_bulk.run`; 0 leaves a part out.
+    """
+    stack = datasets.load_simulated_sample().images[:12]
     precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     parts: list[tuple[str, Callable[[], object]]] = [
         ("gflop_per_second", lambda: {k: multiply_rate(p, repeats) for k, p in precisions.items()}),
-        ("bragg", lambda: bragg_cost(images, repeats)),
-        *((name, lambda name=name: network_cost(name, images, repeats)) for name in NETWORKS),
+        ("bragg", lambda: bragg_cost(stack, repeats)),
+        *((name, lambda name=name: network_cost(name, stack, repeats)) for name in NETWORKS),
+        ("bulk", lambda: benchmark_bulk.run(images, large, dask, averaging)),
     ]
     measured = {name: part() for name, part in tqdm(parts, desc="benchmark")}
     ours, paper, bragg = (measured[name] for name in ("ours", "paper", "bragg"))
@@ -171,17 +187,22 @@ def run(repeats: int = 30) -> dict:
         "ours in a stack / alone": ours["fast_in_stack"] / ours["fast"],
         "ours fast / Bragg": ours["fast"] / bragg["milliseconds"],
         "ours fast / ceiling": ours["fast"] / (1e3 * ours["gflop"] / rate[ours["precision"]]),
-    }
+    } | benchmark_bulk.ratios(measured["bulk"])
     return {"threads": torch.get_num_threads(), "repeats": repeats} | measured
 
 
 def main() -> int:
     """Measure, print, and write the record where ``--output`` says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=30, help="of each single measurement")
+    parser.add_argument("--images", type=int, default=1000, help="files of 256 x 256 pixels")
+    parser.add_argument("--large", type=int, default=50, help="files of 2048 x 2048 pixels")
+    parser.add_argument("--dask", type=int, default=400, help="files for two Dask workers and one")
+    parser.add_argument("--no-averaging", dest="averaging", action="store_false",
+                        help="files without averaging over the symmetries")  # fmt: skip
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
-    measured = run(chosen.repeats)
+    measured = run(chosen.repeats, chosen.images, chosen.large, chosen.dask, chosen.averaging)
     for name, values in measured.items():
         print(f"{name}: {_shown(values)}")
     if chosen.output:
@@ -190,11 +211,9 @@ def main() -> int:
 
 
 def _shown(values: object) -> str:
-    if not isinstance(values, dict):
-        return str(values)
-    return ", ".join(
-        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
-    )
+    if isinstance(values, dict):
+        return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+    return f"{values:.4g}" if isinstance(values, float) else str(values)
 
 
 if __name__ == "__main__":

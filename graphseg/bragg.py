@@ -5,17 +5,20 @@ strong. The text of the paper leaves the units, windows and edges open: this is 
 every choice a named parameter. The functions of one image are in `graphseg.fourier`.
 """
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
-from joblib import Memory
 from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import checked_images, checked_masks
+from graphseg.arraycache import kept
+from graphseg.checks import check_parameters, checked_images, checked_masks
 from graphseg.descent import SoftJaccard, adam, batches, best_threshold
 from graphseg.errors import InputError
 from graphseg.fourier import SMALLEST_SIDE, Decomposition, decompose, find_peaks, in_units
@@ -77,8 +80,8 @@ class BraggSegmenter(BaseEstimator):
     random_state
         Seed of the order of images.
     memory
-        A folder or `joblib.Memory` that keeps residuals between fits, so that a grid search over
-        parameters that leave the residual alone computes it once.
+        A folder that keeps residuals between fits, so that a grid search over parameters that
+        leave the residual alone computes it once.
     progress
         Show progress bars (on standard error, after one second).
 
@@ -112,7 +115,7 @@ class BraggSegmenter(BaseEstimator):
         learning_rate: float = 0.15,
         batch_size: int = 10,
         random_state: int = 0,
-        memory: str | Memory | None = None,
+        memory: str | Path | None = None,
         progress: bool = True,
     ) -> None:
         self.aperture_width = aperture_width
@@ -184,8 +187,9 @@ class BraggSegmenter(BaseEstimator):
         """
         check_is_fitted(self)
         images = checked_images(images, SMALLEST_SIDE)
-        compute = check_memory(self.memory).cache(_residuals, ignore=["progress"])
-        return compute(images, self._filter_settings(), progress=self.progress)
+        settings = self._filter_settings()
+        compute = partial(_residuals, images, settings, self.progress)
+        return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
         """Return the steps from one (H, W) micrograph to its residual, for figures."""
@@ -257,6 +261,7 @@ class BraggSegmenter(BaseEstimator):
         return {name: getattr(self, name) for name in names} | fitted
 
     def _check_parameters(self) -> None:
+        check_parameters(self, {"random_state": (0, 2**32 - 1)})
         for names, lowest in ((_POSITIVE, "above 0"), (_NOT_NEGATIVE, "0 or more")):
             for name in names:
                 value = getattr(self, name)

@@ -137,7 +137,7 @@ def _watched(
 def _refuse_foreign(job: Job, ledger: Ledger, sources: Iterable[Source]) -> None:
     """Raise before anything is done if what lies in the folder may not be replaced."""
     foreign = ledger.foreign_tables()
-    present = _present(job)
+    present = _present(job, ledger)
     for source in sources:
         now = fingerprint(source.path) if source.name in present else {}
         for name, targets in present.get(source.name, {}).items():
@@ -146,9 +146,12 @@ def _refuse_foreign(job: Job, ledger: Ledger, sources: Iterable[Source]) -> None
         raise InputError(already_there(foreign))
 
 
-def _present(job: Job) -> dict[str, dict[str, list[Path]]]:
+def _present(job: Job, ledger: Ledger) -> dict[str, dict[str, list[Path]]]:
     """Return the results that lie in the folder: name of a source to names of frames to files."""
     found: dict[str, dict[str, list[Path]]] = {}
+    for name, _ in ledger.all():
+        for source in {name, name.rpartition(FRAME)[0]}:
+            found.setdefault(source, {}).setdefault(name, [])
     for folder, inner, files in os.walk(job.folder):
         inner[:] = [name for name in inner if name != HIDDEN]
         for file in files:

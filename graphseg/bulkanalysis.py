@@ -1,5 +1,6 @@
 """The structure of what a network leaves clean: classes, atoms, bonds, rings, defects, areas."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from graphseg import structurefiles
 from graphseg.atoms import Atoms, find_atoms, find_bonds
 from graphseg.bulknetwork import Prediction
 from graphseg.classes import VACUUM, ClassMap, classify
+from graphseg.errors import InputError
 from graphseg.lattice import Lattice, measure_lattice
 from graphseg.orientation import map_orientation
 from graphseg.report import csv_text
@@ -72,18 +74,18 @@ def find_classes(image: np.ndarray, prediction: Prediction) -> tuple[Lattice, Cl
 
     Returns
     -------
-        None where there is no lattice, or nothing but contamination.
+        None where there is no lattice, or none can be seen: in an image that is too small or too
+        coarse, or nearly all contamination.
     """
     mask = prediction.mask
-    if mask.all():
-        return None
     # A pixel size measured with the contamination in the image can be measured better now.
     stated = None if prediction.pixel_size_from == "lattice" else prediction.pixel_size
-    lattice = measure_lattice(image, mask, pixel_size=stated)
-    if not lattice.found:
-        return None
-    orientation = map_orientation(image, mask, lattice=lattice)
-    return lattice, classify(image, mask, orientation=orientation)
+    with suppress(InputError):
+        lattice = measure_lattice(image, mask, pixel_size=stated)
+        if lattice.found:
+            orientation = map_orientation(image, mask, lattice=lattice)
+            return lattice, classify(image, mask, orientation=orientation)
+    return None
 
 
 def find_structure(image: np.ndarray, prediction: Prediction) -> Structure | None:
@@ -92,7 +94,10 @@ def find_structure(image: np.ndarray, prediction: Prediction) -> Structure | Non
     if found is None:
         return None
     lattice, classes = found
-    atoms = find_atoms(image, lattice.parameter, prediction.mask | (classes.labels == VACUUM))
+    try:
+        atoms = find_atoms(image, lattice.parameter, prediction.mask | (classes.labels == VACUUM))
+    except InputError:  # too coarse for atoms, or nothing but contamination and vacuum
+        return None
     bonds = find_bonds(atoms.positions, lattice.parameter)
     rings = find_rings(atoms.positions, bonds)
     lines = [boundary.positions for boundary in classes.boundaries]

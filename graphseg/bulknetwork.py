@@ -12,14 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from graphseg import scale, shipped, sorting, weights
+from graphseg import scale, shipped, sorting, strangers, uncertainty, weights
 from graphseg.bulkjob import Result, Writer
 from graphseg.bulkstream import FLOAT, MEMORY
 from graphseg.errors import InputError
+from graphseg.labelclasses import LabelClasses, contamination_probability, decide
 from graphseg.micrographs import Micrograph
 from graphseg.outputs import small_picture
 from graphseg.report import jpeg
 from graphseg.segmenter import UNetSegmenter
+from graphseg.signals import PLAUSIBLE
 
 DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
@@ -45,6 +47,13 @@ class Prediction:
         The image's sides were multiplied by this for the network.
     warning
         One sentence if the image is outside of what the network knows, or "".
+    labels
+        (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network
+        knows contamination and the rest only.
+    strangeness
+        Distance to what the network was trained on, 1 is the threshold; None if not known.
+    flags
+        Why it is to be looked at.
     """
 
     probability: np.ndarray
@@ -53,6 +62,9 @@ class Prediction:
     pixel_size_from: str
     factor: float = 1.0
     warning: str = ""
+    labels: np.ndarray | None = None
+    strangeness: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,11 @@ class Network:
         """
         model = model and Path(model).absolute()
         network = cls(model, digest=weights.digest(_file(model)), **options)
-        if network.pixel_size is not None and not 0 < network.pixel_size < np.inf:
+        low, high = PLAUSIBLE
+        if network.pixel_size is not None and not low <= network.pixel_size <= high:
             raise InputError(
-                f"A pixel size of {network.pixel_size} Å is impossible; give a positive number."
+                f"A pixel size of {network.pixel_size} Å is impossible; give one between {low:g} "
+                f"and {high:g}."
             )
         return replace(network, precision=network.segmenter().precision_)
 
@@ -121,18 +135,39 @@ class Network:
     def predict(self, micrograph: Micrograph) -> Prediction:
         """Predict one micrograph of any size and scale, see `graphseg.scale`."""
         segmenter = self.segmenter()
-        # Threads keep what is set here; others than those of the run are left alone.
-        torch.set_num_threads(CORES if micrograph.image.size > ALONE else 1)
+        threads = CORES if micrograph.image.size > ALONE else 1
+        if torch.get_num_threads() != threads:  # for this thread; to set it takes milliseconds
+            torch.set_num_threads(threads)
         stated = self.pixel_size or micrograph.pixel_size
         probability, found = scale.predict_proba(segmenter, micrograph.image, stated)
+        verdict = strangers.judge(
+            strangers.package(self.digest), segmenter, micrograph.image, found
+        )
+        raised = {OUTSIDE: found.warning, strangers.FLAG: verdict.warning}
+        labels, classes = None, self.classes()
+        if classes is not None:
+            dirty = classes.contamination
+            labels = classes.grey(decide(probability, dirty, segmenter.threshold))
+            probability = contamination_probability(probability, dirty)
         return Prediction(
             probability,
             probability >= segmenter.threshold,
             found.pixel_size,
             "given" if self.pixel_size else found.source,
             found.factor,
-            found.warning,
+            found.warning or verdict.warning,
+            labels,
+            verdict.strangeness,
+            tuple(flag for flag, warning in raised.items() if warning),
         )
+
+    def classes(self) -> LabelClasses | None:
+        """Return the classes that the network knows if there are more than two."""
+        segmenter = self.segmenter()
+        if segmenter.classes == 2:
+            return None
+        plain = LabelClasses(tuple(range(segmenter.classes)), tuple(segmenter.contamination))
+        return LabelClasses.from_card(segmenter.card_) or plain
 
     def row(
         self, micrograph: Micrograph, prediction: Prediction, vacuum: np.ndarray | None = None
@@ -150,12 +185,14 @@ class Network:
             "pixel_size": None if size is None else round(size, DIGITS),
             "pixel_size_from": prediction.pixel_size_from,
             "scale_factor": round(prediction.factor, DIGITS),
-            "flags": OUTSIDE if prediction.warning else "",
+            "flags": " ".join(prediction.flags),
             "warning": prediction.warning,
+            "strangeness": prediction.strangeness and round(prediction.strangeness, DIGITS),
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
             "clean_high": round(float(high), DIGITS),
+            **({} if self.model else uncertainty.columns(prediction.probability, DIGITS)),
             "model": self.digest[:12],
         }
 

@@ -136,16 +136,25 @@ class Ledger:
 
     def complete(self, record: dict) -> bool:
         """Tell whether all results of a record are there."""
-        return all(_size(self.folder / file) == n for file, n in record["outputs"].items())
+        return len(self.covered(record)) == len(record["outputs"])
 
     def foreign(self, name: str, source: Source, now: dict, targets: Sequence[Path]) -> list[Path]:
-        """Return those of the targets that exist and are not of this frame, model and options."""
-        present = [target for target in targets if target.exists()]
-        if not present:
-            return []
+        """Return what exists, would go, and is not of this frame, model and options.
+
+        Those are the targets, and the results that the frame's last record covers.
+        """
         record = self.read(name)
-        known = record["outputs"] if self._ours(record, source, now) else {}
+        ours = self._ours(record, source, now)
+        known = record["outputs"] if ours else {}
+        present = dict.fromkeys(target for target in targets if target.exists())
+        if record is not None and not ours:
+            present |= dict.fromkeys(self.covered(record))
         return [one for one in present if known.get(self._relative(one)) != _size(one)]
+
+    def covered(self, record: dict) -> list[Path]:
+        """Return the results of a record that are there as it says."""
+        paths = {self.folder / file: size for file, size in record["outputs"].items()}
+        return [path for path, size in paths.items() if _size(path) == size]
 
     def _ours(self, record: dict | None, source: Source, now: dict) -> bool:
         if record is None or not self.resume or record["made_by"] != self.made_by:
@@ -170,15 +179,13 @@ class Ledger:
             a record must not cover results that are older than itself.
         """
         before = self.read(name) or {"outputs": {}}
-        for file, size in before["outputs"].items():
-            if _size(self.folder / file) == size:
-                (self.folder / file).unlink()
-        for target in written:
-            target.unlink(missing_ok=True)
         outputs = {self._relative(target): _size(one) for target, one in written.items()}
         record = {"format": FORMAT, "made_by": self.made_by, "outputs": outputs} | record
         with whole_file(self._path(name), self.partial) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
+            # Only now, when nothing more is to be written that a full disk could refuse.
+            for path in {*self.covered(before), *written}:
+                path.unlink(missing_ok=True)
         for target, one in written.items():
             os.replace(one, target)
 

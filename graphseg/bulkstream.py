@@ -4,6 +4,7 @@ Results are on disk before they are reported, so a process that dies loses only 
 """
 
 import base64
+import errno
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from graphseg.outputs import temporary_name
 FLOAT = 4  # bytes of a pixel in work
 MEMORY = 64 * 2**20  # bytes of images that are read and whose results are not yet written
 AHEAD = 8  # images that are read ahead at most
+NAME_PROBLEMS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +200,8 @@ def _finish(
         _write(job, ledger, item, result, seconds)
         return item.outcome(warning=result.warning and item.sentence(result.warning))
     except OSError as error:
+        if error.errno in NAME_PROBLEMS:
+            return item.outcome(item.sentence(error))
         raise InputError(
             f"Results cannot be written to {job.folder} ({error.strerror or error}); make room or "
             "name another folder, and the same command continues."
@@ -239,7 +243,11 @@ def _sentence(source: Source, problem: str | Exception, frame: int = 0, frames: 
     """Return one sentence that names the file as the user did."""
     expected = isinstance(problem, str | InputError)
     text = str(problem) if expected else f"{type(problem).__name__}: {problem}"
-    text = " ".join(text.replace(str(source.path), source.shown).split())
+    if isinstance(problem, OSError) and problem.errno in NAME_PROBLEMS:
+        text = "No result can have such a name; rename the file."
+    # Names may have line breaks too.
+    shown, path = (" ".join(str(name).split()) for name in (source.shown, source.path))
+    text = " ".join(text.split()).replace(path, shown)
     if frames > 1:
-        return f"{source.shown}, frame {frame}: {text.removeprefix(source.shown).lstrip(': ')}"
-    return text if text.startswith(source.shown) else f"{source.shown}: {text}"
+        return f"{shown}, frame {frame}: {text.removeprefix(shown).lstrip(': ')}"
+    return text if text.startswith(shown) else f"{shown}: {text}"

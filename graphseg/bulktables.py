@@ -15,7 +15,15 @@ CLEAN = (
     Column("clean_low", "From, %", 1, 100),
     Column("clean_high", "To, %", 1, 100),
 )
-SCALE = (Column("pixel_size", "Å per pixel", 3), Column("flags", "Beware"))
+SCALE = (
+    Column("pixel_size", "Å per pixel", 3),
+    Column("strangeness", "Strangeness", 2),
+    Column("flags", "Beware"),
+)
+EXPECTED = (
+    Column("expected_jaccard", "Expected Jaccard", 2),
+    Column("look_first", "Look first"),
+)
 RANKS = (
     Column("rank", "Rank", 0),
     Column("best_rank", "Best rank", 0),
@@ -34,10 +42,10 @@ STRUCTURE = (
     *(Column(f"{name}_nm2", f"{name.capitalize()}, nm²", 1) for name in CLASSES),
 )
 COLUMNS = {
-    "analyse": (*IMAGE, *STRUCTURE, *CLEAN, *SCALE),
-    "segment": (*IMAGE, *CLEAN, *SCALE),
-    "sort": (*RANKS, *IMAGE, *CLEAN, *SCALE),
-    "reduce": (*IMAGE, *REDUCTION, *CLEAN, *SCALE),
+    "analyse": (*IMAGE, *STRUCTURE, *CLEAN, *EXPECTED, *SCALE),
+    "segment": (*IMAGE, *CLEAN, *EXPECTED, *SCALE),
+    "sort": (*RANKS, *IMAGE, *CLEAN, *EXPECTED, *SCALE),
+    "reduce": (*IMAGE, *REDUCTION, *CLEAN, *EXPECTED, *SCALE),
 }
 TITLES = {
     "analyse": "Structure",
@@ -105,7 +113,10 @@ def _used(columns: Sequence[Column], rows: Sequence[dict]) -> list[Column]:
 def _summary(rows: Sequence[dict], failed: Sequence[dict]) -> list[str]:
     flagged = sum(bool(row["flags"]) for row in rows)
     models = ", ".join(sorted({row["model"] for row in rows}))
-    sentences = [f"{len(rows)} images, {len(failed)} failed, network {models or 'none'}."]
+    sentences = [f"Images: {len(rows)}; failed: {len(failed)}; network: {models or 'none'}."]
+    doubtful = sum(row.get("look_first") == "yes" for row in rows)
+    if doubtful:
+        sentences.append(f"With a low expected Jaccard index: {doubtful}; look at these first.")
     if flagged:
-        sentences.append(f"{flagged} images have a flag in the last column: look at them first.")
+        sentences.append(f"With a flag in the last column: {flagged}; look at these first.")
     return sentences

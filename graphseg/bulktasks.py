@@ -22,13 +22,16 @@ from graphseg.bulknetwork import DIGITS, NetworkTask, Prediction
 from graphseg.classes import VACUUM, ClassMap
 from graphseg.coarsening import Coarsening
 from graphseg.micrographs import Micrograph
-from graphseg.outputs import write_mask, write_overlay, write_probability
+from graphseg.outputs import write_labels, write_mask, write_overlay, write_probability
 from graphseg.reduction import LossWarning, write_reduced
 
 
 @dataclass(frozen=True)
 class Segment(NetworkTask):
     """Write masks, and on request probability maps and overlays.
+
+    If the network knows more than two classes, there are also class maps with the grey values of
+    the labels that it was trained on, and the share of each class is in the table.
 
     Parameters
     ----------
@@ -52,6 +55,7 @@ class Segment(NetworkTask):
         """Ends of the names of the results."""
         wanted = {
             f"_mask.{self.masks}": True,
+            f"_classmap.{self.masks}": self.network.classes() is not None,
             "_probability.tif": self.probabilities,
             "_overlay.png": self.overlays,
         }
@@ -66,6 +70,9 @@ class Segment(NetworkTask):
         mask, size = prediction.mask, prediction.pixel_size
         write: dict[str, Writer] = {
             f"_mask.{self.masks}": partial(write_mask, mask=mask, pixel_size=size, form=self.masks),
+            f"_classmap.{self.masks}": partial(
+                write_labels, labels=prediction.labels, pixel_size=size, form=self.masks
+            ),
             "_probability.tif": partial(
                 write_probability,
                 probability=prediction.probability,
@@ -75,7 +82,12 @@ class Segment(NetworkTask):
             "_overlay.png": partial(write_overlay, image=micrograph.image, mask=mask),
         }
         outputs = {suffix: write[suffix] for suffix in self.suffixes}
-        return self.result(micrograph, prediction, outputs=outputs)
+        classes = self.network.classes()
+        shares = {
+            f"class_{value}_fraction": round(float((prediction.labels == value).mean()), DIGITS)
+            for value in (classes.values if classes else ())
+        }
+        return self.result(micrograph, prediction, shares, outputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from skorch import NeuralNet
 
+from graphseg import weights
 from graphseg.errors import InputError
 
 
@@ -40,9 +41,7 @@ def write_checkpoint(path: Path, net: NeuralNet, signature: str) -> None:
         "history": history_rows(net),
         "groups": state["param_groups"],
     }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata={"graphseg": json.dumps(header)})
-    temporary.replace(path)
+    weights.write(path, tensors, header)
 
 
 def read_checkpoint(path: Path, net: NeuralNet, signature: str) -> list[dict[str, float]]:
@@ -62,13 +61,23 @@ def read_checkpoint(path: Path, net: NeuralNet, signature: str) -> list[dict[str
         with safe_open(path, "pt", device=str(net.device)) as file:
             header = json.loads(file.metadata()["graphseg"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        written_by = header["signature"]
     except Exception as error:
-        raise InputError(f"The checkpoint {path} cannot be read ({error}): delete it.") from error
-    if header["signature"] != signature:
+        reason = " ".join(str(error).split())
+        raise InputError(f"The checkpoint {path} cannot be read ({reason}): delete it.") from error
+    if written_by != signature:
         raise InputError(
             f"The checkpoint {path} is of a training with other data or parameters: "
             "delete it or name another file."
         )
+    try:
+        _restore(net, header, tensors)
+    except Exception as error:
+        raise InputError(f"The checkpoint {path} is damaged: delete it.") from error
+    return header["history"]
+
+
+def _restore(net: NeuralNet, header: dict, tensors: dict[str, torch.Tensor]) -> None:
     module, state = {}, {}
     for key, value in tensors.items():
         kind, _, name = key.partition(".")
@@ -79,7 +88,6 @@ def read_checkpoint(path: Path, net: NeuralNet, signature: str) -> list[dict[str
             state.setdefault(int(index), {})[name] = value
     net.module_.load_state_dict(module)
     net.optimizer_.load_state_dict({"state": state, "param_groups": header["groups"]})
-    return header["history"]
 
 
 def signature_of(parameters: dict, *arrays: np.ndarray) -> str:

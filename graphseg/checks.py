@@ -1,9 +1,16 @@
-"""What every estimator asks of the images and masks it is given."""
+"""What every estimator asks of the images, the masks and the parameters it is given."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from graphseg.errors import InputError
+
+LARGEST = 2**63  # parameters are smaller; NaN is neither smaller nor larger
 
 
 def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
@@ -21,13 +28,14 @@ def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
     InputError
         If it is no stack, too small, or holds a value that is not finite.
     """
-    images = np.asarray(images)
+    images = real_numbers(images, "Images")
     if images.ndim != 3 or not images.size or min(images.shape[1:]) < smallest_side:
         raise InputError(
             f"Images of shape {images.shape} are no stack: give (n, H, W), a single image as "
             f"image[None], with n at least 1 and both sides at least {smallest_side} pixels."
         )
-    images = images.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        images = images.astype(np.float32, copy=False)
     if not np.isfinite(images).all():
         worst = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))[0])
         raise InputError(f"Image {worst} has values that are not finite; replace or remove them.")
@@ -49,7 +57,7 @@ def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     InputError
         If the shapes differ or a value is neither 0 nor 1.
     """
-    masks = np.asarray(masks)
+    masks = real_numbers(masks, "Masks")
     if masks.shape != shape:
         raise InputError(
             f"Masks of shape {masks.shape} do not match images of shape {shape}; give one mask of "
@@ -58,3 +66,104 @@ def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
         raise InputError("Masks hold values other than 0 and 1; give True for contamination.")
     return masks.astype(bool)
+
+
+def checked_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int) -> np.ndarray:
+    """Return labels of several classes as uint8.
+
+    Parameters
+    ----------
+    labels
+        Numbers of classes, from 0.
+    shape
+        Shape of the images they belong to.
+    classes
+        How many there are.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or a value is the number of no class.
+    """
+    labels = real_numbers(labels, "Labels")
+    if labels.shape != shape:
+        raise InputError(
+            f"Labels of shape {labels.shape} do not match images of shape {shape}; give one label "
+            "of the same size for each image."
+        )
+    if not np.isin(labels, range(classes)).all():
+        raise InputError(f"Labels hold other values than the numbers 0 to {classes - 1}.")
+    return labels.astype(np.uint8)
+
+
+def real_numbers(values: ArrayLike, what: str) -> np.ndarray:
+    """Return an array of real numbers or bool.
+
+    Parameters
+    ----------
+    values
+        Anything.
+    what
+        How to call it in a message, in the plural.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise InputError(f"{what} are no array; give all of them the same size.") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what} of type {array.dtype} are no real numbers; convert them first.")
+    return array
+
+
+def check_parameters(
+    estimator: BaseEstimator, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> None:
+    """Refuse parameters of a wrong type, or out of their range.
+
+    Parameters
+    ----------
+    estimator
+        Its parameters must be of the types that its constructor names.
+    ranges
+        Lowest and highest value of some parameters, both allowed; None is not checked.
+
+    Raises
+    ------
+    InputError
+        If a parameter is of another type, is not finite, or lies outside.
+    """
+    kinds = get_type_hints(type(estimator).__init__)
+    values = estimator.get_params(deep=False)
+    for name, value in values.items():
+        if name in kinds and not _is_of(value, kinds[name]):
+            wanted = str(getattr(kinds[name], "__name__", kinds[name])).replace("typing.", "")
+            raise InputError(f"{name} is {_shown(value)}; it must be of type {wanted}.")
+        if isinstance(value, Real) and not -LARGEST < value < LARGEST:
+            raise InputError(f"{name} is {_shown(value)}; it must be a number of a usual size.")
+    for name, (low, high) in (ranges or {}).items():
+        value = values[name]
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{name} is {_shown(value)}; it must be from {low:g} to {high:g}.")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if kind is int or kind is float:  # True is no number here
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if kind is bool:
+        return isinstance(value, bool | np.bool_ | Integral) and value in (0, 1)
+    if get_origin(kind) is Sequence:
+        inside = get_args(kind)[0]
+        return isinstance(value, Sequence | np.ndarray) and all(_is_of(v, inside) for v in value)
+    if get_args(kind) and not isinstance(kind, type):
+        return any(_is_of(value, one) for one in get_args(kind))
+    return isinstance(value, kind)
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -4,13 +4,10 @@ All three come back as a `LabelledStack` with names, acquisitions and dates, so 
 focal or time series can stay on one side of a split.
 """
 
-import hashlib
 import json
-import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +16,8 @@ from PIL import Image
 
 from graphseg import simulation
 from graphseg.errors import InputError
+from graphseg.labelclasses import LabelClasses, as_mask
+from graphseg.labelledstack import LabelledStack, acquisition_of, date_of, label_overlaps
 from graphseg.micrographs import read_micrograph
 from graphseg.registry import NotObtainableError, fetch, read_published, registry
 
@@ -41,97 +40,6 @@ SAMPLE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "simulated"
 SUFFIXES = (".png", ".tif", ".tiff")
 LABEL = "_LABEL"
 PIXEL_SIZES = "pixel_sizes.json"
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledStack:
-    """Micrographs with their labels.
-
-    Attributes
-    ----------
-    images
-        (n, H, W) float32 in [0, 1]; axes are (image, row, column).
-    masks
-        (n, H, W) bool, True where the surface is contaminated.
-    names
-        One name an image, without suffix.
-    groups
-        (n,) str, the acquisition of each image: the frames of one focal or time series share it.
-    dates
-        (n,) str such as ``2014_0601``, the day of recording.
-    source
-        ``published``, ``simulated`` or ``folder``.
-    pixel_size
-        (n,) float64 in Å per pixel, NaN where unknown; None if none is known.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
-    names: tuple[str, ...]
-    groups: np.ndarray
-    dates: np.ndarray
-    source: str
-    pixel_size: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the names and the pixels of images and masks, as 64 hexadecimal digits."""
-        sha = hashlib.sha256("\n".join(self.names).encode())
-        sha.update(np.ascontiguousarray(self.images, dtype="<f4").tobytes())
-        sha.update(np.packbits(self.masks).tobytes())
-        return sha.hexdigest()
-
-    def pixel_size_of(self, index: int) -> float | None:
-        """Return the pixel size of one image in Å per pixel, None where it is unknown."""
-        if self.pixel_size is None or not np.isfinite(self.pixel_size[index]):
-            return None
-        return float(self.pixel_size[index])
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledStack":
-        """Return the images chosen by integer indices or a boolean array, in that order."""
-        chosen = np.arange(len(self))[indices]
-        return LabelledStack(
-            self.images[chosen],
-            self.masks[chosen],
-            tuple(self.names[i] for i in chosen),
-            self.groups[chosen],
-            self.dates[chosen],
-            self.source,
-            None if self.pixel_size is None else self.pixel_size[chosen],
-        )
-
-
-def acquisition_of(name: str) -> str:
-    """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``."""
-    return re.sub(r"_layer_\d+$", "", name)
-
-
-def date_of(name: str) -> str:
-    """Return the leading date of a name (``2014_0601``), or ``undated`` if it has none."""
-    match = re.match(r"\d{4}_\d{4}(?=_|$)", name)
-    return match[0] if match else "undated"
-
-
-def label_overlaps(masks: np.ndarray) -> np.ndarray:
-    """Return the overlap of each pair of labels, intersection over union (Jaccard index).
-
-    Parameters
-    ----------
-    masks
-        (n, H, W) bool.
-
-    Returns
-    -------
-        (n, n) float64, symmetric; NaN for a pair of empty labels.
-    """
-    flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
-    intersection = (flat @ flat.T).astype(np.float64)
-    areas = np.diagonal(intersection)
-    union = areas[:, None] + areas - intersection
-    return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)
 
 
 def load(source: str = "auto") -> LabelledStack:
@@ -198,18 +106,30 @@ def load_simulated_sample() -> LabelledStack:
     )
 
 
-def load_folder(path: str | Path, source: str = "folder") -> LabelledStack:
+def load_folder(
+    path: str | Path, source: str = "folder", classes: LabelClasses | None = None
+) -> LabelledStack:
     """Return the labelled images of a folder of ``name.png`` and ``name_LABEL.png`` pairs.
 
     TIFF works too. 8-bit images are divided by 255, all others stretched to their own minimum and
-    maximum. Every label pixel above zero is contamination. Pixel sizes (Å) come from an optional
-    ``pixel_sizes.json`` (name: value), else from the files.
+    maximum. Pixel sizes (Å) come from an optional ``pixel_sizes.json`` (name: value), else from
+    the files.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    source
+        What the stack is called.
+    classes
+        What the grey values of the labels mean; by default every pixel above zero is
+        contamination. With more than two, the stack has ``labels``.
 
     Raises
     ------
     InputError
         If the folder has no pairs, a partner is missing, a file cannot be read as one greyscale
-        image, or sizes differ.
+        image, sizes differ, or a label has a value of none of the classes.
     """
     folder = Path(path)
     pairs = _find_pairs(folder)
@@ -230,7 +150,12 @@ def load_folder(path: str | Path, source: str = "folder") -> LabelledStack:
         images.append(_scaled(micrograph.image))
         labels.append(label.image)
         sizes.append(listed.get(name, micrograph.pixel_size))
-    return _assemble(list(pairs), images, labels, source, sizes)
+    if classes is None:
+        return _assemble(list(pairs), images, labels, source, sizes)
+    numbers = np.stack([classes.numbers(label) for label in labels])
+    masks = as_mask(numbers, classes.contamination)
+    stack = _assemble(list(pairs), images, masks, source, sizes)
+    return stack if len(classes) == 2 else replace(stack, labels=numbers, classes=classes)
 
 
 def _find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -254,11 +179,15 @@ def _listed_pixel_sizes(folder: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        return {str(name): float(size) for name, size in json.loads(path.read_text()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        sizes = {name: float(size) for name, size in listed.items()}
+        if not all(0 < size < np.inf for size in sizes.values()):
+            raise ValueError("no length")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f'{path} is no list of pixel sizes; write it as {{"name": 0.32, ...}} in Å.'
         ) from error
+    return sizes
 
 
 def _decode(content: bytes) -> np.ndarray:
@@ -280,7 +209,7 @@ def _size(image: np.ndarray) -> str:
 def _assemble(
     names: Sequence[str],
     images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray] | np.ndarray,
     source: str,
     pixel_sizes: Sequence[float | None] = (),
 ) -> LabelledStack:

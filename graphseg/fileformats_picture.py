@@ -5,6 +5,7 @@ tags say what it means.
 """
 
 import logging
+import zlib
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ MICROSCOPES = (
     ("TVIPS", None, "PixelSizeY", "PixelSizeX", "nm"),
 )
 GREY_MODES = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
+DEFLATE = (8, 32946)  # how TIFF names it, and used to
+SMALL = 2**16  # bytes; deflate can make no more than a thousand times as much of them
 # What tifffile tells of a damaged file beyond its exception is for programs that ask for it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -68,11 +71,9 @@ def _tiff_signal(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageS
 def _check_extent(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
     """Refuse what ends beyond the end of the file; tifffile would fill it with zeros."""
     size = path.stat().st_size
+    pages = [page for page in series.pages if page is not None]
     pieces = [
-        piece
-        for page in series.pages
-        if page is not None
-        for piece in zip(page.dataoffsets, page.databytecounts, strict=True)
+        piece for page in pages for piece in zip(page.dataoffsets, page.databytecounts, strict=True)
     ]
     if series.dataoffset is not None:
         pieces.append((series.dataoffset, series.nbytes))
@@ -93,6 +94,7 @@ def _read_tiff(
     if series.dataoffset is not None and colour is None:
         dtype = np.dtype(tiff.byteorder + series.dtype.char)
         return np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape))[index]
+    _check_deflated(path, series.pages[frame])
     try:
         pixels = tiff.asarray(key=frame, series=tiff.series.index(series))
     except (ValueError, KeyError) as error:
@@ -101,6 +103,19 @@ def _read_tiff(
         return _tiff_by_pillow(path, series.pages[frame].index)
     planar = colour is not None and colour < len(series.shape) - 1
     return np.moveaxis(pixels, 0, -1) if planar else pixels
+
+
+def _check_deflated(path: Path, page: tifffile.TiffPage) -> None:
+    """Refuse pieces that unpack to more than they declare; tifffile would unpack all of it."""
+    if page.compression not in DEFLATE:
+        return
+    declared = int(np.prod(page.chunks)) * page.dtype.itemsize
+    with path.open("rb") as file:
+        for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if length > SMALL:
+                file.seek(offset)
+                if len(zlib.decompressobj().decompress(file.read(length), declared + 1)) > declared:
+                    raise InputError(f"{path} unpacks to more than it declares; export it again.")
 
 
 def _tiff_by_pillow(path: Path, page: int) -> np.ndarray:

@@ -7,10 +7,12 @@ reads Zarr only with a release that is no longer kept up.
 """
 
 import json
+import stat
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import h5py
@@ -28,6 +30,7 @@ def open_hdf5(path: Path, stack: ExitStack) -> list[Signal]:
     """Return the signals of an HDF5 file, whichever layout it has."""
     hdf5probe.check(path)
     file = stack.enter_context(h5py.File(path, "r"))
+    _check_confined(path, file)
     datasets: list[h5py.Dataset] = []
     file.visititems(lambda _, item: datasets.append(item) if hasattr(item, "dtype") else None)
     for dataset in datasets:
@@ -44,6 +47,24 @@ def open_hdf5(path: Path, stack: ExitStack) -> list[Signal]:
 def _is_ncem(file: h5py.File) -> bool:
     groups = [file, *(item for item in file.values() if isinstance(item, h5py.Group))]
     return any({"version_major", "emd_group_type"} & set(group.attrs) for group in groups)
+
+
+def _check_confined(path: Path, file: h5py.File) -> None:
+    """Refuse links and data that lead out of the file: they could name any file of the machine."""
+    outside: list[str] = []
+
+    def look_at_link(name: str, link: object) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            outside.append(name)
+
+    def look_at_item(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            outside.append(name)
+
+    file.visititems_links(look_at_link)
+    file.visititems(look_at_item)
+    if outside:
+        raise InputError(f"{path} takes {outside[0]} from another file; export a whole one.")
 
 
 def _check_extent(path: Path, dataset: h5py.Dataset) -> None:
@@ -124,6 +145,7 @@ def open_zarr(path: Path, stack: ExitStack) -> list[Signal]:
         raise InputError(
             f"{path} needs the Python package zarr; install graphseg[zarr] and try again."
         ) from error
+    _check_store(path)
     store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else path
     if path.is_file():
         stack.callback(_close, store)
@@ -133,6 +155,22 @@ def open_zarr(path: Path, stack: ExitStack) -> list[Signal]:
     if "Experiments" in root:
         return _hyperspy(path, root)
     return [_plain(path, [item for _, item in root.members(None) if isinstance(item, zarr.Array)])]
+
+
+def _check_store(path: Path) -> None:
+    """Refuse what is no plain file inside of a store, or too large; nothing is ever unpacked."""
+    if path.is_file():
+        with zipfile.ZipFile(path) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+        odd = [n for n in sizes if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
+    else:
+        files = {p: p.lstat() for p in path.rglob("*") if not p.is_dir() or p.is_symlink()}
+        sizes = {p.relative_to(path).as_posix(): status.st_size for p, status in files.items()}
+        odd = [str(p) for p, status in files.items() if not stat.S_ISREG(status.st_mode)]
+    if odd:
+        raise InputError(f"{path} leads out of itself with {odd[0]}; copy the store as a whole.")
+    if max(sizes.values(), default=0) > LARGEST_CHUNK:
+        raise InputError(f"{path} is stored in pieces that are too large; save it in smaller ones.")
 
 
 def _close(store: Any) -> None:

@@ -170,6 +170,8 @@ def _candidates(
     estimator: BaseEstimator, grids: list[Mapping[str, Sequence]], score: str
 ) -> list[dict]:
     known = estimator.get_params()
+    if not all(isinstance(v, Sequence) for grid in grids for v in grid.values()):
+        raise InputError("The values of a grid are lists: write NAME=[VALUE, ...].")
     for key in (key for grid in grids for key in grid):
         if key not in known:
             raise InputError(

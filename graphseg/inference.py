@@ -178,15 +178,15 @@ def moments(image: np.ndarray) -> tuple[np.float64, np.float64]:
 
 
 @torch.inference_mode()
-def contamination(
+def probabilities(
     network: UNet, image: np.ndarray, precision: torch.dtype, averaging: bool
 ) -> np.ndarray:
-    """Return the probability of contamination of one standardised image or tile.
+    """Return the probability of each class in one standardised image or tile.
 
     Parameters
     ----------
     network : UNet
-        In evaluation mode; class 1 is contamination.
+        In evaluation mode.
     image : array of float32, shape (H, W)
     precision : torch.dtype
         Of the convolutions.
@@ -195,17 +195,20 @@ def contamination(
 
     Returns
     -------
-    array of float32, shape (H, W)
+    array of float32, shape (classes, H, W)
+        Of two classes only that of class 1, contamination, shape (H, W).
     """
     device = next(network.parameters()).device
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None].to(device)
     symmetries = SYMMETRIES if averaging else SYMMETRIES[:1]
-    total = torch.zeros(padded.shape[-2:], device=device)
+    total = 0
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for quarters, mirrored in symmetries:
             turned = torch.rot90(padded.flip(-1) if mirrored else padded, quarters, (-2, -1))
             logits = network(turned.contiguous(memory_format=torch.channels_last))
-            result = torch.rot90(logits.float().softmax(1)[0, 1], -quarters, (-2, -1))
-            total += result.flip(-1) if mirrored else result
-    probability = (total / len(symmetries))[: image.shape[0], : image.shape[1]]
+            values = logits.float().softmax(1)[0]
+            values = values[1] if len(values) == 2 else values  # two add up to 1
+            result = torch.rot90(values, -quarters, (-2, -1))
+            total = total + (result.flip(-1) if mirrored else result)
+    probability = (total / len(symmetries))[..., : image.shape[0], : image.shape[1]]
     return probability.cpu().numpy()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.preprocessing import fit_bezier_surface
 from graphseg.simulation import LATTICE_CONSTANT
@@ -126,7 +126,7 @@ def checked_micrograph(image: np.ndarray, mask: np.ndarray | None) -> tuple[np.n
     InputError
         If the image is not 2-D, not finite or smaller than 32 pixels, or the mask does not match.
     """
-    image = np.asarray(image)
+    image = real_numbers(image, "Images")
     if image.ndim != 2:
         raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
     image = checked_images(image[None], SMALLEST_SIDE)[0]

@@ -53,6 +53,36 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.stack([pair.sum(axis=(-2, -1), dtype=np.int64) for pair in pairs], axis=-1)
 
 
+def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Count the pixels of each class by the class that they were given.
+
+    Parameters
+    ----------
+    true, predicted : array of int, any shape
+        Numbers of classes, from 0.
+    classes : int
+
+    Returns
+    -------
+    ndarray of int64, shape (classes, classes)
+        Rows: true class; columns: predicted class.
+    """
+    places = np.asarray(true, np.int64) * classes + predicted
+    return np.bincount(places.ravel(), minlength=classes**2).reshape(classes, classes)
+
+
+def class_jaccard(table: np.ndarray) -> np.ndarray:
+    """Return the Jaccard index of each class from what :func:`confusion` returns.
+
+    Returns
+    -------
+    ndarray of float64, shape (classes,)
+        NaN for a class that neither occurs nor was given.
+    """
+    both = np.diagonal(table)
+    return _ratio(both, table.sum(axis=0) + table.sum(axis=1) - both, np.nan)
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, zero_division: float) -> np.ndarray:
     numerator = np.asarray(numerator, dtype=float)
     return np.divide(

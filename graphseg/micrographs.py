@@ -14,7 +14,14 @@ from graphseg.errors import InputError
 from graphseg.fileformats_picture import open_png, open_tiff
 from graphseg.fileformats_raw import check_digitalmicrograph, open_mrc, open_ser
 from graphseg.fileformats_tree import from_rosetta, open_hdf5, open_zarr
-from graphseg.signals import LARGEST_FRAME, Signal, is_energy, is_reciprocal, to_angstrom
+from graphseg.signals import (
+    LARGEST_FRAME,
+    PLAUSIBLE,
+    Signal,
+    is_energy,
+    is_reciprocal,
+    to_angstrom,
+)
 
 __all__ = ["SUFFIXES", "Micrograph", "Series", "open_series", "read_frames", "read_micrograph"]
 __all__ += ["to_angstrom"]
@@ -250,7 +257,8 @@ def _pixel_size(path: Path, signal: Signal) -> float | None:
         raise InputError(
             f"{path} has pixels of {rows:.4g} Å by {columns:.4g} Å; resample it to square ones."
         )
-    return (rows + columns) / 2
+    size = (rows + columns) / 2
+    return size if PLAUSIBLE[0] <= size <= PLAUSIBLE[1] else None
 
 
 def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:

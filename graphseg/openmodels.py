@@ -1,6 +1,10 @@
 """Networks as ONNX files, which other programs and languages run without PyTorch or graphseg."""
 
 import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +16,12 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from graphseg.errors import InputError
+from graphseg.outputs import whole_file
 from graphseg.segmenter import UNetSegmenter
 from graphseg.unet import UNet
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-INPUT, OUTPUT = "image", "probability"
+INPUT, OUTPUT, SEVERAL = "image", "probability", "probabilities"
 DIMENSIONS = ("n", "height", "width")
 LARGEST_DIFFERENCE = 1e-4  # of a probability from PyTorch's
 CHECKED_SHAPES = ((1, 64, 64), (2, 37, 70), (1, 129, 5))  # (n, H, W), multiples and others
@@ -33,7 +38,7 @@ class PortableNetwork(nn.Module):
     Parameters
     ----------
     network : UNet
-        In evaluation mode; class 1 is contamination.
+        In evaluation mode; of two classes number 1 is contamination.
     """
 
     def __init__(self, network: UNet):
@@ -41,7 +46,7 @@ class PortableNetwork(nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the probability of contamination.
+        """Return the probability of contamination, or of each class if there are more than two.
 
         Parameters
         ----------
@@ -51,7 +56,7 @@ class PortableNetwork(nn.Module):
 
         Returns
         -------
-        tensor of float32, shape (n, H, W)
+        tensor of float32, shape (n, H, W) or (n, classes, H, W)
         """
         height, width = images.shape[-2:]
         mean = images.mean((1, 2), keepdim=True)
@@ -61,7 +66,8 @@ class PortableNetwork(nn.Module):
         standard = torch.where(constant, 0, centred / torch.where(constant, 1, deviation))
         rows, columns = (self._mirrored(length) for length in (height, width))
         padded = standard[:, rows][:, :, columns]
-        return self.network(padded[:, None]).softmax(1)[:, 1, :height, :width]
+        found = self.network(padded[:, None]).softmax(1)[..., :height, :width]
+        return found[:, 1] if found.shape[1] == 2 else found
 
     def _mirrored(self, length: int) -> torch.Tensor:
         """Return which pixel stands at each place of an axis that is padded by mirroring."""
@@ -74,9 +80,10 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     """Write a trained network as ONNX and compare it with PyTorch through ONNX Runtime.
 
     The file takes ``image``, float32 (n, height, width) of any scale and size, and gives
-    ``probability`` of the same shape. It is the single pass, without averaging over symmetries and
-    without tiles. Its metadata hold the card of the network, as JSON, the threshold and the range
-    of pixel sizes.
+    ``probability`` of the same shape; of more than two classes ``probabilities``, (n, classes,
+    height, width), in the order of the card's ``classes``. It is the single pass, without averaging
+    over symmetries and without tiles. Its metadata hold the card of the network, as JSON, the
+    threshold and the range of pixel sizes.
 
     Parameters
     ----------
@@ -101,20 +108,20 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     onnx, _, runtime = (_package(name) for name in PACKAGES)
     network = deepcopy(segmenter.module_).cpu().float()
     portable = PortableNetwork(network.to(memory_format=torch.contiguous_format)).eval()
-    model = _exported(portable)
+    output = OUTPUT if segmenter.classes == 2 else SEVERAL
+    model = _exported(portable, output)
     _describe(onnx, model, segmenter)
     onnx.checker.check_model(model)
     content = model.SerializeToString()
-    difference = _difference(runtime, content, portable)
+    difference = _difference(runtime, content, portable, output)
     if not difference <= LARGEST_DIFFERENCE:
         raise InputError(
             f"{path} is not written: ONNX Runtime differs from PyTorch by {difference:.1e}; use "
             "other versions of torch, onnxscript and onnxruntime."
         )
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
     return difference
 
 
@@ -127,33 +134,49 @@ def _package(name: str) -> ModuleType:
         ) from error
 
 
-def _exported(portable: PortableNetwork):
+def _exported(portable: PortableNetwork, output: str):
     """Return the ONNX model, an ``onnx.ModelProto``, with free height, width and number."""
     free = [torch.export.Dim(name, min=1, max=LARGEST_SIDE) for name in DIMENSIONS]
     example = torch.randn(
         2, 70, 93
     )  # no dimension is 1 or a multiple: both would be taken as fixed
-    program = torch.onnx.export(
-        portable,
-        (example,),
-        dynamo=True,
-        dynamic_shapes=(dict(enumerate(free)),),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        external_data=False,
-        verbose=False,
-    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            portable,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(dict(enumerate(free)),),
+            input_names=[INPUT],
+            output_names=[output],
+            external_data=False,
+            verbose=False,
+        )
     return program.model_proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep back what the exporter says of packages that are not needed and of its own code."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _describe(onnx: ModuleType, model, segmenter: UNetSegmenter) -> None:
     """Name the dimensions of the result and add the card."""
-    dimensions = model.graph.output[0].type.tensor_type.shape.dim
-    for dimension, name in zip(dimensions, DIMENSIONS, strict=True):
+    number, *classes, height, width = model.graph.output[0].type.tensor_type.shape.dim
+    for dimension, name in zip((number, height, width), DIMENSIONS, strict=True):
         dimension.dim_param = name
+    what = "each class" if classes else "surface contamination"
     model.doc_string = (
-        "Probability of surface contamination for each pixel of micrographs of graphene; see the "
-        "card for what the network knows."
+        f"Probability of {what} for each pixel of micrographs; see the card for what the network "
+        "knows."
     )
     card = segmenter.card_
     facts = {
@@ -164,14 +187,16 @@ def _describe(onnx: ModuleType, model, segmenter: UNetSegmenter) -> None:
     onnx.helper.set_model_props(model, facts)
 
 
-def _difference(runtime: ModuleType, content: bytes, portable: PortableNetwork) -> float:
+def _difference(
+    runtime: ModuleType, content: bytes, portable: PortableNetwork, output: str
+) -> float:
     """Return the largest difference of ONNX Runtime from PyTorch over images of several sizes."""
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
     differences = []
     for shape in CHECKED_SHAPES:
         images = generator.normal(100, 10, shape).astype(np.float32)
-        (found,) = session.run([OUTPUT], {INPUT: images})
+        (found,) = session.run([output], {INPUT: images})
         with torch.inference_mode():
             expected = portable(torch.from_numpy(images)).numpy()
         differences.append(float(np.abs(found - expected).max()))

@@ -6,6 +6,7 @@ TIFF files carry the pixel size the way ImageJ does, in nm, so that Fiji shows l
 import math
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,10 @@ TINTED = 128  # in an overlay's palette grey levels come first and tinted ones f
 
 
 @contextmanager
-def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+def whole_file(path: Path, folder: Path | None = None, shared: bool = True) -> Iterator[Path]:
     """Give a temporary name to write to, and rename it at the end of the ``with`` block.
 
-    So nobody ever sees half a file, even if the process is killed. The name is a new one each
-    time: two processes that write the same file do not disturb each other.
+    So nobody ever sees half a file, even if the process is killed.
 
     Parameters
     ----------
@@ -39,9 +39,15 @@ def whole_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
         The file that is to be; replaced if it exists.
     folder
         Where the temporary file lies, on the same file system; by default beside the file.
+    shared
+        Whether several processes may write the same file: the temporary name is then a new one
+        each time. Otherwise it is always the same, so that one that was killed leaves nothing
+        behind that the next does not take up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path, folder or path.parent)
+    temporary = path.with_name(path.name + ".tmp")
+    if shared or folder is not None:
+        temporary = temporary_name(path, folder or path.parent)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -83,6 +89,28 @@ def write_mask(
         _write_tiff(path, np.where(mask, np.uint8(255), np.uint8(0)), pixel_size, "zlib")
 
 
+def write_labels(
+    path: Path, labels: np.ndarray, pixel_size: float | None = None, form: str = "tif"
+) -> None:
+    """Write a map of classes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    labels
+        (H, W) uint8 or uint16, the value of each pixel in the file.
+    pixel_size
+        Å per pixel; a PNG file cannot hold it.
+    form
+        ``"tif"`` (compressed) or ``"png"``.
+    """
+    if form == "png":
+        Image.fromarray(labels).save(path, format="PNG")
+    else:
+        _write_tiff(path, labels, pixel_size, "zlib")
+
+
 def write_probability(
     path: Path,
     probability: np.ndarray,
@@ -116,13 +144,14 @@ def _write_tiff(
     path: Path, image: np.ndarray, pixel_size: float | None, compression: str | None
 ) -> None:
     lines = ["ImageJ=1.11a", "images=1"]  # what ImageJ itself writes at least
-    options = {}
+    # More effort than level 1 would take longer than all other work on the file.
+    options = {"compression": compression, "compressionargs": {"level": 1} if compression else {}}
     if pixel_size is not None:
         lines.append("unit=nm")
-        options = {"resolution": (10 / pixel_size, 10 / pixel_size), "resolutionunit": "NONE"}
+        options |= {"resolution": (10 / pixel_size, 10 / pixel_size), "resolutionunit": "NONE"}
     tifffile.imwrite(
-        path, image, description="\n".join(lines) + "\n", metadata=None, compression=compression,
-        byteorder=">", photometric="minisblack", software=False, **options,
+        path, image, description="\n".join(lines) + "\n", metadata=None, byteorder=">",
+        photometric="minisblack", software=False, **options,
     )  # fmt: skip
 
 
@@ -152,7 +181,9 @@ def _limits(image: np.ndarray) -> tuple[float, float]:
     step = max(1, image.size // SAMPLE)
     while math.gcd(step, image.shape[1]) > 1:  # else it would meet the same columns in every row
         step += 1
-    sample = np.sort(image.ravel()[::step])
+    sample = image.ravel()[::step]
+    # Floats are sorted ten times as fast as small integers.
+    sample = np.sort(sample.astype(np.float32) if sample.itemsize <= 2 else sample)
     low, high = (float(sample[round(q * (sample.size - 1))]) for q in (BLACK, WHITE))
     return low, high
 
@@ -175,8 +206,8 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
         grey_levels(image) // 2 + np.where(mask, np.uint8(TINTED), np.uint8(0))
     )
     picture.putpalette(np.rint(palette).astype(np.uint8).tobytes())
-    # Noise does not compress; more effort than this takes long for little.
-    picture.save(path, format="PNG", compress_level=1)
+    # In noise there is nothing that repeats: to look for it costs time and makes larger files.
+    picture.save(path, format="PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray:

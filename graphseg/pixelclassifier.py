@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import check_parameters, checked_images, checked_masks
 from graphseg.descent import best_threshold
 from graphseg.energy import (
     ThresholdedSegmenter,
@@ -130,6 +130,7 @@ class PixelClassifier(ThresholdedSegmenter):
             If a parameter is out of range, a value is not finite, shapes do not agree or there is
             one image only.
         """
+        check_parameters(self, {"random_state": (0, 2**32 - 1)})
         self._check_parameters()
         images = checked_images(images, SMALLEST_SIDE)
         masks = checked_masks(masks, images.shape)

@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 from scipy import ndimage
 
+from graphseg.checks import real_numbers
 from graphseg.errors import InputError
 
 ROUNDING = 1e-9  # relative differences below this are rounding, not structure
@@ -176,9 +177,9 @@ def standardise(image: np.ndarray) -> np.ndarray:
     InputError
         If a value is not finite.
     """
-    image = np.asarray(image)
-    if not np.isfinite(image).all():
-        raise InputError("The image has values that are not finite; replace them first.")
+    image = _finite(image)
+    if image.ndim < 2 or not image.size:
+        raise InputError(f"An array of shape {image.shape} is no image; give (H, W) or (n, H, W).")
     mean = image.mean(axis=(-2, -1), keepdims=True, dtype=np.float64)
     centred = image - mean
     deviation = centred.std(axis=(-2, -1), keepdims=True)
@@ -214,8 +215,13 @@ def resize_area(
     InputError
         If the image would be enlarged, or pixels of known size would no longer be square.
     """
+    image = _finite(image)
     old = image.shape[-2:]
-    if not all(0 < new <= n for new, n in zip(shape, old, strict=True)):
+    if (
+        len(old) != 2
+        or image.ndim > 3
+        or not all(0 < new <= n for new, n in zip(shape, old, strict=True))
+    ):
         raise InputError(f"An image of {old} cannot be reduced to {shape}; choose a smaller size.")
     ratios = [n / new for n, new in zip(old, shape, strict=True)]
     if pixel_size is not None and abs(ratios[0] / ratios[1] - 1) > 0.01:
@@ -228,12 +234,17 @@ def resize_area(
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.ndim != 2:
+    image = _finite(image)
+    if image.ndim != 2 or not image.size:
         raise InputError(f"A single image is needed, not an array of shape {image.shape}.")
+    return image.astype(np.float64)
+
+
+def _finite(image: np.ndarray) -> np.ndarray:
+    image = real_numbers(image, "Images")
     if not np.isfinite(image).all():
         raise InputError("The image has values that are not finite; replace them first.")
-    return image.astype(np.float64)
+    return image
 
 
 def _project(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from graphseg.datasets import LabelledStack
+from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
 from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.simulation.presets import DEFECTS
@@ -38,6 +39,10 @@ def simulated_stack(
     -------
         Each image an acquisition of its own; masks as a person would outline them.
     """
+    if number < 1 or seed < 0:
+        raise InputError(
+            f"{number} images of the seed {seed} are impossible; give 1 or more and 0."
+        )
     calls = (joblib.delayed(_pair)(seed, index, configuration) for index in range(number))
     pairs = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls)
     bar = tqdm(pairs, total=number, desc="simulating", unit="image", disable=not progress)

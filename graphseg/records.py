@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 
 from graphseg import metrics, weights
 from graphseg.errors import InputError
+from graphseg.outputs import whole_file
 
 
 class FoldStore:
@@ -36,7 +37,7 @@ class FoldStore:
         path = self._path(shuffle, fold)
         if (shuffle, fold) not in self.results and path is not None and path.exists():
             stored = read_record(path)
-            if stored["header"] != self.header:
+            if stored.get("header") != self.header or "result" not in stored:
                 raise InputError(
                     f"The fold {path} is of another run: delete it or name another run folder."
                 )
@@ -84,11 +85,8 @@ def provenance() -> dict:
 
 def write_record(path: str | Path, record: dict) -> None:
     """Write a record as JSON, to a temporary name first."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(Path(path), shared=False) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(path: str | Path) -> dict:
@@ -100,11 +98,14 @@ def read_record(path: str | Path) -> dict:
         If the file is missing or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
         raise InputError(f"There is no record {path}: run the command that writes it.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"The record {path} is no JSON: delete it and run it again.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is no record: delete it and run it again.")
+    return record
 
 
 def fold_counts(record: dict) -> Iterator[tuple[int, int, np.ndarray]]:

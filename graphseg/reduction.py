@@ -24,6 +24,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -41,6 +42,7 @@ from graphseg.coarsening import (
 )
 from graphseg.codecs import CODECS, LIBRARY, chunk_shape
 from graphseg.errors import InputError
+from graphseg.outputs import whole_file
 
 FORMAT, VERSION = "graphseg-reduced", 1
 DATA_SETS = ("images", "classes", "exact", "names", "pixel_size")
@@ -182,20 +184,16 @@ def _checked_sizes(pixel_size: ArrayLike | None, number: int) -> np.ndarray:
 
 def _write(path: Path, stack: ReducedStack) -> int:
     """Write, read back, compare, rename; return the size in bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with h5py.File(temporary, "w", libver=LIBRARY) as file:
-            _fill(file, stack)
+    content = BytesIO()  # HDF5 cannot close a file for which there is no room
+    with h5py.File(content, "w", libver=LIBRARY) as file:
+        _fill(file, stack)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
         back = _read(temporary)
         for name in ("images", "classes", "exact"):
             if getattr(back, name).tobytes() != getattr(stack, name).tobytes():
                 raise OSError(f"{temporary} does not hold what was written; check the disk.")
-        size = temporary.stat().st_size
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size
+    return content.getbuffer().nbytes
 
 
 def _fill(file: h5py.File, stack: ReducedStack) -> None:

@@ -28,7 +28,7 @@ body { font: 1rem/1.4 sans-serif; margin: 1.5rem; }
 table { border-collapse: collapse; }
 caption { max-width: 45rem; padding-bottom: 0.75rem; text-align: left; }
 th, td { border-bottom: 1px solid #8888; padding: 0.25rem 0.6rem; text-align: right; }
-.text { overflow-wrap: anywhere; text-align: left; }
+.text { min-width: 8rem; overflow-wrap: anywhere; text-align: left; }
 button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit;
   font-weight: bold; padding: 0.25rem; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }

@@ -10,13 +10,14 @@ If the file does not state a pixel size, the lattice tells it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from graphseg.checks import real_numbers
 from graphseg.errors import InputError
 from graphseg.lattice import SMALLEST_SIDE, Lattice, measure_lattice
 
@@ -48,12 +49,16 @@ class Scale:
         The image's sides are multiplied by this for the network; 1 leaves it as it is.
     warning
         One sentence that says why the result is not to be trusted, or "".
+    lattice
+        The one that the pixel size was measured from, or that was not clear enough; None if the
+        file states the size.
     """
 
     pixel_size: float | None
     source: str
     factor: float
     warning: str = ""
+    lattice: Lattice | None = field(default=None, compare=False, repr=False)
 
     @property
     def outside(self) -> bool:
@@ -86,10 +91,14 @@ def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
     InputError
         If the image is no finite 2-D array.
     """
+    found = _clearest_lattice(image, field)
+    return found.pixel_size if found is not None and found.found else None
+
+
+def _clearest_lattice(image: np.ndarray, side: int = FIELD) -> Lattice | None:
     if min(image.shape) < SMALLEST_SIDE:
         return None
-    found = max((measure_lattice(part) for part in _fields(image, field)), key=_score)
-    return found.pixel_size if found.found else None
+    return max((measure_lattice(part) for part in _fields(image, side)), key=_score)
 
 
 def _score(lattice: Lattice) -> float:
@@ -132,22 +141,24 @@ def find_scale(
     InputError
         If the image is no finite 2-D array, or the pixel size not positive.
     """
-    if image.ndim != 2:
+    image = real_numbers(image, "Images")
+    if image.ndim != 2 or not image.size:
         raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
     if pixel_size is not None and not (np.isfinite(pixel_size) and pixel_size > 0):
         raise InputError(f"A pixel size of {pixel_size} Å is impossible; give a positive number.")
-    size, source = pixel_size, "file"
+    size, source, lattice = pixel_size, "file", None
     if size is None:
-        size, source = measure_pixel_size(image), "lattice"
+        lattice, source = _clearest_lattice(image), "lattice"
+        size = lattice.pixel_size if lattice is not None and lattice.found else None
     if size is None:
         warning = (
             "Neither a pixel size nor a lattice was found, so the image was taken as it is; state "
             "its pixel size, or look at its mask before you trust it."
         )
-        return Scale(None, "none", 1.0, warning)
+        return Scale(None, "none", 1.0, warning, lattice)
     low, high = known
     factor = size / (low * high) ** 0.5 if size < low * (1 - TOLERANCE) else 1.0
-    return Scale(size, source, factor, _warning(image.shape, size, factor, known))
+    return Scale(size, source, factor, _warning(image.shape, size, factor, known), lattice)
 
 
 def _warning(shape: tuple[int, int], size: float, factor: float, known: Sequence[float]) -> str:
@@ -204,7 +215,7 @@ def predict_proba(
     Returns
     -------
     probability
-        (H, W) float32.
+        (H, W) float32; of more than two classes (classes, H, W).
     scale
         What was done, with a warning where the image is outside of what the network knows.
 
@@ -218,4 +229,8 @@ def predict_proba(
         raise InputError("The image has the same value everywhere; leave it out.")
     shape = tuple(max(round(length * scale.factor), 1) for length in image.shape)
     probability = segmenter.predict_proba(resize(image, shape)[None])[0]
-    return resize(probability, image.shape, "bilinear"), scale
+    if probability.ndim == 2:
+        return resize(probability, image.shape, "bilinear"), scale
+    if shape != image.shape:
+        probability = np.stack([resize(one, image.shape, "bilinear") for one in probability])
+    return probability, scale

@@ -7,24 +7,25 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from skorch.dataset import Dataset
 
 from graphseg import checkpoints, metrics, training, weights
-from graphseg.checks import checked_images, checked_masks
-from graphseg.inference import blend_tiles, contamination, margin, moments, pad_to_multiple
+from graphseg.checks import checked_images, checked_labels, checked_masks
+from graphseg.errors import InputError
+from graphseg.inference import blend_tiles, margin, moments, pad_to_multiple, probabilities
+from graphseg.labelclasses import as_mask, decide
 from graphseg.losses import IGNORED
 from graphseg.preprocessing import standardise
 from graphseg.unet import UNet
+from graphseg.unetparameters import DIGEST, UNetParameters
+
+__all__ = ["DIGEST", "UNetSegmenter"]
 
 SKORCH_BOOKKEEPING = ("train_batch_count", "train_loss_best")
-# What another machine or another way of watching may change without making it another training.
-DIGEST = "sha256:"
-NOT_PART_OF_THE_RESULT = ("device", "checkpoint", "progress", "tile", "overlap", "threshold")
 
 
-class UNetSegmenter(BaseEstimator):
+class UNetSegmenter(UNetParameters):
     """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
 
     The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
@@ -33,42 +34,8 @@ class UNetSegmenter(BaseEstimator):
 
     Parameters
     ----------
-    levels, features, normalisation, stride
-        The network, see :class:`graphseg.unet.UNet`.
-    augmentation : bool, default True
-        Random symmetries of the square and contrast, see :func:`graphseg.training.augment`.
-    epochs : int, default 25
-    batch_size : int, default 4
-        Images a step.
-    learning_rate : float, default 1e-3
-        Constant, or the highest of the cycle.
-    schedule : {"one-cycle", "constant"}
-    optimiser : {"adamw", "adam"}
-    weight_decay : float, default 0.01
-        Only ``"adamw"`` uses it.
-    loss : {"cross-entropy", "cross-entropy + jaccard"}
-        See :mod:`graphseg.losses`.
-    initial : path or None
-        A weight file to start from, of the same network, instead of random weights; for instance
-        one trained on simulated images.
-    averaging : bool, default False
-        Average predictions over the eight symmetries of the square (test-time augmentation);
-        eight times slower.
-    threshold : float, default 0.5
-        Probability at and above which a pixel is called contamination.
-    precision : {"auto", "float32", "bfloat16"}
-        Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
-    device : str, default "auto"
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    tile, overlap : int, default 1024 and 128
-        Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
-        said if the network sees farther.
-    seed : int, default 0
-        Of the initial weights, the order of batches and the augmentation.
-    checkpoint : path or None
-        A file that is rewritten after every epoch; a training that finds it continues from it.
-    progress : bool, default True
-        Show a bar on stderr.
+    **parameters
+        See :class:`graphseg.unetparameters.UNetParameters`.
 
     Attributes
     ----------
@@ -88,75 +55,6 @@ class UNetSegmenter(BaseEstimator):
     doi 10.1017/S1431927621000167.
     """
 
-    def __init__(
-        self,
-        levels: int = 4,
-        features: int = 16,
-        normalisation: str = "batch",
-        stride: int = 1,
-        augmentation: bool = True,
-        epochs: int = 25,
-        batch_size: int = 4,
-        learning_rate: float = 1e-3,
-        schedule: str = "one-cycle",
-        optimiser: str = "adamw",
-        weight_decay: float = 0.01,
-        loss: str = "cross-entropy",
-        initial: str | Path | None = None,
-        averaging: bool = False,
-        threshold: float = 0.5,
-        precision: str = "auto",
-        device: str = "auto",
-        tile: int = 1024,
-        overlap: int = 128,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = True,
-    ):
-        self.levels = levels
-        self.features = features
-        self.normalisation = normalisation
-        self.stride = stride
-        self.augmentation = augmentation
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.optimiser = optimiser
-        self.weight_decay = weight_decay
-        self.loss = loss
-        self.initial = initial
-        self.averaging = averaging
-        self.threshold = threshold
-        self.precision = precision
-        self.device = device
-        self.tile = tile
-        self.overlap = overlap
-        self.seed = seed
-        self.checkpoint = checkpoint
-        self.progress = progress
-
-    @classmethod
-    def paper(cls, **changes) -> Self:
-        """Return the paper's network and recipe: 32 features, Adam at 1e-4, batch 1, 300 epochs."""
-        recipe = dict(
-            levels=4,
-            features=32,
-            normalisation="none",
-            augmentation=False,
-            epochs=300,
-            batch_size=1,
-            learning_rate=1e-4,
-            schedule="constant",
-            optimiser="adam",
-        )
-        return cls(**(recipe | changes))
-
-    @classmethod
-    def original(cls, **changes) -> Self:
-        """Return the original U-Net's size (5 levels, 64 features) with the paper's recipe."""
-        return cls.paper(**(dict(levels=5, features=64) | changes))
-
     def fit(
         self,
         images: np.ndarray,
@@ -170,7 +68,7 @@ class UNetSegmenter(BaseEstimator):
         images : array of float, shape (n, H, W)
             Any size; standardised here (eq. 3).
         masks : array of bool, shape (n, H, W)
-            ``True`` = contamination.
+            ``True`` = contamination; with more than two classes their numbers instead.
         held_out : (images, masks), optional
             Scored after every epoch for the learning curve. Never used to choose anything.
 
@@ -185,8 +83,9 @@ class UNetSegmenter(BaseEstimator):
             unknown, the checkpoint is of another training, or the initial weights are missing
             or of another network.
         """
+        self._resolve()
         images = checked_images(images)
-        masks = checked_masks(masks, images.shape)
+        masks = self._checked_labels(masks, images.shape)
         dataset = self._dataset(images, masks)
         signature = checkpoints.signature_of(self._identity(), dataset.X, dataset.y)
         started = time.perf_counter()
@@ -194,7 +93,7 @@ class UNetSegmenter(BaseEstimator):
             torch.manual_seed(self.seed)
             network = self._network()
         if self.initial is not None:
-            weights.fill(network, weights.load(Path(self.initial))[1], Path(self.initial))
+            self._start(network, Path(self.initial))
         net = training.run(
             network,
             dataset,
@@ -228,7 +127,7 @@ class UNetSegmenter(BaseEstimator):
         Returns
         -------
         array of float32, shape (n, H, W)
-            In [0, 1].
+            In [0, 1]; with more than two classes (n, classes, H, W), of each class.
 
         Raises
         ------
@@ -241,19 +140,27 @@ class UNetSegmenter(BaseEstimator):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
         self._resolve()
         images = checked_images(images)
-        probability = np.zeros(images.shape, np.float32)
+        number, *size = images.shape
+        shape = (number, *size) if self.classes == 2 else (number, self.classes, *size)
+        probability = np.zeros(shape, np.float32)
         # One image at a time: on a processor larger batches were never faster and cost memory.
         for image, out in zip(images, probability, strict=True):
             self._add_probability(image, out)
         return probability
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return masks, ``True`` = contamination; array of bool, shape (n, H, W)."""
-        return self.predict_proba(images) >= self.threshold
+        """Return masks, ``True`` = contamination; array of bool, shape (n, H, W).
+
+        With more than two classes it is their numbers, uint8, see `graphseg.labelclasses.decide`.
+        """
+        probability = self.predict_proba(images)
+        if self.classes == 2:
+            return probability >= self.threshold
+        return decide(probability, self.contamination, self.threshold)
 
     def score(self, images: np.ndarray, masks: np.ndarray) -> float:
         """Return the pooled accuracy over all pixels, the paper's model-selection score."""
-        return metrics.scores(metrics.counts(masks, self.predict(images)))["accuracy"]
+        return self._scores(images, masks)["accuracy"]
 
     def save(self, path: str | Path, half: bool = False, card: dict | None = None) -> None:
         """Write the trained network as safetensors with a JSON header.
@@ -287,46 +194,38 @@ class UNetSegmenter(BaseEstimator):
             If the file is missing, damaged or not of this kind.
         """
         header, tensors = weights.load(Path(path))
-        segmenter = cls(**(header["parameters"] | changes))
+        segmenter = cls(**(weights.checked_parameters(path, header, cls) | changes))
         segmenter._resolve()
-        network = segmenter._network()
+        with torch.device("meta"):  # takes no memory before the sizes in the file are known to fit
+            network = segmenter._network()
         weights.fill(network, tensors, Path(path))
-        segmenter.module_ = network.to(segmenter.device_).eval()
+        network.to(segmenter.device_, memory_format=torch.channels_last)
+        segmenter.module_ = network.eval()
         segmenter.card_, segmenter.history_ = header["card"], []
         return segmenter
 
-    def portable_parameters(self) -> dict:
-        """Return what another machine needs to make the same estimator, as JSON can hold it."""
-        kept = {k: v for k, v in self.get_params().items() if k not in ("checkpoint", "progress")}
-        return kept | {"initial": self._initial_digest()}
+    def _checked_labels(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if self.classes == 2:
+            return checked_masks(labels, shape)
+        if not set(self.contamination) < set(range(self.classes)) or not self.contamination:
+            raise InputError(
+                f"Of the classes 0 to {self.classes - 1} some but not all must be contamination, "
+                f"not {list(self.contamination)}; give their numbers."
+            )
+        return checked_labels(labels, shape, self.classes)
 
-    def _recipe(self) -> dict:
-        kept = {k: v for k, v in self.get_params().items() if k not in NOT_PART_OF_THE_RESULT}
-        return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
-
-    def _identity(self) -> dict:
-        """Return what makes two trainings the same; at a constant rate a longer one contains both.
-
-        Epochs draw from generators of their own, so a finished training at a constant learning
-        rate can be continued to more epochs.
-        """
-        constant = self.schedule == "constant"
-        return {k: v for k, v in self._recipe().items() if not (constant and k == "epochs")}
-
-    def _initial_digest(self) -> str | None:
-        """Name the initial weights by what they are: a path means nothing on another machine."""
-        if self.initial is None or str(self.initial).startswith(DIGEST):
-            return self.initial
-        return DIGEST + weights.digest(Path(self.initial))
-
-    def _resolve(self) -> str:
-        self.device_ = training.choose_device(self.device)
-        self._dtype = training.choose_precision(self.precision, self.device_)
-        self.precision_ = str(self._dtype).removeprefix("torch.")
-        return self.precision_
+    def _start(self, network: UNet, path: Path) -> None:
+        """Take over weights; of other classes the last layer is made from theirs."""
+        header, tensors = weights.load(path)
+        origin = type(self)(**header["parameters"])
+        known, wanted = origin.contaminated, self.contaminated
+        if known != wanted:
+            tensors = weights.change_classes(tensors, known, wanted)
+        weights.fill(network, tensors, path)
 
     def _network(self) -> UNet:
         network = UNet(
+            classes=self.classes,
             levels=self.levels,
             features=self.features,
             normalisation=self.normalisation,
@@ -342,10 +241,10 @@ class UNetSegmenter(BaseEstimator):
         return Dataset(inputs, labels)
 
     def _add_probability(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Add the probability, (H, W), to ``out``, standardising tile by tile to save memory."""
+        """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
         network = self.module_
         mean, deviation = moments(image)
-        run = partial(contamination, network, precision=self._dtype, averaging=self.averaging)
+        run = partial(probabilities, network, precision=self._dtype, averaging=self.averaging)
 
         def predict(tile: np.ndarray) -> np.ndarray:
             return run(((tile - mean) / deviation).astype(np.float32))
@@ -353,9 +252,13 @@ class UNetSegmenter(BaseEstimator):
         reach = margin(network)
         blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
 
+    def _scores(self, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+        true, found = (as_mask(x, self.contamination) for x in (masks, self.predict(images)))
+        return metrics.scores(metrics.counts(true, found))
+
     def _scorer(self, images: np.ndarray, masks: np.ndarray):
         def score(net) -> dict[str, float]:
             self.module_ = net.module_.eval()
-            return metrics.scores(metrics.counts(masks, self.predict(images)))
+            return self._scores(images, masks)
 
         return score

@@ -11,6 +11,8 @@ import numpy as np
 LARGEST_FRAME = 2**27  # pixels
 LARGEST_CHUNK = 2**31  # bytes, of a compressed chunk of HDF5 or Zarr once it is unpacked
 
+PLAUSIBLE = (1e-3, 1e6)  # Å per pixel of a micrograph; what says otherwise says nothing
+
 ANGSTROM = {
     "pm": 0.01,
     "å": 1.0,

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from graphseg.errors import InputError
+from graphseg.outputs import whole_file
 from graphseg.sorting import Ranking
 
 RED = (214, 39, 40)  # contamination in thumbnails is red, as in Fig. 6 of Sadre et al. (2021)
@@ -236,8 +237,6 @@ def _write_new(path: Path, text: str, overwrite: bool) -> None:
     """Write to a temporary name, then rename: a reader never sees half a file."""
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; name another file or set overwrite=True.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     # File names need not be UTF-8; what cannot be encoded is written as its escape.
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

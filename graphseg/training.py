@@ -5,17 +5,17 @@ epoch depend on (seed, epoch) only, and a checkpoint holds the network, the opti
 history. A training that was killed therefore continues to the result of an undisturbed one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset
 from tqdm import tqdm
 
+from graphseg.batches import Batches
 from graphseg.checkpoints import read_checkpoint, write_checkpoint
 from graphseg.errors import InputError
 from graphseg.losses import LOSSES
@@ -30,12 +30,18 @@ def choose_device(device: str) -> str:
     Raises
     ------
     InputError
-        If CUDA is asked for and absent.
+        If CUDA is asked for and absent, or the name is unknown.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"The device {device!r} is not available here: use 'auto' or 'cpu'.")
+    try:
+        known = torch.device(device).type in ("cpu", "cuda")
+    except RuntimeError:
+        known = False
+    if not known:
+        raise InputError(f"The device {device!r} is unknown: use 'auto', 'cpu' or 'cuda'.")
     return device
 
 
@@ -61,72 +67,32 @@ def choose_precision(precision: str, device: str) -> torch.dtype:
     return getattr(torch, precision)
 
 
-def augment(
-    images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn and mirror every image of a batch at random and change its contrast by up to 10 %.
-
-    The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
-    direction.
-
-    Parameters
-    ----------
-    images : tensor of float, shape (n, 1, H, W)
-    labels : tensor of int, shape (n, H, W)
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    images, labels : tensors of the same shapes
-        Images that are not square keep their orientation: they are only turned by 180 degrees.
-    """
-    square = images.shape[-1] == images.shape[-2]
-    turned = []
-    for image, label in zip(images, labels, strict=True):
-        quarters = int(generator.integers(4)) if square else 2 * int(generator.integers(2))
-        image, label = (torch.rot90(x, quarters, (-2, -1)) for x in (image, label))
-        if generator.random() < 0.5:
-            image, label = image.flip(-1), label.flip(-1)
-        turned.append((image * float(generator.uniform(0.9, 1.1)), label))
-    return torch.stack([i for i, _ in turned]), torch.stack([m for _, m in turned])
-
-
-class Batches:
-    """The training set in shuffled, augmented batches; iterating it once is one epoch.
-
-    Parameters
-    ----------
-    dataset : object with ``X`` (n, 1, H, W) and ``y`` (n, H, W) arrays
-    batch_size : int
-    seed, first_epoch : int
-        Epoch ``e`` draws from ``default_rng([seed, e])``, whatever was drawn before it.
-    augmentation : bool
-    """
-
-    def __init__(self, dataset, batch_size: int, seed: int, first_epoch: int, augmentation: bool):
-        self.images, self.labels = torch.as_tensor(dataset.X), torch.as_tensor(dataset.y)
-        self.batch_size, self.seed, self.epoch = batch_size, seed, first_epoch
-        self.augmentation = augmentation
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        self.epoch += 1
-        order = generator.permutation(len(self.images))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            batch = self.images[chosen], self.labels[chosen]
-            yield augment(*batch, generator) if self.augmentation else batch
-
-
 class AutocastNet(NeuralNet):
-    """skorch's training loop with the forward pass in the chosen precision."""
+    """skorch's training loop with the forward pass in the chosen precision.
 
-    def __init__(self, *args, precision: torch.dtype = torch.float32, **kwargs):
-        self.precision = precision
+    With ``adversarial``, every image is first moved against its label by the sign of its gradient
+    (Goodfellow et al., ICLR 2015): the images of a batch by steps that rise evenly up to this one.
+    """
+
+    def __init__(
+        self, *args, precision: torch.dtype = torch.float32, adversarial: float = 0.0, **kwargs
+    ):
+        self.precision, self.adversarial = precision, adversarial
         super().__init__(*args, **kwargs)
+
+    def train_step_single(self, batch, **fit_params):
+        """Compute the loss of a batch, moved against its labels if asked for, and its gradient."""
+        if self.adversarial:
+            batch = self._moved(*batch), batch[1]
+        return super().train_step_single(batch, **fit_params)
+
+    def _moved(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self._set_training(True)
+        images = images.detach().clone().requires_grad_(True)
+        loss = self.get_loss(self.infer(images), labels, X=images, training=True)
+        (gradient,) = torch.autograd.grad(loss, images)
+        steps = self.adversarial * torch.linspace(0, 1, len(images) + 1)[1:]
+        return (images + steps[:, None, None, None].to(gradient) * gradient.sign()).detach()
 
     def infer(self, x, **fit_params):
         """Return the logits (n, classes, H, W) in float32."""
@@ -223,7 +189,8 @@ def run(
         no label.
     recipe : dict
         ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
-        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``.
+        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``; ``noise`` and
+        ``adversarial`` if they are not 0.
     device : str
     score : callable, optional
         Scores to record after every epoch.
@@ -253,14 +220,23 @@ def run(
             "asked for: ask for as many or name another file."
         )
     batches = partial(
-        Batches, seed=recipe["seed"], first_epoch=done, augmentation=recipe["augmentation"]
+        Batches,
+        seed=recipe["seed"],
+        first_epoch=done,
+        augmentation=recipe["augmentation"],
+        noise=recipe.get("noise", 0.0),
     )
     net.iterator_train = batches
     steps = len(batches(dataset, recipe["batch_size"]))
     _add_callbacks(net, recipe, done, steps, score, checkpoint, progress)
     net.max_epochs = recipe["epochs"] - done
     if net.max_epochs > 0:
-        net.partial_fit(dataset)
+        try:
+            net.partial_fit(dataset)
+        finally:  # what is said about a failure shall have a line of its own
+            for _, callback in net.callbacks_:
+                if hasattr(callback, "bar_"):
+                    callback.bar_.close()
     if len(net.history) < recipe["epochs"]:  # skorch swallows the interrupt
         raise KeyboardInterrupt("the training was interrupted before its last epoch")
     return net
@@ -278,6 +254,7 @@ def _initialised(network: torch.nn.Module, recipe: dict, device: str) -> Autocas
         callbacks__print_log=None,
         device=device,
         precision=getattr(torch, recipe["precision"]),
+        adversarial=recipe.get("adversarial", 0.0),
         **(decay if recipe["optimiser"] == "adamw" else {}),
     ).initialize()
 

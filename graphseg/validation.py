@@ -18,6 +18,7 @@ from tqdm import tqdm
 from graphseg import metrics
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
+from graphseg.labelclasses import as_mask
 from graphseg.records import FoldStore, describe, provenance
 from graphseg.segmenter import UNetSegmenter
 
@@ -118,7 +119,8 @@ def evaluate_fold(
     dict
         ``test`` (names), ``counts`` (n, 4), ``fit_seconds``, ``predict_seconds``, ``fitted`` (the
         numbers the estimator chose: its attributes that end in an underscore) and ``history``
-        (its loss, step by step or epoch by epoch; empty where it keeps none).
+        (its loss, step by step or epoch by epoch; empty where it keeps none). With more than two
+        classes also their ``confusion``, see :func:`graphseg.metrics.confusion`.
     """
     estimator = clone(estimator)
     if checkpoint is not None and "checkpoint" in estimator.get_params():
@@ -129,7 +131,7 @@ def evaluate_fold(
     predicted = estimator.predict(stack.images[test])
     finished = time.perf_counter()
     names = [stack.names[index] for index in test]
-    table = metrics.counts(stack.masks[test], predicted)
+    table, confusion = _counted(stack.subset(test), predicted)
     if model is not None and hasattr(estimator, "save"):
         scores = {a: metrics.scores(table, a) for a in ("pooled", "per_image")}
         card = {"data_digest": stack.digest, "held_out": names, "held_out_scores": scores}
@@ -137,6 +139,7 @@ def evaluate_fold(
     return {
         "test": names,
         "counts": table.tolist(),
+        **confusion,
         "fit_seconds": round(fitted - started, 3),
         "predict_seconds": round(finished - fitted, 3),
         "fitted": {
@@ -195,6 +198,8 @@ def cross_validate(
     InputError
         If a fold of ``only`` does not exist, or :func:`splits` cannot make the folds.
     """
+    if shuffles < 1:
+        raise InputError(f"There cannot be {shuffles} shuffles; ask for one or more.")
     if only is not None and not set(only) <= set(range(folds)):
         raise InputError(f"The folds {list(only)} are not all among 0 to {folds - 1}: name those.")
     parameters = describe(estimator)
@@ -276,7 +281,7 @@ def _training_part(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images (n, H, W) and masks of the training part, with further ones behind them."""
     if extra is None:
-        return stack.images[train], stack.masks[train]
+        return stack.images[train], stack.targets[train]
     if extra.images.shape[1:] != stack.images.shape[1:]:
         raise InputError(
             f"The further images have shape {extra.images.shape[1:]}, the stack's "
@@ -284,8 +289,17 @@ def _training_part(
         )
     return (
         np.concatenate([stack.images[train], extra.images]),
-        np.concatenate([stack.masks[train], extra.masks]),
+        np.concatenate([stack.targets[train], extra.targets]),
     )
+
+
+def _counted(stack: LabelledStack, predicted: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Return the counts of contamination (n, 4), and the confusion of more classes."""
+    if stack.labels is None:
+        return metrics.counts(stack.masks, predicted), {}
+    table = metrics.counts(stack.masks, as_mask(predicted, stack.classes.contamination))
+    confusion = metrics.confusion(stack.labels, predicted, len(stack.classes))
+    return table, {"confusion": confusion.tolist()}
 
 
 def _plain(history: list | np.ndarray) -> list:

@@ -348,6 +348,8 @@ record("ours_minus_longer_high", high, 0.02)
 #
 # Each row changes one thing and leaves the rest, on the first shuffle of the folds. (Without
 # simulated images the weights start at random, and the highest learning rate is twice as high.)
+# Simulation alone is that of the beginning of our network; a later generator does better without
+# labels ({ref}`ch-simulated`).
 
 # %%
 ablation = {

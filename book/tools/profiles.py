@@ -26,15 +26,22 @@ def profile_parameters(notebook: str, profile: str, path: Path) -> dict[str, Any
     Raises
     ------
     ToolError
-        If there is no such profile.
+        If the file cannot be used, or there is no such profile.
     """
     if profile == DEFAULT:
         return {}
-    profiles = yaml.safe_load(path.read_text(encoding="utf8")) or {}
-    if profile not in profiles:
-        known = ", ".join([DEFAULT, *profiles])
+    try:
+        profiles = dict(yaml.safe_load(path.read_text(encoding="utf8")) or {})
+        chapters = {name: dict(chapters or {}) for name, chapters in profiles.items()}
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ToolError(f"{path} is no list of profiles with parameters of notebooks.") from error
+    if profile not in chapters:
+        known = ", ".join([DEFAULT, *chapters])
         raise ToolError(f"{path} has no profile {profile!r}; choose one of {known}.")
-    return dict((profiles[profile] or {}).get(notebook) or {})
+    given = chapters[profile].get(notebook) or {}
+    if not isinstance(given, dict):
+        raise ToolError(f"The profile {profile!r} of {path} gives {notebook} no parameters.")
+    return dict(given)
 
 
 def defaults(notebook: Any, name: str) -> dict[str, Any]:

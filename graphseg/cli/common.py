@@ -39,7 +39,7 @@ def parsed(changes: list[str] | None, option: str = "--set") -> dict:
             raise InputError(f"{option} {change} has no value: write NAME=VALUE.")
         try:
             parsed[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             parsed[name] = text
     return parsed
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from graphseg.errors import InputError
+from graphseg.outputs import whole_file
 
 GROUP, DATA = 20, 21  # kinds of a tag
 INT, STRING, FLOAT, BOOL, ARRAY = 3, 4, 7, 8, 20  # types of a value; strings are arrays of UTF-16
@@ -81,9 +82,8 @@ def write_dm4(
         "ImageList": [{"ImageData": data, "ImageTags": image_tags or {}, "Name": path.stem}],
         "InImageMode": True,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(_Writer(version).file(content))
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(_Writer(version).file(content))
 
 
 class _Writer:

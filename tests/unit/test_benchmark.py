@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from graphseg import benchmark
+from graphseg import benchmark, benchmark_bulk
 
 
 def paper_gflop(side=256, widths=(32, 64, 128, 256)):
@@ -20,7 +20,7 @@ def paper_gflop(side=256, widths=(32, 64, 128, 256)):
 
 
 def test_the_numbers_hang_together():
-    measured = benchmark.run(repeats=1)
+    measured = benchmark.run(repeats=1, images=0, large=0, dask=0)
     assert measured["paper"]["gflop"] == pytest.approx(paper_gflop(), rel=1e-6)
     assert measured["paper"]["parameters"] == 1_925_058
     ratio = measured["paper"]["eager_float32"] / measured["ours"]["fast"]
@@ -31,3 +31,19 @@ def test_the_numbers_hang_together():
         assert 4 < measured[name]["peak_megabytes"] < 400
         assert measured[name]["same_pixels"] >= 99.9
     assert all(ratio > 0 for ratio in measured["ratios"].values())
+
+
+def test_bulk_work_is_compared_with_the_bare_network(monkeypatch):
+    monkeypatch.setitem(benchmark_bulk.SIDES, "large", 512)
+    measured = benchmark_bulk.run(images=3, large=1, dask=4, averaging=False)
+    for name, number in (("small", 3), ("large", 1)):
+        part = measured[name]
+        assert part["images"] == number
+        assert part["masks_ratio"] == pytest.approx(part["masks"] / part["bare"])
+        assert part["everything_ratio"] == pytest.approx(part["everything"] / part["bare"])
+    dask = measured["dask"]
+    assert dask["identical"] and dask["speedup"] == pytest.approx(dask["two"] / dask["one"])
+    ratios = benchmark_bulk.ratios(measured)
+    assert ratios["masks of 256² / bare network"] == measured["small"]["masks_ratio"]
+    assert ratios["two Dask workers / one"] == dask["speedup"] and len(ratios) == 5
+    assert benchmark_bulk.ratios(benchmark_bulk.run(0, 0, 0)) == {}

@@ -144,7 +144,7 @@ def test_what_is_in_the_way_is_replaced_only_if_told(night, tmp_path, why):
         assert content(out) == content(fresh)
 
 
-def test_results_that_are_no_longer_wanted_go_when_replaced(night, tmp_path):
+def test_results_that_are_no_longer_wanted_go_only_if_told(night, tmp_path):
     class More(Brightness):
         suffixes = (*Brightness.suffixes, "_more.txt")
 
@@ -156,9 +156,22 @@ def test_results_that_are_no_longer_wanted_go_when_replaced(night, tmp_path):
             result.outputs["_more.txt"] = lambda path: path.write_text("more") and {}
             return result
 
+    class Other(Brightness):
+        suffixes = ("_other.txt",)
+
+        def finish(self, micrograph, prediction, name):
+            return Result({}, {"_other.txt": lambda path: path.write_text("other") and {}})
+
+        def made_by(self):
+            return {"version": 4}
+
     out = tmp_path / "out"
     run(night, out, More())
     assert len(list(out.rglob("*_more.txt"))) == 9
+    before = content(out)
+    with pytest.raises(InputError, match="--overwrite"):
+        run(night, out, Other())  # none of its own results is in the way
+    assert content(out) == before
     run(night, out, overwrite=True)
     assert not list(out.rglob("*_more.txt"))
 

@@ -120,7 +120,7 @@ def test_tiles_give_what_the_whole_image_gives(shape, averaging):
     image = np.random.default_rng(3).normal(size=(101, 70)).astype(np.float32)
 
     def run(values):
-        return inference.contamination(network, values, torch.float32, averaging)
+        return inference.probabilities(network, values, torch.float32, averaging)
 
     margin, multiple = inference.margin(network), network.multiple
     tiled = inference.blend_tiles(image, run, 64, 16, margin, multiple)
@@ -158,7 +158,7 @@ def test_averaging_over_the_symmetries_commutes_with_them():
     image = np.random.default_rng(2).normal(size=(16, 16)).astype(np.float32)
 
     def run(values):
-        return inference.contamination(network, values, torch.float32, averaging=True)
+        return inference.probabilities(network, values, torch.float32, averaging=True)
 
     for quarters, mirrored in inference.SYMMETRIES:
         turned = np.rot90(image[:, ::-1] if mirrored else image, quarters)

@@ -100,3 +100,11 @@ def test_bad_input_is_refused():
         metrics.scores(np.ones((0, 4)))
     with pytest.raises(InputError, match="cannot be compared"):
         metrics.error_map(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 2), bool))
+
+
+def test_the_confusion_of_classes_is_counted():
+    true = np.array([[0, 0, 1], [2, 2, 2]])
+    found = np.array([[0, 1, 1], [2, 2, 0]])
+    table = metrics.confusion(true, found, 4)
+    assert table.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(metrics.class_jaccard(table), [1 / 3, 1 / 2, 2 / 3, np.nan])

@@ -15,9 +15,6 @@ from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
 from graphseg.unet import UNet
 
-# PyTorch's exporter warns of its own code.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def segmenter():
@@ -71,8 +68,25 @@ def test_the_shipped_network_is_portable(shape):
     np.testing.assert_allclose(found, network.predict_proba(images), atol=1e-5)
 
 
+def test_of_several_classes_the_file_gives_each(tmp_path):
+    torch.manual_seed(1)
+    several = UNetSegmenter(
+        levels=2, features=2, classes=3, contamination=(2,), device="cpu", precision="float32"
+    )
+    several.module_ = UNet(classes=3, levels=2, features=2, normalisation="batch").eval()
+    several.card_ = {}
+    assert openmodels.export_onnx(several, tmp_path / "unet.onnx") <= 1e-4
+    session = onnxruntime.InferenceSession(
+        tmp_path / "unet.onnx", providers=["CPUExecutionProvider"]
+    )
+    images = np.random.default_rng(3).normal(5, 3, (2, 33, 50)).astype(np.float32)
+    (found,) = session.run(["probabilities"], {"image": images})
+    assert found.shape == (2, 3, 33, 50)
+    np.testing.assert_allclose(found, several.predict_proba(images), atol=1e-4)
+
+
 def test_a_file_that_disagrees_is_not_written(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(openmodels, "_exported", lambda portable: onnx.ModelProto())
+    monkeypatch.setattr(openmodels, "_exported", lambda *arguments: onnx.ModelProto())
     monkeypatch.setattr(openmodels, "_describe", lambda *arguments: None)
     monkeypatch.setattr(onnx.checker, "check_model", lambda model: None)
     monkeypatch.setattr(openmodels, "_difference", lambda *arguments: float("nan"))

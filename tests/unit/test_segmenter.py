@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from graphseg import metrics, training
+from graphseg import batches, metrics, training
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
 
@@ -163,7 +163,7 @@ def test_augmentation_is_a_symmetry_of_image_and_label():
     generator = np.random.default_rng(0)
     image = torch.from_numpy(generator.random((40, 1, 6, 6)).astype(np.float32))
     label = (image[:, 0] * 1e6).long()
-    turned, labels = training.augment(image, label, generator)
+    turned, labels = batches.augment(image, label, generator)
     gain = turned[:, 0].sum((1, 2)) / image[:, 0].sum((1, 2))
     assert ((gain > 0.89) & (gain < 1.11)).all()
     torch.testing.assert_close(
@@ -244,3 +244,82 @@ def test_a_cycle_cannot_be_made_longer(stack, tmp_path):
     UNetSegmenter(epochs=2, checkpoint=path, **SMALL).fit(*stack)
     with pytest.raises(InputError, match="other data or parameters"):
         UNetSegmenter(epochs=4, checkpoint=path, **SMALL).fit(*stack)
+
+
+def three_classes():
+    """Return images whose dark and bright squares are classes of their own."""
+    images, masks = easy_stack(8)
+    labels = np.where(masks, 2, 0).astype(np.uint8)
+    labels[:, 22:30, 22:30] = 1
+    images[:, 22:30, 22:30] -= 3
+    return images, labels
+
+
+def test_three_classes_are_learnt_saved_and_continued(tmp_path):
+    images, labels = three_classes()
+    several = UNetSegmenter(
+        epochs=40, learning_rate=1e-2, classes=3, contamination=(2,), **(SMALL | {"features": 8})
+    ).fit(images, labels)
+    probability, found = several.predict_proba(images), several.predict(images)
+    assert probability.shape == (8, 3, 32, 32) and found.dtype == np.uint8
+    np.testing.assert_allclose(probability.sum(1), 1, atol=1e-5)
+    assert (found == labels).mean() > 0.97
+    assert several.score(images, labels) > 0.97
+    several.save(tmp_path / "w.safetensors")
+    loaded = UNetSegmenter.load(tmp_path / "w.safetensors")
+    assert loaded.classes == 3 and tuple(loaded.contamination) == (2,)
+    np.testing.assert_array_equal(loaded.predict(images), found)
+    large = np.tile(images[0], (5, 1))
+    tiled = clone(loaded).set_params(tile=96, overlap=48)
+    tiled.module_ = loaded.module_
+    assert (tiled.predict(large[None]) == loaded.predict(large[None])).mean() > 0.999
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_more_classes_start_with_what_two_have_learnt(stack, tmp_path, stride):
+    path = tmp_path / "two.safetensors"
+    small = SMALL | {"stride": stride, "augmentation": False}
+    two = UNetSegmenter(epochs=3, learning_rate=1e-2, **small).fit(*stack)
+    two.save(path)
+    labels = stack[1].astype(np.uint8)
+    labels[:, :4] += 2  # each class is divided
+    start = dict(epochs=1, learning_rate=1e-12, weight_decay=0.0, initial=path, **small)
+    four = UNetSegmenter(classes=4, contamination=(1, 3), **start).fit(stack[0], labels)
+    four.module_.load_state_dict(batch_statistics(two) | weights_of(four))
+    probability = four.predict_proba(stack[0])
+    expected = two.predict_proba(stack[0])
+    np.testing.assert_allclose(probability[:, [1, 3]].sum(1), expected, atol=1e-5)
+    np.testing.assert_allclose(probability[:, 1], probability[:, 3], atol=1e-5)
+
+
+def batch_statistics(segmenter):
+    state = segmenter.module_.state_dict()
+    return {key: value for key, value in state.items() if "running" in key or "num_" in key}
+
+
+def weights_of(segmenter):
+    state = segmenter.module_.state_dict()
+    return {key: value for key, value in state.items() if key not in batch_statistics(segmenter)}
+
+
+def test_two_classes_leave_no_trace_in_what_identifies_a_training():
+    assert not {"classes", "contamination"} & set(UNetSegmenter().portable_parameters())
+    several = UNetSegmenter(classes=3, contamination=(1, 2)).portable_parameters()
+    assert several["classes"] == 3 and several["contamination"] == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "value", "message"),
+    [
+        (dict(contamination=(0, 1, 2)), 0, "some but not all"),
+        (dict(contamination=()), 0, "some but not all"),
+        (dict(contamination=(3,)), 0, "some but not all"),
+        (dict(contamination=(1,)), 5, "other values than the numbers 0 to 2"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(stack, changes, value, message):
+    labels = np.full(stack[0].shape, value)
+    with pytest.raises(InputError, match=message):
+        UNetSegmenter(classes=3, **changes, **SMALL).fit(stack[0], labels)
+    with pytest.raises(InputError, match="do not match"):
+        UNetSegmenter(classes=3, **SMALL).fit(stack[0], labels[:1])
