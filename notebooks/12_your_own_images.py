@@ -23,6 +23,7 @@
 # - use that network in the same commands, and hand it to programs without Python.
 
 # %% tags=["parameters"]
+data_source: str = "auto"  # as in all chapters; this one makes its own images
 images: int = 4  # ordinary images in the folder of the night
 acquisitions: int = 4  # of the images with labels; each gives four frames
 epochs: int = 15  # of each training
