@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import subprocess
+import sys
 
 import corpus_values
 import guard
@@ -219,3 +221,16 @@ def test_profiles_are_not_believed(tmp_path):
         path.write_text(text)
         with pytest.raises(ToolError):
             profiles.profile_parameters("one", "evil", path)
+
+
+def test_a_real_process_says_the_same(workplace):
+    """Output that cannot be printed, and a file that cannot be read, without any pytest around."""
+    program = [sys.executable, "-c", "from graphseg.cli import main; main()"]
+    cases = (("thresholds",), ("segment", "folder", "--output", "out"), ("segment",))
+    for words in cases:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*program, *words], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert not (workplace / "out").exists()
