@@ -15,7 +15,7 @@ METHODS = {
     "pixel classifier": "classifier_acquisition",
     "U-Net, 25 epochs": "unet_acquisition",
     "U-Net, 40 epochs, averaged": "unet_best_acquisition",
-    "simulated images only, no label": "ablation_simulated",
+    "simulated images only, no label; spread over five trainings": "label_free",
     "our network: simulated images, then labels": "ours_acquisition",
 }
 
