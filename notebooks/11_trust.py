@@ -285,7 +285,7 @@ record("caught_spread", 100 * errors_found["spread of views"], 3.0)
 # the network that was trained on simulations only gives {glue:text}`pearson_two:.2f`. Fitting the
 # line on the four times as many images of the other folds gives {glue:text}`pearson_other:.2f`; it
 # is not quite clean, as their networks were trained on the image in question. On new images all
-# five may be asked ({func}`graphseg.uncertainty.ensemble`).
+# five may be asked (`graphseg.uncertainty.ensemble`).
 #
 # ## Where to look
 #
@@ -317,7 +317,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 #
 # All of this holds for images like those that a network was trained on. Others it will answer as
 # well, and often surely. Their distance can be measured: of every training image
-# {mod}`graphseg.descriptors` takes the clarity of the lattice, the distribution of grey levels,
+# `graphseg.descriptors` takes the clarity of the lattice, the distribution of grey levels,
 # the spectrum in rings, and the mean of each feature of the network's encoder. With mean
 # $\boldsymbol\mu$ and shrunk covariance $\Sigma$ of these,
 #
@@ -332,12 +332,18 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 
 # %%
 trial = comparison.read_result("strangers")
-examples = {one.kind: one for one in strangerset.stranger_set(stack.images, 2, seed)}
-kinds = {name: found for name, found in trial["kinds"].items() if not found["near"]}
+examples = {
+    one.kind: one for one in strangerset.stranger_set(stack.images, 2, seed)
+}
+kinds = {
+    name: found for name, found in trial["kinds"].items() if not found["near"]
+}
 
 # %% mystnb={"figure": {"caption": "One of every kind of stranger: published images that were spoilt, simulations, a photograph. Two-dimensional crystals with heavier atoms look much like graphene at another scale.", "name": "fig-strangers"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 5, figsize=(10, 6.6))
-figures_robustness.show_strangers(axes.flat[: len(examples)], list(examples.values()))
+figures_robustness.show_strangers(
+    axes.flat[: len(examples)], list(examples.values())
+)
 for ax in axes.flat[len(examples) :]:
     ax.set_axis_off()
 
@@ -353,11 +359,25 @@ record("stranger_announced", 100 * trial["announced"], 3.0)
 record("stranger_alarms", 100 * trial["false_alarms"], 1.0)
 record("stranger_most_alarms", 100 * trial["targets"]["false_alarms"], 0.0)
 record("stranger_nitride", trial["kinds"]["boron nitride"]["area"], 0.05)
-record("stranger_hardest", min(kinds, key=lambda name: kinds[name]["announced"]))
-record("stranger_lowest", 100 * min(found["announced"] for found in kinds.values()), 10.0)
+record(
+    "stranger_hardest", min(kinds, key=lambda name: kinds[name]["announced"])
+)
+record(
+    "stranger_lowest",
+    100 * min(found["announced"] for found in kinds.values()),
+    10.0,
+)
 told = [f["announced_with_pixel_size"] for f in kinds.values()]
-record("stranger_told", 100 * min(share for share in told if share is not None), 10.0)
-record("stranger_cost", 100 * trial["seconds"]["check"] / trial["seconds"]["network"], 30.0)
+record(
+    "stranger_told",
+    100 * min(share for share in told if share is not None),
+    10.0,
+)
+record(
+    "stranger_cost",
+    100 * trial["seconds"]["check"] / trial["seconds"]["network"],
+    30.0,
+)
 
 # %% [markdown]
 # {numref}`fig-strangers` shows the set, {numref}`fig-strangeness` the result on images held out.
@@ -383,21 +403,26 @@ record("stranger_cost", 100 * trial["seconds"]["check"] / trial["seconds"]["netw
 # \operatorname{sign} \nabla_{\boldsymbol\delta}\, L(\mathbf x + \boldsymbol\delta)\bigr). $$ (eq-pgd)
 #
 # $\epsilon$ is in standard deviations of the image. Bragg filtering has a gradient too: once its
-# peaks are found it is a linear filter, a modulus and a mean, and {mod}`graphseg.adversarial`
+# peaks are found it is a linear filter, a modulus and a mean, and `graphseg.adversarial`
 # repeats it in torch. Both are attacked with full knowledge. The adaptive filter is only given what
 # was made for the others, so its curves are a lower bound of the harm.
 
 # %%
 endured = comparison.read_result("robustness")
 attacks = endured["attacks"]
-pgd, fgsm, signs = (attacks[f"{name} on unet"]["methods"] for name in ("PGD", "FGSM", "random signs"))
+pgd, fgsm, signs = (
+    attacks[f"{name} on unet"]["methods"]
+    for name in ("PGD", "FGSM", "random signs")
+)
 radius = endured["parameters"]["radii"].index(0.1)
 
 # %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size are the control. Compare how an attack harms the method that it was made for, and the others.", "name": "fig-attacks"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True)
 for ax, (name, curve) in zip(axes.flat, attacks.items(), strict=False):
     figures_robustness.show_curve(ax, curve, name)
-axes.flat[len(attacks)].legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+axes.flat[len(attacks)].legend(
+    *axes[0, 0].get_legend_handles_labels(), loc="center"
+)
 axes.flat[len(attacks)].set_axis_off()
 
 # %% tags=["remove-input"]
@@ -441,10 +466,17 @@ for name, place in (("blur", one), ("noise", -1)):
         record(f"{name}_{method}", methods[method]["pooled"][place], 0.1)
 
 # %% tags=["hide-input"]
-header = ["change", "strength", *(figures_robustness.NAMES[m] for m in robustness.METHODS)]
+header = [
+    "change",
+    "strength",
+    *(figures_robustness.NAMES[m] for m in robustness.METHODS),
+]
 rows = [
     [name, f"{curve['strengths'][-1]:g} {curve['unit']}"]
-    + [f"{curve['methods'][m]['pooled'][0]:.2f} → {curve['methods'][m]['pooled'][-1]:.2f}" for m in robustness.METHODS]
+    + [
+        f"{curve['methods'][m]['pooled'][0]:.2f} → {curve['methods'][m]['pooled'][-1]:.2f}"
+        for m in robustness.METHODS
+    ]
     for name, curve in curves.items()
 ]
 Markdown(comparison.markdown_table(header, rows))
@@ -469,10 +501,26 @@ figure, ax = plt.subplots(figsize=(9, 3.6))
 figures_robustness.show_training(ax, trained)
 
 # %% tags=["remove-input"]
-record("hard_cost", trained["adversarial"]["unchanged"] - trained["plain"]["unchanged"], 0.03)
-record("hard_gain", trained["adversarial"]["PGD 0.1"] - trained["plain"]["PGD 0.1"], 0.1)
-record("hard_noise_cost", trained["noise"]["unchanged"] - trained["plain"]["unchanged"], 0.03)
-record("hard_noise_gain", trained["noise"]["noise 2"] - trained["plain"]["noise 2"], 0.1)
+record(
+    "hard_cost",
+    trained["adversarial"]["unchanged"] - trained["plain"]["unchanged"],
+    0.03,
+)
+record(
+    "hard_gain",
+    trained["adversarial"]["PGD 0.1"] - trained["plain"]["PGD 0.1"],
+    0.1,
+)
+record(
+    "hard_noise_cost",
+    trained["noise"]["unchanged"] - trained["plain"]["unchanged"],
+    0.03,
+)
+record(
+    "hard_noise_gain",
+    trained["noise"]["noise 2"] - trained["plain"]["noise 2"],
+    0.1,
+)
 
 # %% [markdown]
 # Against projected gradients at 0.1 adversarial training changes the Jaccard index by
