@@ -319,10 +319,10 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # well, and often surely. Their distance can be measured: of every training image
 # `graphseg.descriptors` takes the clarity of the lattice, the distribution of grey levels,
 # the spectrum in rings, and the mean of each feature of the network's encoder. With mean
-# $\boldsymbol\mu$ and shrunk covariance $\Sigma$ of these,
+# $\mu$ and shrunk covariance $\Sigma$ of these,
 #
-# $$ s = \frac{1}{s_0} \sqrt{\tfrac{1}{d} (\mathbf x - \boldsymbol\mu)^\mathsf{T} \Sigma^{-1}
-# (\mathbf x - \boldsymbol\mu)} $$ (eq-strangeness)
+# $$ s = \frac{1}{s_0} \sqrt{\tfrac{1}{d} (\mathbf x - \mu)^\mathsf{T} \Sigma^{-1}
+# (\mathbf x - \mu)} $$ (eq-strangeness)
 #
 # is the strangeness of an image with $d$ descriptors $\mathbf x$ {cite:p}`Lee2018`. The threshold
 # $s_0$ lies {glue:text}`stranger_deviations:.0f` robust standard deviations above the median of
@@ -399,8 +399,8 @@ record(
 # sign method {cite:p}`Goodfellow2015`, or in several, projected gradient descent
 # {cite:p}`Madry2018`,
 #
-# $$ \boldsymbol\delta \leftarrow \operatorname{clip}_{\pm\epsilon}\bigl(\boldsymbol\delta + \eta
-# \operatorname{sign} \nabla_{\boldsymbol\delta}\, L(\mathbf x + \boldsymbol\delta)\bigr). $$ (eq-pgd)
+# $$ \delta \leftarrow \operatorname{clip}_{\pm\epsilon}\bigl(\delta + \eta
+# \operatorname{sign} \nabla_{\delta}\, L(\mathbf x + \delta)\bigr). $$ (eq-pgd)
 #
 # $\epsilon$ is in standard deviations of the image. Bragg filtering has a gradient too: once its
 # peaks are found it is a linear filter, a modulus and a mean, and `graphseg.adversarial`
