@@ -1,86 +1,36 @@
 """A ranking as CSV and as one self-contained page with a sortable table and thumbnails."""
 
-import base64
 import csv
-import html
 import io
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from graphseg.errors import InputError
 from graphseg.outputs import whole_file
+from graphseg.report import Column, jpeg, page
 from graphseg.sorting import Ranking
 
 RED = (214, 39, 40)  # contamination in thumbnails is red, as in Fig. 6 of Sadre et al. (2021)
 OPACITY = 0.45
-HEADINGS = {
-    "rank": "Rank",
-    "best_rank": "Best rank",
-    "worst_rank": "Worst rank",
-    "name": "Name",
-    "clean_fraction": "Clean, %",
-    "low": "From, %",
-    "high": "To, %",
-    "labelled_fraction": "Label, %",
+COLUMNS = {
+    "rank": Column("rank", "Rank", 0),
+    "best_rank": Column("best_rank", "Best rank", 0),
+    "worst_rank": Column("worst_rank", "Worst rank", 0),
+    "name": Column("name", "Name"),
+    "clean_fraction": Column("clean_fraction", "Clean, %", 1, 100),
+    "low": Column("low", "From, %", 1, 100),
+    "high": Column("high", "To, %", 1, 100),
+    "labelled_fraction": Column("labelled_fraction", "Label, %", 1, 100),
 }
-RANKS = ("rank", "best_rank", "worst_rank")
-# Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a screen
-# reader the order. Without JavaScript the table is there, in order of rank.
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 1rem/1.4 sans-serif; margin: 1.5rem; }
-table { border-collapse: collapse; }
-caption { max-width: 45rem; padding-bottom: 0.75rem; text-align: left; }
-th, td { border-bottom: 1px solid #8888; padding: 0.25rem 0.6rem; text-align: right; }
-.name { overflow-wrap: anywhere; text-align: left; }
-button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit;
-  font-weight: bold; padding: 0.25rem; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-img { display: block; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<table>
-<caption>Clean fraction: the share of an image's pixels that can be used, with the ends of its
-interval and the ranks that the intervals allow.$legend The buttons in the headings sort the
-table.</caption>
-<thead><tr>$headings</tr></thead>
-<tbody>
-$rows
-</tbody>
-</table>
-<script>
-const heads = [...document.querySelectorAll("thead th")];
-const body = document.querySelector("tbody");
-const byName = (a, b) => a.localeCompare(b, undefined, {numeric: true});
-const byNumber = (a, b) => a - b;
-heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
-  const down = head.getAttribute("aria-sort") === "ascending";
-  const key = row => row.cells[column].dataset.value;
-  const compare = head.className === "name" ? byName : byNumber;
-  const rows = [...body.rows].sort((a, b) => (down ? -1 : 1) * compare(key(a), key(b)));
-  heads.forEach(other => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  body.append(...rows);
-}));
-</script>
-</body>
-</html>
-""")
+CAPTION = (
+    "Clean fraction: the share of an image's pixels that can be used, with the ends of its "
+    "interval and the ranks that the intervals allow."
+)
+LEGEND = " Contamination is red in the pictures."
 
 
 def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
@@ -94,7 +44,7 @@ def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
     columns += [v.tolist() for v in (ranking.fraction, ranking.low, ranking.high)]
     if np.isfinite(ranking.labelled).any():
         columns.append(ranking.labelled.tolist())
-    return [dict(zip(HEADINGS, row, strict=False)) for row in zip(*columns, strict=True)]
+    return [dict(zip(COLUMNS, row, strict=False)) for row in zip(*columns, strict=True)]
 
 
 def write_csv(path: str | Path, ranking: Ranking, overwrite: bool = False) -> None:
@@ -152,16 +102,16 @@ def write_html(
             f"There are {len(thumbnails)} thumbnails for {len(ranking)} images; give one for each."
         )
     rows = table_rows(ranking)
-    pictures = [""] * len(rows)
+    pictures = None
     if thumbnails is not None:
-        pictures = [_picture(thumbnails[i]) for i in ranking.index]
-    used = [name for name in HEADINGS if rows and name in rows[0]]
-    text = PAGE.substitute(
-        title=html.escape(title),
-        legend="" if thumbnails is None else " Contamination is red in the pictures.",
-        headings=("" if thumbnails is None else '<th scope="col">Picture</th>')
-        + "".join(_heading(name) for name in used),
-        rows="\n".join(_row(row, p) for row, p in zip(rows, pictures, strict=True)),
+        pictures = [b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
+    text = page(
+        title=title,
+        caption=CAPTION + ("" if pictures is None else LEGEND),
+        columns=[column for name, column in COLUMNS.items() if rows and name in rows[0]],
+        rows=rows,
+        thumbnails=pictures,
+        sorted_by="rank",
     )
     _write_new(Path(path), text, overwrite)
 
@@ -199,38 +149,6 @@ def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray
     rgb = np.where(mask[..., None], coloured, grey[..., None])
     picture = Image.fromarray(np.rint(rgb).astype(np.uint8))
     return np.asarray(ImageOps.contain(picture, (side, side), Image.Resampling.BOX))
-
-
-def _picture(thumbnail: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(thumbnail).save(buffer, format="JPEG", quality=85)  # a fifth of a PNG
-    content = base64.b64encode(buffer.getvalue()).decode()
-    height, width = thumbnail.shape[:2]
-    # The name stands in the same row, so the picture needs no words of its own.
-    source = f"data:image/jpeg;base64,{content}"
-    return f'<td><img alt="" width="{width}" height="{height}" src="{source}"></td>'
-
-
-def _heading(name: str) -> str:
-    order = ' aria-sort="ascending"' if name == "rank" else ""
-    kind = ' class="name"' if name == "name" else ""
-    button = f'<button type="button">{HEADINGS[name]}</button>'
-    return f'<th scope="col"{order}{kind}>{button}</th>'
-
-
-def _row(row: dict[str, str | int | float], picture: str) -> str:
-    return f"<tr>{picture}{''.join(_cell(*item) for item in row.items())}</tr>"
-
-
-def _cell(name: str, value: str | int | float) -> str:
-    if name == "name":
-        text = html.escape(str(value))
-        return f'<th scope="row" class="name" data-value="{text}">{text}</th>'
-    if name in RANKS:
-        return f'<td data-value="{value}">{value}</td>'
-    if np.isnan(value):
-        return '<td data-value="-1"></td>'
-    return f'<td data-value="{value:.6f}">{100 * value:.1f}</td>'
 
 
 def _write_new(path: Path, text: str, overwrite: bool) -> None:

@@ -5,8 +5,7 @@ interval can be computed later without training again.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import joblib
@@ -20,7 +19,6 @@ from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.labelclasses import as_mask
 from graphseg.records import FoldStore, describe, provenance
-from graphseg.segmenter import UNetSegmenter
 
 PROTOCOLS = ("random", "acquisition", "date")
 
@@ -237,45 +235,6 @@ def cross_validate(
     return header | partial | {"made_with": provenance(), "results": results}
 
 
-def rescore(record: dict, stack: LabelledStack, run_folder: str | Path, **changes) -> dict:
-    """Score the kept fold networks of a cross-validation again, predicting in another way.
-
-    Parameters
-    ----------
-    record : dict
-        Of :func:`cross_validate`.
-    stack : LabelledStack
-        The same images.
-    run_folder : path
-        Where that cross-validation kept its networks, in half precision.
-    **changes
-        Parameters of the prediction: ``averaging``, ``threshold``, ``precision``.
-
-    Returns
-    -------
-    dict
-        A record like the first, with other counts; ``rescored`` holds the changes.
-
-    Raises
-    ------
-    InputError
-        If the images are others, or a network is missing.
-    """
-    if record["data"]["digest"] != stack.digest:
-        raise InputError(f"The record {record['name']!r} is of other images: load the same data.")
-    results = []
-    for result in tqdm(record["results"], desc="predicting", unit="fold"):
-        name = f"shuffle_{result['shuffle']}_fold_{result['fold']}.safetensors"
-        network = UNetSegmenter.load(Path(run_folder) / name, **changes)
-        test = [stack.names.index(image) for image in result["test"]]
-        started = time.perf_counter()
-        predicted = network.predict(stack.images[test])
-        seconds = round(time.perf_counter() - started, 3)
-        counts = metrics.counts(stack.masks[test], predicted).tolist()
-        results.append(result | {"counts": counts, "predict_seconds": seconds, "history": []})
-    return record | {"rescored": changes, "made_with": provenance(), "results": results}
-
-
 def _training_part(
     stack: LabelledStack, train: np.ndarray, extra: LabelledStack | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -304,38 +263,6 @@ def _counted(stack: LabelledStack, predicted: np.ndarray) -> tuple[np.ndarray, d
 
 def _plain(history: list | np.ndarray) -> list:
     return history.tolist() if isinstance(history, np.ndarray) else list(history)
-
-
-@contextmanager
-def workers(scheduler: str | None) -> Iterator[None]:
-    """Let the folds of :func:`cross_validate` run on the workers of a Dask scheduler.
-
-    The workers need this package, and the run folder if checkpoints are to be found again.
-
-    Parameters
-    ----------
-    scheduler : str or None
-        Its address; None leaves the folds on this machine.
-
-    Raises
-    ------
-    InputError
-        If nothing answers at the address.
-    """
-    if scheduler is None:
-        yield
-        return
-    from distributed import Client  # takes a second to import, which most runs do not need
-
-    try:
-        client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"No Dask scheduler answers at {scheduler}: start one with `dask scheduler`, and "
-            "give the address that it prints."
-        ) from error
-    with client, joblib.parallel_config("dask"):
-        yield
 
 
 def _run_fold(folder, shuffle, fold, estimator, stack, train, test, extra) -> dict:

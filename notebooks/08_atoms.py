@@ -84,35 +84,29 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %%
 rng = np.random.default_rng(seed)
 sheet = crystal(width + 12, 0.3, low=-12.0)
+options = {"rng": rng, "margin": 16}
+pictures = {
+    (size, dose): image_of(
+        sheet.positions, sheet.numbers, width, size, dose=dose, **options
+    )
+    for size in pixel_sizes
+    for dose in doses
+}
+
+# %%
 results = {}
-for size in pixel_sizes:
-    for dose in doses:
-        image = image_of(
-            sheet.positions,
-            sheet.numbers,
-            width,
-            size,
-            dose=dose,
-            rng=rng,
-            margin=16,
-        )
-        parameter = LATTICE_CONSTANT / size
-        atoms = find_atoms(image, parameter)
-        border = int(np.ceil(parameter))
-        inside = np.zeros(image.shape, bool)
-        inside[border:-border, border:-border] = True
-        scores = score_atoms(
-            atoms.positions, sheet.positions / size, 0.4 / size, inside
-        )
-        rings = find_rings(
-            atoms.positions, find_bonds(atoms.positions, parameter)
-        )
-        results[size, dose] = (
-            scores.recall,
-            scores.precision,
-            scores.error * size,
-            rings.mean_size(),
-        )
+for (size, dose), image in pictures.items():
+    parameter = LATTICE_CONSTANT / size
+    atoms = find_atoms(image, parameter)
+    border = int(np.ceil(parameter))
+    inside = np.zeros(image.shape, bool)
+    inside[border:-border, border:-border] = True
+    true = sheet.positions / size
+    scores = score_atoms(atoms.positions, true, 0.4 / size, inside)
+    bonds = find_bonds(atoms.positions, parameter)
+    rings = find_rings(atoms.positions, bonds)
+    found = (scores.recall, scores.precision, scores.error * size)
+    results[size, dose] = (*found, rings.mean_size())
 
 # %% mystnb={"figure": {"caption": "Recall, precision and position error of the atoms of a simulated crystal against dose, one line for each pixel size. The dotted lines are what is wanted: 0.98, and 0.15 \u00c5. Notice where coarse pixels and few electrons meet.", "name": "fig-atom-truth"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3))

@@ -27,6 +27,7 @@ data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 sheet: int = 12  # simulated images on the contact sheet, and as many real ones
 seed: int = 11  # of the samples shown
+low: float = 0.7  # Jaccard index below which a mask is counted as poor
 average: str = "per_image"  # of the curve: "per_image" or "pooled"
 
 # %%
@@ -44,10 +45,15 @@ from graphseg import (
     shipped,
     simulation,
 )
-from graphseg.comparison import markdown_table, read_result
+from graphseg.comparison import (
+    RESULTS_FOLDER,
+    markdown_table,
+    paired_difference,
+    read_result,
+)
 from graphseg.lattice import measure_lattice
 from graphseg.notebook import announce, record
-from graphseg.records import summary
+from graphseg.records import read_record, summary
 
 figures.use_style()
 stack = datasets.load(data_source)
@@ -129,16 +135,19 @@ figure.tight_layout();
 #
 # The recipe, the last epoch and the threshold of one half are fixed beforehand. Real labels enter
 # only the scores. One thing must be said: the ranges of the generator were drawn up while looking
-# at real images, those of the first half of the acquisitions. So we report the other half too,
-# of which nothing was opened, measured or scored before the ranges were final. Five trainings, each
-# with other simulated images and other random weights:
+# at real images, those of the first half of the acquisitions; nothing of the other half was opened
+# or measured for it. One network of an earlier state of the generator was scored on all images
+# ({ref}`ch-comparison`). After that the outlines were drawn nearer to the atoms, as the first half
+# asked for, and closed loops and other defects were added for their own sake; neither was chosen
+# by that score. So we report the other half too. Five trainings, each with other simulated images
+# and other random weights:
 
 # %%
 free = read_result("label_free")
 parts = {
     "all images": free,
     "looked at while designing": labelfree.part_of(free, True),
-    "never looked at": labelfree.part_of(free, False),
+    "other half": labelfree.part_of(free, False),
 }
 rows = []
 for name, part in parts.items():
@@ -158,9 +167,11 @@ for kind in ("per_image", "pooled"):
     mean, spread = summary(free, kind)["jaccard"]
     record(f"free_{kind}", mean, tolerance=0.005)
     record(f"free_{kind}_spread", spread, tolerance=0.005)
-    unseen = summary(parts["never looked at"], kind)["jaccard"][0]
+    unseen = summary(parts["other half"], kind)["jaccard"][0]
     record(f"free_{kind}_unseen", unseen, tolerance=0.005)
 record("free_seeds", len(free["results"]))
+paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
+record("free_paper", paper["jaccard"], tolerance=0.0)
 minutes = np.mean([row["fit_seconds"] for row in free["results"]]) / 60
 record("free_minutes", minutes, tolerance=20.0)
 
@@ -169,9 +180,9 @@ record("free_minutes", minutes, tolerance=20.0)
 # {glue:text}`free_per_image_spread:.3f` per image and {glue:text}`free_pooled:.3f` ±
 # {glue:text}`free_pooled_spread:.3f` pooled (mean and standard deviation of
 # {glue:text}`free_seeds:d` trainings of {glue:text}`free_minutes:.0f` minutes). On the half that
-# was never looked at it is {glue:text}`free_per_image_unseen:.3f` and
-# {glue:text}`free_pooled_unseen:.3f`. The paper reports 0.812 for its network trained with labels
-# {cite:p}`Sadre2021`.
+# the ranges were not chosen on it is {glue:text}`free_per_image_unseen:.3f` and
+# {glue:text}`free_pooled_unseen:.3f`. The paper reports {glue:text}`free_paper:.3f` for its network
+# trained with labels {cite:p}`Sadre2021`.
 #
 # ## How many labels does it save?
 #
@@ -233,6 +244,26 @@ record("labels_worth", str(enough[0]) if enough else "more than all")
 # {glue:text}`labels_all_gentle:.3f`. Labels alone beat simulation alone from this number of
 # acquisitions on: {glue:text}`labels_worth`. With all labels the two ends of the full recipe are
 # {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
+#
+# Would our network of {ref}`ch-comparison` gain from the better beginning? Two trainings were tried,
+# one of them with simulated images of defects beside the labelled ones, and stopped after two and
+# three folds.
+
+# %%
+for name in ("retrained", "retrained_defects"):
+    again = read_result(name)
+    record(f"{name}_folds", len(again["results"]))
+    ours = read_result("ours_acquisition")
+    ends = paired_difference(again, ours, average="per_image")
+    for key, value in zip(("value", "low", "high"), ends, strict=True):
+        record(f"{name}_{key}", value, tolerance=1e-3)
+
+# %% [markdown]
+# On the same images, per image, the difference to our network is {glue:text}`retrained_value:.3f`
+# ({glue:text}`retrained_low:.3f` to {glue:text}`retrained_high:.3f`, bootstrap over acquisitions;
+# {glue:text}`retrained_folds:d` folds), with defects {glue:text}`retrained_defects_value:.3f`
+# ({glue:text}`retrained_defects_low:.3f` to {glue:text}`retrained_defects_high:.3f`;
+# {glue:text}`retrained_defects_folds:d` folds). No gain was seen, so the recorded network stayed.
 #
 # ## Which realism matters?
 #
@@ -302,12 +333,14 @@ figures.add_error_legend(figure);
 
 # %%
 sums = table[labelled].sum(axis=0)
+record("free_limit", low, tolerance=0.0)
 record("free_live", metrics.scores(table, "pooled")["jaccard"], tolerance=0.01)
 record("free_false", 100 * sums[1] / (sums[1] + sums[2]), tolerance=3.0)
-record("free_low", float(np.mean(index[labelled] < 0.7) * 100), tolerance=2.0)
+record("free_low", float(np.mean(index[labelled] < low) * 100), tolerance=2.0)
 
 # %% [markdown]
-# In {glue:text}`free_low:.0f` % of these images the index is below 0.7
+# In {glue:text}`free_low:.0f` % of these images the index is below
+# {glue:text}`free_limit:.1f`
 # ({numref}`fig-simulated-worst`). Of the wrong pixels of all of them
 # {glue:text}`free_false:.0f` % are false alarms, the others are missed. Some of the worst cases
 # are errors; some are differences of opinion about where a thin margin ends. The network never saw
@@ -363,7 +396,7 @@ record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 #
 # - The ranges were chosen for one microscope and one kind of specimen. For another one, look at
 #   your images and adjust the ranges first; the reason for each range says what to compare.
-# - The half that was never looked at comes from the same microscope and the same person's labels.
+# - The other half comes from the same microscope and the same person's labels.
 # - Contamination here is amorphous carbon with a few heavier atoms. Salt crystals, polymers with
 #   order of their own and thick particles are not in the generator.
 # - The published labels decide the scores, with all their habits.
@@ -379,7 +412,7 @@ record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 #
 # - Without any label: {glue:text}`free_per_image:.3f` per image and {glue:text}`free_pooled:.3f`
 #   pooled, with a spread of {glue:text}`free_pooled_spread:.3f` between trainings.
-# - The half of the images that was never looked at scores {glue:text}`free_per_image_unseen:.3f`
+# - The half of the images that the ranges were not chosen on scores {glue:text}`free_per_image_unseen:.3f`
 #   and {glue:text}`free_pooled_unseen:.3f`.
 # - Labels added to a simulated beginning end at {glue:text}`labels_all_simulated:.3f`, labels alone
 #   at {glue:text}`labels_all_nothing:.3f`.

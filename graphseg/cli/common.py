@@ -45,6 +45,7 @@ def parsed(changes: list[str] | None, option: str = "--set") -> dict:
 
 
 def refuse_existing(path: Path) -> None:
+    """Raise InputError if there is something at `path`: nothing is overwritten silently."""
     if path.exists():
         raise InputError(f"{path} exists already: name another file or remove it.")
 

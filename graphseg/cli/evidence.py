@@ -14,6 +14,8 @@ from graphseg import (
     methods,
     pretraining,
     records,
+    rescoring,
+    scheduling,
     validation,
 )
 from graphseg.cli.common import (
@@ -65,7 +67,7 @@ def evaluate(
     Example: graphseg evaluate unet --set epochs=12 --output data/results/unet.json
     """
     estimator = methods.make(method, **parsed(changes))
-    with validation.workers(scheduler):
+    with scheduling.workers(scheduler):
         record = validation.cross_validate(
             estimator,
             datasets.load(source),
@@ -115,7 +117,7 @@ def search(
     --grid "levels=[3, 4, 5]" --grid "learning_rate=[1e-5, 1e-4, 1e-3]" --set epochs=150
     --final epochs=300 --trials 2 --protocol random --output data/results/search_paper.json
     """
-    with validation.workers(scheduler):
+    with scheduling.workers(scheduler):
         record = gridsearch.search(
             methods.make(method, **parsed(changes)),
             parsed(grid, "--grid"),
@@ -151,7 +153,7 @@ def rescore(
     """
     stack = datasets.load(source)
     folder = Path("runs") / record.stem
-    found = validation.rescore(records.read_record(record), stack, folder, **parsed(changes))
+    found = rescoring.rescore(records.read_record(record), stack, folder, **parsed(changes))
     records.write_record(output, found)
     for average in ("pooled", "per_image"):
         mean, spread = records.summary(found, average)["jaccard"]

@@ -1,29 +1,13 @@
 """The command line as a user meets it: results, one-sentence errors, exit codes, nothing lost."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from graphseg import cli, methods
+from graphseg import methods
 from graphseg.errors import InputError
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call ``graphseg`` in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,28 +9,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from graphseg import cli, datasets, shipped
+from graphseg import datasets, shipped
 from graphseg.bulknetwork import Network
 from graphseg.errors import InputError
 from graphseg.micrographs import read_micrograph
 from graphseg.reduction import LossWarning, read_reduced
 
 FAST = ("--no-averaging", "--device", "cpu")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call ``graphseg`` in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def write(path, image, pixel_size=None):

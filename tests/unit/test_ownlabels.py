@@ -21,21 +21,6 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call ``graphseg`` in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
-
-
 def write_labels(folder, names, values=(255,), size=32):
     """Write images whose rough squares are contamination; each value marks a part of them."""
     folder.mkdir(exist_ok=True)

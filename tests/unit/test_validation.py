@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 
-from graphseg import methods, metrics, records, validation
+from graphseg import methods, metrics, records, rescoring, scheduling, validation
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
@@ -159,7 +159,7 @@ def test_dask_workers_give_the_same_numbers(stack):
     here = validation.cross_validate(control, stack, "c", **arguments)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        validation.workers(cluster.scheduler_address),
+        scheduling.workers(cluster.scheduler_address),
     ):
         there = validation.cross_validate(control, stack, "c", n_jobs=-1, **arguments)
     for one, other in zip(here["results"], there["results"], strict=True):
@@ -171,7 +171,7 @@ def test_dask_workers_give_the_same_numbers(stack):
 def test_a_scheduler_that_does_not_answer_is_one_sentence():
     with (
         pytest.raises(InputError, match="No Dask scheduler answers"),
-        validation.workers("tcp://127.0.0.1:9"),
+        scheduling.workers("tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -188,13 +188,13 @@ def test_kept_networks_are_scored_again_in_another_way(stack, tmp_path):
     record = validation.cross_validate(
         network, stack, "u", folds=2, run_folder=tmp_path, progress=False
     )
-    everything = validation.rescore(record, stack, tmp_path, threshold=0.0)
+    everything = rescoring.rescore(record, stack, tmp_path, threshold=0.0)
     for result in everything["results"]:
         counts = np.array(result["counts"])
         assert (counts[:, 2:] == 0).all() and counts[:, :2].sum() == 64 * len(counts)
     assert everything["rescored"] == {"threshold": 0.0}
     with pytest.raises(InputError, match="other images"):
-        validation.rescore(record, stack.subset([0, 1]), tmp_path)
+        rescoring.rescore(record, stack.subset([0, 1]), tmp_path)
 
 
 def test_further_images_are_trained_on_and_never_tested(stack):
