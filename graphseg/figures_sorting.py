@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from graphseg.errors import InputError
 from graphseg.figures import ORANGE, overlay_mask, scale_bar_length, show_micrograph
+from graphseg.outputs import small_picture
 from graphseg.sorting import Ranking
-from graphseg.sorting_table import thumbnail
 
 SIDE = 128  # pixels of a tile, its longest side
 GAP = 6  # pixels between tiles
@@ -77,7 +77,7 @@ def _corners(number: int, columns: int) -> np.ndarray:
 
 
 def _tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    small = Image.fromarray(thumbnail(image, mask, SIDE))
+    small = Image.fromarray(small_picture(image, mask, SIDE))
     return np.asarray(ImageOps.pad(small, (SIDE, SIDE), color="white"))
 
 

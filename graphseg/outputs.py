@@ -225,7 +225,17 @@ def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.nda
     Returns
     -------
         (h, w, 3) uint8; the ratio of the sides is kept.
+
+    Raises
+    ------
+    InputError
+        If image and mask have different shapes.
     """
+    if image.ndim != 2 or image.shape != mask.shape:
+        raise InputError(
+            f"A mask of shape {mask.shape} does not fit an image of shape {image.shape}; give both "
+            "as (H, W)."
+        )
     height, width = (max(1, round(side * n / max(image.shape))) for n in image.shape)
     plain = image if image.dtype == np.uint8 else np.asarray(image, np.float32)
     small, covered = (

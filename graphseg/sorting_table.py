@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from graphseg.errors import InputError
 from graphseg.outputs import whole_file
 from graphseg.report import Column, jpeg, page
 from graphseg.sorting import Ranking
 
-RED = (214, 39, 40)  # contamination in thumbnails is red, as in Fig. 6 of Sadre et al. (2021)
-OPACITY = 0.45
 COLUMNS = {
     "rank": Column("rank", "Rank", 0),
     "best_rank": Column("best_rank", "Best rank", 0),
@@ -86,7 +83,7 @@ def write_html(
         What to show.
     thumbnails
         n small RGB pictures (H, W, 3) uint8 in the order of what was ranked, not of the ranks (see
-        `thumbnail`).
+        `graphseg.outputs.small_picture`).
     title
         Of the page.
     overwrite
@@ -114,41 +111,6 @@ def write_html(
         sorted_by="rank",
     )
     _write_new(Path(path), text, overwrite)
-
-
-def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray:
-    """Return a small picture of a micrograph with contamination in red.
-
-    Parameters
-    ----------
-    image
-        (H, W), black and white at its 0.5th and 99.5th percentile.
-    mask
-        (H, W) bool, True = contamination.
-    side
-        Longest side of the result, in pixels.
-
-    Returns
-    -------
-        (h, w, 3) uint8; the ratio of the sides is kept.
-
-    Raises
-    ------
-    InputError
-        If image and mask have different shapes.
-    """
-    image, mask = np.asarray(image, dtype=float), np.asarray(mask, dtype=bool)
-    if image.ndim != 2 or image.shape != mask.shape:
-        raise InputError(
-            f"A mask of shape {mask.shape} does not fit an image of shape {image.shape}; give both "
-            "as (H, W)."
-        )
-    low, high = np.percentile(image, [0.5, 99.5])
-    grey = 255 * np.clip((image - low) / max(high - low, np.finfo(float).tiny), 0, 1)
-    coloured = (1 - OPACITY) * grey[..., None] + OPACITY * np.array(RED)
-    rgb = np.where(mask[..., None], coloured, grey[..., None])
-    picture = Image.fromarray(np.rint(rgb).astype(np.uint8))
-    return np.asarray(ImageOps.contain(picture, (side, side), Image.Resampling.BOX))
 
 
 def _write_new(path: Path, text: str, overwrite: bool) -> None:

@@ -42,6 +42,7 @@ from graphseg import (
     explore_structure,
     figures,
     figures_sorting,
+    outputs,
     reduction,
     shipped,
     sorting,
@@ -184,7 +185,7 @@ figures_sorting.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 # %%
 folder = Path(tempfile.mkdtemp())
 pictures = [
-    sorting_table.thumbnail(image, mask)
+    outputs.small_picture(image, mask)
     for image, mask in zip(stack.images, masks, strict=True)
 ]
 sorting_table.write_html(folder / "ranking.html", ranking, pictures)

@@ -388,7 +388,7 @@ for name, configuration in materials.items():
 record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 
 # %% [markdown]
-# The lattice that {ref}`ch-structure` measures in them is the one that was put in, within
+# {numref}`fig-simulated-materials` shows them. The lattice that {ref}`ch-structure` measures in them is the one that was put in, within
 # {glue:text}`materials_deviation:.2f` %. No real image of these crystals was at hand, so nothing is
 # claimed about networks trained for them.
 #

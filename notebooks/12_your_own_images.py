@@ -23,7 +23,9 @@
 # - use that network in the same commands, and hand it to programs without Python.
 
 # %% tags=["parameters"]
-data_source: str = "auto"  # as in all chapters; this one makes its own images
+data_source: str = (
+    "auto"  # only for the notice above: this chapter makes its own images
+)
 images: int = 4  # ordinary images in the folder of the night
 acquisitions: int = 4  # of the images with labels; each gives four frames
 epochs: int = 15  # of each training
@@ -45,17 +47,18 @@ import tifffile
 from IPython.display import Markdown
 from PIL import Image
 
-from graphseg import figures, metrics, shipped, weights
+from graphseg import datasets, figures, metrics, shipped, weights
 from graphseg.comparison import markdown_table
 from graphseg.errors import InputError
 from graphseg.foldercheck import check_folder
 from graphseg.micrographs import open_series
-from graphseg.notebook import command_line, record
+from graphseg.notebook import announce, command_line, record
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.simulation.dm4 import write_dm4
 from graphseg.simulation.samples import simulate
 
 figures.use_style()
+announce(datasets.load(data_source))
 here = Path(tempfile.mkdtemp())
 
 # %% [markdown]

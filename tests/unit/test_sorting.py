@@ -16,6 +16,7 @@ from scipy import stats
 from graphseg import figures_sorting, shipped
 from graphseg.errors import InputError
 from graphseg.figures import scale_bar_length
+from graphseg.outputs import RED, small_picture
 from graphseg.sorting import (
     calibrated_level,
     clean_fractions,
@@ -23,7 +24,7 @@ from graphseg.sorting import (
     rank,
     rank_agreement,
 )
-from graphseg.sorting_table import RED, table_rows, thumbnail, write_csv, write_html
+from graphseg.sorting_table import table_rows, write_csv, write_html
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Multiples of 1/256, so that a threshold made from a probability is that probability again.
@@ -260,13 +261,13 @@ def test_thumbnail_is_grey_with_contamination_in_red():
     image = np.tile(np.linspace(5, 9, 200), (100, 1))
     mask = np.zeros(image.shape, bool)
     mask[:50] = True
-    small = thumbnail(image, mask, 40).astype(int)
+    small = small_picture(image, mask, 40).astype(int)
     assert small.shape == (20, 40, 3)
     assert (np.ptp(small[11:], axis=2) == 0).all() and small[15, -1, 0] > 250
     excess = (small[:9, :, 0] - small[:9, :, 1]).astype(float)
     assert excess == pytest.approx(0.45 * (RED[0] - RED[1]), abs=1.1)
     with pytest.raises(InputError, match="does not fit"):
-        thumbnail(image, mask[:20])
+        small_picture(image, mask[:20])
 
 
 def test_contact_sheet_shows_pictures_in_order_with_bars_of_one_length():
