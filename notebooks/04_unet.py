@@ -43,8 +43,9 @@ from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
 from graphseg import datasets, explore, figures, methods, metrics, validation
-from graphseg.comparison import markdown_table, read_result
+from graphseg.comparison import RESULTS_FOLDER, markdown_table, read_result
 from graphseg.notebook import announce, record
+from graphseg.records import read_record
 from graphseg.segmenter import UNetSegmenter
 from graphseg.unet import UNet, parameter_count
 
@@ -283,8 +284,8 @@ record("agreement_percent", 100 * agreement, 0.5)
 # {glue:text}`agreement_percent:.2f` % of the pixels. These times were taken while the page was
 # built, whatever else the machine was doing, and are no benchmark.
 #
-# The benchmark, `make bench`, is run on a machine with nothing else to do; everything in one run,
-# the trained networks that come with the package, the images of the simulated sample. *Eager* is
+# For a benchmark there is `make bench`: everything in one run, with the trained networks that come
+# with the package, on the images of the simulated sample. *Eager* is
 # plain PyTorch in float32; *fast* is what `predict` does: channels last, bfloat16 where the
 # processor multiplies in it.
 
@@ -314,6 +315,9 @@ record("bench_ours", ratios["paper's network eager / ours fast"], tolerance=4.0)
 record("bench_stack", ratios["ours in a stack / alone"], tolerance=0.3)
 record("bench_ceiling", ratios["ours fast / ceiling"], tolerance=1.5)
 record("bench_threads", bench["threads"])
+cost = read_record(RESULTS_FOLDER.parent / "paper.json")["bragg_cost"]
+record("paper_bragg_time", cost["milliseconds_per_image"], tolerance=0.0)
+record("paper_bragg_memory", cost["megabytes"])
 
 # %% [markdown]
 # With {glue:text}`bench_threads:d` threads the paper's network is
@@ -322,8 +326,8 @@ record("bench_threads", bench["threads"])
 # costs {glue:text}`bench_stack:.2f` times as much as one alone. Our network takes
 # {glue:text}`bench_ceiling:.1f` times as long as its multiplications alone would, at the rate of the
 # machine's own matrix product. The Bragg filter takes {glue:text}`bench_bragg:.1f` ms an image and
-# {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports 20.3 ms and 5 MB for its own
-# {cite:p}`Sadre2021`.
+# {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports {glue:text}`paper_bragg_time:.1f` ms and
+# {glue:text}`paper_bragg_memory:.0f` MB for its own {cite:p}`Sadre2021`.
 #
 # ## Choosing the threshold
 #

@@ -119,7 +119,7 @@ shown = [*stack.images[real], *[sample.image for sample in samples[:sheet]]]
 origin = np.array([stack.source] * len(real) + ["generated"] * sheet)
 order = generator.permutation(len(shown))
 
-# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order.", "name": "fig-simulated-blind"}}
+# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}}
 figure, ax = plt.subplots(figsize=(10, 4.1))
 figures_simulated.show_sheet(ax, [shown[index] for index in order], 8)
 figure.tight_layout();
@@ -127,10 +127,11 @@ figure.tight_layout();
 # %% [markdown]
 # ## A network without labels
 #
-# Training takes about ten minutes on one core:
+# This trains one on simulated images, a third of them full of defects that must not be masked:
 #
 # ```
-# graphseg pretrain --images 600 --defects 300 --output simulated.safetensors
+# graphseg pretrain --images 600 --defects 300 --set epochs=13 --set features=24 --set stride=2 \
+#     --set "loss='cross-entropy + jaccard'" --output simulated.safetensors
 # ```
 #
 # The recipe, the last epoch and the threshold of one half are fixed beforehand. Real labels enter
@@ -237,8 +238,8 @@ record("labels_worth", str(enough[0]) if enough else "more than all")
 # {glue:text}`labels_four_nothing:.3f`, the one that starts from simulated images
 # {glue:text}`labels_four_simulated:.3f` ({numref}`fig-simulated-labels`). But without any label the
 # second one had {glue:text}`labels_none:.3f`: *a few labels, trained on with the full recipe, make it
-# worse* — with one acquisition {glue:text}`labels_one_simulated:.3f`. The recipe forgets what the
-# simulation taught and learns a few images by heart. The third curve was made after this was seen:
+# worse* — with one acquisition {glue:text}`labels_one_simulated:.3f`. Probably the recipe forgets what
+# the simulation taught and learns a few images by heart. The third curve was made after this was seen:
 # a hundred steps at a fifth of the learning rate. It loses less
 # ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
 # {glue:text}`labels_all_gentle:.3f`. Labels alone beat simulation alone from this number of
