@@ -22,11 +22,11 @@ from graphseg.bulkjob import Job, Outcome
 from graphseg.bulkrecords import Source
 from graphseg.bulkstream import stream
 from graphseg.errors import InputError
+from graphseg.scheduling import connect
 
 CHUNK = 16  # files that a worker is given at a time, at most
 ROUNDS = 4  # times that each worker is given some, at least, so that all finish together
 QUEUED = 2  # chunks for each worker that are handed out at a time
-ANSWER = 10  # seconds to wait for a scheduler
 PATIENCE = 60  # seconds to wait for the first worker of a scheduler
 
 
@@ -146,17 +146,9 @@ def dask_workers(address: str) -> Iterator[Pool]:
     InputError
         If nothing answers at the address, or it has no worker, or it goes away.
     """
-    from distributed import Client  # takes a second to import, which most runs do not need
-    from distributed.scheduler import KilledWorker
+    from distributed.scheduler import KilledWorker  # slow to import, and seldom needed
 
-    try:
-        client = Client(address, timeout=ANSWER)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"No Dask scheduler answers at {address}: start one with `dask scheduler`, and "
-            "give the address that it prints."
-        ) from error
-    with client:
+    with connect(address) as client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
             # Not pure: the same call may be made again, and shall then be done again.

@@ -277,7 +277,7 @@ record("caught_spread", 100 * errors_found["spread of views"], 3.0)
 # %% [markdown]
 # Expected and measured index correlate to {glue:text}`pearson:.2f` (Pearson,
 # {glue:text}`pearson_low:.2f` to {glue:text}`pearson_high:.2f`, bootstrap over acquisitions) and
-# {glue:text}`spearman:.2f` (Spearman). The intervals hold {glue:text}`held:.0f` % of the measured
+# {glue:text}`spearman:.2f` (Spearman; {numref}`fig-expected`). The intervals hold {glue:text}`held:.0f` % of the measured
 # values and are {glue:text}`width:.2f` wide on average: enough to sort, not to certify.
 #
 # Only one fold network has not seen a given image, so out of fold there is no ensemble of the

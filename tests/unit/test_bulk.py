@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import tifffile
@@ -15,7 +16,7 @@ from bulk_task import SIGKILL, Brightness, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphseg import bulk, bulkjob, bulkpool, bulkrecords, bulkstream
+from graphseg import bulk, bulkjob, bulkpool, bulkrecords, bulkstream, scheduling
 from graphseg.bulkjob import Result
 from graphseg.bulkrecords import HIDDEN, Source
 from graphseg.bulksources import find_sources
@@ -364,9 +365,17 @@ def test_dask_workers_give_the_same_even_if_one_is_killed(long_night, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(night, tmp_path, monkeypatch):
-    monkeypatch.setattr(bulkpool, "ANSWER", 1)
+    from distributed import Client
+
+    made = []
+    start = Client.start
+    monkeypatch.setattr(scheduling, "ANSWER", 1)
+    monkeypatch.setattr(Client, "start", lambda self, **kw: (made.append(self), start(self, **kw)))
     with pytest.raises(InputError, match="No Dask scheduler answers"):
         run(night, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    # Left to the garbage collector, a client may wait there for ever.
+    assert [client.status for client in made] == ["closed"]
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_memory_bounds_what_is_read_ahead(tmp_path, monkeypatch):
