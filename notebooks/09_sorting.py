@@ -18,6 +18,7 @@
 # - rank images by the share of their area that is clean, with an interval for each;
 # - say how well such a ranking agrees with one made by hand;
 # - write the ranking as a table that sorts in the browser, and as CSV;
+# - say which masks to look at first;
 # - store images in less space, without loss or with a loss that is stated.
 
 # %% tags=["parameters"]
@@ -42,11 +43,13 @@ from graphseg import (
     explore_structure,
     figures,
     figures_sorting,
+    metrics,
     outputs,
     reduction,
     shipped,
     sorting,
     sorting_table,
+    uncertainty,
     validation,
 )
 from graphseg.coarsening import Coarsening
@@ -195,6 +198,51 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6, 0.5)
 # %% [markdown]
 # The page holds its pictures, weighs {glue:text}`page_megabytes:.1f` MB and needs no network.
 #
+# ## Look at these first
+#
+# A ranking is as good as its masks, and one cannot look at all of them. {ref}`ch-trust` shows how
+# to expect the Jaccard index of a mask without a label, from how sure its network is. The line
+# from the certain share to the index is fitted on the other folds, as above. Which masks should
+# one look at?
+
+# %%
+counts = metrics.counts(stack.masks, masks)
+measured = metrics.score_table(counts)["jaccard"]
+certain = uncertainty.certain_shares(probabilities)
+expected = uncertainty.expect_out_of_fold(certain, measured, folds)
+tenth = max(round(len(stack) / 10), 1)
+look_first = np.argsort(expected[:, 0], kind="stable")[:tenth]
+worst = np.argsort(measured, kind="stable")[:tenth]
+
+# %%
+place = np.empty(len(stack), int)
+place[ranking.index] = np.arange(1, len(stack) + 1)
+rows = [
+    [
+        f"{stack.names[i]}",
+        f"{expected[i, 0]:.2f} ({expected[i, 1]:.2f}–{expected[i, 2]:.2f})",
+        f"{measured[i]:.2f}",
+        f"{place[i]}",
+    ]
+    for i in look_first[:6]
+]
+heading = ["image", "expected Jaccard index", "measured", "rank"]
+Markdown(markdown_table(heading, rows))
+
+# %% tags=["remove-input"]
+others = np.setdiff1d(np.arange(len(stack)), look_first)
+record("looked_at", tenth)
+record("measured_looked", float(measured[look_first].mean()), 0.03)
+record("measured_others", float(measured[others].mean()), 0.02)
+record("worst_found", len(np.intersect1d(look_first, worst)), 2)
+
+# %% [markdown]
+# The tenth of the images with the lowest expected index, {glue:text}`looked_at:d`, has a measured
+# index of {glue:text}`measured_looked:.2f` on average, all others {glue:text}`measured_others:.2f`.
+# Among them are {glue:text}`worst_found:d` of the {glue:text}`looked_at:d` worst masks. So it is
+# worth starting there, and it does not find every bad mask. `graphseg sort` writes the expected
+# index of each image into the table, marks those in `look_first`, and says so at the top of the page.
+#
 # ## How much does the threshold matter?
 #
 # Move the slider: which images change places when the threshold moves?
@@ -312,5 +360,7 @@ record("warning", reports["one value for contamination"].warning)
 #   not seen.
 # - Intervals from moving the threshold, calibrated on other folds, hold the labelled share in
 #   {glue:text}`coverage_percent:.0f` % of the images.
+# - The tenth of the masks that the network expects to be worst has a Jaccard index of
+#   {glue:text}`measured_looked:.2f`, the others of {glue:text}`measured_others:.2f`.
 # - Without loss the images shrink by {glue:text}`ratio_lossless:.2f`; even throwing contamination
 #   away gives no more than {glue:text}`ratio_flat:.2f`.
