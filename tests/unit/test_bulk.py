@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import tifffile
@@ -365,7 +364,7 @@ def test_dask_workers_give_the_same_even_if_one_is_killed(long_night, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(night, tmp_path, monkeypatch):
-    from distributed import Client
+    from distributed import Client, default_client
 
     made = []
     start = Client.start
@@ -375,7 +374,8 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(night, tmp_path, monke
         run(night, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     # Left to the garbage collector, a client may wait there for ever.
     assert [client.status for client in made] == ["closed"]
-    assert dask.config.get("scheduler", None) is None
+    with pytest.raises(ValueError, match="No clients"):
+        default_client()
 
 
 def test_memory_bounds_what_is_read_ahead(tmp_path, monkeypatch):
