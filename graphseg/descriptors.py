@@ -9,6 +9,7 @@ import torch
 from scipy import fft, stats
 from scipy.signal.windows import hann
 
+from graphseg.fastnetwork import prepared
 from graphseg.inference import moments
 from graphseg.lattice import Lattice, measure_lattice
 from graphseg.unet import UNet
@@ -114,13 +115,12 @@ def features(network: UNet, field: np.ndarray, precision: torch.dtype) -> np.nda
     mean, deviation = moments(field)
     standard = ((field[:height, :width] - mean) / deviation).astype(np.float32)
     device = next(network.parameters()).device
-    values = torch.from_numpy(standard)[None, None].to(device)
+    values = torch.from_numpy(standard)[None, None].to(device, precision)
+    values = torch.nn.functional.pixel_unshuffle(values, network.stride)
     found = []
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        values = torch.nn.functional.pixel_unshuffle(values, network.stride)
-        for level, block in enumerate(network.encoder):
-            if level:
-                values = torch.nn.functional.max_pool2d(values, 2)
-            values = block(values)  # (1, features, h', w')
-            found.append(values[0].float().mean((1, 2)))
+    for level, block in enumerate(prepared(network, precision).encoder):
+        if level:
+            values = torch.nn.functional.max_pool2d(values, 2)
+        values = block(values)  # (1, features, h', w')
+        found.append(values[0].float().mean((1, 2)))
     return torch.cat(found).double().cpu().numpy()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from graphseg.errors import InputError
+from graphseg.fastnetwork import prepared
 from graphseg.unet import UNet
 
 BLOCK = 256  # rows of an image that are worked on at a time
@@ -199,16 +200,16 @@ def probabilities(
         Of two classes only that of class 1, contamination, shape (H, W).
     """
     device = next(network.parameters()).device
-    padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None].to(device)
+    fast = prepared(network, precision)
+    padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
+    padded = padded.to(device, precision)
     symmetries = SYMMETRIES if averaging else SYMMETRIES[:1]
     total = 0
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        for quarters, mirrored in symmetries:
-            turned = torch.rot90(padded.flip(-1) if mirrored else padded, quarters, (-2, -1))
-            logits = network(turned.contiguous(memory_format=torch.channels_last))
-            values = logits.float().softmax(1)[0]
-            values = values[1] if len(values) == 2 else values  # two add up to 1
-            result = torch.rot90(values, -quarters, (-2, -1))
-            total = total + (result.flip(-1) if mirrored else result)
+    for quarters, mirrored in symmetries:
+        turned = torch.rot90(padded.flip(-1) if mirrored else padded, quarters, (-2, -1))
+        values = fast(turned.contiguous(memory_format=torch.channels_last)).float().softmax(1)[0]
+        values = values[1] if len(values) == 2 else values  # two add up to 1
+        result = torch.rot90(values, -quarters, (-2, -1))
+        total = total + (result.flip(-1) if mirrored else result)
     probability = (total / len(symmetries))[..., : image.shape[0], : image.shape[1]]
     return probability.cpu().numpy()
