@@ -6,8 +6,11 @@ Frequencies are in cycles per pixel, axis order (row, column); a signal is an (H
 without its background.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from scipy import ndimage
+import torch
+from torch.nn.functional import grid_sample
 
 from graphseg.fourier import weighted_spectrum
 
@@ -61,17 +64,31 @@ def _spot_scores(signal: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
     (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
     """
-    height, width = signal.shape
     spectrum = weighted_spectrum(signal, WINDOW_TAPER, BLUR)
-    number = 6 * max(int(np.ceil(np.pi * min(signal.shape) / 12)), 30)  # angles in 180°, even
-    angles = -np.pi / 2 + np.arange(number) * np.pi / number
-    rows, columns = np.sin(angles)[:, None] * radii, np.cos(angles)[:, None] * radii
-    places = [rows % 1 * height, columns * width]
-    power = ndimage.map_coordinates(spectrum, places, order=1, mode="grid-wrap") ** 2
-    beyond = (np.abs(rows) > 0.5) | (columns > 0.5)
+    places, beyond = _polar_places(signal.shape, tuple(radii))
+    rows = np.vstack([spectrum, spectrum[:1]])  # frequencies wrap
+    samples = grid_sample(torch.from_numpy(rows)[None, None], places, align_corners=True)
+    power = samples[0, 0].numpy() ** 2
     background = _radial_background(power, beyond)
     relative = np.log1p(np.where(beyond, 0, power / background))
-    return np.maximum(relative.reshape(3, number // 3, -1).mean(axis=0) - NOISE_SCORE, 0)
+    mean = relative.reshape(3, len(power) // 3, -1).mean(axis=0)
+    return np.maximum(mean - NOISE_SCORE, 0)
+
+
+@lru_cache(maxsize=4)
+def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Tensor, np.ndarray]:
+    """Return where in the half spectrum the angles and radii lie, and which lie beyond it.
+
+    Places are (1, angles, radii, 2) float32 as `torch.nn.functional.grid_sample` takes them:
+    (column, row), from -1 to 1 over the half spectrum with its first row repeated at the end.
+    """
+    width = shape[1]
+    number = 6 * max(int(np.ceil(np.pi * min(shape) / 12)), 30)  # angles in 180°, even
+    angles = -np.pi / 2 + np.arange(number) * np.pi / number
+    rows, columns = np.outer(np.sin(angles), radii), np.outer(np.cos(angles), radii)
+    beyond = (np.abs(rows) > 0.5) | (columns > 0.5)
+    places = np.stack([columns * width / (width // 2), rows % 1], axis=-1) * 2 - 1
+    return torch.from_numpy(places.astype(np.float32))[None], beyond
 
 
 def _radial_background(power: np.ndarray, beyond: np.ndarray) -> np.ndarray:
@@ -94,8 +111,8 @@ def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[fl
     the change of area, its rotation that of the orientation, and strain drops out.
     """
     expected = np.concatenate(ring_vectors(parameter, orientation))  # (6, 2)
-    measured, weights = zip(*(_nearby_wave(signal, g, parameter) for g in expected), strict=True)
-    root = np.array(weights)[:, None] * _resolved(expected)[:, None]
+    measured, weights = _nearby_waves(signal, expected, parameter)
+    root = weights[:, None] * _resolved(expected)[:, None]
     change, _, rank, _ = np.linalg.lstsq(root * expected, root * measured, rcond=1e-3)
     if rank < 2 or np.linalg.det(change) <= 0:
         return parameter, orientation
@@ -103,19 +120,21 @@ def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[fl
     return parameter / np.sqrt(np.linalg.det(change)), orientation + turn
 
 
-def _nearby_wave(
-    signal: np.ndarray, wave: np.ndarray, parameter: float
-) -> tuple[np.ndarray, float]:
-    """Return the frequency of the wave that is really there, and its power.
+def _nearby_waves(
+    signal: np.ndarray, waves: np.ndarray, parameter: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frequencies (n, 2) of the waves that are really there, and their powers (n,).
 
     The phase that a wrong frequency leaves grows from window to window; its mean step, along each
     axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
     """
     for _ in range(REFINEMENTS):
-        waves = _local_coefficients(signal, wave, parameter)
-        steps = [np.sum(waves[1:] * waves[:-1].conj()), np.sum(waves[:, 1:] * waves[:, :-1].conj())]
-        wave = wave + np.angle(steps) / (2 * np.pi * WINDOW_STEP * parameter)
-    return wave, float(np.abs(steps).sum())
+        found = _local_coefficients(signal, waves, parameter)
+        down = np.sum(found[:, 1:] * found[:, :-1].conj(), axis=(1, 2))
+        across = np.sum(found[:, :, 1:] * found[:, :, :-1].conj(), axis=(1, 2))
+        steps = np.column_stack([down, across])  # (n, 2)
+        waves = waves + np.angle(steps) / (2 * np.pi * WINDOW_STEP * parameter)
+    return waves, np.abs(steps).sum(axis=1)
 
 
 def ring_amplitudes(
@@ -129,8 +148,8 @@ def ring_amplitudes(
     second grain matters.
     """
     first, second = ring_vectors(parameter, orientation)
-    a = [_local_coefficients(signal, g, parameter) for g in first]
-    b = [_local_coefficients(signal, g, parameter) for g in second]
+    found = _local_coefficients(signal, np.concatenate([first, second]), parameter)
+    a, b = found[:3], found[3:]
     pairs = [a[0] * a[1].conj(), a[0] * a[2].conj(), a[1] * a[2].conj()]
     one = _mean_cosine(a[0] * a[1] * a[2])
     two = _mean_cosine(np.concatenate([p * w.conj() for p, w in zip(pairs, b, strict=True)]))
@@ -144,25 +163,29 @@ def _resolved(waves: np.ndarray) -> np.ndarray:
     return np.abs(waves).max(axis=1) < 0.5
 
 
-def _local_coefficients(signal: np.ndarray, wave: np.ndarray, parameter: float) -> np.ndarray:
-    """Return the Fourier coefficient of one wave in Gaussian windows, complex64.
+def _local_coefficients(signal: np.ndarray, waves: np.ndarray, parameter: float) -> np.ndarray:
+    """Return the Fourier coefficients of waves (n, 2) in Gaussian windows, complex64.
 
-    (windows down, windows across)
+    (n, windows down, windows across)
     """
-    row_waves, column_waves = (
-        _windowed_wave(length, frequency, parameter)
-        for length, frequency in zip(signal.shape, wave, strict=True)
+    down, across = (
+        _windowed_waves(length, frequencies, parameter)
+        for length, frequencies in zip(signal.shape, waves.T, strict=True)
     )
-    return row_waves @ signal @ column_waves.T
+    # Real factors of a real signal take half the time of complex ones.
+    stacked = np.concatenate([down.real, down.imag]).reshape(-1, signal.shape[0])
+    real, imaginary = (stacked @ signal).reshape(2, *down.shape[:2], signal.shape[1])
+    return (real + 1j * imaginary) @ across.transpose(0, 2, 1)
 
 
-def _windowed_wave(length: int, frequency: float, parameter: float) -> np.ndarray:
-    """Return exp(−2πi f x) in normalised windows, complex64 (windows, length)."""
+def _windowed_waves(length: int, frequencies: np.ndarray, parameter: float) -> np.ndarray:
+    """Return exp(−2πi f x) in normalised windows, complex64 (n, windows, length)."""
     positions = np.arange(length)
     centres = np.arange(parameter, length, WINDOW_STEP * parameter)[:, None]
     window = np.exp(-(((positions - centres) / (WINDOW_WIDTH * parameter)) ** 2) / 2)
     window /= window.sum(axis=1, keepdims=True)
-    return (window * np.exp(-2j * np.pi * frequency * positions)).astype(np.complex64)
+    waves = np.exp(-2j * np.pi * frequencies[:, None] * positions)
+    return window.astype(np.float32) * waves[:, None].astype(np.complex64)
 
 
 def _mean_cosine(product: np.ndarray) -> float:
