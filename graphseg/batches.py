@@ -1,4 +1,4 @@
-"""The training set in batches: shuffled, turned, mirrored, with other contrast and noise."""
+"""The training set in batches: shuffled, turned, mirrored, with other contrast, blur and noise."""
 
 from collections.abc import Iterator
 
@@ -44,6 +44,42 @@ def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) ->
     )
 
 
+def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
+    """Blur each image by a Gaussian of random widths along two random perpendicular directions.
+
+    Alike widths are what focus or a coarse camera do, unlike ones what drift does. The result is
+    standardised again, as images are before they are predicted.
+
+    Parameters
+    ----------
+    images : tensor of float, shape (n, 1, H, W)
+        Standardised.
+    blur : float
+        Largest standard deviation in pixels.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    tensor of float, shape (n, 1, H, W)
+    """
+    height, width = images.shape[-2:]
+    # Mirrored at the edges, so that opposite ones do not run into each other.
+    reach = min(int(np.ceil(3 * blur)), height - 1, width - 1)
+    padded = torch.nn.functional.pad(images, (reach,) * 4, mode="reflect")
+    down, across = torch.fft.fftfreq(padded.shape[-2]), torch.fft.rfftfreq(padded.shape[-1])
+    result = []
+    for image in padded:
+        (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
+        sine, cosine = float(np.sin(angle)), float(np.cos(angle))
+        along = sine * down[:, None] + cosine * across
+        beside = cosine * down[:, None] - sine * across
+        transfer = torch.exp(-2 * np.pi**2 * ((one * along) ** 2 + (other * beside) ** 2))
+        smooth = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, padded.shape[-2:])
+        smooth = smooth[:, reach : reach + height, reach : reach + width]
+        result.append((smooth - smooth.mean()) / smooth.std().clamp_min(1e-7))
+    return torch.stack(result)
+
+
 class Batches:
     """The training set in shuffled, augmented batches; iterating it once is one epoch.
 
@@ -56,6 +92,8 @@ class Batches:
     augmentation : bool
     noise : float, default 0
         Largest standard deviation of noise that is added, see :func:`noisy`.
+    blur : float, default 0
+        Largest blur in pixels, before the noise, see :func:`blurred`.
     """
 
     def __init__(
@@ -66,10 +104,11 @@ class Batches:
         first_epoch: int,
         augmentation: bool,
         noise: float = 0.0,
+        blur: float = 0.0,
     ):
         self.images, self.labels = torch.as_tensor(dataset.X), torch.as_tensor(dataset.y)
         self.batch_size, self.seed, self.epoch = batch_size, seed, first_epoch
-        self.augmentation, self.noise = augmentation, noise
+        self.augmentation, self.noise, self.blur = augmentation, noise, blur
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
@@ -82,4 +121,5 @@ class Batches:
             chosen = order[start : start + self.batch_size]
             batch = self.images[chosen], self.labels[chosen]
             images, labels = augment(*batch, generator) if self.augmentation else batch
+            images = blurred(images, self.blur, generator) if self.blur else images
             yield (noisy(images, self.noise, generator) if self.noise else images), labels

@@ -1,4 +1,4 @@
-"""What training with noise or against attacks buys: one fold's network, trained on a little."""
+"""What training with noise, blur or attacks buys: one fold's network, trained on a little."""
 
 import time
 from collections.abc import Iterator
@@ -16,10 +16,19 @@ from graphseg.robustness import DIGITS, PGD_STEPS
 from graphseg.segmenter import UNetSegmenter
 
 # Further training of the same length each; the plain one shows what training on alone does.
-VARIANTS = {"plain": {}, "noise": {"noise": 1.0}, "adversarial": {"adversarial": 0.2}}
+VARIANTS = {
+    "plain": {},
+    "noise": {"noise": 1.0},
+    "blur": {"blur": 1.5},
+    "adversarial": {"adversarial": 0.2},
+}
 EPOCHS, LEARNING_RATE = 3, 2e-4
-NOISE = (0.5, 1.0, 2.0)  # standard deviations of the image
 RADII = (0.05, 0.1, 0.2)  # of attacks
+NATURAL = (
+    *(("noise", strength) for strength in (0.5, 1.0, 2.0)),  # standard deviations of the image
+    *(("blur", strength) for strength in (0.5, 1.0, 1.5)),  # pixels
+    *(("drift", strength) for strength in (2.0, 4.0)),
+)
 
 
 def complete(
@@ -28,7 +37,7 @@ def complete(
     """Put what `measure` finds into the record of `graphseg.robustness`, if it is not there yet."""
     record = read_record(path)
     network = weights.digest(shipped.FOLDER / f"fold_{fold}.safetensors")
-    made_of = {"network": network, "epochs": epochs, "seed": seed}
+    made_of = {"network": network, "epochs": epochs, "seed": seed, "variants": VARIANTS}
     known = record.get("training", {})
     if any(known.get(key) != value for key, value in made_of.items()):
         record["training"] = measure(stack, fold, epochs, seed=seed)
@@ -95,12 +104,13 @@ def _scores(segmenter: UNetSegmenter, stack: LabelledStack, seed: int) -> Iterat
     """Yield each condition with the pooled Jaccard index."""
     yield "unchanged", _jaccard(segmenter, stack.images, stack.masks)
     pairs = list(zip(stack.images, stack.masks, strict=True))
-    for strength in NOISE:
-        noisy = [
-            apply(CHANGES["noise"], image, mask, strength, seed + i)[0]
+    for name, strength in NATURAL:
+        changed = [
+            apply(CHANGES[name], image, mask, strength, seed + i)
             for i, (image, mask) in enumerate(pairs)
         ]
-        yield f"noise {strength:g}", _jaccard(segmenter, np.stack(noisy), stack.masks)
+        images, masks = (np.stack(parts) for parts in zip(*changed, strict=True))
+        yield f"{name} {strength:g}", _jaccard(segmenter, images, masks)
     for name, steps in (("FGSM", 1), ("PGD", PGD_STEPS)):
         for radius in RADII:
             attacked = [

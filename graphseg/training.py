@@ -189,8 +189,8 @@ def run(
         no label.
     recipe : dict
         ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
-        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``; ``noise`` and
-        ``adversarial`` if they are not 0.
+        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``; ``noise``,
+        ``blur`` and ``adversarial`` if they are not 0.
     device : str
     score : callable, optional
         Scores to record after every epoch.
@@ -225,6 +225,7 @@ def run(
         first_epoch=done,
         augmentation=recipe["augmentation"],
         noise=recipe.get("noise", 0.0),
+        blur=recipe.get("blur", 0.0),
     )
     net.iterator_train = batches
     steps = len(batches(dataset, recipe["batch_size"]))

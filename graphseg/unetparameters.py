@@ -17,7 +17,7 @@ NOT_PART_OF_THE_RESULT = ("device", "checkpoint", "progress", "tile", "overlap",
 RANGES = {
     "levels": (1, 8), "features": (1, 1024), "stride": (1, 16), "classes": (2, 256),
     "epochs": (0, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3),
-    "noise": (0, 1e3), "adversarial": (0, 1e3), "weight_decay": (0, 1e3),
+    "noise": (0, 1e3), "blur": (0, 32), "adversarial": (0, 1e3), "weight_decay": (0, 1e3),
     "threshold": (0, 1), "tile": (1, 2**20), "overlap": (0, 2**20),
     "seed": (0, 2**63 - 1),
 }  # fmt: skip
@@ -35,6 +35,9 @@ class UNetParameters(BaseEstimator):
         Random symmetries of the square and contrast, see :func:`graphseg.batches.augment`.
     noise : float, default 0
         Largest standard deviation of white noise that is added to standardised images.
+    blur : float, default 0
+        Largest blur of training images in pixels, in every direction another, as by focus, drift
+        and a coarser camera; see :func:`graphseg.batches.blurred`.
     adversarial : float, default 0
         Largest step against its label that an image is moved by, in standard deviations; twice as
         slow, see :class:`graphseg.training.AutocastNet`.
@@ -85,6 +88,7 @@ class UNetParameters(BaseEstimator):
         stride: int = 1,
         augmentation: bool = True,
         noise: float = 0.0,
+        blur: float = 0.0,
         adversarial: float = 0.0,
         epochs: int = 25,
         batch_size: int = 4,
@@ -112,6 +116,7 @@ class UNetParameters(BaseEstimator):
         self.stride = stride
         self.augmentation = augmentation
         self.noise = noise
+        self.blur = blur
         self.adversarial = adversarial
         self.epochs = epochs
         self.batch_size = batch_size
@@ -173,7 +178,7 @@ class UNetParameters(BaseEstimator):
 
         Files that were written before there could be more stay valid so.
         """
-        left_out = [*names, *(n for n in ("noise", "adversarial") if not getattr(self, n))]
+        left_out = [*names, *(n for n in ("noise", "blur", "adversarial") if not getattr(self, n))]
         left_out += ["classes", "contamination"] if self.classes == 2 else []
         return {k: v for k, v in self.get_params().items() if k not in left_out}
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
-from graphseg.batches import Batches, noisy
+from graphseg.batches import Batches, blurred, noisy
 from graphseg.segmenter import UNetSegmenter
 from graphseg.training import AutocastNet
 
@@ -28,6 +29,39 @@ def test_without_noise_the_batches_are_those_from_before():
     assert torch.equal(plain, zero) and not torch.allclose(plain, strong)
 
 
+class Largest:
+    """Instead of random numbers always the largest."""
+
+    def uniform(self, low, high, size=None):
+        return high if size is None else np.full(size, high)
+
+
+def test_the_strongest_blur_is_a_gaussian_of_that_width_and_images_stay_standardised():
+    images = torch.from_numpy(
+        np.random.default_rng(3).normal(size=(3, 1, 40, 56)).astype(np.float32)
+    )
+    changed = blurred(images, 2.0, Largest()).numpy()
+    right = np.stack([gaussian_filter(i[0], 2.0, mode="mirror", truncate=6) for i in images])
+    right = (right - right.mean((1, 2), keepdims=True)) / right.std((1, 2), keepdims=True)
+    assert changed.dtype == np.float32
+    np.testing.assert_allclose(changed[:, 0, 6:-6, 6:-6], right[:, 6:-6, 6:-6], atol=0.02)
+
+
+def test_blur_is_of_any_direction():
+    point = torch.zeros(40, 1, 33, 33)
+    point[:, 0, 16, 16] = 1
+    spots = blurred(point, 3.0, np.random.default_rng(2))
+    spots = (spots - spots.flatten(1).median(dim=1).values[:, None, None, None])[:, 0].numpy()
+    distance = np.arange(33) - 16
+    weight = spots / spots.sum((1, 2), keepdims=True)
+    mixed = np.einsum("nij,i,j->n", weight, distance, distance)
+    down = np.einsum("nij,i->n", weight, distance**2)
+    across = np.einsum("nij,j->n", weight, distance**2)
+    assert (mixed > 0.5).any() and (mixed < -0.5).any()
+    assert (down > 2 * across).any() and (across > 2 * down).any()
+    assert max(down.max(), across.max()) < 9.5
+
+
 def test_images_are_moved_up_the_loss_by_rising_steps():
     network = torch.nn.Conv2d(1, 2, 1)
     net = AutocastNet(
@@ -42,7 +76,8 @@ def test_images_are_moved_up_the_loss_by_rising_steps():
 
 
 def test_both_are_part_of_what_identifies_a_training_only_if_used():
-    plain, hard = UNetSegmenter(), UNetSegmenter(noise=0.5, adversarial=0.1)
-    assert not {"noise", "adversarial"} & set(plain.portable_parameters())
+    plain, hard = UNetSegmenter(), UNetSegmenter(noise=0.5, blur=1.0, adversarial=0.1)
+    assert not {"noise", "blur", "adversarial"} & set(plain.portable_parameters())
     assert hard.portable_parameters()["noise"] == 0.5
+    assert hard.portable_parameters()["blur"] == 1.0
     assert hard.portable_parameters()["adversarial"] == 0.1
