@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+BLURRED = 0.5  # share of the images; the others stay as sharp as they are
+
 
 def augment(
     images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
@@ -45,10 +47,11 @@ def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) ->
 
 
 def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
-    """Blur each image by a Gaussian of random widths along two random perpendicular directions.
+    """Blur about half of the images by Gaussians of random widths along random directions.
 
-    Alike widths are what focus or a coarse camera do, unlike ones what drift does. The result is
-    standardised again, as images are before they are predicted.
+    The widths along a direction and across it are drawn one by one: alike ones are what focus or a
+    coarse camera do, unlike ones what drift does. The result is standardised again, as images are
+    before they are predicted.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -
     result = []
     for image in padded:
         (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
+        if generator.random() >= BLURRED:
+            one = other = 0.0
         sine, cosine = float(np.sin(angle)), float(np.cos(angle))
         along = sine * down[:, None] + cosine * across
         beside = cosine * down[:, None] - sine * across

@@ -35,6 +35,9 @@ class Largest:
     def uniform(self, low, high, size=None):
         return high if size is None else np.full(size, high)
 
+    def random(self):
+        return 0.0
+
 
 def test_the_strongest_blur_is_a_gaussian_of_that_width_and_images_stay_standardised():
     images = torch.from_numpy(
@@ -45,6 +48,13 @@ def test_the_strongest_blur_is_a_gaussian_of_that_width_and_images_stay_standard
     right = (right - right.mean((1, 2), keepdims=True)) / right.std((1, 2), keepdims=True)
     assert changed.dtype == np.float32
     np.testing.assert_allclose(changed[:, 0, 6:-6, 6:-6], right[:, 6:-6, 6:-6], atol=0.02)
+
+
+def test_half_of_the_images_stay_sharp():
+    images = torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = (images - images.mean((2, 3), keepdim=True)) / images.std((2, 3), keepdim=True)
+    same = np.isclose(blurred(images, 1.5, np.random.default_rng(4)), images, atol=1e-4)
+    assert 0.4 < same.all((1, 2, 3)).mean() < 0.6
 
 
 def test_blur_is_of_any_direction():
