@@ -32,20 +32,22 @@ def prepared(network: UNet, precision: torch.dtype) -> UNet:
         Without batch normalisation, channels last, on the same device. It takes images and gives
         logits in `precision`; they differ from those of `network` by rounding.
     """
-    state = (precision, *((t.data_ptr(), t._version) for t in _tensors(network)))
+    wanted = (precision, *state(network))
     known = _MADE.get(network)
-    if known is None or known[0] != state:
-        known = state, _make(network, precision)
+    if known is None or known[0] != wanted:
+        known = wanted, prediction_copy(network, precision)
         _MADE[network] = known
     return known[1]
 
 
-def _tensors(network: UNet):
-    yield from network.parameters()
-    yield from network.buffers()
+def state(network: UNet) -> tuple[tuple[int, int], ...]:
+    """Return what changes whenever weights of a network are written or replaced."""
+    tensors = (*network.parameters(), *network.buffers())
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
-def _make(network: UNet, precision: torch.dtype) -> UNet:
+def prediction_copy(network: UNet, precision: torch.dtype) -> UNet:
+    """Return what `prepared` returns, always a new one."""
     made = deepcopy(network).eval().requires_grad_(False)
     for blocks in (made.encoder, made.decoder):
         for index, block in enumerate(blocks):

@@ -14,10 +14,13 @@ from graphseg.boundaries import Boundary, find_boundaries
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.records import describe
-from graphseg.simulation.sheets import KINDS, Sheet, sheets
+from graphseg.simulation.sheets import ALONE, KINDS, TOUCHING, Sheet, sheets
 
 LARGEST_MASKED = 0.02  # of the area near defects, the target
 LEAST_RECALL = 0.9  # of contamination at boundaries, the target
+REPEATS = 3  # sheets of a kind in each condition; with one, intervals are three times the target
+DRAWS = 2000  # of the bootstrap over sheets
+INTERVAL = (2.5, 97.5)  # percentiles of it
 BAND = 5.0  # pixels from a detected boundary in published images
 SETTING = ("kind", "pixel_size", "dose", "contrast")
 AREAS = ("near", "far", "other", "visible")
@@ -61,8 +64,9 @@ def masked_share(rows: Sequence[Sequence], area: str = "near", **where) -> float
     rows
         Of :func:`count_masked`.
     area
-        ``"near"`` (defects; of the kind ``"touching"``, contamination near boundaries, so that the
-        share is a recall), ``"far"``, ``"other"`` or ``"visible"``.
+        ``"near"`` (defects; of the kind ``"touching"``, contamination near boundaries, and of
+        ``"one crystal"`` the same contamination without them, so that the share is a recall),
+        ``"far"``, ``"other"`` or ``"visible"``.
     **where
         Values of columns that count, for instance ``kind="loop"`` or ``dose=3e3``. Without a
         kind, all clean sheets count.
@@ -81,6 +85,12 @@ def masked_share(rows: Sequence[Sequence], area: str = "near", **where) -> float
             f"There is no area {area!r} or no column among {sorted(where)}: areas are "
             f"{', '.join(AREAS)}, columns {', '.join(SETTING)}."
         )
+    total, masked = _counts(rows, area, where).sum(axis=0)
+    return float(masked / total) if total else float("nan")
+
+
+def _counts(rows: Sequence[Sequence], area: str, where: Mapping) -> np.ndarray:
+    """Return pixels of an area and how many of them are masked, (sheets, 2) int64."""
     place = {name: COLUMNS.index(name) for name in (area, *where)}
     chosen = [
         row[place[area] : place[area] + 2]
@@ -88,8 +98,54 @@ def masked_share(rows: Sequence[Sequence], area: str = "near", **where) -> float
         if all(row[place[name]] == value for name, value in where.items())
         and ("kind" in where or row[0] in KINDS)
     ]
-    total, masked = np.sum(chosen, axis=0) if chosen else (0, 0)
-    return float(masked / total) if total else float("nan")
+    return np.array(chosen, np.int64).reshape(-1, 2)
+
+
+def share_interval(
+    rows: Sequence[Sequence], area: str = "near", seed: int = 0, **where
+) -> tuple[float, float]:
+    """Return the 95 % interval of :func:`masked_share`, by a bootstrap over sheets.
+
+    Parameters
+    ----------
+    rows, area, **where
+        See :func:`masked_share`.
+    seed
+        Of the bootstrap.
+    """
+    counts = _counts(rows, area, where)
+    draws = np.random.default_rng(seed).integers(len(counts), size=(DRAWS, len(counts)))
+    total, masked = counts[draws].sum(axis=1).T
+    low, high = np.percentile(masked / np.maximum(total, 1), INTERVAL)
+    return float(low), float(high)
+
+
+def cost_of_boundaries(
+    rows: Sequence[Sequence], area: str = "near", seed: int = 0
+) -> tuple[float, float, float]:
+    """Return how much recall a boundary costs, and its 95 % interval over pairs of frames.
+
+    The recall of contamination near boundaries minus that of the same pixels where there is one
+    crystal under the same contamination; below zero if boundaries cost recall.
+
+    Parameters
+    ----------
+    rows
+        Of :func:`count_masked`.
+    area
+        ``"near"`` for all contamination there, ``"visible"`` for what is above the noise.
+    seed
+        Of the bootstrap.
+    """
+    pairs = np.stack([_counts(rows, area, {"kind": kind}) for kind in (TOUCHING, ALONE)])
+    number = pairs.shape[1]
+    draws = np.random.default_rng(seed).integers(number, size=(DRAWS, number))
+    draws = np.vstack([np.arange(number), draws])
+    totals = pairs[:, draws].sum(axis=2)  # (2, draws, 2)
+    shares = totals[..., 1] / np.maximum(totals[..., 0], 1)
+    difference = shares[0] - shares[1]
+    low, high = np.percentile(difference[1:], INTERVAL)
+    return float(difference[0]), float(low), float(high)
 
 
 def verdict(rows: Sequence[Sequence]) -> dict[str, float]:
@@ -101,8 +157,8 @@ def verdict(rows: Sequence[Sequence]) -> dict[str, float]:
     shares = {kind: masked_share(rows, kind=kind) for kind in KINDS}
     return shares | {
         "all": masked_share(rows),
-        "recall at boundaries": masked_share(rows, kind="touching"),
-        "recall of visible": masked_share(rows, "visible", kind="touching"),
+        "recall at boundaries": masked_share(rows, kind=TOUCHING),
+        "recall of visible": masked_share(rows, "visible", kind=TOUCHING),
     }
 
 
@@ -110,7 +166,7 @@ def measure(
     names: Sequence[str],
     stack: LabelledStack,
     known: Mapping[str, dict] | None = None,
-    repeats: int = 1,
+    repeats: int = REPEATS,
     seed: int = 11,
     **changes,
 ) -> Iterator[tuple[str, dict]]:
@@ -134,12 +190,14 @@ def measure(
         Name and result: ``method`` (what identifies it), ``sheets`` and ``rows``.
     """
     setting = {"repeats": repeats, "seed": seed, "columns": list(COLUMNS)}
+    frames: list[Sheet] = []  # simulated when the first method needs them, for all
     for name in names:
         method = _identity(name, stack, changes)
         result = (known or {}).get(name)
         if result is None or (result["method"], result["sheets"]) != (method, setting):
             estimator = _ready(name, stack, changes)
-            rows = count_masked(estimator.predict, sheets(repeats=repeats, seed=seed))
+            frames = frames or list(sheets(repeats=repeats, seed=seed))
+            rows = count_masked(estimator.predict, frames)
             result = {"method": method, "sheets": setting, "rows": rows}
         yield name, result
 

@@ -96,7 +96,8 @@ def _scored_before(
     record: dict, stack: LabelledStack, start: Path, segmenter: UNetSegmenter
 ) -> dict:
     """Return a record of the same folds with the counts of the network before its training."""
-    same = {name: getattr(segmenter, name) for name in ("averaging", "device", "precision")}
+    names = ("averaging", "device", "precision", "engine")
+    same = {name: getattr(segmenter, name) for name in names}
     network = UNetSegmenter.load(start, **same)
     masks = as_mask(network.predict(stack.images), network.contamination)
     counts = dict(zip(stack.names, metrics.counts(stack.masks, masks).tolist(), strict=True))

@@ -175,7 +175,8 @@ class UNetSegmenter(UNetParameters):
         """
         if not hasattr(self, "module_"):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
-        header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
+        parameters = {k: v for k, v in self.portable_parameters().items() if k != "engine"}
+        header = {"parameters": parameters, "card": self.card_ | (card or {})}
         weights.save(Path(path), self.module_.state_dict(), header, half)
 
     @classmethod
@@ -186,7 +187,7 @@ class UNetSegmenter(UNetParameters):
         ----------
         path : path
         **changes
-            Parameters to change, for instance ``device`` or ``averaging``.
+            Parameters to change, for instance ``device``, ``engine`` or ``averaging``.
 
         Raises
         ------
@@ -244,7 +245,10 @@ class UNetSegmenter(UNetParameters):
         """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
         network = self.module_
         mean, deviation = moments(image)
-        run = partial(probabilities, network, precision=self._dtype, averaging=self.averaging)
+        run = partial(
+            probabilities, network, precision=self._dtype, averaging=self.averaging,
+            engine=self.engine,
+        )  # fmt: skip
 
         def predict(tile: np.ndarray) -> np.ndarray:
             return run(((tile - mean) / deviation).astype(np.float32))

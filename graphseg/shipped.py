@@ -45,7 +45,8 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     name
         ``default``, ``simulated``, ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
-        Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
+        Parameters to change, for instance ``device`` or ``engine``, or ``averaging=False`` for
+        speed.
 
     Raises
     ------

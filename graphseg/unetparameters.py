@@ -9,10 +9,13 @@ from sklearn.base import BaseEstimator
 from graphseg import training, weights
 from graphseg.checks import check_parameters
 from graphseg.errors import InputError
+from graphseg.openvinonetwork import ENGINES, check_engine
 
 DIGEST = "sha256:"
 # What another machine or another way of watching may change without making it another training.
-NOT_PART_OF_THE_RESULT = ("device", "checkpoint", "progress", "tile", "overlap", "threshold")
+NOT_PART_OF_THE_RESULT = (
+    "device", "engine", "checkpoint", "progress", "tile", "overlap", "threshold",
+)  # fmt: skip
 # A weight file has parameters too, so what they ask memory for is bounded.
 RANGES = {
     "levels": (1, 8), "features": (1, 1024), "stride": (1, 16), "classes": (2, 256),
@@ -69,6 +72,9 @@ class UNetParameters(BaseEstimator):
         Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
     device : str, default "auto"
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    engine : {"torch", "openvino"}
+        What predicts on a processor: the same but for rounding, faster with OpenVINO, which
+        ``graphseg[openvino]`` installs. Training is in PyTorch, and weight files do not mention it.
     tile, overlap : int, default 1024 and 128
         Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
         said if the network sees farther.
@@ -104,6 +110,7 @@ class UNetParameters(BaseEstimator):
         threshold: float = 0.5,
         precision: str = "auto",
         device: str = "auto",
+        engine: str = ENGINES[0],
         tile: int = 1024,
         overlap: int = 128,
         seed: int = 0,
@@ -132,6 +139,7 @@ class UNetParameters(BaseEstimator):
         self.threshold = threshold
         self.precision = precision
         self.device = device
+        self.engine = engine
         self.tile = tile
         self.overlap = overlap
         self.seed = seed
@@ -174,12 +182,13 @@ class UNetParameters(BaseEstimator):
         return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
 
     def _parameters_without(self, names: Sequence[str]) -> dict:
-        """Return the parameters but some; two classes and no noise, the usual, are not mentioned.
+        """Return the parameters but some; those that few change are mentioned if they are changed.
 
         Files that were written before there could be more stay valid so.
         """
         left_out = [*names, *(n for n in ("noise", "blur", "adversarial") if not getattr(self, n))]
         left_out += ["classes", "contamination"] if self.classes == 2 else []
+        left_out += ["engine"] if self.engine == ENGINES[0] else []
         return {k: v for k, v in self.get_params().items() if k not in left_out}
 
     def _resolve(self) -> str:
@@ -191,6 +200,7 @@ class UNetParameters(BaseEstimator):
                 f"{MOST_FEATURES}."
             )
         self.device_ = training.choose_device(self.device)
+        check_engine(self.engine, self.device_)
         self._dtype = training.choose_precision(self.precision, self.device_)
         self.precision_ = str(self._dtype).removeprefix("torch.")
         return self.precision_

@@ -66,6 +66,10 @@ PixelSize = Annotated[
     float | None, typer.Option(help="Å per pixel of all images, whatever their files say")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Engine = Annotated[
+    str,
+    typer.Option(help="torch; or openvino: faster on a processor, needs graphseg[openvino]"),
+]
 Workers = Annotated[
     int, typer.Option(min=1, help="processes on this machine, which share its cores")
 ]

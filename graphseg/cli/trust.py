@@ -31,7 +31,9 @@ def defects(
     method: Annotated[
         list[str] | None, typer.Option(help="a network that comes along, bragg or adaptive; repeat")
     ] = None,
-    repeats: Annotated[int, typer.Option(help="sheets of each kind in each condition")] = 1,
+    repeats: Annotated[
+        int, typer.Option(help="sheets of each kind in each condition")
+    ] = keptstructure.REPEATS,
     averaging: Annotated[
         bool, typer.Option(help="over the eight symmetries, as networks predict by default")
     ] = True,

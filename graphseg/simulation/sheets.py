@@ -1,8 +1,9 @@
 """Simulated sheets on which one can see whether a mask covers structure.
 
 Each clean sheet shows one kind of structure, several times, and knows where: no pixel of it is
-contamination. The complementary frames are contaminated where grains meet. All come at the same
-doses and pixel sizes and with both contrasts.
+contamination. The complementary frames are contaminated where grains meet, and each of them comes
+again as one crystal under the same contamination. All come at the same doses and pixel sizes and
+with both contrasts.
 """
 
 from collections.abc import Iterator
@@ -32,13 +33,14 @@ from graphseg.simulation.defectranges import NO_DEFECTS
 from graphseg.simulation.samples import image_layers
 from graphseg.simulation.structures import Structure, crystal
 
+TOUCHING, ALONE = "touching", "one crystal"  # kinds of contaminated frames
 KINDS = ("boundary", "chain", "stone-wales", "loop", "vacancy", "hole", "adatom", "island")
 DOSES = (3e3, 1e4, 3e4)  # electrons per Å²
 PIXEL_SIZES = (0.30, 0.38, 0.46)  # Å
 CONTRASTS = ("white", "black")  # of the atoms
 MISORIENTATIONS = (4.0, 9.0, 13.2, 21.8, 27.8, 30.0)  # degrees; 13.2, 21.8, 27.8 are Σ19, Σ7, Σ13
 NEAR = CARBON.lattice_constant  # Å, how far from a defect counts as near it
-TOUCHING = 10.0  # Å from a boundary, within which contamination touches it
+REACH = 10.0  # Å from a boundary, within which contamination touches it
 WINDOW = 3.0  # Å, standard deviation of the Gaussian over which its signal is averaged
 LEAST_SIGNAL = 1.0  # as much signal as noise; in published lattices it is 0.3 to 2
 LEAST_TOUCHING = 300  # pixels of such contamination in a frame
@@ -64,14 +66,14 @@ class Sheet:
     Attributes
     ----------
     kind
-        One of `KINDS`, or ``"touching"``.
+        One of `KINDS`, `TOUCHING` or `ALONE`.
     image
         (H, W) float32 in [0, 1].
     mask
         (H, W) bool, contamination; none on clean sheets.
     near
         (H, W) bool: on clean sheets the pixels within one lattice constant of a defect, otherwise
-        the contamination within `TOUCHING` of a boundary.
+        the contamination within `REACH` of a boundary, or of where one would be.
     visible
         (H, W) bool, contamination that stands out: where the root mean square of what it changes
         in the noiseless image, taken over `WINDOW`, is at least `LEAST_SIGNAL` times the noise of
@@ -96,7 +98,10 @@ class Sheet:
 
 
 def sheets(
-    kinds: tuple[str, ...] = (*KINDS, "touching"), repeats: int = 1, seed: int = 11, size: int = 256
+    kinds: tuple[str, ...] = (*KINDS, TOUCHING, ALONE),
+    repeats: int = 1,
+    seed: int = 11,
+    size: int = 256,
 ) -> Iterator[Sheet]:
     """Yield `repeats` sheets of each kind at every dose, pixel size and contrast."""
     for kind in kinds:
@@ -119,7 +124,8 @@ def sheet(
     Parameters
     ----------
     kind
-        One of `KINDS` for a clean sheet, or ``"touching"``: contamination at grain boundaries.
+        One of `KINDS` for a clean sheet; `TOUCHING` for contamination at grain boundaries; `ALONE`
+        for the same contamination, microscope and noise, but one crystal and no boundary.
     seed, index
         Random numbers. The index also chooses the misorientation of a boundary, and whether one
         or two atoms are missing.
@@ -133,19 +139,22 @@ def sheet(
     InputError
         If the kind or the contrast is unknown.
     """
-    known = (*KINDS, "touching")
+    known = (*KINDS, TOUCHING, ALONE)
     if kind not in known or contrast not in CONTRASTS:
         raise InputError(
             f"There are no sheets of kind {kind!r} with {contrast!r} atoms: kinds are "
             f"{', '.join(known)}, atoms are white or black."
         )
-    sequence = np.random.SeedSequence([seed, known.index(kind), index])
+    drawn_as = known.index(TOUCHING if kind == ALONE else kind)
+    sequence = np.random.SeedSequence([seed, drawn_as, index])
     layout, lenses, camera = (np.random.default_rng(s) for s in sequence.spawn(3))
     configuration = replace(SHEETS, size=size)
     field = _Field(size, pixel_size, configuration)
-    if kind == "touching":
+    if kind in (TOUCHING, ALONE):
         layer, on_top, points, maps = _touching(layout, field)
-        near = maps["mask"] & field.within(points, TOUCHING)
+        near = maps["mask"] & field.within(points, REACH)
+        if kind == ALONE:
+            layer = crystal(field.high, float(layout.uniform(0, np.pi / 3)), low=field.low)
     else:
         layer, on_top, points = _clean(kind, layout, index, field)
         maps = truth.maps(layer, on_top, size, pixel_size, GROWTH)
@@ -215,7 +224,7 @@ def _touching(rng, field: _Field):
         dirt = draw_contaminant(rng, field.low, field.high, field.frame, configuration.contaminant)
         points = truth.interface(layer)
         maps = truth.maps(layer, dirt, field.size, field.pixel_size, GROWTH)
-        if (maps["mask"] & field.within(points, TOUCHING)).sum() >= LEAST_TOUCHING:
+        if (maps["mask"] & field.within(points, REACH)).sum() >= LEAST_TOUCHING:
             return layer, dirt, points, maps
 
 

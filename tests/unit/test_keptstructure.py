@@ -65,6 +65,28 @@ def test_the_verdict_of_the_two_trivial_masks(frames):
     assert set(none) == {*KINDS, "all", "recall at boundaries", "recall of visible"}
 
 
+def counted(kind, near, masked):
+    row = dict.fromkeys(keptstructure.COLUMNS, 0) | {"kind": kind}
+    return list((row | {"near": near, "near_masked": masked}).values())
+
+
+def test_intervals_are_those_of_sheets_not_of_pixels():
+    alike = [counted("loop", 1000, 20)] * 10
+    assert keptstructure.share_interval(alike) == (0.02, 0.02)
+    found = [counted("loop", 1000, n) for n in (0, 0, 0, 0, 0, 0, 0, 0, 0, 200)]
+    low, high = keptstructure.share_interval(found)
+    # Of ten draws none, or up to three, are the tenth sheet.
+    assert low == 0 and high == pytest.approx(0.06)
+
+
+def test_the_cost_of_boundaries_is_that_of_pairs():
+    recalls = [(900, 950), (500, 550), (100, 150), (300, 350)]
+    rows = [counted("touching", 1000, one) for one, _ in recalls]
+    rows += [counted("one crystal", 1000, other) for _, other in recalls]
+    cost, low, high = keptstructure.cost_of_boundaries(rows)
+    assert (cost, low, high) == pytest.approx((-0.05, -0.05, -0.05))
+
+
 def test_unknown_columns_are_an_error(frames):
     rows = keptstructure.count_masked(nothing, frames)
     with pytest.raises(InputError, match="colour"):

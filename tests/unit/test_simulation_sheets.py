@@ -8,12 +8,14 @@ from scipy.spatial import cKDTree
 
 from graphseg.errors import InputError
 from graphseg.simulation.sheets import (
+    ALONE,
     CONTRASTS,
     DOSES,
     KINDS,
     LEAST_TOUCHING,
     NEAR,
     PIXEL_SIZES,
+    TOUCHING,
     sheet,
     sheets,
 )
@@ -38,6 +40,17 @@ def test_contamination_lies_at_boundaries():
     assert one.mask[one.near].all()
     assert not one.mask.all()
     assert one.mask[one.visible].all()
+
+
+def test_the_same_contamination_comes_without_a_boundary():
+    pair = [sheet(kind, 3, 0, size=128) for kind in (TOUCHING, ALONE)]
+    np.testing.assert_array_equal(pair[0].mask, pair[1].mask)
+    np.testing.assert_array_equal(pair[0].near, pair[1].near)
+    noise = [one.image - one.image.mean() for one in pair]
+    dirty = pair[0].mask
+    # One is the other but for the crystal; contamination and noise are the same.
+    assert np.corrcoef(noise[0][dirty], noise[1][dirty])[0, 1] > 0.3
+    assert not np.array_equal(pair[0].image, pair[1].image)
 
 
 def test_more_electrons_make_more_contamination_visible():
