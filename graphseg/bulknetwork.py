@@ -75,7 +75,7 @@ class Network:
     Parameters
     ----------
     model
-        A weight file; None for the one that comes along.
+        A weight file, or the name of another network that comes along; None for the default.
     averaging
         Over the eight symmetries of the square.
     device
@@ -109,7 +109,7 @@ class Network:
             If the file is missing or no weight file, the device or the engine is absent, or the
             pixel size is not positive.
         """
-        model = model and Path(model).absolute()
+        model = model and _found(Path(model))
         network = cls(model, digest=weights.digest(_file(model)), **options)
         low, high = PLAUSIBLE
         if network.pixel_size is not None and not low <= network.pixel_size <= high:
@@ -200,6 +200,13 @@ class Network:
             **({} if self.model else uncertainty.columns(prediction.probability, DIGITS)),
             "model": self.digest[:12],
         }
+
+
+def _found(model: Path) -> Path:
+    """Return the file of that name, or of the network of that name."""
+    if not model.exists() and str(model) in shipped.names():
+        model = shipped.FOLDER / f"{model}.safetensors"
+    return model.absolute()
 
 
 def _file(model: Path | None) -> Path:

@@ -57,7 +57,10 @@ Images = Annotated[
 Results = Annotated[Path, typer.Option("--output", help="the folder for the results")]
 Model = Annotated[
     Path | None,
-    typer.Option(help="a weight file of `graphseg train`; else the one that comes along"),
+    typer.Option(
+        help="a weight file of `graphseg train`, or `blurred`, a network for images that are less "
+        "sharp; else the one that comes along"
+    ),
 ]
 Averaging = Annotated[
     bool, typer.Option(help="over the eight symmetries: a little better, eight times slower")

@@ -166,7 +166,8 @@ def measure_robustness(
     samples: Annotated[int, typer.Option(min=1, help="simulated in changed conditions")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="of noise and random starts")] = 0,
     training: Annotated[
-        bool, typer.Option(help="also train a network further with noise and against attacks")
+        bool,
+        typer.Option(help="also train a network further, with noise, blur and against attacks"),
     ] = True,
     source: Source = "auto",
 ) -> None:

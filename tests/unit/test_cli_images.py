@@ -3,13 +3,14 @@
 import csv
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from graphseg import datasets, shipped
+from graphseg import datasets, shipped, weights
 from graphseg.bulknetwork import Network
 from graphseg.errors import InputError
 from graphseg.micrographs import read_micrograph
@@ -94,6 +95,15 @@ def test_another_network_gives_other_results(run, night):
     assert first[0]["model"] != second[0]["model"] == Network.choose(model).digest[:12]
     code, _, err = run(*command, "--output", "out")
     assert code == 2 and "--overwrite" in err
+
+
+def test_networks_that_come_along_go_by_their_names(run, night, tmp_path):
+    assert Network.choose(Path("blurred")) == Network.choose(shipped.FOLDER / "blurred.safetensors")
+    assert run("segment", night, "--model", "blurred", "--output", "out", *FAST)[0] == 0
+    digest = weights.digest(shipped.FOLDER / "blurred.safetensors")
+    assert {row["model"] for row in table("out/segment.csv")} == {digest[:12]}
+    code, _, err = run("segment", night, "--model", "bulrred", "--output", "o", *FAST)
+    assert code == 2 and "bulrred" in err
 
 
 def test_segment_continues_and_replaces_only_if_told(run, night, tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from graphseg import comparison, datasets, metrics, shipped, validation, weights
 from graphseg.errors import InputError
@@ -34,6 +35,18 @@ def test_where_the_networks_that_have_seen_labels_start():
         assert shipped.load(name, device="cpu").card_["recipe"]["initial"] == digest
 
 
+def test_the_network_for_blurred_images_is_better_on_those():
+    stack = datasets.load_simulated_sample()
+    images = np.stack([gaussian_filter(image, 1.0) for image in stack.images])
+    scores = {}
+    for name in ("default", "blurred"):
+        masks = shipped.load(name, averaging=False).predict(images)
+        scores[name] = metrics.scores(metrics.counts(stack.masks, masks))["jaccard"]
+    assert scores["blurred"] > scores["default"] + 0.1
+    card = shipped.load("blurred").card_
+    assert card["recipe"]["blur"] == 1.5 and card["images"] == 131
+
+
 def test_the_papers_network_is_of_its_size_and_recipe():
     network = shipped.load("paper_fold_0", device="cpu")
     assert parameter_count(network.module_) == 1_925_058
@@ -44,7 +57,7 @@ def test_the_papers_network_is_of_its_size_and_recipe():
 
 
 def test_the_networks_stay_small():
-    assert shipped.names() == sorted([*NAMES, "beginning", "paper_fold_0", "simulated"])
+    assert shipped.names() == sorted([*NAMES, "beginning", "blurred", "paper_fold_0", "simulated"])
     assert sum(path.stat().st_size for path in shipped.FOLDER.iterdir()) <= 25e6
 
 
