@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from sklearn.base import BaseEstimator
 
 from graphseg.errors import InputError
@@ -71,7 +71,8 @@ def write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
     text = json.dumps(header)
     try:
         with whole_file(path, shared=False) as temporary:
-            save_file(tensors, temporary, metadata={"graphseg": text})
+            # `save_file` would make it readable to its owner only, whatever the umask.
+            temporary.write_bytes(serialised(tensors, metadata={"graphseg": text}))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} cannot be written ({error}); make room or name another file, and the same "

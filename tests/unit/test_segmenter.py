@@ -115,6 +115,13 @@ def test_the_seed_decides_and_the_global_generator_is_untouched(stack):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_saved_weights_may_be_read_by_whom_the_umask_lets(trained, tmp_path):
+    (tmp_path / "other").write_text("", encoding="utf-8")
+    trained.save(tmp_path / "weights.safetensors")
+    modes = [(tmp_path / name).stat().st_mode for name in ("other", "weights.safetensors")]
+    assert modes[0] == modes[1]
+
+
 def test_saved_weights_come_back(trained, stack, tmp_path):
     probability = trained.predict_proba(stack[0])
     for half, tolerance in ((False, 0), (True, 5e-3)):
