@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from graphseg.bulkjob import Job, Outcome, Result
 from graphseg.bulkrecords import Ledger, Source, content_digest, fingerprint, frame_name
 from graphseg.errors import InputError
@@ -89,6 +91,9 @@ def stream(job: Job, sources: Sequence[Source]) -> Iterator[Outcome]:
     """
     ledger, budget = job.ledger(), _Budget(MEMORY)
     with (
+        # Several lanes that each multiply small matrices with all cores wait for one another:
+        # 13 images a second instead of 21.
+        threadpool_limits(1, "blas"),
         _threads(1) as writer,
         _threads(job.task.lanes()) as network,
         closing(_ahead(_load(job, ledger, sources, budget), budget)) as loaded,
