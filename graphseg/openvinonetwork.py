@@ -1,4 +1,4 @@
-"""A network that OpenVINO runs on a processor: the same answers as PyTorch's in less time.
+"""A network that OpenVINO runs on a processor: the answers of PyTorch but for rounding.
 
 `graphseg.openvinograph` builds it layer by layer, so that no converter is needed.
 """

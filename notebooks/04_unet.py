@@ -287,7 +287,8 @@ record("agreement_percent", 100 * agreement, 0.5)
 # For a benchmark there is `make bench`: everything in one run, with the trained networks that come
 # with the package, on the images of the simulated sample. *Eager* is
 # plain PyTorch in float32; *fast* is what `predict` does: channels last, bfloat16 where the
-# processor multiplies in it.
+# processor multiplies in it; *OpenVINO* is `predict` with `engine="openvino"`, which an optional
+# package makes possible. *Same pixels* are those on which the masks agree with eager ones.
 
 # %%
 bench = read_result("benchmark")
@@ -295,15 +296,23 @@ bragg, paper, ours = (bench[name] for name in ("bragg", "paper", "ours"))
 rows = [
     [
         name,
-        *(f"{cost[key]:.1f}" for key in ("eager_float32", "fast")),
+        *(f"{cost[key]:.1f}" for key in ("eager_float32", "fast", "openvino")),
         *(f"{cost[key]:.1f}" for key in ("fast_in_stack", "step")),
         f"{cost['peak_megabytes']:.0f}",
         f"{cost['same_pixels']:.2f}",
+        f"{cost['openvino_same_pixels']:.2f}",
     ]
     for name, cost in {"paper's network": paper, "ours": ours}.items()
 ]
-heads = ["Network", "eager (ms)", "fast (ms)", "fast, in a stack (ms)"]
-heads += ["training step (ms)", "added memory (MB)", "same pixels (%)"]
+heads = [
+    "Network",
+    "eager (ms)",
+    "fast (ms)",
+    "OpenVINO (ms)",
+    "fast, in a stack (ms)",
+]
+heads += ["training step (ms)", "added memory (MB)"]
+heads += ["same pixels, fast (%)", "same pixels, OpenVINO (%)"]
 Markdown(markdown_table(heads, rows))
 
 # %%
@@ -312,6 +321,16 @@ record("bench_bragg", bragg["milliseconds"], tolerance=4.0)
 record("bench_bragg_megabytes", bragg["peak_megabytes"], tolerance=2.0)
 record("bench_paper", ratios["paper's network, eager / fast"], tolerance=1.5)
 record("bench_ours", ratios["paper's network eager / ours fast"], tolerance=4.0)
+record(
+    "bench_paper_openvino",
+    ratios["paper's network, eager / OpenVINO"],
+    tolerance=2.0,
+)
+record(
+    "bench_ours_openvino",
+    ratios["paper's network eager / ours OpenVINO"],
+    tolerance=8.0,
+)
 record("bench_stack", ratios["ours in a stack / alone"], tolerance=0.3)
 record("bench_ceiling", ratios["ours fast / ceiling"], tolerance=1.5)
 record("bench_threads", bench["threads"])
@@ -322,8 +341,9 @@ record("paper_bragg_memory", cost["megabytes"])
 # %% [markdown]
 # With {glue:text}`bench_threads:d` threads the paper's network is
 # {glue:text}`bench_paper:.1f` times faster in the fast way than in eager float32, and our network
-# {glue:text}`bench_ours:.1f` times faster than the paper's in eager float32. An image of a stack
-# costs {glue:text}`bench_stack:.2f` times as much as one alone. Our network takes
+# {glue:text}`bench_ours:.1f` times faster than the paper's in eager float32; with OpenVINO it is
+# {glue:text}`bench_paper_openvino:.1f` and {glue:text}`bench_ours_openvino:.1f` times. An image of
+# a stack costs {glue:text}`bench_stack:.2f` times as much as one alone. Our network takes
 # {glue:text}`bench_ceiling:.1f` times as long as its multiplications alone would, at the rate of the
 # machine's own matrix product. The Bragg filter takes {glue:text}`bench_bragg:.1f` ms an image and
 # {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports {glue:text}`paper_bragg_time:.1f` ms and

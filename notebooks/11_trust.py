@@ -89,7 +89,7 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 
 # %% [markdown]
 # {numref}`fig-sheets` shows one sheet of each kind. The record behind {numref}`fig-masked-shares`
-# has them at three doses, three pixel sizes and with white and with black atoms.
+# has three of each at three doses, three pixel sizes and with white and with black atoms.
 
 # %%
 found = records.read_record(comparison.RESULTS_FOLDER / "defects.json")
@@ -116,27 +116,49 @@ record("recall_target", keptstructure.LEAST_RECALL, 0.001)
 record("recall_default", recalls["default"], 0.02)
 record("recall_visible", visible["default"], 0.02)
 record("least_signal", sheets.LEAST_SIGNAL, 0.01)
-record(
-    "recall_elsewhere",
-    keptstructure.masked_share(rows["default"], "other", kind="touching"),
-    0.02,
-)
+own = rows["default"]
+low, high = keptstructure.share_interval(own)
+record("masked_low", 100 * low, 0.3)
+record("masked_high", 100 * high, 0.3)
+low, high = keptstructure.share_interval(own, "visible", kind=sheets.TOUCHING)
+record("visible_low", low, 0.02)
+record("visible_high", high, 0.02)
+low, high = keptstructure.share_interval(own, kind=sheets.TOUCHING)
+record("recall_low", low, 0.03)
+record("recall_high", high, 0.03)
+for area, name in (("near", "cost_all"), ("visible", "cost_visible")):
+    cost, low, high = keptstructure.cost_of_boundaries(own, area)
+    record(name, cost, 0.02)
+    record(f"{name}_low", low, 0.02)
+    record(f"{name}_high", high, 0.02)
+record("frames", sum(row[0] == sheets.TOUCHING for row in own))
+record("clean_sheets", sum(row[0] in sheets.KINDS for row in own))
 
 # %% [markdown]
 # The network that comes along masks {glue:text}`masked_default:.2f` % of the area near defects
-# (the target is {glue:text}`masked_target:.0f` %), and {glue:text}`masked_loops:.2f` % near closed
+# ({glue:text}`masked_low:.2f` to {glue:text}`masked_high:.2f`, 95 % bootstrap over
+# {glue:text}`clean_sheets:d` sheets; the target is {glue:text}`masked_target:.0f` %), and
+# {glue:text}`masked_loops:.2f` % near closed
 # loops; most near the kind "{glue:text}`masked_worst:s`", {glue:text}`masked_worst_percent:.1f` %.
 # A flake of a second layer is a crystal and not masked in the truth here, unless carbon lies on
 # it. Whoever wants one layer only will call it contamination; the published labels do not say.
 #
 # A network could reach this by never masking near a boundary. So the complement is measured too:
-# contamination within 10 Å of a grain boundary, in frames of two or three grains. Of all of it
-# {glue:text}`recall_default:.3f` is found, and {glue:text}`recall_elsewhere:.3f` of the
-# contamination elsewhere in the same frames: boundaries make little difference. What is missed is
-# mostly a single layer of carbon that drowns in the noise. Of what changes the noiseless image by
-# at least {glue:text}`least_signal:.0f` standard deviation of the noise (root mean square over
-# some ångström), {glue:text}`recall_visible:.3f` is found (the target is
-# {glue:text}`recall_target:.1f`).
+# contamination within 10 Å of a grain boundary, in {glue:text}`frames:d` frames of two or three
+# grains. Of all of it {glue:text}`recall_default:.3f` is found ({glue:text}`recall_low:.3f` to
+# {glue:text}`recall_high:.3f`). What is missed is mostly a single layer of carbon that drowns in
+# the noise. Of what changes the noiseless image by at least {glue:text}`least_signal:.0f` standard
+# deviation of the noise (root mean square over some ångström), {glue:text}`recall_visible:.3f` is
+# found ({glue:text}`visible_low:.3f` to {glue:text}`visible_high:.3f`; the target is
+# {glue:text}`recall_target:.1f`). That definition of visible was made after the recall of all
+# contamination had missed the target, and so was the number of frames: with the first 18 of them
+# the interval was as wide as the question.
+#
+# Is it the boundary that hides contamination? Each frame comes again with the same contamination,
+# microscope and noise, but one crystal. With the boundary the recall is higher by
+# {glue:text}`cost_all:+.3f` ({glue:text}`cost_all_low:+.3f` to {glue:text}`cost_all_high:+.3f`), of
+# what is visible by {glue:text}`cost_visible:+.3f` ({glue:text}`cost_visible_low:+.3f` to
+# {glue:text}`cost_visible_high:+.3f`).
 
 # %% tags=["hide-input"]
 doses = [f"{level:.0f} e/Å²" for level in sheets.DOSES]
@@ -492,12 +514,12 @@ Markdown(comparison.markdown_table(header, rows))
 #
 # ## Training against it
 #
-# A few more epochs with noise of random strength on the training images, or with images moved
-# against their labels, and the same number without either:
+# A few more epochs with noise of random strength on the training images, with half of them blurred,
+# or with images moved against their labels, and the same number without any of it:
 
-# %% mystnb={"figure": {"caption": "One fold's network as it is and trained a little further in three ways, on images held out. Every network is attacked by its own gradient.", "name": "fig-hardening"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One fold's network as it is and trained a little further in four ways, on images held out. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks.", "name": "fig-hardening"}} tags=["hide-input"]
 trained = endured["training"]["scores"]
-figure, ax = plt.subplots(figsize=(9, 3.6))
+figure, ax = plt.subplots(figsize=(10, 3.8))
 figures_robustness.show_training(ax, trained)
 
 # %% tags=["remove-input"]
@@ -522,13 +544,89 @@ record(
     0.1,
 )
 
+# %% tags=["remove-input"]
+for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
+    record(f"hard_{name}_without", trained["plain"][condition], 0.1)
+    record(f"hard_{name}_with", trained["blur"][condition], 0.05)
+record(
+    "hard_blur_pgd",
+    trained["blur"]["PGD 0.05"] - trained["plain"]["PGD 0.05"],
+    0.1,
+)
+record(
+    "hard_blur_cost",
+    trained["blur"]["unchanged"] - trained["plain"]["unchanged"],
+    0.03,
+)
+blurred, sharp = map(
+    comparison.read_result, ("ours_blurred", "ours_acquisition")
+)
+for average in ("per_image", "pooled"):
+    cost, low, high = comparison.paired_difference(
+        blurred, sharp, average=average
+    )
+    record(f"blurred_{average}", cost, 0.003)
+    record(f"blurred_{average}_low", low, 0.003)
+    record(f"blurred_{average}_high", high, 0.003)
+
 # %% [markdown]
 # Against projected gradients at 0.1 adversarial training changes the Jaccard index by
 # {glue:text}`hard_gain:+.3f`, and that of unharmed images by {glue:text}`hard_cost:+.3f`; training
 # with noise changes it by {glue:text}`hard_noise_gain:+.3f` in strong noise and by
 # {glue:text}`hard_noise_cost:+.3f` without, all against the same training without either
-# ({numref}`fig-hardening`). That is one fold and a short training;
-# `graphseg train --set noise=1.0` and `--set adversarial=0.2` do it on your own labels.
+# ({numref}`fig-hardening`). That is one fold and a short training.
+#
+# Blur is another matter. With blurred images in the training the Jaccard index at a blur of one
+# pixel is {glue:text}`hard_blur_with:.2f` instead of {glue:text}`hard_blur_without:.2f`, at a drift
+# of four pixels {glue:text}`hard_drift_with:.2f` instead of {glue:text}`hard_drift_without:.2f`, and
+# attacks of 0.05 lose half of their teeth ({glue:text}`hard_blur_pgd:+.3f`): a network that may not
+# rely on the finest grain of the noise is harder to mislead by it. What does it cost on sharp
+# images? The whole training of our network was repeated with blur on five folds: per image
+# {glue:text}`blurred_per_image:+.3f` ({glue:text}`blurred_per_image_low:+.3f` to
+# {glue:text}`blurred_per_image_high:+.3f`, 95 % bootstrap over acquisitions), pooled
+# {glue:text}`blurred_pooled:+.3f` ({glue:text}`blurred_pooled_low:+.3f` to
+# {glue:text}`blurred_pooled_high:+.3f`). The network that is used by default is the sharp one; the
+# other comes along too, trained on all images: `graphseg segment night --model blurred` for images
+# that are flagged because they are less sharp. `graphseg train --set blur=1.5`, `--set noise=1.0`
+# and `--set adversarial=0.2` do the same with your own labels.
+#
+# ## If something breaks
+#
+# A mask can also be wrong because a disk was full, a file was damaged or a run was interrupted.
+# The tests in `tests/faults` go through what one can meet: damaged and hostile image files, weight
+# files, folders of labels, arrays, parameters and command lines, read-only folders, full disks.
+# Each must end in one sentence or a right answer. Runs are also killed, at random moments between
+# the first sign of work and the end, with a signal that no program can catch, and started again:
+
+# %%
+kills = records.read_record(comparison.RESULTS_FOLDER / "kills.json")["works"]
+rows = [
+    [
+        name,
+        f"{len(found)}",
+        f"{sum(one['identical'] for one in found)}",
+        f"{sum(one['kept'] for one in found)}",
+    ]
+    for name, found in kills.items()
+]
+heading = ["killed", "times", "same end result", "nothing done twice"]
+Markdown(comparison.markdown_table(heading, rows))
+
+# %% tags=["remove-input"]
+record("killed", sum(len(found) for found in kills.values()))
+record(
+    "recovered",
+    sum(
+        one["identical"] and one["kept"]
+        for found in kills.values()
+        for one in found
+    ),
+)
+
+# %% [markdown]
+# Of {glue:text}`killed:d` runs {glue:text}`recovered:d` ended with the result of a run that nobody
+# disturbed, file by file but for times, and did not repeat what had been finished. `make kills`
+# repeats it.
 #
 # ## What this does not show
 #
@@ -584,3 +682,8 @@ record(
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of the
 #   U-Net from {glue:text}`attack_before:.2f` to {glue:text}`attack_pgd:.2f`, that of Bragg filtering
 #   from {glue:text}`attack_bragg_before:.2f` to {glue:text}`attack_bragg:.2f`.
+# - Blurred images in the training cost {glue:text}`blurred_per_image:+.3f` on sharp ones and give
+#   {glue:text}`hard_blur_with:.2f` instead of {glue:text}`hard_blur_without:.2f` at a blur of one
+#   pixel.
+# - Of {glue:text}`killed:d` runs that were killed, {glue:text}`recovered:d` ended as if nothing had
+#   happened.

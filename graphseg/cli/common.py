@@ -71,7 +71,9 @@ PixelSize = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Engine = Annotated[
     str,
-    typer.Option(help="torch; or openvino: faster on a processor, needs graphseg[openvino]"),
+    typer.Option(
+        help="torch; or openvino, on some processors faster, which needs graphseg[openvino]"
+    ),
 ]
 Workers = Annotated[
     int, typer.Option(min=1, help="processes on this machine, which share its cores")
