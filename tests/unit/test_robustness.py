@@ -60,12 +60,12 @@ def test_a_record_is_complete_and_continued(stack, few, tmp_path, monkeypatch):
 
 def test_further_training_is_scored_in_every_condition(stack, monkeypatch):
     monkeypatch.setattr(hardening, "VARIANTS", {"adversarial": {"adversarial": 0.1}})
-    monkeypatch.setattr(hardening, "NOISE", (1.0,))
+    monkeypatch.setattr(hardening, "NATURAL", (("noise", 1.0), ("blur", 0.5)))
     monkeypatch.setattr(hardening, "RADII", (0.1,))
     monkeypatch.setattr(hardening, "PGD_STEPS", 2)
     small = replace(stack, images=stack.images[:, :64, :64], masks=stack.masks[:, :64, :64])
     found = hardening.measure(small, fold=0, epochs=1, images=1)
     assert set(found["scores"]) == {"as it is", "adversarial"}
-    conditions = ["unchanged", "noise 1", "FGSM 0.1", "PGD 0.1"]
+    conditions = ["unchanged", "noise 1", "blur 0.5", "FGSM 0.1", "PGD 0.1"]
     assert all(list(scores) == conditions for scores in found["scores"].values())
     assert found["images"] == [small.names[0]]
