@@ -12,13 +12,11 @@ from itertools import product
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from graphseg.errors import InputError
-from graphseg.rings import find_rings
-from graphseg.simulation import defects, polycrystals, truth
-from graphseg.simulation.boundaries import EDGE, bicrystal, polycrystal
+from graphseg.simulation import polycrystals, truth
 from graphseg.simulation.camera import expose, to_8_bit
+from graphseg.simulation.cleansheets import Field, clean_sheet
 from graphseg.simulation.conditions import Conditions, draw_conditions
 from graphseg.simulation.configuration import (
     CARBON,
@@ -28,17 +26,16 @@ from graphseg.simulation.configuration import (
     CrystalRanges,
     OpticsRanges,
 )
-from graphseg.simulation.contaminant import NOTHING, Contaminant, draw_contaminant, joined
+from graphseg.simulation.contaminant import NOTHING, draw_contaminant
 from graphseg.simulation.defectranges import NO_DEFECTS
 from graphseg.simulation.samples import image_layers
-from graphseg.simulation.structures import Structure, crystal
+from graphseg.simulation.structures import crystal
 
 TOUCHING, ALONE = "touching", "one crystal"  # kinds of contaminated frames
 KINDS = ("boundary", "chain", "stone-wales", "loop", "vacancy", "hole", "adatom", "island")
 DOSES = (3e3, 1e4, 3e4)  # electrons per Å²
 PIXEL_SIZES = (0.30, 0.38, 0.46)  # Å
 CONTRASTS = ("white", "black")  # of the atoms
-MISORIENTATIONS = (4.0, 9.0, 13.2, 21.8, 27.8, 30.0)  # degrees; 13.2, 21.8, 27.8 are Σ19, Σ7, Σ13
 NEAR = CARBON.lattice_constant  # Å, how far from a defect counts as near it
 REACH = 10.0  # Å from a boundary, within which contamination touches it
 WINDOW = 3.0  # Å, standard deviation of the Gaussian over which its signal is averaged
@@ -149,14 +146,14 @@ def sheet(
     sequence = np.random.SeedSequence([seed, drawn_as, index])
     layout, lenses, camera = (np.random.default_rng(s) for s in sequence.spawn(3))
     configuration = replace(SHEETS, size=size)
-    field = _Field(size, pixel_size, configuration)
+    field = Field(size, pixel_size, configuration)
     if kind in (TOUCHING, ALONE):
         layer, on_top, points, maps = _touching(layout, field)
         near = maps["mask"] & field.within(points, REACH)
         if kind == ALONE:
             layer = crystal(field.high, float(layout.uniform(0, np.pi / 3)), low=field.low)
     else:
-        layer, on_top, points = _clean(kind, layout, index, field)
+        layer, on_top, points = clean_sheet(kind, layout, index, field)
         maps = truth.maps(layer, on_top, size, pixel_size, GROWTH)
         near = field.within(points, NEAR)
     conditions = _conditions(lenses, dose, contrast, configuration)
@@ -178,45 +175,13 @@ def _stands_out(change: np.ndarray, pixel_size: float, dose: float) -> np.ndarra
     return power >= LEAST_SIGNAL**2 * noise
 
 
-@dataclass(frozen=True)
-class _Field:
-    """What is simulated around a frame."""
-
-    size: int
-    pixel_size: float
-    configuration: Configuration
-
-    @property
-    def low(self) -> float:
-        return -self.configuration.margin * self.pixel_size
-
-    @property
-    def high(self) -> float:
-        return (self.size + self.configuration.margin) * self.pixel_size
-
-    @property
-    def frame(self) -> tuple[float, float]:
-        return 0.0, self.size * self.pixel_size
-
-    def places(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draw `count` positions in Å with room to the frame's edge."""
-        return rng.uniform(0.1, 0.9, (count, 2)) * self.frame[1]
-
-    def within(self, points: np.ndarray, reach: float) -> np.ndarray:
-        """Return which pixels have a point within `reach` Å, (size, size) bool."""
-        pixels = np.stack(np.indices((self.size, self.size)), axis=-1) * self.pixel_size
-        if not len(points):
-            return np.zeros((self.size, self.size), bool)
-        return cKDTree(points).query(pixels, distance_upper_bound=reach)[0] <= reach
-
-
 def _conditions(rng, dose: float, contrast: str, configuration: Configuration) -> Conditions:
     drawn = draw_conditions(rng, configuration.optics, configuration.detector)
     sign = -1.0 if contrast == "white" else 1.0  # overfocus makes atoms bright
     return replace(drawn, dose=dose, defocus=sign * abs(drawn.defocus))
 
 
-def _touching(rng, field: _Field):
+def _touching(rng, field: Field):
     """Draw grains and contamination until enough of it lies at a boundary."""
     configuration = field.configuration
     while True:
@@ -226,98 +191,3 @@ def _touching(rng, field: _Field):
         maps = truth.maps(layer, dirt, field.size, field.pixel_size, GROWTH)
         if (maps["mask"] & field.within(points, REACH)).sum() >= LEAST_TOUCHING:
             return layer, dirt, points, maps
-
-
-def _clean(kind: str, rng, index: int, field: _Field) -> tuple[Structure, Contaminant, np.ndarray]:
-    """Return a sheet with one kind of structure, what lies on it, and where the structure is."""
-    low, high = field.low, field.high
-    angle = float(rng.uniform(0, np.pi / 3))
-    if kind == "boundary":
-        layer = _bicrystal(rng, angle, np.radians(MISORIENTATIONS[index % 6]), field)
-        return layer, NOTHING, irregular_sites(layer)
-    if kind == "loop":
-        layer = _loops(rng, angle, field)
-        return layer, NOTHING, irregular_sites(layer)
-    perfect = crystal(high, angle, low=low)
-    if kind == "stone-wales":
-        layer = defects.with_stone_wales(perfect, rng, 8)
-    elif kind == "chain":
-        layer = perfect
-        for place in field.places(rng, 3):
-            layer = defects.with_chain(layer, place, int(rng.integers(2, 6)), int(rng.integers(3)))
-    elif kind == "vacancy":
-        layer = _vacancies(rng, perfect, index % 2 == 1, field)
-    elif kind == "hole":
-        layer = _holes(rng, perfect, field)
-    else:
-        on_top = _on_top(kind, rng, perfect, field)
-        return perfect, on_top, on_top.positions
-    return layer, NOTHING, np.concatenate([irregular_sites(layer), _missing(perfect, layer)])
-
-
-def irregular_sites(layer: Structure) -> np.ndarray:
-    """Return the sites (n, 2) in Å that belong to a ring of other than six."""
-    rings = find_rings(layer.positions, layer.bonds)
-    members = [m for m, size in zip(rings.members, rings.sizes, strict=True) if size != 6]
-    chosen = np.unique(np.concatenate(members)) if members else np.zeros(0, int)
-    return layer.positions[chosen]
-
-
-def _missing(perfect: Structure, layer: Structure) -> np.ndarray:
-    """Return the sites of a perfect sheet that have none near them any more."""
-    distance = cKDTree(layer.positions).query(perfect.positions)[0]
-    return perfect.positions[distance > 0.6 * perfect.material.bond]
-
-
-def _bicrystal(rng, angle, turn, field: _Field) -> Structure:
-    extent = field.high - field.low
-    point = extent * rng.uniform(0.35, 0.65, 2)
-    built = bicrystal(extent, (angle, angle + turn), point, float(rng.uniform(0, np.pi)))
-    return built.moved(built.positions + field.low)
-
-
-def _loops(rng, angle, field: _Field) -> Structure:
-    """Return two flowers, and two larger loops, of 30° and of any angle."""
-    places = field.places(rng, 4)
-    radii = np.exp(rng.uniform(*np.log([6.0, 16.0]), 2))
-    given = [(places[k], 3.5, np.pi / 6, True) for k in range(2)]
-    given += [(places[2], radii[0], np.pi / 6, True)]
-    given += [(places[3], radii[1], float(rng.uniform(0.1, np.pi / 6)), False)]
-    angles, origins, grain_at = defects.with_loops(
-        [angle], [np.zeros(2)], polycrystals.one_grain, given, field.configuration
-    )
-    built = polycrystal(field.low - EDGE, field.high + EDGE, angles, grain_at, origins)
-    inside = (built.positions >= field.low) & (built.positions <= field.high)
-    return built.keep(inside.all(axis=1))
-
-
-def _vacancies(rng, perfect: Structure, double: bool, field: _Field) -> Structure:
-    layer = perfect
-    for place in field.places(rng, 8):
-        if double:
-            layer = defects.with_divacancy(layer, place)
-        else:
-            nearest = ((layer.positions - place) ** 2).sum(axis=1).argmin()
-            layer = layer.keep(np.arange(len(layer)) != nearest)
-    return layer
-
-
-def _holes(rng, perfect: Structure, field: _Field) -> Structure:
-    layer = perfect
-    ranges = replace(CrystalRanges(), vacancies=(0.0, 0.0), hole_share=1.0)
-    for _ in range(2):
-        layer = polycrystals.without(layer, rng, *field.frame, ranges)
-    return layer
-
-
-def _on_top(kind: str, rng, layer: Structure, field: _Field) -> Contaminant:
-    if kind == "adatom":
-        numbers = rng.choice(GRAPHENE.defects.adatom_numbers, 10)
-        return defects.single_atoms(field.places(rng, 10), numbers)
-    flakes = [
-        defects.island(
-            rng, place, float(rng.uniform(6, 20)), aligned, layer, (field.low, field.high)
-        )
-        for place, aligned in zip(field.places(rng, 2), (True, False), strict=True)
-    ]
-    return joined(flakes)
