@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from graphseg import metrics
-from graphseg.datasets import acquisition_of
+from graphseg.datasets import group_of
 from graphseg.errors import InputError
 from graphseg.records import read_record, summary
 
@@ -41,8 +41,8 @@ def paired_difference(
     """Bootstrap the difference of two methods over acquisitions.
 
     Both methods are scored on the same images of shuffle 0; where a record holds some folds only,
-    on the images that both have. Acquisitions, not images, are drawn
-    with replacement, because the frames of a series are not independent.
+    on the images that both have. Groups (acquisitions, and places that several of them show), not
+    images, are drawn with replacement, because the frames of a series are not independent.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def paired_difference(
         )
     shared = sorted(tables[0])
     both = np.array([[table[name] for name in shared] for table in tables])  # (2, n, 4)
-    groups = np.unique([acquisition_of(name) for name in shared], return_inverse=True)[1]
+    groups = np.unique([group_of(name) for name in shared], return_inverse=True)[1]
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     generator = np.random.default_rng(seed)
 

@@ -17,7 +17,13 @@ from PIL import Image
 from graphseg import simulation
 from graphseg.errors import InputError
 from graphseg.labelclasses import LabelClasses, as_mask
-from graphseg.labelledstack import LabelledStack, acquisition_of, date_of, label_overlaps
+from graphseg.labelledstack import (
+    LabelledStack,
+    acquisition_of,
+    date_of,
+    group_of,
+    label_overlaps,
+)
 from graphseg.micrographs import read_micrograph
 from graphseg.registry import NotObtainableError, fetch, read_published, registry
 
@@ -27,6 +33,7 @@ __all__ = [
     "acquisition_of",
     "date_of",
     "fetch",
+    "group_of",
     "label_overlaps",
     "load",
     "load_default",
@@ -218,7 +225,7 @@ def _assemble(
         images=np.stack(images),  # (n, H, W)
         masks=np.stack([label > 0 for label in labels]),
         names=tuple(names),
-        groups=np.array([acquisition_of(name) for name in names]),
+        groups=np.array([group_of(name) for name in names]),
         dates=np.array([date_of(name) for name in names]),
         source=source,
         pixel_size=sizes if np.isfinite(sizes).any() else None,

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import clone
 
 from graphseg import metrics, pretraining
-from graphseg.datasets import LabelledStack
+from graphseg.datasets import LabelledStack, acquisition_of
 from graphseg.errors import InputError
 from graphseg.records import FoldStore, describe, provenance
 from graphseg.segmenter import UNetSegmenter
@@ -27,8 +27,9 @@ def designed_on(stack: LabelledStack) -> np.ndarray:
 
     Those of the first half of the acquisitions in sorted order, thus the earlier ones.
     """
-    acquisitions = np.unique(stack.groups)
-    return np.isin(stack.groups, acquisitions[: int(DESIGN_SHARE * len(acquisitions))])
+    acquisition = np.array([acquisition_of(name) for name in stack.names])
+    all_of_them = np.unique(acquisition)
+    return np.isin(acquisition, all_of_them[: int(DESIGN_SHARE * len(all_of_them))])
 
 
 def steps_of_realism(names: Sequence[str] | None = None) -> dict[str, Configuration]:

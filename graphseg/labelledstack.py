@@ -10,6 +10,15 @@ import numpy as np
 
 from graphseg.labelclasses import LabelClasses
 
+# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
+# or turned: found by `graphseg.duplicates`, confirmed by eye. Later one: earlier one.
+SAME_PLACE = {
+    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
+    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
+    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
+    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledStack:
@@ -24,7 +33,8 @@ class LabelledStack:
     names
         One name an image, without suffix.
     groups
-        (n,) str, the acquisition of each image: the frames of one focal or time series share it.
+        (n,) str, what must stay on one side of a split, see `group_of`: the frames of one focal or
+        time series share it, and so do acquisitions that show the same place.
     dates
         (n,) str such as ``2014_0601``, the day of recording.
     source
@@ -91,6 +101,15 @@ class LabelledStack:
 def acquisition_of(name: str) -> str:
     """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``."""
     return re.sub(r"_layer_\d+$", "", name)
+
+
+def group_of(name: str) -> str:
+    """Return what an image must share its side of a split with: its acquisition, or its place.
+
+    Acquisitions of :data:`SAME_PLACE` are one group, named after the first of them.
+    """
+    acquisition = acquisition_of(name)
+    return SAME_PLACE.get(acquisition, acquisition)
 
 
 def date_of(name: str) -> str:

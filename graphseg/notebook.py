@@ -54,15 +54,15 @@ def record(name: str, value: float | int | str, tolerance: float | None = None) 
     value
         A finite number or a string. NumPy scalars are taken as well.
     tolerance
-        Largest difference that is no change, absolute, in the unit of `value`. Required for
-        float; 0 if left out for int; not allowed for str.
+        Largest difference that is no change, absolute, in the unit of `value`; not allowed for
+        str. Left out, `make record` takes it from how far the value moves between processors.
 
     Raises
     ------
     TypeError
         If `value` is neither a number nor a string.
     ValueError
-        If `value` is not finite, or if `tolerance` is missing, negative or out of place.
+        If `value` is not finite, or if `tolerance` is negative or out of place.
     """
     plain = _plain(name, value)
     allowed = _checked_tolerance(name, plain, tolerance)
@@ -119,8 +119,6 @@ def _checked_tolerance(name: str, value: float | int | str, tolerance: float | N
     """Give the tolerance of a value, 0 where none is needed."""
     if isinstance(value, str) and tolerance is not None:
         raise ValueError(f"{name} is a string and has no tolerance; leave it out.")
-    if isinstance(value, float) and tolerance is None:
-        raise ValueError(f"{name} is a float; give the tolerance of its regression test.")
     allowed = 0.0 if tolerance is None else float(tolerance)
     if not (math.isfinite(allowed) and allowed >= 0):
         raise ValueError(f"The tolerance of {name} is {tolerance}; it must not be negative.")

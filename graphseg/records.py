@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 
 from graphseg import metrics, weights
@@ -67,6 +68,24 @@ def describe(estimator: BaseEstimator) -> dict:
     }
 
 
+def hardware() -> dict:
+    """Return the machine: architecture, processor, its cores, and the graphics card if any."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    found = {
+        "machine": platform.machine(),
+        "processor": named[0] if named else platform.processor() or "unknown",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+    }
+    if torch.cuda.is_available():
+        found["graphics"] = torch.cuda.get_device_name()
+    return found
+
+
 def provenance() -> dict:
     """Return what made a result: code revision, versions, hardware, time."""
     root = Path(__file__).resolve().parents[1]
@@ -78,7 +97,7 @@ def provenance() -> dict:
         "revision": revision.stdout.strip() or "unknown",
         "uncommitted_changes": bool(status.stdout.strip()),
         "versions": weights.versions() | {"python": platform.python_version()},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+        "hardware": hardware(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

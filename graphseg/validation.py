@@ -32,8 +32,9 @@ def splits(
     ----------
     stack : LabelledStack
     protocol : {"acquisition", "date", "random"}
-        What must stay on one side of a split: the frames of one focal or time series, the images
-        of one day, or nothing. Frames of one series resemble each other, so random folds leak.
+        What must stay on one side of a split: the frames of one focal or time series and of one
+        place (:func:`graphseg.labelledstack.group_of`), the images of one day, or nothing. Frames
+        of one series resemble each other, so random folds leak.
     folds : int, default 5
     shuffle : int, default 0
         Seed of the assignment; each value is another shuffle.
@@ -48,12 +49,8 @@ def splits(
     InputError
         If the protocol is unknown or there are fewer groups than folds.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(
-            f"The protocol {protocol!r} is unknown: use {' or '.join(map(repr, PROTOCOLS))}."
-        )
     indices = np.arange(len(stack))
-    groups = {"random": None, "acquisition": stack.groups, "date": stack.dates}[protocol]
+    groups = groups_of(stack, protocol)
     number = len(indices if groups is None else np.unique(groups))
     if not 2 <= folds <= number:
         raise InputError(
@@ -62,6 +59,21 @@ def splits(
     kind = KFold if protocol == "random" else GroupKFold
     splitter = kind(n_splits=folds, shuffle=True, random_state=shuffle)
     return list(splitter.split(indices, groups=groups))
+
+
+def groups_of(stack: LabelledStack, protocol: str) -> np.ndarray | None:
+    """Return what a protocol keeps on one side of a split, (n,) str, or None for random folds.
+
+    Raises
+    ------
+    InputError
+        If the protocol is unknown.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"The protocol {protocol!r} is unknown: use {' or '.join(map(repr, PROTOCOLS))}."
+        )
+    return {"random": None, "acquisition": stack.groups, "date": stack.dates}[protocol]
 
 
 def pixel_scorer(name: str, average: str = "pooled") -> Callable[..., float]:
@@ -115,7 +127,8 @@ def evaluate_fold(
     Returns
     -------
     dict
-        ``test`` (names), ``counts`` (n, 4), ``fit_seconds``, ``predict_seconds``, ``fitted`` (the
+        ``test`` (names), ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of those before an
+        interruption), ``predict_seconds``, ``fitted`` (the
         numbers the estimator chose: its attributes that end in an underscore) and ``history``
         (its loss, step by step or epoch by epoch; empty where it keeps none). With more than two
         classes also their ``confusion``, see :func:`graphseg.metrics.confusion`.
@@ -138,7 +151,7 @@ def evaluate_fold(
         "test": names,
         "counts": table.tolist(),
         **confusion,
-        "fit_seconds": round(fitted - started, 3),
+        "fit_seconds": round(_seconds_of_training(estimator, fitted - started), 3),
         "predict_seconds": round(finished - fitted, 3),
         "fitted": {
             key: value
@@ -200,6 +213,7 @@ def cross_validate(
         raise InputError(f"There cannot be {shuffles} shuffles; ask for one or more.")
     if only is not None and not set(only) <= set(range(folds)):
         raise InputError(f"The folds {list(only)} are not all among 0 to {folds - 1}: name those.")
+    groups = groups_of(stack, protocol)
     parameters = describe(estimator)
     header = {
         "name": name,
@@ -209,6 +223,7 @@ def cross_validate(
         "estimator": type(estimator).__name__,
         "parameters": parameters,
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "groups": len(stack) if groups is None else len(np.unique(groups)),
     }
     if extra is not None:
         header["extra"] = {"images": len(extra), "digest": extra.digest}
@@ -233,6 +248,17 @@ def cross_validate(
     results = [store.get(*job[:2]) for job in jobs]
     partial = {} if only is None else {"only": sorted(set(only))}
     return header | partial | {"made_with": provenance(), "results": results}
+
+
+def _seconds_of_training(estimator: BaseEstimator, seconds: float) -> float:
+    """Return how long a training took in all, where it keeps the time of each of its epochs.
+
+    A training that was interrupted has spent less in this process, here `seconds`.
+    """
+    epochs = [
+        row.get("dur", 0.0) for row in getattr(estimator, "history_", []) if type(row) is dict
+    ]
+    return max(seconds, sum(epochs))
 
 
 def _training_part(

@@ -17,6 +17,7 @@ from PIL import Image
 
 from graphseg import datasets, registry
 from graphseg.errors import InputError
+from graphseg.labelledstack import SAME_PLACE
 
 
 @pytest.fixture
@@ -124,13 +125,24 @@ def test_the_published_set_is_as_registered(published):
     assert published.images.dtype == np.float32
     assert published.masks.dtype == bool
     assert (published.images.min(), published.images.max()) == (0, 1)
-    assert len(set(published.groups)) == 109
+    assert len(set(published.groups)) == 105  # of 109 acquisitions, 4 show a place again
     assert len(set(published.dates)) == 17
-    frames = Counter(published.groups.tolist())
+    frames = Counter(map(datasets.acquisition_of, published.names))
+    assert len(frames) == 109
     series = [count for count in frames.values() if count > 1]
     assert (len(series), sum(series)) == (20, 42)
     assert (~published.masks.any(axis=(1, 2))).sum() == 3
     assert published.source == "published"
+
+
+def test_acquisitions_of_one_place_are_one_group(published):
+    of_acquisition = {
+        datasets.acquisition_of(n): g
+        for n, g in zip(published.names, published.groups.tolist(), strict=True)
+    }
+    merged = {a: g for a, g in of_acquisition.items() if a != g}
+    assert merged == SAME_PLACE
+    assert SAME_PLACE.keys().isdisjoint(SAME_PLACE.values())
 
 
 def test_the_published_set_is_found_in_the_folder_or_the_one_above(published, monkeypatch):

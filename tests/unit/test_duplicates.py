@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from graphseg import duplicates
 from graphseg.duplicates import CELLS, THRESHOLD, near_duplicates, similarities, texture_map
+from graphseg.labelledstack import SAME_PLACE, acquisition_of
 
 # Pairs of published images in different acquisitions above the threshold. To judge by eye, the
 # first three pairs of acquisitions show one place each; the last may or may not.
@@ -117,18 +118,20 @@ def test_pairs_inside_a_group_are_left_out_and_the_most_alike_come_first(rng):
 def test_the_threshold_lies_above_all_pairs_of_different_days(published):
     alike = similarities(np.stack([texture_map(image) for image in published.images]))
     pairs = np.triu_indices(len(published), 1)
+    acquisitions = np.array([acquisition_of(name) for name in published.names])
     days, groups = (
-        (labels[:, None] == labels)[pairs] for labels in (published.dates, published.groups)
+        (labels[:, None] == labels)[pairs] for labels in (published.dates, acquisitions)
     )
     alike = alike[pairs]
     assert (~days).sum() == 7765 and groups.sum() == 24
     assert 0.91 < alike[~days].max() < THRESHOLD
     assert (alike[groups] > THRESHOLD).sum() == 16
     assert np.median(alike[groups]) > 0.94
-    first, second = (published.groups[index] for index in pairs)
+    first, second = (acquisitions[index] for index in pairs)
     found = {}
     for place in np.flatnonzero((alike >= THRESHOLD) & ~groups):
         pair = (str(first[place]), str(second[place]))
         found[pair] = found.get(pair, 0) + 1
     assert found == SAME_PLACES
+    assert {later: earlier for earlier, later in found} == SAME_PLACE
     assert duplicates.BAND == (1.1, 2.0)  # what this was measured with
