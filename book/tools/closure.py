@@ -1,7 +1,7 @@
 """Find which package modules a source file depends on, without importing anything."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "graphseg"
@@ -38,10 +38,11 @@ def closure(sources: list[str], root: Path, package: str = PACKAGE) -> list[Path
     return sorted(found)
 
 
-def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator[str]:
-    """Yield the dotted names inside a package that a source text imports.
+@cache
+def imported_names(source: str, parent: str, package: str = PACKAGE) -> list[str]:
+    """List the dotted names inside a package that a source text imports.
 
-    ``from graphseg import bragg`` yields ``graphseg`` and ``graphseg.bragg``: whether the
+    ``from graphseg import bragg`` gives ``graphseg`` and ``graphseg.bragg``: whether the
     last part is a module or an attribute is settled by looking for the file.
 
     Parameters
@@ -53,6 +54,7 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator
     package
         Name of the package of interest.
     """
+    found = []
     for node in ast.walk(ast.parse(_without_magics(source))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -61,7 +63,8 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator
             names = [base] + [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] == package)
+        found += [name for name in names if name.split(".")[0] == package]
+    return found
 
 
 def _base(node: ast.ImportFrom, parent: str) -> str:
