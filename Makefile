@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills audit picture clean environment data browser FORCE
+.PHONY: help book test lab lint format lock record bench kills stale audit picture clean environment data browser FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -73,6 +73,9 @@ bench: $(STAMP) ## measure speed and memory, and record them
 
 kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and record how they end
 	$(PYTHON) -m tests.faults.kills --output data/results/kills.json
+
+stale: $(STAMP) ## list which recorded results are older than their code, in data/results/README.md
+	@$(PYTHON) -m book.tools.stale --write
 
 audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock
 	$(PYTHON) -m venv _build/audit

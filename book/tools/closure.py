@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "graphseg"
+PACKAGES = (PACKAGE, "book", "tests")
 
 
 def closure(sources: list[str], root: Path, package: str = PACKAGE) -> list[Path]:
@@ -65,6 +66,15 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> list[str
             continue
         found += [name for name in names if name.split(".")[0] == package]
     return found
+
+
+@cache
+def imported_files(path: str, root: Path) -> set[str]:
+    """List the files of the project that a Python file itself imports, as paths from the root."""
+    source = (root / path).read_text(encoding="utf8")
+    parent = _parent(root / path, root)
+    names = [n for package in PACKAGES for n in imported_names(source, parent, package)]
+    return {str(file.relative_to(root)) for name in names for file in _files(name, root)}
 
 
 def _base(node: ast.ImportFrom, parent: str) -> str:

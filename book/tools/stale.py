@@ -1,149 +1,45 @@
 """Say which recorded results are older than the code that they depend on.
 
-A record names the revision of the code that made it. What it depends on now is the files that
-``recipes.yml`` names for its command, with all that they import. Both are compared definition by
-definition, without comments, docstrings and formatting. A definition that was only moved to
-another module is the same, and so is a call to it by the module's new name: which of two functions
-of one name in two modules is called is therefore not seen.
+A record names the revision of the code that made it. What it depends on today is the definitions
+that ``recipes.yml`` names for its command, with all that they use (`book.tools.definitions`).
 
 ``python -m book.tools.stale`` prints the table, ``--write`` writes it to
 ``data/results/README.md``, and with names of records it lists the changed definitions.
 """
 
 import argparse
-import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from book.tools.closure import PACKAGE, closure
+from book.tools.closure import PACKAGES
+from book.tools.definitions import changed, used
 from book.tools.errors import ToolError
 
 HERE = Path(__file__).resolve().parent
 TABLE = Path("data") / "results" / "README.md"
 # Written from the executed notebooks by `make record`, which compares it by itself.
 NO_RECORD = "regression"
-FOLDERS = (PACKAGE, "book", "tests/faults")
 # Records before this time do not name the processor.
 PROCESSOR_SINCE = "2026-11-27T23:15:50+00:00"
 
 _TOP = """\
 # Recorded results
 
-Written by `python -m book.tools.stale --write`; a test compares it with the code. Each record was
-made by the command below from the code of its revision. The last column names the modules that the
-command depends on today and that hold a definition which was another one, or none, at that
-revision; comments, docstrings, formatting and moves between modules do not count. It does not say
-that the numbers would differ: `python -m book.tools.stale NAME` lists the definitions.
+Written by `make stale`; a test compares it with the code. Each record was
+made by the command below from the code of its revision. The last column counts, for each module,
+the functions, methods and constants that the command uses today and that were others, or not there,
+at that revision; comments, docstrings, formatting and moves between modules do not count. It does
+not say that the numbers would differ: `python -m book.tools.stale NAME` lists what has changed.
 
 | record | made | revision | machine | changed since |
 | --- | --- | --- | --- | --- |
 """
-
-
-class _Canonical(ast.NodeTransformer):
-    """Takes away docstrings, and the names of own modules before what is in them."""
-
-    def __init__(self, modules: set[str]):
-        self.modules = modules
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and node.value.id in self.modules:
-            return ast.Name(node.attr, node.ctx)
-        return self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:]
-        return node
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-@cache
-def definitions(source: str) -> dict[str, str]:
-    """Give the definitions of a module in a form that only changes with what they do.
-
-    Parameters
-    ----------
-    source
-        Python source text.
-
-    Returns
-    -------
-    dict of str to str
-        The canonical form, to the name: that of a function, class, ``Class.method`` or constant.
-        Imports of other packages are in it as well; a class stands for its bases, decorators,
-        attributes and the names of its methods.
-    """
-    tree = ast.parse(source)
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    own = [node for node in imports if _is_own(node)]
-    names = {(alias.asname or alias.name) for node in own for alias in node.names}
-    tree = _Canonical(names).visit(tree)
-    return {ast.dump(node): name for name, node in _parts(tree.body) if node not in own}
-
-
-def _is_own(node: ast.Import | ast.ImportFrom) -> bool:
-    """Say if an import is one of this project, whose modules may have other names now."""
-    first = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
-    tops = {folder.split("/")[0] for folder in FOLDERS}
-    return bool(getattr(node, "level", 0)) or first.split(".")[0] in tops
-
-
-def _parts(body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
-    """Yield each statement of a module with a name; methods apart from their class."""
-    for node in body:
-        if isinstance(node, ast.ClassDef):
-            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
-            for method in methods:
-                yield f"{node.name}.{method.name}", method
-            rest = [part for part in node.body if part not in methods]
-            node.body = rest + [ast.Expr(ast.Name(method.name)) for method in methods]
-        yield _name(node), node
-
-
-def _name(node: ast.stmt) -> str:
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
-    return getattr(node, "name", None) or ast.unparse(node).splitlines()[0]
-
-
-def changed(now: dict[str, str], needed: list[str], then: dict[str, str]) -> list[str]:
-    """List the definitions that are not what they were.
-
-    Parameters
-    ----------
-    now, then
-        Source text of each Python file, today and at the record's revision.
-    needed
-        The files that the record depends on today.
-
-    Returns
-    -------
-    list of str
-        ``file: name``. A definition that another file had and no longer has was moved: it is not
-        in the list.
-    """
-    gone = set()
-    for path, source in then.items():
-        gone |= definitions(source).keys() - definitions(now.get(path, "")).keys()
-    found = []
-    for path in needed:
-        before = definitions(then.get(path, "")).keys() | gone
-        found += [
-            f"{path}: {n}" for form, n in definitions(now[path]).items() if form not in before
-        ]
-    return found
 
 
 def recipes() -> dict:
@@ -164,18 +60,9 @@ def beginnings(command: str, code: dict[str, list[str]]) -> list[str]:
     return code[max(fitting, key=len)]
 
 
-def needed_files(starts: list[str], root: Path) -> list[str]:
-    """List some files and all modules of the project that they import, as paths from the root."""
-    found = {root / start for start in starts}
-    for package in ("book", PACKAGE):
-        texts = [path.read_text(encoding="utf8") for path in found]
-        found |= set(closure(texts, root, package))
-    return sorted(str(path.relative_to(root)) for path in found)
-
-
 def sources_now(root: Path) -> dict[str, str]:
     """Read the Python files of the project as they are."""
-    paths = (path for folder in FOLDERS for path in (root / folder).rglob("*.py"))
+    paths = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
     return {str(path.relative_to(root)): path.read_text(encoding="utf8") for path in paths}
 
 
@@ -195,7 +82,7 @@ def sources_at(revision: str, root: Path) -> dict[str, str]:
     ToolError
         If the revision is unknown.
     """
-    command = ["git", "-C", root, "ls-tree", "-r", "-z", revision, *FOLDERS]
+    command = ["git", "-C", root, "ls-tree", "-r", "-z", revision, *PACKAGES]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ToolError(f"The revision {revision} is not in the history: {done.stderr.strip()}")
@@ -226,25 +113,33 @@ def changed_since(root: Path) -> dict[str, list[str]]:
     for name, made in records(root).items():
         starts = beginnings(recipe["commands"].get(name, name), recipe["code"])
         then = sources_at(made["revision"], root)
-        found[name] = changed(now, needed_files(starts, root), then)
+        found[name] = changed(used(starts, now, root), now, then)
     return found
 
 
 def table(root: Path) -> str:
     """Give the text of the table of all records."""
     recipe, made, rows = recipes(), records(root), []
-    for name, definitions_ in changed_since(root).items():
+    for name, lines in changed_since(root).items():
         about, machine = made[name], made[name]["hardware"]
         revision = about["revision"][:7]
         if about["uncommitted_changes"]:
-            revision += f", with uncommitted changes: {recipe['uncommitted'].get(name, '')}"
-        modules = sorted({Path(line.split(":")[0]).stem for line in definitions_})
+            revision += f" and more, not committed: {recipe['uncommitted'].get(name, '?')}"
+        modules = Counter(Path(line.split(":")[0]).stem for line in lines)
         processor = machine.get("processor", "processor not recorded")
         cells = [name, about["time"][:10], revision, f"{processor}, {machine['cores']} cores"]
-        rows.append(f"| {' | '.join(cells)} | {', '.join(modules) or '–'} |")
-    commands = [f"- {name}: `{command}`" for name, command in sorted(recipe["commands"].items())]
+        rows.append(f"| {' | '.join(cells)} | {_counted(modules)} |")
+    commands = [
+        f"- {name}: `{command}`"
+        for name, command in sorted(recipe["commands"].items())
+        if name in made
+    ]
     ending = "Each command ends in `--output data/results/NAME.json`."
     return "\n".join([_TOP + "\n".join(rows), "", "## Commands", "", ending, "", *commands, ""])
+
+
+def _counted(modules: Counter) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(modules.items())) or "–"
 
 
 def main(arguments: list[str] | None = None) -> int:
