@@ -48,11 +48,12 @@ from IPython.display import Markdown
 from PIL import Image
 
 from graphseg import datasets, figures, metrics, shipped, weights
+from graphseg.commandline import command_line
 from graphseg.comparison import markdown_table
 from graphseg.errors import InputError
 from graphseg.foldercheck import check_folder
 from graphseg.micrographs import open_series
-from graphseg.notebook import announce, command_line, record
+from graphseg.notebook import announce, record
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.simulation.dm4 import write_dm4
 from graphseg.simulation.samples import simulate

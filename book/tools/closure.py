@@ -1,10 +1,11 @@
 """Find which package modules a source file depends on, without importing anything."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "graphseg"
+PACKAGES = (PACKAGE, "book", "tests")
 
 
 def closure(sources: list[str], root: Path, package: str = PACKAGE) -> list[Path]:
@@ -38,10 +39,11 @@ def closure(sources: list[str], root: Path, package: str = PACKAGE) -> list[Path
     return sorted(found)
 
 
-def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator[str]:
-    """Yield the dotted names inside a package that a source text imports.
+@cache
+def imported_names(source: str, parent: str, package: str = PACKAGE) -> list[str]:
+    """List the dotted names inside a package that a source text imports.
 
-    ``from graphseg import bragg`` yields ``graphseg`` and ``graphseg.bragg``: whether the
+    ``from graphseg import bragg`` gives ``graphseg`` and ``graphseg.bragg``: whether the
     last part is a module or an attribute is settled by looking for the file.
 
     Parameters
@@ -53,6 +55,7 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator
     package
         Name of the package of interest.
     """
+    found = []
     for node in ast.walk(ast.parse(_without_magics(source))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -61,7 +64,17 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator
             names = [base] + [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] == package)
+        found += [name for name in names if name.split(".")[0] == package]
+    return found
+
+
+@cache
+def imported_files(path: str, root: Path) -> set[str]:
+    """List the files of the project that a Python file itself imports, as paths from the root."""
+    source = (root / path).read_text(encoding="utf8")
+    parent = _parent(root / path, root)
+    names = [n for package in PACKAGES for n in imported_names(source, parent, package)]
+    return {str(file.relative_to(root)) for name in names for file in _files(name, root)}
 
 
 def _base(node: ast.ImportFrom, parent: str) -> str:

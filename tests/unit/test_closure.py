@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from book.tools.closure import closure
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "__init__.py": "",
     "alone.py": "import numpy",
@@ -61,3 +63,15 @@ def test_closure_of_the_package_holds_what_python_imports(root):
     loaded = {root / (name.replace(".", "/") + ".py") for name in done.stdout.split()}
     assert len(loaded) > 3
     assert loaded <= set(closure(["import graphseg.segmenter"], root))
+
+
+MODULES_AT_MOST = {"01_data": 34, "02_preprocessing": 44, "12_your_own_images": 130}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "notebooks").glob("*.py")))
+def test_a_chapter_depends_on_what_it_uses(name, root):
+    """So that changed code executes few chapters anew; only the last one uses the commands."""
+    text = (root / "notebooks" / f"{name}.py").read_text(encoding="utf8")
+    found = {str(path.relative_to(root)) for path in closure([text], root)}
+    assert len(found) <= MODULES_AT_MOST.get(name, 84)
+    assert ("graphseg/cli/common.py" in found) == (name == "12_your_own_images")
