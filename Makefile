@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills audit picture clean environment data FORCE
+.PHONY: help book test lab lint format lock record bench kills mutants audit picture clean environment data FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -70,6 +70,9 @@ bench: $(STAMP) ## measure speed and memory, and record them
 
 kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and record how they end
 	$(PYTHON) -m tests.faults.kills --output data/results/kills.json
+
+mutants: $(STAMP) ## plant faults in the code one by one, and see whether tests or recorded numbers notice
+	@$(PYTHON) -m tests.mutants.run
 
 audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock
 	$(PYTHON) -m venv _build/audit
