@@ -20,7 +20,8 @@ class Fault:
     old, new
         Text that occurs once in the module, and what takes its place.
     tests
-        Files of ``tests/unit`` (without ``test_`` and suffix) that should notice.
+        Of ``tests/unit`` that should notice: ``metrics`` for a file, ``metrics::test_x`` for a
+        single test.
     notebooks
         Whose recorded numbers should notice if no test does.
     """
@@ -269,7 +270,7 @@ FAULTS = (
         "validation",
         'KFold if protocol == "random" else GroupKFold',
         "KFold",
-        ("validation",),
+        ("validation::test_every_image_is_tested_once_and_groups_stay_together",),
         (FOLDS,),
     ),
     Fault(
@@ -277,7 +278,7 @@ FAULTS = (
         "validation",
         "random_state=shuffle",
         "random_state=0",
-        ("validation",),
+        ("validation::test_shuffles_differ",),
         (FOLDS,),
     ),
     Fault(
@@ -285,7 +286,7 @@ FAULTS = (
         "validation",
         '"date": stack.dates',
         '"date": stack.groups',
-        ("validation",),
+        ("validation::test_every_image_is_tested_once_and_groups_stay_together",),
         (FOLDS,),
     ),
     Fault(
@@ -293,7 +294,7 @@ FAULTS = (
         "validation",
         "estimator.fit(*_training_part(stack, train, extra))",
         "estimator.fit(*_training_part(stack, np.r_[train, test], extra))",
-        ("validation",),
+        ("validation::test_further_images_are_trained_on_and_never_tested",),
         (FOLDS,),
     ),
     Fault(
@@ -347,21 +348,21 @@ FAULTS = (
         "thresholds",
         "np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])",
         "counts",
-        ("thresholds",),
+        ("thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
     ),
     Fault(
         "bootstrap of images instead of acquisitions: correlations",
         "uncertainty",
         "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
         "[np.array([i]) for i in range(len(groups))]",
-        ("uncertainty",),
+        ("uncertainty::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
     ),
     Fault(
         "bootstrap of images instead of acquisitions: ranks",
         "sorting",
         "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
         "[np.array([i]) for i in range(len(groups))]",
-        ("sorting",),
+        ("sorting::test_rank_agreement_is_spearman_with_an_interval",),
         (SORTING,),
     ),
     Fault(
@@ -401,7 +402,7 @@ FAULTS = (
         "uncertainty",
         "(len(shares) + 1) / len(shares)",
         "1",
-        ("uncertainty",),
+        ("uncertainty::test_intervals_from_few_images_hold_as_many_as_those_from_many",),
         (SORTING,),
     ),
     Fault(

@@ -3,24 +3,37 @@
 ``python -m tests.mutants.run`` works on a copy of the tree. For each fault it runs the unit tests
 that should notice; only if they pass, the chapters whose numbers should. It prints what caught each
 fault and ends with 1 if one got through. ``--only`` takes words of the names.
+
+Tests run in forks of one process that has imported the libraries already, which is most of the
+time of a short test.
 """
 
 import argparse
+import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from book.tools import record
 from book.tools.errors import ToolError
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 900  # seconds that tests may take; a fault that makes them hang is caught
+OWN = ("book", "graphseg", "tests")  # packages of the project, which a fork imports from the copy
+LIBRARIES = ("scipy.ndimage", "scipy.signal", "scipy.stats", "sklearn.model_selection",
+             "sklearn.ensemble", "sklearn.isotonic", "skimage.morphology", "skimage.draw",
+             "torch", "skorch", "joblib")  # fmt: skip
+# Others that are installed (Zarr has one) take longer to load than a test takes.
+PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin")
+LONGEST = 900  # seconds that the tests of one fault may take; what makes them hang is caught
 
 
 def planted(fault: Fault, text: str) -> str:
@@ -44,7 +57,7 @@ class Copy:
     """A copy of the tree in which faults are planted."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         shutil.rmtree(folder, ignore_errors=True)
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         found = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -53,11 +66,13 @@ class Copy:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         # Compiled files are told apart by times of one second, too long for quick changes.
-        self.environment = os.environ | {
-            "PYTHONPATH": str(folder),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ["PYTHONPATH"] = str(self.folder)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        sys.dont_write_bytecode = True
+        for name in LIBRARIES:
+            importlib.import_module(name)
         self.sound: dict[str, str] = {}  # what is noticed in the copy without a fault
 
     def module(self, fault: Fault) -> Path:
@@ -66,35 +81,46 @@ class Copy:
 
     def tests(self, names: Iterable[str]) -> str:
         """Return the first unit test that fails, or nothing if all pass."""
-        files = [f"tests/unit/test_{name}.py" for name in names]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=self.environment,
-                capture_output=True,
-                text=True,
-                timeout=LONGEST,
-            )
-        except subprocess.TimeoutExpired:
-            return "tests that do not end"
-        if done.returncode == 0:
+        output = self.folder / "_build" / "pytest.txt"
+        output.parent.mkdir(exist_ok=True)
+        child = os.fork()
+        if not child:
+            self._test(list(names), output)
+        code = _waited(child)
+        if code == 0:
             return ""
-        failed = re.search(r"^(?:FAILED|ERROR) tests/unit/(\S+)", done.stdout, re.MULTILINE)
+        if code is None:
+            return "tests that do not end"
+        text = output.read_text(encoding="utf8")
+        failed = re.search(r"^(?:FAILED|ERROR) tests/unit/test_(.+?)(?: - .*)?$", text, re.M)
         if failed is None:
-            raise ToolError(f"The tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return failed[1].removesuffix(".py")
+            raise ToolError(f"The tests did not run:\n{text[-3000:]}")
+        return failed[1].replace(".py", "", 1)
+
+    def _test(self, names: list[str], output: Path) -> None:
+        """Run tests in the copy and end this process, which is a fork."""
+        code = 99
+        try:
+            with output.open("w", encoding="utf8") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            os.chdir(self.folder)
+            for name in [n for n in sys.modules if n.split(".")[0] in OWN]:
+                del sys.modules[name]
+            sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
+            files = [f"tests/unit/test_{re.sub('(?=::)|$', '.py', n, count=1)}" for n in names]
+            code = pytest.main(["-x", "-q", *PLUGINS, *files])
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
     def numbers(self, notebooks: Iterable[str]) -> str:
         """Return the first recorded number that has moved, or nothing if none has."""
         recorded = record.read(self.folder / record.RECORD)
-        for source in record.available_sources():
-            for name in notebooks:
+        for name in notebooks:
+            for source in record.available_sources():
                 command = [sys.executable, "-c", _EXECUTE, name, source]
-                done = subprocess.run(
-                    command, cwd=self.folder, env=self.environment, capture_output=True, text=True
-                )
+                done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
                 where = f"{name} ({source} data)"
                 if done.returncode:
                     return f"{where}: {done.stderr.strip().splitlines()[-1]}"
@@ -110,26 +136,41 @@ class Copy:
         Raises
         ------
         ToolError
-            If the fault does not fit the code, or what should notice it fails without it, too.
+            If the fault does not fit the code, or what notices it complains without it, too.
         """
         path = self.module(fault)
         text = path.read_text(encoding="utf8")
         wrong = planted(fault, text)
-        try:
-            for look, names in ((self.tests, fault.tests), (self.numbers, fault.notebooks)):
-                for name in names:
-                    if name not in self.sound:
-                        self.sound[name] = look([name])
-                    if self.sound[name]:
-                        raise ToolError(f"Without any fault: {self.sound[name]}")
+        for look, names in ((self.tests, fault.tests), (self.numbers, fault.notebooks)):
+            for name in names:
                 path.write_text(wrong, encoding="utf8")
-                caught = look(names)
-                path.write_text(text, encoding="utf8")
+                try:
+                    caught = look([name])
+                finally:
+                    path.write_text(text, encoding="utf8")
                 if caught:
+                    self._require_sound(look, caught if look == self.tests else name)
                     return caught
-        finally:
-            path.write_text(text, encoding="utf8")
         return ""
+
+    def _require_sound(self, look, name: str) -> None:
+        if name not in self.sound:
+            self.sound[name] = look([name])
+        if self.sound[name]:
+            raise ToolError(f"Without any fault: {self.sound[name]}")
+
+
+def _waited(child: int) -> int | None:
+    """Return the exit code of a forked process, or None if it took too long and was killed."""
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 _EXECUTE = """
@@ -149,24 +190,26 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     faults = [fault for fault in FAULTS if any(word in fault.name for word in chosen.only)]
     copy = Copy(chosen.folder)
-    through = 0
     try:
         for fault in faults:  # before anything is run
             planted(fault, copy.module(fault).read_text(encoding="utf8"))
-        for number, fault in enumerate(faults, 1):
-            started = time.monotonic()
-            caught = copy.caught_by(fault)
-            through += not caught
-            print(
-                f"{number:2d} {fault.module}: {fault.name}\n"
-                f"   {caught or 'NOTHING NOTICED'} ({time.monotonic() - started:.0f} s)",
-                flush=True,
-            )
     except ToolError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{len(faults) - through} of {len(faults)} faults were noticed.")
-    return 1 if through else 0
+    noticed = 0
+    for number, fault in enumerate(faults, 1):
+        started = time.monotonic()
+        try:
+            caught = copy.caught_by(fault)
+        except ToolError as error:
+            caught, said = "", f"NOTHING CAN BE SAID: {error}"
+        else:
+            said = caught or "NOTHING NOTICED"
+        noticed += bool(caught)
+        seconds = time.monotonic() - started
+        print(f"{number:2d} {fault.module}: {fault.name}\n   {said} ({seconds:.0f} s)", flush=True)
+    print(f"{noticed} of {len(faults)} faults were noticed.")
+    return 0 if noticed == len(faults) else 1
 
 
 if __name__ == "__main__":

@@ -19,7 +19,10 @@ def test_a_fault_fits_the_code_and_names_tests_and_chapters_that_exist(fault, ro
     wrong = planted(fault, text)
     assert ast.dump(ast.parse(wrong)) != ast.dump(ast.parse(text))
     assert fault.tests
-    assert all((root / "tests" / "unit" / f"test_{name}.py").is_file() for name in fault.tests)
+    for name in fault.tests:
+        file, _, test = name.partition("::")
+        tests = (root / "tests" / "unit" / f"test_{file}.py").read_text(encoding="utf8")
+        assert f"def {test}(" in tests if test else tests
     assert all((root / "notebooks" / f"{name}.py").is_file() for name in fault.notebooks)
 
 
