@@ -65,12 +65,9 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        # Compiled files are told apart by times of one second, too long for quick changes.
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         os.environ["PYTHONPATH"] = str(self.folder)
         os.environ["OMP_NUM_THREADS"] = "1"
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        sys.dont_write_bytecode = True
         for name in LIBRARIES:
             importlib.import_module(name)
         self.sound: dict[str, str] = {}  # what is noticed in the copy without a fault
@@ -143,11 +140,11 @@ class Copy:
         wrong = planted(fault, text)
         for look, names in ((self.tests, fault.tests), (self.numbers, fault.notebooks)):
             for name in names:
-                path.write_text(wrong, encoding="utf8")
+                _write(path, wrong)
                 try:
                     caught = look([name])
                 finally:
-                    path.write_text(text, encoding="utf8")
+                    _write(path, text)
                 if caught:
                     self._require_sound(look, caught if look == self.tests else name)
                     return caught
@@ -158,6 +155,13 @@ class Copy:
             self.sound[name] = look([name])
         if self.sound[name]:
             raise ToolError(f"Without any fault: {self.sound[name]}")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a module and remove what was compiled of it: its time may be that of the new text."""
+    path.write_text(text, encoding="utf8")
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        compiled.unlink()
 
 
 def _waited(child: int) -> int | None:
