@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills stale audit picture clean environment data browser FORCE
+.PHONY: help book test lab lint format lock record bench kills mutants stale audit picture clean environment data browser FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -76,6 +76,9 @@ kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and r
 
 stale: $(STAMP) ## list which recorded results are older than their code, in data/results/README.md
 	@$(PYTHON) -m book.tools.stale --write
+
+mutants: $(STAMP) ## plant faults in the code one by one, and see whether tests or recorded numbers notice
+	@$(PYTHON) -m tests.mutants.run
 
 audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock
 	$(PYTHON) -m venv _build/audit

@@ -1,6 +1,7 @@
 """What only notebooks use: saying that data are simulated, and recording numbers."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 from IPython.display import display
@@ -36,33 +37,71 @@ def announce(stack: LabelledStack) -> None:
     display({"text/markdown": _SIMULATED, "text/plain": plain}, raw=True)
 
 
-def record(name: str, value: float | int | str, tolerance: float | None = None) -> None:
+def record(name: str, value: float | int | str, *, reason: str = "") -> None:
     """Record one number or word of a notebook, for its prose and for the regression test.
 
-    Prose shows it as ``{glue:text}`name:.3f``` (``:d`` for int, ``:s`` for str). The tests
-    compare it with its recorded value and report a difference above the tolerance.
+    Prose shows it as ``{glue:text}`name:.3f``` (``:d`` for int, ``:s`` for str). The tests compare
+    it with its recorded value. How far it may move is no choice: `make record` executes the
+    notebooks in several kinds of arithmetic and allows three times what it saw, at most a tenth
+    of the value.
 
     Parameters
     ----------
     name
         Name of the value, once in a notebook.
     value
-        A finite number or a string. NumPy scalars are taken as well.
-    tolerance
-        Largest difference that is no change, absolute, in the unit of `value`; not allowed for
-        str. Left out, `make record` takes it from how far the value moves between processors.
+        A finite number or a string. NumPy scalars are taken as well. For a measured time use
+        `timing`.
+    reason
+        Why more than a tenth of the value is allowed, such as "a difference near 0". Strings
+        must not differ between processors, whatever the reason.
 
     Raises
     ------
     TypeError
         If `value` is neither a number nor a string.
     ValueError
-        If `value` is not finite, or if `tolerance` is negative or out of place.
+        If `value` is not finite, or if a string comes with a reason.
     """
     plain = _plain(name, value)
-    allowed = _checked_tolerance(name, plain, tolerance)
-    scrapbook = {"name": name, "mime_prefix": _GLUE, "tolerance": allowed}
-    display({_GLUE + "text/plain": repr(plain)}, raw=True, metadata={"scrapbook": scrapbook})
+    if reason and isinstance(plain, str):
+        raise ValueError(f"{name} is a string, which must not change: it takes no reason.")
+    _glue(name, plain, {"reason": reason} if reason else {})
+
+
+def record_scores(name: str, scores: Mapping[str, float], *, reason: str = "") -> None:
+    """Record all six scores of a method as ``NAME_accuracy``, ``NAME_jaccard`` and so on.
+
+    One of them alone would not show that another is computed wrongly.
+
+    Parameters
+    ----------
+    name
+        What the names of the values begin with.
+    scores
+        Score to value, as `graphseg.metrics.scores` returns them. Also the pairs of mean and
+        spread of `graphseg.records.summary` are taken; spreads are ``NAME_jaccard_spread``.
+    reason
+        See `record`.
+    """
+    for key, value in scores.items():
+        mean, *spread = value if isinstance(value, tuple) else (value,)
+        record(f"{name}_{key}", mean, reason=reason)
+        for deviation in spread:
+            record(f"{name}_{key}_spread", deviation, reason=reason)
+
+
+def timing(name: str, value: float) -> None:
+    """Give prose a measured time, which says nothing about right and wrong and is not compared.
+
+    Parameters
+    ----------
+    name
+        As for `record`.
+    value
+        A finite number, in any unit.
+    """
+    _glue(name, _plain(name, value), {"timing": True})
 
 
 def _plain(name: str, value: float | int | str) -> float | int | str:
@@ -78,11 +117,6 @@ def _plain(name: str, value: float | int | str) -> float | int | str:
     return float(value)
 
 
-def _checked_tolerance(name: str, value: float | int | str, tolerance: float | None) -> float:
-    """Give the tolerance of a value, 0 where none is needed."""
-    if isinstance(value, str) and tolerance is not None:
-        raise ValueError(f"{name} is a string and has no tolerance; leave it out.")
-    allowed = 0.0 if tolerance is None else float(tolerance)
-    if not (math.isfinite(allowed) and allowed >= 0):
-        raise ValueError(f"The tolerance of {name} is {tolerance}; it must not be negative.")
-    return allowed
+def _glue(name: str, value: float | int | str, more: dict[str, str | bool]) -> None:
+    scrapbook = {"name": name, "mime_prefix": _GLUE} | more
+    display({_GLUE + "text/plain": repr(value)}, raw=True, metadata={"scrapbook": scrapbook})

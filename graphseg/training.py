@@ -5,6 +5,7 @@ epoch depend on (seed, epoch) only, and a checkpoint holds the network, the opti
 history. A training that was killed therefore continues to the result of an undisturbed one.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,11 +49,15 @@ def choose_device(device: str) -> str:
 def choose_precision(precision: str, device: str) -> torch.dtype:
     """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
 
+    Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
+
     Raises
     ------
     InputError
         If the name is unknown.
     """
+    if precision == "auto":
+        precision = os.environ.get("GRAPHSEG_PRECISION", precision)
     if precision == "auto":
         fast = (
             torch.cuda.is_bf16_supported()

@@ -46,6 +46,19 @@ def test_series_widen_the_interval():
     assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.1)
 
 
+@pytest.mark.parametrize(("level", "deviations"), [(0.95, 1.96), (0.8, 1.2816)])
+def test_the_interval_of_independent_images_is_that_of_their_mean(level, deviations):
+    gains = np.random.default_rng(2).normal(0.1, 0.05, 100)
+    names = [f"image_{i}" for i in range(100)]
+    first, second = record("a", 0.5 + gains, names), record("b", np.full(100, 0.5), names)
+    value, low, high = comparison.paired_difference(
+        first, second, average="per_image", level=level, resamples=3000
+    )
+    assert value == pytest.approx(gains.mean(), abs=1e-4)
+    reach = deviations * gains.std() / np.sqrt(len(gains))
+    assert (value - low, high - value) == pytest.approx((reach, reach), rel=0.1)
+
+
 def test_other_images_are_refused():
     with pytest.raises(InputError, match="different images"):
         comparison.paired_difference(

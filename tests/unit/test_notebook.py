@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from myst_nb.ext.glue import GLUE_PREFIX
 
-from graphseg import notebook
+from graphseg import metrics, notebook
 
 
 @dataclass
@@ -43,13 +43,54 @@ def test_experimental_data_are_not_announced(source, shown):
 
 
 def test_a_record_is_an_invisible_glued_value(shown):
-    notebook.record("dice", 0.8125, tolerance=0.01)
+    notebook.record("dice", 0.8125)
     [(data, options)] = shown
     assert data == {GLUE_PREFIX + "text/plain": "0.8125"}
-    assert options["metadata"]["scrapbook"] == {
-        "name": "dice",
-        "mime_prefix": GLUE_PREFIX,
-        "tolerance": 0.01,
+    assert options["metadata"]["scrapbook"] == {"name": "dice", "mime_prefix": GLUE_PREFIX}
+
+
+def marks(shown):
+    """What is glued: name to (text, further marks)."""
+    found = {}
+    for data, options in shown:
+        mark = dict(options["metadata"]["scrapbook"])
+        assert mark.pop("mime_prefix") == GLUE_PREFIX
+        found[mark.pop("name")] = (*data.values(), mark)
+    return found
+
+
+def test_a_reason_and_a_time_are_marked(shown):
+    notebook.record("gain", 0.001, reason="a difference near 0")
+    notebook.timing("seconds", 2.5)
+    assert marks(shown) == {
+        "gain": ("0.001", {"reason": "a difference near 0"}),
+        "seconds": ("2.5", {"timing": True}),
+    }
+
+
+def test_all_scores_are_recorded(shown):
+    table = np.array([[6, 2, 4, 88], [3, 1, 0, 96]])
+    notebook.record_scores("ours", metrics.scores(table, "pooled"))
+    found = {name: float(text) for name, (text, _) in marks(shown).items()}
+    assert found == pytest.approx(
+        {
+            "ours_accuracy": 193 / 200,
+            "ours_balanced_accuracy": (9 / 13 + 184 / 187) / 2,
+            "ours_jaccard": 9 / 16,
+            "ours_f1": 18 / 25,
+            "ours_precision": 9 / 12,
+            "ours_recall": 9 / 13,
+        }
+    )
+
+
+def test_spreads_are_recorded_beside_their_scores(shown):
+    notebook.record_scores("ours", {"jaccard": (0.8, 0.02), "f1": (0.9, 0.01)}, reason="trained")
+    assert marks(shown) == {
+        "ours_jaccard": ("0.8", {"reason": "trained"}),
+        "ours_jaccard_spread": ("0.02", {"reason": "trained"}),
+        "ours_f1": ("0.9", {"reason": "trained"}),
+        "ours_f1_spread": ("0.01", {"reason": "trained"}),
     }
 
 
@@ -58,7 +99,7 @@ def test_floats_come_back_exactly(value):
     with pytest.MonkeyPatch.context() as patch:
         calls = []
         patch.setattr(notebook, "display", lambda data, **options: calls.append(data))
-        notebook.record("x", value, tolerance=0)
+        notebook.record("x", value)
     assert ast.literal_eval(*calls[0].values()) == value
 
 
@@ -74,14 +115,14 @@ def test_floats_come_back_exactly(value):
     ],
 )
 def test_numpy_scalars_become_plain_python(value, text, shown):
-    notebook.record("x", value, tolerance=0.1 if isinstance(value, float | np.floating) else None)
+    notebook.record("x", value)
     assert list(shown[0][0].values()) == [text]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, np.float32("nan")])
 def test_values_that_are_not_finite_raise(value):
     with pytest.raises(ValueError, match="finite"):
-        notebook.record("x", value, tolerance=1)
+        notebook.record("x", value)
 
 
 @pytest.mark.parametrize("value", [True, np.True_, None, np.zeros(1), [1.0]])
@@ -90,7 +131,20 @@ def test_other_types_raise(value):
         notebook.record("x", value)
 
 
-@pytest.mark.parametrize(("value", "tolerance"), [(1.0, -0.1), (1.0, math.nan), ("a", 0.1)])
-def test_tolerances_out_of_place_raise(value, tolerance):
-    with pytest.raises(ValueError, match="tolerance"):
-        notebook.record("x", value, tolerance)
+def test_a_string_takes_no_reason():
+    with pytest.raises(ValueError, match="takes no reason"):
+        notebook.record("x", "sure", reason="it varies")
+
+
+def test_a_command_is_shown_with_what_it_says(tmp_path, capsys):
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "broken.png").write_bytes(b"no image")
+    command = "graphseg segment night --output 'my masks' --no-averaging"
+    assert notebook.command_line(command, tmp_path) == 2
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"$ {command}" and err == ""
+    assert lines[1].startswith("night/broken.png is no readable") and "%|" not in out
+    assert lines[-1] == "graphseg: 1 of 1 images failed, see my masks/segment.csv."
+    assert notebook.command_line("graphseg export nothing --output a.onnx", tmp_path) == 2
+    assert not (tmp_path / "a.onnx").exists()

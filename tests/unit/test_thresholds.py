@@ -40,6 +40,15 @@ def test_the_table_rises_in_precision_and_falls_in_recall(case):
             assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
 
 
+def test_the_frames_of_an_acquisition_carry_the_evidence_of_one(case):
+    probabilities, masks = case
+    counts = thresholds.counts_at(calibration.tally(probabilities, masks), calibration.LEVELS)
+    single = thresholds.table(counts, np.arange(6), draws=200)
+    series = thresholds.table(np.repeat(counts, 4, axis=0), np.repeat(np.arange(6), 4), draws=200)
+    for one, four in zip(single, series, strict=True):
+        assert four == pytest.approx(one)
+
+
 def made(threshold, precision, recall):
     row = {"threshold": threshold, "precision": precision, "recall": recall}
     return row | {"precision_low": precision - 0.05, "recall_low": recall - 0.05}

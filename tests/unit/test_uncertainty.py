@@ -92,6 +92,17 @@ def test_intervals_hold_nine_of_ten_new_images():
     assert 0.87 < np.mean(held) < 0.97
 
 
+def test_intervals_from_few_images_hold_as_many_as_those_from_many():
+    """Of 12 images eight in ten are asked for; the 11th and 2nd residual would hold seven."""
+    held = []
+    for seed in range(150):
+        model = ExpectedJaccard.fit(*noisy_line(12, seed), coverage=0.8)
+        shares, jaccards = noisy_line(100, 1000 + seed)
+        _, low, high = model(shares).T
+        held.append(((low <= jaccards) & (jaccards <= high)).mean())
+    assert 0.8 < np.mean(held) < 0.9
+
+
 def test_other_folds_never_hold_the_image_itself():
     fold = np.array([0, 1, 0, 2, 1])
     for train, test in uncertainty.other_folds(fold):
@@ -114,6 +125,16 @@ def test_correlations_have_intervals_around_them():
     for value, low, high in found.values():
         assert low < value < high
         assert value > 0.95
+
+
+def test_the_frames_of_an_acquisition_carry_the_evidence_of_one():
+    shares, jaccards = noisy_line(20, 5)
+    single = uncertainty.correlation(shares, jaccards, np.arange(20), draws=100)
+    series = uncertainty.correlation(
+        np.repeat(shares, 3), np.repeat(jaccards, 3), np.repeat(np.arange(20), 3), draws=100
+    )
+    for name, values in single.items():
+        assert series[name] == pytest.approx(values, abs=1e-9)
 
 
 def test_what_is_always_the_same_tells_nothing():

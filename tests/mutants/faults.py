@@ -1,0 +1,569 @@
+"""Faults that one could make in equations, metrics, splits and statistics, each in one line.
+
+The text that is replaced must occur exactly once in its file, so that a fault which no longer fits
+the code is noticed and not passed over.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One wrong line.
+
+    Attributes
+    ----------
+    name
+        What is wrong.
+    module
+        Of the package.
+    old, new
+        Text that occurs once in the module, and what takes its place.
+    tests
+        Of ``tests/unit`` that should notice: ``metrics`` for a file, ``metrics::test_x`` for a
+        single test.
+    notebooks
+        Whose recorded numbers should notice if no test does.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    notebooks: tuple[str, ...] = ()
+
+
+PREPROCESSING, BRAGG, UNET = "02_preprocessing", "03_bragg_filtering", "04_unet"
+FOLDS, COMPARISON, STRUCTURE = "05_cross_validation", "06_comparison", "07_structure"
+ATOMS, SORTING, SIMULATED = "08_atoms", "09_sorting", "10_simulated_training"
+
+FAULTS = (
+    # Flat field, normalisation, standardisation: eqs 1–3.
+    Fault(
+        "eq. 1: Bernstein polynomials without their falling factor",
+        "preprocessing",
+        "u**i * (1 - u) ** (degree - i)",
+        "u**i * (1 - u) ** degree",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    Fault(
+        "eq. 1: the surface is fitted to what should be left out",
+        "preprocessing",
+        "_masked_coefficients(image, rows, columns, ~exclude)",
+        "_masked_coefficients(image, rows, columns, exclude)",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    Fault(
+        "eq. 1: only bright patches are taken for contamination",
+        "preprocessing",
+        "np.abs(_robust_score(mean, step)) > threshold",
+        "_robust_score(mean, step) > threshold",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    Fault(
+        "eq. 2: the background is subtracted, not divided by",
+        "preprocessing",
+        "(image / background)",
+        "(image - background)",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    Fault(
+        "eq. 3: divided by the variance",
+        "preprocessing",
+        "centred.std(",
+        "centred.var(",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    Fault(
+        "eq. 3: one mean for all images of a stack",
+        "preprocessing",
+        "image.mean(axis=(-2, -1), keepdims=True",
+        "image.mean(keepdims=True",
+        ("preprocessing",),
+    ),
+    Fault(
+        "resizing: half a pixel is missing from every area",
+        "preprocessing",
+        "np.minimum(stop, pixel + 1)",
+        "np.minimum(stop, pixel + 0.5)",
+        ("preprocessing",),
+        (PREPROCESSING,),
+    ),
+    # Bragg filter: eqs 4–6.
+    Fault(
+        "eq. 4: heights not multiplied by the frequency",
+        "fourier",
+        "spectrum *= _distance(height, width)",
+        "spectrum *= REFERENCE_PIXELS / (height * width)",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 4: the threshold G is ignored",
+        "fourier",
+        "peaks.heights >= threshold",
+        "peaks.heights >= 0 * threshold",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 4: the vertex of the parabola on the wrong side",
+        "fourier",
+        "np.divide(before - after, 2 * curvature",
+        "np.divide(after - before, 2 * curvature",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 5: apertures wider by the square root of two",
+        "fourier",
+        "return np.exp(-(distance**2) / (2 * width**2))",
+        "return np.exp(-(distance**2) / (4 * width**2))",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 5: no aperture at the opposite peak",
+        "fourier",
+        "-peaks.positions[used]]",
+        "peaks.positions[used]]",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 5: the lattice fades at the left and right edge",
+        "fourier",
+        "filtered / inside[0][:, None] / inside[1]",
+        "filtered / inside[0][:, None]",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 6: the residual keeps its sign",
+        "fourier",
+        "local_mean(np.abs(image - lattice), smoothing)",
+        "local_mean(image - lattice, smoothing)",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 6: the Gaussian of the local mean too narrow",
+        "fourier",
+        "np.exp(-(distance**2) / (2 * smoothing**2))",
+        "np.exp(-(distance**2) / smoothing**2)",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "eq. 6: smoothing over 5 instead of 6 pixels",
+        "bragg",
+        "smoothing: float = 6.0",
+        "smoothing: float = 5.0",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "fit: the union counts the overlap twice",
+        "descent",
+        "soft[~mask].sum(dtype=float) + mask.sum()",
+        "soft.sum(dtype=float) + mask.sum()",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "fit: the derivative by M with a wrong sign",
+        "descent",
+        "overlap_slope - jaccard * union_slope",
+        "overlap_slope + jaccard * union_slope",
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "fit: false positives of the hard threshold counted from below",
+        "descent",
+        'negative.size - np.searchsorted(negative, positive, side="left")',
+        'np.searchsorted(negative, positive, side="left")',
+        ("bragg",),
+        (BRAGG,),
+    ),
+    Fault(
+        "adaptive filter: the level of the image is not subtracted",
+        "adaptive",
+        "energy - np.float32(level) - np.float32(self.threshold_)",
+        "energy - np.float32(self.threshold_)",
+        ("adaptive",),
+    ),
+    # The six scores.
+    Fault(
+        "precision computed as recall",
+        "metrics",
+        "_ratio(tp, tp + fp, zero_division)",
+        "_ratio(tp, tp + fn, zero_division)",
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "F1 without its factor",
+        "metrics",
+        "_ratio(2 * tp, 2 * tp + fp + fn, zero_division)",
+        "_ratio(2 * tp, tp + fp + fn, zero_division)",
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "balanced accuracy: negative predictive value for specificity",
+        "metrics",
+        "_ratio(tn, tn + fp, np.nan)",
+        "_ratio(tn, tn + fn, np.nan)",
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "Jaccard index without the missed pixels",
+        "metrics",
+        "_ratio(tp, tp + fp + fn, zero_division)",
+        "_ratio(tp, tp + fp, zero_division)",
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "0/0 is 0, whatever was asked for",
+        "metrics",
+        "np.full_like(numerator, zero_division)",
+        "np.zeros_like(numerator)",
+        ("metrics",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "pooled and per image exchanged",
+        "metrics",
+        'if average == "pooled":',
+        'if average == "per_image":',
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "false positives and false negatives exchanged",
+        "metrics",
+        "~true & predicted, true & ~predicted",
+        "true & ~predicted, ~true & predicted",
+        ("metrics",),
+        (UNET, FOLDS, COMPARISON),
+    ),
+    Fault(
+        "tolerant scores leave out one pixel more",
+        "labelnoise",
+        "kept = distance > tolerance",
+        "kept = distance > tolerance + 1",
+        ("labelnoise",),
+        (COMPARISON,),
+    ),
+    # Splits: what leaks.
+    Fault(
+        "folds ignore acquisitions",
+        "validation",
+        'KFold if protocol == "random" else GroupKFold',
+        "KFold",
+        ("validation::test_every_image_is_tested_once_and_groups_stay_together",),
+        (FOLDS,),
+    ),
+    Fault(
+        "every shuffle is the first",
+        "validation",
+        "random_state=shuffle",
+        "random_state=0",
+        ("validation::test_shuffles_differ",),
+        (FOLDS,),
+    ),
+    Fault(
+        "folds by date are folds by acquisition",
+        "validation",
+        '"date": stack.dates',
+        '"date": stack.groups',
+        ("validation::test_every_image_is_tested_once_and_groups_stay_together",),
+        (FOLDS,),
+    ),
+    Fault(
+        "test images are trained on",
+        "validation",
+        "estimator.fit(*_training_part(stack, train, extra))",
+        "estimator.fit(*_training_part(stack, np.r_[train, test], extra))",
+        ("validation::test_further_images_are_trained_on_and_never_tested",),
+        (FOLDS,),
+    ),
+    Fault(
+        "the inner search sees the outer test images",
+        "gridsearch",
+        "_inner(stack, train, protocol, inner_folds)[:inner_tested]",
+        "splits(stack, protocol, inner_folds)[:inner_tested]",
+        ("gridsearch",),
+    ),
+    Fault(
+        "the worst candidate is chosen",
+        "gridsearch",
+        "int(np.argmax(values))",
+        "int(np.argmin(values))",
+        ("gridsearch",),
+    ),
+    Fault(
+        "acquisitions of one place on both sides",
+        "labelledstack",
+        "SAME_PLACE.get(acquisition, acquisition)",
+        "acquisition",
+        ("datasets",),
+        ("01_data", FOLDS),
+    ),
+    Fault(
+        "every frame is an acquisition of its own",
+        "labelledstack",
+        r're.sub(r"_layer_\d+$", "", name)',
+        "name",
+        ("datasets",),
+        ("01_data", FOLDS),
+    ),
+    Fault(
+        "calibration is tested on frames of acquisitions that it was fitted to",
+        "calibration",
+        "split(unseen, groups=groups[unseen])",
+        "split(unseen, groups=np.arange(len(unseen)))",
+        ("calibration",),
+    ),
+    # Statistics.
+    Fault(
+        "bootstrap of images instead of acquisitions: differences",
+        "comparison",
+        "np.unique([group_of(name) for name in shared], return_inverse=True)[1]",
+        "np.arange(len(shared))",
+        ("comparison",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "bootstrap of images instead of acquisitions: thresholds",
+        "thresholds",
+        "np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])",
+        "counts",
+        ("thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
+    ),
+    Fault(
+        "bootstrap of images instead of acquisitions: correlations",
+        "uncertainty",
+        "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
+        "[np.array([i]) for i in range(len(groups))]",
+        ("uncertainty::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
+    ),
+    Fault(
+        "bootstrap of images instead of acquisitions: ranks",
+        "sorting",
+        "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
+        "[np.array([i]) for i in range(len(groups))]",
+        ("sorting::test_rank_agreement_is_spearman_with_an_interval",),
+        (SORTING,),
+    ),
+    Fault(
+        "an interval of 90 % called one of 95 %",
+        "comparison",
+        "[(1 - level) / 2, (1 + level) / 2]",
+        "[1 - level, level]",
+        ("comparison",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "a bootstrap without replacement",
+        "comparison",
+        "generator.choice(len(members), len(members))",
+        "generator.permutation(len(members))",
+        ("comparison",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "the spread of folds divided by n",
+        "records",
+        "spread = 1 if len(rows) > 1 else 0",
+        "spread = 0",
+        ("records",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "the conformal level without its + 1",
+        "sorting",
+        "(len(scores) + 1) * coverage",
+        "len(scores) * coverage",
+        ("sorting",),
+        (SORTING,),
+    ),
+    Fault(
+        "the jackknife interval without its + 1",
+        "uncertainty",
+        "(len(shares) + 1) / len(shares)",
+        "1",
+        ("uncertainty::test_intervals_from_few_images_hold_as_many_as_those_from_many",),
+        (SORTING,),
+    ),
+    Fault(
+        "intervals of clean fractions at twice the tail",
+        "sorting",
+        "low, high = (1 - level) / 2, (1 + level) / 2",
+        "low, high = 1 - level, level",
+        ("sorting",),
+        (SORTING,),
+    ),
+    # Calibration.
+    Fault(
+        "temperature: logits multiplied instead of divided",
+        "calibration",
+        "scaled = logits / np.exp(log_temperature)",
+        "scaled = logits * np.exp(log_temperature)",
+        ("calibration",),
+    ),
+    Fault(
+        "calibration error: what is too low makes up for what is too high",
+        "calibration",
+        "np.nansum(weight * np.abs(self.said - self.true))",
+        "np.nansum(weight * (self.said - self.true))",
+        ("calibration",),
+    ),
+    # Losses and predictions.
+    Fault(
+        "loss: the union counts the overlap twice",
+        "losses",
+        "(true + probable).sum((2, 3)) - both",
+        "(true + probable).sum((2, 3))",
+        ("losses",),
+    ),
+    Fault(
+        "loss: the padding counts",
+        "losses",
+        "(logits.softmax(1) * counted)[:, 1:]",
+        "logits.softmax(1)[:, 1:]",
+        ("losses",),
+    ),
+    Fault(
+        "test-time augmentation turns predictions the wrong way back",
+        "inference",
+        "torch.rot90(values, -quarters",
+        "torch.rot90(values, quarters",
+        ("inference",),
+        (COMPARISON,),
+    ),
+    Fault(
+        "augmentation turns the image and not its label",
+        "batches",
+        "turned.append((image * float(generator.uniform(0.9, 1.1)), label))",
+        "turned.append((image.flip(-2) * float(generator.uniform(0.9, 1.1)), label))",
+        ("batches",),
+        (UNET,),
+    ),
+    # Sorting.
+    Fault(
+        "the dirtiest image first",
+        "sorting",
+        "np.lexsort((np.asarray(names), -fractions))",
+        "np.lexsort((np.asarray(names), fractions))",
+        ("sorting",),
+        (SORTING,),
+    ),
+    Fault(
+        "excluded pixels count as clean",
+        "sorting",
+        "[p[~m] for p, m in zip(maps, masks, strict=True)]",
+        "[np.where(m, 0, p).ravel() for p, m in zip(maps, masks, strict=True)]",
+        ("sorting",),
+        (SORTING,),
+    ),
+    # Lattice, orientation, boundaries.
+    Fault(
+        "white atoms called black",
+        "lattice",
+        "1 if amplitudes[0] < 0 else -1",
+        "1 if amplitudes[0] > 0 else -1",
+        ("lattice",),
+        (STRUCTURE,),
+    ),
+    Fault(
+        "the pixel size upside down",
+        "lattice",
+        "LATTICE_CONSTANT / parameter)",
+        "parameter / LATTICE_CONSTANT)",
+        ("lattice",),
+        (STRUCTURE,),
+    ),
+    Fault(
+        "orientations off by a quarter of a step",
+        "orientation",
+        "position * (sector / orientations) % sector",
+        "(position + 0.25) * (sector / orientations) % sector",
+        ("orientation",),
+        (STRUCTURE,),
+    ),
+    Fault(
+        "orientation between the steps on the wrong side",
+        "orientation",
+        "(left - right) / (2 * curvature)",
+        "(right - left) / (2 * curvature)",
+        ("orientation",),
+        (STRUCTURE,),
+    ),
+    Fault(
+        "misorientations twice as large",
+        "boundaries",
+        "np.abs(np.angle(np.sum(turns))) / 6",
+        "np.abs(np.angle(np.sum(turns))) / 3",
+        ("boundaries",),
+        (STRUCTURE,),
+    ),
+    Fault(
+        "lengths in Å divided by the pixel size",
+        "boundaries",
+        "self.length * self.pixel_size",
+        "self.length / self.pixel_size",
+        ("boundaries",),
+        (STRUCTURE,),
+    ),
+    # Atoms and rings.
+    Fault(
+        "atoms of binned images off by half a pixel",
+        "atoms",
+        "positions * factor + (factor - 1) / 2",
+        "positions * factor",
+        ("atoms",),
+        (ATOMS,),
+    ),
+    Fault(
+        "the prior odds of a vacancy upside down",
+        "atoms",
+        "odds + OCCUPIED - EMPTY_NEIGHBOUR",
+        "odds - OCCUPIED - EMPTY_NEIGHBOUR",
+        ("atoms",),
+        (ATOMS,),
+    ),
+    Fault(
+        "precision of atoms computed as recall",
+        "atomscores",
+        "precision=_mean(hit_found[counted_found])",
+        "precision=_mean(hit_true[counted_true])",
+        ("atomscores",),
+        (ATOMS,),
+    ),
+    Fault(
+        "mean distance of atoms instead of root mean square",
+        "atomscores",
+        "np.sqrt(np.mean(distance**2))",
+        "np.mean(distance)",
+        ("atomscores",),
+        (ATOMS,),
+    ),
+    Fault(
+        "one atom too many missing in a gap",
+        "rings",
+        "np.rint(1 + 2 * rings.areas",
+        "np.rint(2 + 2 * rings.areas",
+        ("rings",),
+        (ATOMS,),
+    ),
+)
