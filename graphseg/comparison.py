@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from graphseg import metrics
-from graphseg.datasets import acquisition_of, group_of
+from graphseg.datasets import acquisition_of, date_of, group_of
 from graphseg.errors import InputError
 from graphseg.records import read_record, summary
 
@@ -200,15 +200,12 @@ def number_of_groups(record: dict) -> int:
     """
     if "groups" in record:
         return record["groups"]
-    names = {name for result in record["results"] for name in result["test"]}
-    return len(names if record["protocol"] == "random" else {acquisition_of(n) for n in names})
+    group = {"random": str, "acquisition": acquisition_of, "date": date_of}[record["protocol"]]
+    return len({group(name) for result in record["results"] for name in result["test"]})
 
 
 def _folds(record: dict, names: Collection[str] | None) -> Iterator[tuple[list, np.ndarray]]:
-    """Yield the names and the counts (n, 4) of each fold; folds with no chosen image are left out.
-
-    Frames of one fold only: a name may come again in the next shuffle.
-    """
+    """Yield the names and the counts (n, 4) of each fold; folds with no chosen image are left out."""
     for result in record["results"]:
         rows = [
             (name, counts)
