@@ -137,7 +137,9 @@ axes[1].set_xlabel("image");
 #
 # where $a_i^{*}$ are the groups drawn. The middle 95 % of the $\Delta^{*}$ are the confidence
 # interval. This is the one rule of the book: a difference is called a difference if its interval
-# *excludes zero*. It then is larger than the choice of these images explains. It does not follow
+# *excludes zero*. (Where an end lies so near zero that another seed of the draws could put it on
+# the other side, the tables say *ends at zero*, and it does not count.) A difference that counts is
+# larger than the choice of these images explains. It does not follow
 # that other samples, another microscope or another person's labels would show it, and the chance
 # of a training is not in it: each network was trained once for each fold and shuffle.
 #
