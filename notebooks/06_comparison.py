@@ -121,8 +121,9 @@ for method in ("bragg", "unet"):
 # - **our network**: a U-Net that works on blocks of 2×2 pixels, which makes it four times cheaper
 #   for its width; pretrained on simulated images, fine-tuned on the labels, with TTA.
 #
-# Each is fitted on the training folds, thresholds included; the simulation-only network is not
-# fitted to labels and is the mean of five trainings. These are recorded results on the published
+# Each is fitted on the training folds, the thresholds of the filters included (those of the
+# networks are fixed at one half); the simulation-only network is not fitted to labels and is the
+# mean of five trainings. These are recorded results on the published
 # images, written by `graphseg evaluate` and `graphseg label-free`; nothing is trained for the
 # table. It is Table 1 of the paper with our methods on the same rows: means over folds and
 # shuffles, and the difference of U-Net and Bragg filter in percentage points, as the paper has it.
