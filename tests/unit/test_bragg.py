@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from graphseg import metrics
-from graphseg.bragg import BraggSegmenter
+from graphseg.bragg import STARTS, BraggSegmenter
 from graphseg.descent import SoftJaccard, adam, batches, best_threshold
 from graphseg.errors import InputError
 from graphseg.fourier import (
@@ -369,6 +369,18 @@ def test_without_labels_the_starting_values_are_used(stack):
     assert segmenter.mask_threshold_ == 0.7
     assert segmenter.training_jaccard_ is None
     assert segmenter.history_.shape == (0, 4)
+
+
+def test_the_papers_settings_are_the_printed_ones_and_only_m_is_fitted(stack):
+    images, masks = stack
+    paper = BraggSegmenter.paper(progress=False).fit(images, masks)
+    printed = (paper.aperture_width, 2 * paper.n_peaks, paper.peak_blur, paper.smoothing)
+    assert printed == (0.0156, 24, 2, 5)
+    assert (paper.aperture_width_, paper.peak_threshold_) == (0.0156, STARTS["standardised"][0])
+    assert (paper.mask_threshold_, paper.training_jaccard_) == best_threshold(
+        paper.residuals(images), masks
+    )
+    assert BraggSegmenter.paper(units="raw", steps=3).get_params()["units"] == "raw"
 
 
 def test_the_control_removes_no_lattice(stack):
