@@ -106,8 +106,8 @@ robust = flat_field(raw.counts, degree=(2, 2), window=32)
 # $(I - I_0)/I_0$, and its square, over a square window. Where the mean is more than three standard
 # deviations from the median, or the deviation as far above it, the area is left out, and the
 # surface is fitted again, until hardly a pixel changes. The window must be a few periods of the
-# lattice wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
-# {numref}`fig-preprocessing-raw` shows the result.
+# lattice wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels
+# here. {numref}`fig-preprocessing-raw` shows the result.
 
 # %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
@@ -383,8 +383,8 @@ difference = picked[~mask].var() - small[~mask].var()
 record("preprocessing_noise", 100 * explained / difference)
 
 # %% [markdown]
-# The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and its mean is that of
-# the larger one. In the clean area the standard deviation is
+# The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and its mean is that
+# of the larger one. In the clean area the standard deviation is
 # {glue:text}`preprocessing_averaged:.3f` when averaged and {glue:text}`preprocessing_picked:.3f`
 # when picked ({numref}`fig-preprocessing-resize`). Shot noise that averaging takes away, as the
 # number of electrons gives it, explains {glue:text}`preprocessing_noise:.0f` % of the difference of
@@ -417,15 +417,16 @@ record("preprocessing_noise", 100 * explained / difference)
 # Look at `flat.excluded`: it should cover the patches and little else. Raise `degree` if a bow is
 # left in `flat.corrected`; lower it if corners over a patch become bright or dark. Choose the new
 # size so that `pixel_size` lies between {glue:text}`preprocessing_finest:.2f` and
-# {glue:text}`preprocessing_coarsest:.2f` Å, the range measured in the images that the methods of this
-# book were fitted to.
+# {glue:text}`preprocessing_coarsest:.2f` Å, the range measured in the images that the methods of
+# this book were fitted to.
 #
 # ## What was found
 #
 # - A surface of nine numbers takes out a strong gradient. Contamination misleads the plain fit
 #   ({glue:text}`preprocessing_fifth_plain:.2f` % at a fifth of the field), the robust fit less
-#   ({glue:text}`preprocessing_fifth_robust:.2f` %). It helps on raw micrographs that are mostly clean.
+#   ({glue:text}`preprocessing_fifth_robust:.2f` %). It helps on raw micrographs that are mostly
+#   clean.
 # - Flattened images need no second flat field, and a robust one can spoil them.
-# - Standardising brings images closer to one threshold for all, but not exactly: contamination raises the
-#   standard deviation and makes the lattice beside it look fainter.
+# - Standardising brings images closer to one threshold for all, but not exactly: contamination
+#   raises the standard deviation and makes the lattice beside it look fainter.
 # - Reduce images by averaging, and carry the pixel size along.

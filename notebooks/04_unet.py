@@ -168,9 +168,9 @@ record("repository_commit", paper["repository"]["commit"][:7])
 #
 # ## Training, live
 #
-# One fold of five is held out. Folds are grouped by acquisition: the frames of one focal series, and
-# of one place, are all on one side ({ref}`ch-cross-validation` shows why). `held_out` is scored after every
-# epoch for the curve below; nothing is chosen by it.
+# One fold of five is held out. Folds are grouped by acquisition: the frames of one focal series,
+# and of one place, are all on one side ({ref}`ch-cross-validation` shows why). `held_out` is scored
+# after every epoch for the curve below; nothing is chosen by it.
 
 # %%
 train, test = validation.splits(stack, "acquisition", folds=5)[fold]
@@ -351,15 +351,15 @@ record("paper_bragg_memory", cost["megabytes"])
 record("paper_bragg_processor", cost["processor"])
 
 # %% [markdown]
-# With {glue:text}`bench_threads:d` threads the paper's U-Net is
-# {glue:text}`bench_paper:.1f` times faster in the fast way than in eager float32, and our network in
-# the fast way {glue:text}`bench_ours:.1f` times faster than the paper's U-Net in eager float32. An
-# image of a stack costs {glue:text}`bench_stack:.2f` times as much as one alone. Our network takes
-# {glue:text}`bench_ceiling:.1f` times as long as its multiplications alone would, at the rate of the
-# machine's own matrix product. The Bragg filter takes {glue:text}`bench_bragg:.1f` ms an image and
-# {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports {glue:text}`paper_bragg_time:.1f` ms and
-# {glue:text}`paper_bragg_memory:.0f` MB for its own, on an {glue:text}`paper_bragg_processor:s`
-# {cite:p}`Sadre2021`.
+# With {glue:text}`bench_threads:d` threads the paper's U-Net is {glue:text}`bench_paper:.1f` times
+# faster in the fast way than in eager float32, and our network in the fast way
+# {glue:text}`bench_ours:.1f` times faster than the paper's U-Net in eager float32. An image of a
+# stack costs {glue:text}`bench_stack:.2f` times as much as one alone. Our network takes
+# {glue:text}`bench_ceiling:.1f` times as long as its multiplications alone would, at the rate of
+# the machine's own matrix product. The Bragg filter takes {glue:text}`bench_bragg:.1f` ms an image
+# and {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports {glue:text}`paper_bragg_time:.1f`
+# ms and {glue:text}`paper_bragg_memory:.0f` MB for its own, on an
+# {glue:text}`paper_bragg_processor:s` {cite:p}`Sadre2021`.
 #
 # ## Choosing the threshold
 #
@@ -382,9 +382,9 @@ explore.threshold_explorer(
 #   by the test; the book always takes the last epoch.
 # - The probability is what the network says, not yet how often it is right: {ref}`ch-trust`
 #   calibrates it.
-# - The paper's own recipe is not run here. A step of four images takes
-#   {glue:text}`bench_step:.0f` ms in the benchmark, so {glue:text}`paper_epochs:d` epochs of this fold would be
-#   about {glue:text}`paper_minutes:.0f` minutes on that processor, with nothing else running.
+# - The paper's own recipe is not run here. A step of four images takes {glue:text}`bench_step:.0f`
+#   ms in the benchmark, so {glue:text}`paper_epochs:d` epochs of this fold would be about
+#   {glue:text}`paper_minutes:.0f` minutes on that processor, with nothing else running.
 #   `make book PROFILE=paper` runs them.
 #
 # ## On your own images
