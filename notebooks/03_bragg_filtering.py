@@ -313,13 +313,12 @@ record("verdict", verdict)
 #
 # ### The paper's settings
 #
-# The paper fitted $\sigma$ and $G$ as well, and found $\sigma$ =
-# {glue:text}`printed_width:.4f`. *Bragg filter, paper's settings* takes this $\sigma$ as given, with
-# the printed 24 peaks, 2 px and 5 px, standardises, and fits $M$ alone; $G$ stays where our search
-# starts, because the printed one belongs to other units, as the next section shows. (Our Bragg
-# filter averages over 6 px and fits all three.) On the paper's random folds, and with the mean over
-# images, it should give Table 1. The values are recorded results on the published images, two
-# shuffles of five folds.
+# The paper fitted $\sigma$ and $G$ as well, and found $\sigma$ = {glue:text}`printed_width:.4f`.
+# *Bragg filter, paper's settings* takes this $\sigma$ as given, with the printed 24 peaks, 2 px and
+# 5 px, standardises, and fits $M$ alone; $G$ stays where our search starts, because the printed one
+# belongs to other units, as the next section shows. (Our Bragg filter averages over 6 px and fits
+# all three.) On the paper's random folds, and with the mean over images, it should give Table 1.
+# The values are recorded results on the published images, two shuffles of five folds.
 
 # %%
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")
