@@ -382,7 +382,8 @@ record("baseline_above_paper", above)
 # with
 # $\sigma$, $G$ and $M$ all fitted, in two units: grey levels from 0 to 1 minus their mean (`raw`),
 # and standardised image by image, as the paper says of its images. In grey levels the search starts
-# from the printed values, and once more from half of the printed $G$ and $M$.
+# from the printed values, and once more from half of the printed $G$ and $M$
+# (there, one shuffle of five folds).
 
 # %%
 fits = {
