@@ -142,8 +142,11 @@ recipes = {
     ),
 }
 both = [configurations[name] for name in ("paper's U-Net", "small U-Net")]
-recipes["optimiser, learning rate"] = [
-    f"{s.optimiser}, {s.schedule}, {s.learning_rate:g}" for s in both
+names = {"adam": "Adam", "adamw": "AdamW"}
+rates = {"constant": "constant", "one-cycle": "one cycle up to"}
+recipes["optimiser"] = [names[s.optimiser] for s in both]
+recipes["learning rate"] = [
+    f"{rates[s.schedule]} {s.learning_rate:g}" for s in both
 ]
 recipes["images a step"] = [str(s.batch_size) for s in both]
 recipes["epochs"] = (
