@@ -14,6 +14,7 @@ METHODS: dict[str, Callable[..., BaseEstimator]] = {
     # The same code without a lattice filter: what smoothing and a threshold do alone.
     "control": lambda **p: BraggSegmenter(**({"lattice_filter": False} | p)),
     "bragg": BraggSegmenter,
+    "bragg-paper": BraggSegmenter.paper,
     "adaptive": AdaptiveBraggSegmenter,
     "classifier": PixelClassifier,
     "unet": UNetSegmenter,
