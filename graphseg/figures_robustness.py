@@ -34,14 +34,15 @@ def show_strangers(axes: Sequence[Axes], strangers: Sequence[Stranger]) -> None:
 
 
 def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None]]) -> None:
-    """Show how strange every image is, a row for each kind; the dashed line is the threshold.
+    """Show the distance of every image, a row for each kind; the dashed line is the threshold.
 
     Parameters
     ----------
     axes
         Where to draw.
     strangeness
-        Kind to the values of its images; None, what is too small to be judged, is left out.
+        Kind to the values of its images; None, what is too small to be judged, is left out. The
+        kind ``"known"`` are images held out.
     """
     rng = np.random.default_rng(0)
     for row, (kind, values) in enumerate(strangeness.items()):
@@ -51,8 +52,9 @@ def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None
         axes.plot(np.minimum(known, LARGEST), places, ".", color=colour, alpha=0.6)
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel(f"strangeness (1 is the threshold; shown up to {LARGEST:g})")
-    axes.set_yticks(range(len(strangeness)), strangeness)
+    axes.set_xlabel("distance from the training images, in units of the threshold")
+    labels = ["held-out images" if kind == "known" else kind for kind in strangeness]
+    axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
 
 
@@ -120,4 +122,4 @@ def show_training(axes: Axes, scores: Mapping[str, Mapping[str, float]]) -> None
     axes.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
     axes.set_ylim(0, 1)
     axes.set_ylabel("Jaccard index")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(scores))

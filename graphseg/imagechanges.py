@@ -132,7 +132,7 @@ CHANGES = {
     ),
     "noise": Change(
         "standard deviations of the image", (0, 0.25, 0.5, 1, 2), _noisy,
-        "{:g} standard deviations of the image".format,
+        "{:g} standard deviations".format,
     ),
     "blur": Change(
         "standard deviation, pixels", (0, 0.5, 1, 1.5, 2), _blurred, "{:g} px".format
@@ -140,7 +140,7 @@ CHANGES = {
     "drift": Change("length, pixels", (0, 1, 2, 4, 6), _drifted, "{:g} px".format),
     "gradient": Change(
         "standard deviations, edge to edge", (0, 0.5, 1, 2, 4), _tilted,
-        "{:g} standard deviations of the image, edge to edge".format,
+        "{:g} standard deviations".format,
     ),
     "rotation": Change("degrees", (0, 5, 15, 30, 45), _turned, "{:g}°".format, turns=True),
     "bits": Change(

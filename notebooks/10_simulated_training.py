@@ -163,12 +163,12 @@ record("generator_coverage", 100 * dirt.coverage[0])
 record("generator_clean", 100 * dirt.clean_share)
 
 # %% [markdown]
-# The generator covers {glue:text}`generator_coverage:.1f` % of a contaminated image in the median and
-# leaves {glue:text}`generator_clean:.0f` % of the images clean; the first half alone would have
+# The generator covers {glue:text}`generator_coverage:.1f` % of a contaminated image in the median
+# and leaves {glue:text}`generator_clean:.0f` % of the images clean; the first half alone would have
 # suggested about the same. One network of an earlier state of the generator was scored on all
-# images ({ref}`ch-comparison`). After that the outlines were drawn nearer to the atoms, as the first
-# half asked for, and closed loops and other defects were added for their own sake; neither was
-# chosen by that score. So the scores of the other half stand beside those of all images. Five
+# images ({ref}`ch-comparison`). After that the outlines were drawn nearer to the atoms, as the
+# first half asked for, and closed loops and other defects were added for their own sake; neither
+# was chosen by that score. So the scores of the other half stand beside those of all images. Five
 # trainings, each with other simulated images and other random weights:
 
 # %%
@@ -252,20 +252,23 @@ for convention, key in (
     told = ", ".join(surely[convention]).replace("_", " ") or "no score"
     record(f"free_surely_{key}", told)
 record("free_paper_balanced", paper["balanced_accuracy"], tolerance=0.0)
-for name, key in (("per image, 0/0 = 1", "balanced"), ("pooled", "balanced_pooled")):
-    record(f"free_{key}", found[name]["balanced_accuracy"][0], tolerance=0.005)
-    record(f"free_{key}_low", found[name]["balanced_accuracy"][1], tolerance=0.005)
-    record(f"free_{key}_high", found[name]["balanced_accuracy"][2], tolerance=0.005)
+for name, key in (
+    ("per image, 0/0 = 1", "balanced"),
+    ("pooled", "balanced_pooled"),
+):
+    value, low_end, high_end = found[name]["balanced_accuracy"]
+    record(f"free_{key}", value)
+    record(f"free_{key}_low", low_end)
+    record(f"free_{key}_high", high_end)
 
 # %% [markdown]
 # Under every convention {glue:text}`free_above:d` of the six scores lie above the paper's:
-# {glue:text}`free_above_names:s`. Whether the interval excludes the paper's value as well depends on
-# the convention: per image with 0/0 = 1 it does for {glue:text}`free_surely_one:s`; with 0/0 = 0 for
-# {glue:text}`free_surely_zero:s`; pooled for {glue:text}`free_surely_pooled:s`. The balanced
-# accuracy is no better than the paper's: it is
-# {glue:text}`free_balanced:.3f` ({glue:text}`free_balanced_low:.3f` to
-# {glue:text}`free_balanced_high:.3f`) per image against the paper's
-# {glue:text}`free_paper_balanced:.3f`, and {glue:text}`free_balanced_pooled:.3f`
+# {glue:text}`free_above_names:s`. Whether the interval excludes the paper's value as well depends
+# on the convention: per image with 0/0 = 1 it does for {glue:text}`free_surely_one:s`; with 0/0 = 0
+# for {glue:text}`free_surely_zero:s`; pooled for {glue:text}`free_surely_pooled:s`. The balanced
+# accuracy is no better than the paper's: it is {glue:text}`free_balanced:.3f`
+# ({glue:text}`free_balanced_low:.3f` to {glue:text}`free_balanced_high:.3f`) per image against the
+# paper's {glue:text}`free_paper_balanced:.3f`, and {glue:text}`free_balanced_pooled:.3f`
 # ({glue:text}`free_balanced_pooled_low:.3f` to {glue:text}`free_balanced_pooled_high:.3f`) pooled;
 # both intervals hold the paper's value. The recall changes sides with the value of 0/0. And the
 # paper's numbers come from random folds, with frames of one series on both sides, and have no
@@ -330,29 +333,29 @@ record(
     if enough
     else "do not reach it even with all acquisitions outside the fold",
 )
-older = [labelbudget.split_places(one) for one in (nothing, pretrained, gentle)]
-record("labels_split", max(older))
+few = (nothing, pretrained, gentle)
+record("labels_split", max(map(labelbudget.split_places, few)))
 
 # %% [markdown]
 # With four labelled acquisitions the network that starts from random weights reaches
 # {glue:text}`labels_four_nothing:.3f`, the one that starts from simulated images
 # {glue:text}`labels_four_simulated:.3f` ({numref}`fig-simulated-labels`). But without any label the
-# second one had {glue:text}`labels_none:.3f`: *a few labels, trained on with the full recipe, make it
-# worse* — with one acquisition {glue:text}`labels_one_simulated:.3f`. Probably the recipe forgets what
-# the simulation taught and learns a few images by heart. The third curve was made after this was seen:
-# a hundred steps at a fifth of the learning rate. It loses less
+# second one had {glue:text}`labels_none:.3f`: *a few labels, trained on with the full recipe, make
+# it worse* — with one acquisition {glue:text}`labels_one_simulated:.3f`. Probably the recipe
+# forgets what the simulation taught and learns a few images by heart. The third curve was made
+# after this was seen: a hundred steps at a fifth of the learning rate. It loses less
 # ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
 # {glue:text}`labels_all_gentle:.3f`. Set against simulation alone, labels alone
 # {glue:text}`labels_worth:s`; folds differ by {glue:text}`labels_none_spread:.3f` (standard
 # deviation). With all labels the two ends of the full recipe are
 # {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
 #
-# In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions that
-# show one place ({ref}`ch-data`) lie on both sides of a fold, because they were found later.
+# In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions
+# that show one place ({ref}`ch-data`) lie on both sides of a fold, because they were found later.
 #
-# Would our network of {ref}`ch-comparison` gain from the better beginning? Two trainings were tried,
-# one of them with simulated images of defects beside the labelled ones, and stopped after two and
-# three folds.
+# Would our network of {ref}`ch-comparison` gain from the better beginning? Two trainings were
+# tried, one of them with simulated images of defects beside the labelled ones, and stopped after
+# two and three folds.
 
 # %% tags=["remove-input"]
 for name in ("retrained", "retrained_defects"):
@@ -362,15 +365,17 @@ for name in ("retrained", "retrained_defects"):
     ends = paired_difference(again, ours, average="per_image")
     for key, value in zip(("value", "low", "high"), ends, strict=True):
         record(f"{name}_{key}", value, tolerance=1e-3)
+        said = f"{value:+.3f}".replace("-", "\u2212")
+        record(f"{name}_{key}_said", said)
 
 # %% [markdown]
-# On the same images, per image, the difference to our network is {glue:text}`retrained_value:+.3f`
-# ({glue:text}`retrained_low:+.3f` to {glue:text}`retrained_high:+.3f`, 95 % bootstrap over
-# acquisitions; {glue:text}`retrained_folds:d` folds), with defects
-# {glue:text}`retrained_defects_value:+.3f` ({glue:text}`retrained_defects_low:+.3f` to
-# {glue:text}`retrained_defects_high:+.3f`; {glue:text}`retrained_defects_folds:d` folds). Neither
-# training was carried through all folds, so a small gain or loss is not excluded; the recorded
-# network stayed.
+# On the same images, per image, the difference to our network is
+# {glue:text}`retrained_value_said:s` ({glue:text}`retrained_low_said:s` to
+# {glue:text}`retrained_high_said:s`, 95 % bootstrap over acquisitions;
+# {glue:text}`retrained_folds:d` folds), with defects {glue:text}`retrained_defects_value_said:s`
+# ({glue:text}`retrained_defects_low_said:s` to {glue:text}`retrained_defects_high_said:s`;
+# {glue:text}`retrained_defects_folds:d` folds). Neither training was carried through all folds, so
+# a small gain or loss is not excluded; the recorded network stayed.
 #
 # ## Which realism matters?
 #
@@ -428,12 +433,13 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # single step, {glue:text}`realism_gain:.3f`, is that of {glue:text}`realism_largest:s`. The order
 # matters for such a list: a step is worth what it adds to the steps before it.
 #
-# One step goes down: that of {glue:text}`realism_lowering:s`, by {glue:text}`realism_loss:.3f`. Full
-# trainings of the final generator differ by {glue:text}`free_pooled_spread:.3f` from seed to seed.
-# If the halfway generators varied as little, the fall would not be chance, but that is not known:
-# with {glue:text}`realism_seeds:d` training for each step nothing here tells the worth of a step
-# from luck with its seed. A guess at a reason that was not tested: far from focus the lattice itself
-# is grainy, and a network that has not yet seen real noise and real dirt takes the one for the other.
+# One step goes down: that of {glue:text}`realism_lowering:s`, by {glue:text}`realism_loss:.3f`.
+# Full trainings of the final generator differ by {glue:text}`free_pooled_spread:.3f` from seed to
+# seed. If the halfway generators varied as little, the fall would not be chance, but that is not
+# known: with {glue:text}`realism_seeds:d` training for each step nothing here tells the worth of a
+# step from luck with its seed. A guess at a reason that was not tested: far from focus the lattice
+# itself is grainy, and a network that has not yet seen real noise and real dirt takes the one for
+# the other.
 #
 # ## Where it fails
 #
@@ -516,14 +522,15 @@ for name, configuration in materials.items():
 record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 
 # %% [markdown]
-# {numref}`fig-simulated-materials` shows them. The lattice that {ref}`ch-structure` measures in them is the one that was put in, within
-# {glue:text}`materials_deviation:.2f` %. No real image of these crystals was at hand, so nothing is
-# claimed about networks trained for them.
+# {numref}`fig-simulated-materials` shows them. The lattice that {ref}`ch-structure` measures in
+# them is the one that was put in, within {glue:text}`materials_deviation:.2f` %. No real image of
+# these crystals was at hand, so nothing is claimed about networks trained for them.
 #
 # ## What this does not show
 #
 # - The ranges were chosen on labels of half of the acquisitions, and two of them on all: "without
-#   labels" is said of the training. They were chosen for one microscope and one kind of specimen. For another one, look at
+#   labels" is said of the training.
+# - They were chosen for one microscope and one kind of specimen. For another one, look at
 #   your images and adjust the ranges first; the reason for each range says what to compare.
 # - The other half comes from the same microscope and the same person's labels.
 # - Contamination here is amorphous carbon with a few heavier atoms. Salt crystals, polymers with

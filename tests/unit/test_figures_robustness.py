@@ -27,7 +27,7 @@ def test_every_image_is_a_point_in_the_row_of_its_kind(axes):
     np.testing.assert_allclose(points[0][:, 0], [0.5, 0.7])
     np.testing.assert_allclose(points[1][:, 0], [2.0, 30.0])
     assert np.abs(points[1][:, 1] - 1).max() <= 0.25
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["known", "film"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["held-out images", "film"]
 
 
 def test_a_curve_has_a_line_for_each_method(axes):
