@@ -47,6 +47,7 @@ import onnxruntime
 import tifffile
 from IPython.display import Markdown
 from PIL import Image
+from scipy import stats
 
 from graphseg import datasets, figures, metrics, shipped, weights
 from graphseg.comparison import markdown_table
@@ -404,29 +405,42 @@ for average, key in (("pooled", ""), ("per_image", "image_")):
     }
     for name, (mean, spread) in parts.items():
         record(f"{key}{name}_mean", mean, 0.1)
-        text = f"{mean:+.2f}".replace("-", "\u2212")
-        record(f"{key}{name}_mean_said", text)
         record(f"{key}{name}_spread", spread, 0.1)
 record("frames", 4 * acquisitions)
 record("acquisitions", acquisitions)
-clear = [mean > spread for mean, spread in validated["gain"].values()]
+# Of the mean over folds, as if they were independent: Student's t.
+factor = stats.t.ppf(0.975, acquisitions - 1) / acquisitions**0.5
+intervals = {
+    average: [mean, mean - factor * spread, mean + factor * spread]
+    for average, (mean, spread) in validated["gain"].items()
+}
+clear = [low > 0 for _, low, _ in intervals.values()]
 record(
     "verdict",
-    "by both averages more than folds differ: the labels were worth it"
+    "Both intervals lie above zero: the labels were worth it"
     if all(clear)
-    else "by one average more than folds differ, by the other not: that needs more labels to settle"
+    else "One interval lies above zero, the other does not: it takes more labels to settle it"
     if any(clear)
-    else "less than folds differ: these labels have not been shown to be worth it",
+    else "Neither interval lies above zero: these labels have not been shown to be worth it",
 )
 
+# %% tags=["hide-input"]
+rows = []
+for average, ends in intervals.items():
+    before = validated["before_training"][average]["jaccard"]
+    after = validated["mean_and_spread"][average]["jaccard"]
+    gain = ["{:+.2f}".format(value).replace("-", "\u2212") for value in ends]
+    cells = ["{:.2f} ± {:.2f}".format(*pair) for pair in (before, after)]
+    cells += [gain[0], f"{gain[1]} to {gain[2]}"]
+    rows.append([average.replace("_", " "), *cells])
+heading = ["Jaccard index", "before", "after", "gain inside folds", "95 % interval"]
+Markdown(markdown_table(heading, rows))
+
 # %% [markdown]
-# With pooled pixels the Jaccard index is {glue:text}`after_mean:.2f` ±
-# {glue:text}`after_spread:.2f` (spread of single folds) after the training, and
-# {glue:text}`before_mean:.2f` ± {glue:text}`before_spread:.2f` for our network as it came. Inside a
-# fold the change is {glue:text}`gain_mean_said:s` ± {glue:text}`gain_spread:.2f` pooled and
-# {glue:text}`image_gain_mean_said:s` ± {glue:text}`image_gain_spread:.2f` per image,
-# {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images are like those
-# that the network knows, a training on a few labels gains nothing and may lose something.
+# The table has mean and standard deviation of single folds; before means our network as it came. The
+# gain is that inside the folds, with the interval of its mean over {glue:text}`acquisitions:d` folds
+# (Student's t). {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images are
+# like those that the network knows, a training on a few labels gains nothing and may lose something.
 #
 # With a single acquisition there is nothing to leave out: the network is trained all the same, and
 # its card says that its score is unknown. A training that is killed continues when the command is
