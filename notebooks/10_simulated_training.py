@@ -140,8 +140,9 @@ figures_simulated.show_sheet(ax, [shown[index] for index in order], 8)
 # or label enters the training. But the generator was not drawn up blindly. Its ranges were chosen
 # by looking at the images *and labels* of the first half of the acquisitions: how far outside of
 # the atoms a person draws the outline, for instance, was set by the labels of that half. The other
-# half was not opened for that, with one exception: how much of an image is contaminated, and how
-# often nothing is, was taken from all labels.
+# half was not opened for that, with exceptions: how much of an image is contaminated, and how often
+# nothing is, was taken from all labels, and so were pixel sizes, noise and evenness of illumination
+# from all images.
 
 # %%
 free = read_result("label_free")
@@ -528,7 +529,7 @@ record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 #
 # ## What this does not show
 #
-# - The ranges were chosen on labels of half of the acquisitions, and two of them on all: "without
+# - The ranges were chosen on labels of half of the acquisitions, and some of them on all: "without
 #   labels" is said of the training.
 # - They were chosen for one microscope and one kind of specimen. For another one, look at
 #   your images and adjust the ranges first; the reason for each range says what to compare.
@@ -551,7 +552,7 @@ record("materials_deviation", 100 * max(deviations), tolerance=0.3)
 #   trainings. The generator's ranges were chosen on labels of half of the acquisitions; the other
 #   half scores {glue:text}`free_per_image_unseen:.3f` and {glue:text}`free_pooled_unseen:.3f`.
 # - Under every convention for 0/0 that is above the paper's network in {glue:text}`free_above:d` of
-#   six scores ({glue:text}`free_above_names:s`), and not in balanced accuracy.
+#   six scores ({glue:text}`free_above_names:s`); in balanced accuracy per image it is not.
 # - Labels added to a simulated beginning end at {glue:text}`labels_all_simulated:.3f`, labels alone
 #   at {glue:text}`labels_all_nothing:.3f`; few labels make it worse.
 
