@@ -1,7 +1,7 @@
-"""What a mask does to the atoms: false ones it keeps out, true ones it costs.
+"""What a mask does to the atoms: those it keeps out of contamination, and those it costs.
 
-Inside contamination there is no single layer to resolve: every atom reported there is false. A
-mask that is too small lets false atoms in; one that is too large discards good lattice.
+Inside contamination there is no single layer to resolve, so that atoms reported there cannot be
+trusted. A mask that is too small lets them in; one that is too large discards good lattice.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,16 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+from graphseg import metrics
 from graphseg.atoms import find_atoms, find_bonds
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.lattice import measure_lattice
 from graphseg.records import provenance
+from graphseg.superposition import find_superposition
 
-COLUMNS = ("false_atoms", "true_atoms", "false_bonds", "true_bonds")
+COLUMNS = ("atoms_inside", "atoms_outside", "bonds_inside", "bonds_outside")
+LEAST_KEPT = 0.95  # of the atoms outside the label, where two masks are called equally good
 
 
 def count_atoms(
@@ -68,9 +71,11 @@ def mask_effect(
     Returns
     -------
     dict
-        ``images`` (names), ``lattice_parameter`` (pixels, measured outside the label; images
-        without a lattice are left out and listed under ``without_lattice``) and ``counts``, for
-        each mask a row of :data:`COLUMNS` an image.
+        ``images`` (names), ``lattice_parameter`` (pixels, measured outside the label),
+        ``counts``, for each mask a row of :data:`COLUMNS` an image, and ``jaccard``, for each mask
+        its Jaccard index with the label an image, 1 where both are empty. Images without a
+        lattice, or with two over one another, are left out and listed under
+        ``without_lattice`` and ``superposed``.
 
     Raises
     ------
@@ -81,7 +86,8 @@ def mask_effect(
         if mask.shape != stack.masks.shape:
             raise InputError(f"The masks {name!r} are of shape {mask.shape}: give one an image.")
     every = {"none": np.zeros_like(stack.masks), **masks, "label": stack.masks}
-    names, parameters, without = [], [], []
+    chosen: list[int] = []
+    parameters, without, superposed = [], [], []
     counts: dict[str, list[tuple[int, ...]]] = {name: [] for name in every}
     order = tqdm(range(len(stack)), desc="atoms", unit="image", disable=not progress)
     for index in order:
@@ -89,21 +95,27 @@ def mask_effect(
         lattice = None if label.all() else measure_lattice(image, label)
         if lattice is None or not lattice.found:
             without.append(stack.names[index])
-            continue
-        names.append(stack.names[index])
-        parameters.append(lattice.parameter)
-        for name, mask in every.items():
-            counts[name].append(count_atoms(image, label, mask[index], lattice.parameter))
-    if not names:
+        elif find_superposition(image, label, lattice).found:
+            superposed.append(stack.names[index])
+        else:
+            chosen.append(index)
+            parameters.append(lattice.parameter)
+            for name, mask in every.items():
+                counts[name].append(count_atoms(image, label, mask[index], lattice.parameter))
+    if not chosen:
         raise InputError("No image has a lattice whose atoms could be found: give others.")
     return {
         "name": "effect of the mask on the atoms",
         "columns": COLUMNS,
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
-        "images": names,
+        "images": [stack.names[index] for index in chosen],
         "lattice_parameter": parameters,
         "without_lattice": without,
+        "superposed": superposed,
         "counts": counts,
+        "jaccard": {
+            name: _jaccard(stack.masks[chosen], mask[chosen]) for name, mask in every.items()
+        },
         "made_with": provenance(),
     }
 
@@ -111,29 +123,41 @@ def mask_effect(
 def situations(record: dict, method: str, baseline: str) -> dict[str, str]:
     """Choose three images by a rule, as examples of what a mask does.
 
-    Among images in which atoms were found inside the label without a mask:
+    Among images in which atoms are reported inside the label if nothing is masked:
 
-    ``gain``: the one where `method` leaves most false atoms less than `baseline`;
-    ``even``: the one where both leave the smallest share of the false atoms, together;
-    ``cost``: the one where `baseline` discards most true atoms more than `method`.
+    ``gain``: the one where `baseline` leaves most atoms inside the label more than `method`;
+    ``even``: the one where the lower of both Jaccard indices is highest, of those where either
+    mask keeps at least 95 % of the atoms that the label leaves outside; so no image is chosen
+    where atoms are missing because a mask covers them, or because the search for them failed;
+    ``cost``: the one where `baseline` loses most atoms outside the label more than `method`.
 
     Returns
     -------
-        Situation to image name; the same image is not chosen twice.
+        Situation to image name; the same image is not chosen twice. A situation that does not
+        occur is left out.
     """
     counts = {name: np.array(rows) for name, rows in record["counts"].items()}
-    false = {name: rows[:, 0] for name, rows in counts.items()}
-    lost = {name: counts["none"][:, 1] - rows[:, 1] for name, rows in counts.items()}
+    inside = {name: rows[:, 0] for name, rows in counts.items()}
+    outside = {name: rows[:, 1] for name, rows in counts.items()}
+    jaccard = {name: np.array(values) for name, values in record["jaccard"].items()}
+    kept = np.minimum(outside[method], outside[baseline]) >= LEAST_KEPT * outside["label"]
+    kept &= outside["label"] > 0
     wishes = {
-        "gain": false[baseline] - false[method],
-        "even": -(false[baseline] + false[method]) / np.maximum(1, false["none"]),
-        "cost": lost[baseline] - lost[method],
+        "gain": inside[baseline] - inside[method],
+        "even": np.where(kept, np.minimum(jaccard[method], jaccard[baseline]), 0),
+        "cost": outside[method] - outside[baseline],
     }
-    usable = false["none"] > 0
+    usable = inside["none"] > 0
     chosen: dict[str, str] = {}
     for situation, wish in wishes.items():
         wish = np.where(usable, wish, -np.inf)
         best = int(np.argmax(wish))
-        usable[best] = False
-        chosen[situation] = record["images"][best]
+        if wish[best] > 0:
+            usable[best] = False
+            chosen[situation] = record["images"][best]
     return chosen
+
+
+def _jaccard(labels: np.ndarray, masks: np.ndarray) -> list[float]:
+    """Return the Jaccard index of each mask with its label, 1 where both are empty."""
+    return metrics.score_table(metrics.counts(labels, masks))["jaccard"].tolist()
