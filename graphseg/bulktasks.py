@@ -130,9 +130,7 @@ class Sort(NetworkTask):
         """Return the row and the thumbnail."""
         classes = prediction.classes
         vacuum = None if classes is None else classes.labels == VACUUM
-        return self.result(
-            micrograph, prediction.prediction, vacuum=vacuum, flags=prediction.flags
-        )
+        return self.result(micrograph, prediction.prediction, vacuum=vacuum, flags=prediction.flags)
 
 
 def _classified(prediction: Prediction, micrograph: Micrograph, wanted: bool = True) -> Classified:

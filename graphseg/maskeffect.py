@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.atoms import find_atoms, find_bonds
+from graphseg.atoms import FAINTEST, find_atoms, find_bonds, is_true_at
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.lattice import measure_lattice
@@ -22,18 +22,16 @@ LEAST_KEPT = 0.95  # of the atoms outside the label, where two masks are called 
 
 
 def count_atoms(
-    image: np.ndarray, label: np.ndarray, mask: np.ndarray, lattice_parameter: float
+    positions: np.ndarray, label: np.ndarray, lattice_parameter: float
 ) -> tuple[int, int, int, int]:
-    """Count atoms and bonds inside and outside of labelled contamination.
+    """Count atoms and their bonds inside and outside of labelled contamination.
 
     Parameters
     ----------
-    image
-        (H, W).
+    positions
+        (n, 2) in pixels, (row, column).
     label
-        (H, W) bool, True = contamination, what is taken for the truth.
-    mask
-        (H, W) bool, what the search for atoms is told to leave out.
+        (H, W) bool, True = contamination.
     lattice_parameter
         In pixels.
 
@@ -42,15 +40,19 @@ def count_atoms(
         Atoms inside the label and outside of it, bonds with an end inside and with none: the
         :data:`COLUMNS`.
     """
-    if mask.all():
-        return 0, 0, 0, 0
-    positions = find_atoms(image, lattice_parameter, mask).positions
     bonds = find_bonds(positions, lattice_parameter)
-    rows, columns = np.rint(positions).astype(int).T
-    inside = label[rows, columns] if len(positions) else np.zeros(0, bool)
-    touching = inside[bonds].any(axis=1) if len(bonds) else np.zeros(0, bool)
+    inside = is_true_at(label, positions)
+    touching = inside[bonds].any(axis=1)
     atoms = int(inside.sum()), int((~inside).sum())
     return *atoms, int(touching.sum()), int((~touching).sum())
+
+
+def _positions(image: np.ndarray, mask: np.ndarray, parameter: float) -> np.ndarray | None:
+    """Return the atoms (n, 2) that a mask leaves; None if they are too faint to be told at all."""
+    if mask.all():
+        return np.empty((0, 2))
+    atoms = find_atoms(image, parameter, mask)
+    return None if atoms.signal_to_noise < FAINTEST else atoms.positions
 
 
 def mask_effect(
@@ -73,9 +75,10 @@ def mask_effect(
     dict
         ``images`` (names), ``lattice_parameter`` (pixels, measured outside the label),
         ``counts``, for each mask a row of :data:`COLUMNS` an image, and ``jaccard``, for each mask
-        its Jaccard index with the label an image, 1 where both are empty. Images without a
-        lattice, or with two over one another, are left out and listed under
-        ``without_lattice`` and ``superposed``.
+        its Jaccard index with the label an image, 1 where both are empty. Left out, and listed
+        under ``without_lattice``, ``superposed`` and ``faint``, are images without a lattice, with
+        two over one another, and those where under some mask an atom does not exceed the noise:
+        there the search for atoms reports none, whatever the mask is worth.
 
     Raises
     ------
@@ -87,21 +90,29 @@ def mask_effect(
             raise InputError(f"The masks {name!r} are of shape {mask.shape}: give one an image.")
     every = {"none": np.zeros_like(stack.masks), **masks, "label": stack.masks}
     chosen: list[int] = []
-    parameters, without, superposed = [], [], []
+    parameters: list[float] = []
     counts: dict[str, list[tuple[int, ...]]] = {name: [] for name in every}
+    left_out: dict[str, list[str]] = {"without_lattice": [], "superposed": [], "faint": []}
     order = tqdm(range(len(stack)), desc="atoms", unit="image", disable=not progress)
     for index in order:
-        image, label = stack.images[index], stack.masks[index]
+        image, label, name = stack.images[index], stack.masks[index], stack.names[index]
         lattice = None if label.all() else measure_lattice(image, label)
         if lattice is None or not lattice.found:
-            without.append(stack.names[index])
-        elif find_superposition(image, label, lattice).found:
-            superposed.append(stack.names[index])
-        else:
-            chosen.append(index)
-            parameters.append(lattice.parameter)
-            for name, mask in every.items():
-                counts[name].append(count_atoms(image, label, mask[index], lattice.parameter))
+            left_out["without_lattice"].append(name)
+            continue
+        if find_superposition(image, label, lattice).found:
+            left_out["superposed"].append(name)
+            continue
+        found = {
+            key: _positions(image, mask[index], lattice.parameter) for key, mask in every.items()
+        }
+        if any(positions is None for positions in found.values()):
+            left_out["faint"].append(name)
+            continue
+        chosen.append(index)
+        parameters.append(lattice.parameter)
+        for key, positions in found.items():
+            counts[key].append(count_atoms(positions, label, lattice.parameter))
     if not chosen:
         raise InputError("No image has a lattice whose atoms could be found: give others.")
     return {
@@ -110,8 +121,7 @@ def mask_effect(
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
         "images": [stack.names[index] for index in chosen],
         "lattice_parameter": parameters,
-        "without_lattice": without,
-        "superposed": superposed,
+        **left_out,
         "counts": counts,
         "jaccard": {
             name: _jaccard(stack.masks[chosen], mask[chosen]) for name, mask in every.items()
