@@ -125,7 +125,7 @@ def fetch(folder: Path, packages: dict | None = None) -> None:
 def _decompress(folder: Path) -> None:
     """Unpack what is compressed in a folder; node, which comes with npm, knows Brotli."""
     node, environment = fetch_javascript.node_tool("node")
-    for packed in folder.glob("*.br"):
+    for packed in sorted(folder.glob("*.br")):
         unpacked = packed.with_suffix("")
         command = [node, "--eval", _BROTLI, packed, unpacked]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -133,7 +133,7 @@ def _decompress(folder: Path) -> None:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ToolError(f"{packed.name} could not be unpacked: {last}")
         packed.unlink()
-    for archive in folder.glob("*.tar"):  # each holds a folder of its own name
+    for archive in sorted(folder.glob("*.tar")):  # each holds a folder of its own name
         part = f"{archive.stem}/"
         fetch_javascript.unpack(archive, {part: part}, folder)
         archive.unlink()
