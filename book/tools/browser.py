@@ -11,7 +11,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +133,10 @@ def _decompress(folder: Path) -> None:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ToolError(f"{packed.name} could not be unpacked: {last}")
         packed.unlink()
-        if unpacked.suffix == ".tar":
-            with tarfile.open(unpacked) as members:
-                members.extractall(folder, filter="data")
-            unpacked.unlink()
+    for archive in sorted(folder.glob("*.tar")):  # each holds a folder of its own name
+        part = f"{archive.stem}/"
+        fetch_javascript.unpack(archive, {part: part}, folder)
+        archive.unlink()
     (folder / "chromium").chmod(0o755)
 
 

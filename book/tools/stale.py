@@ -31,11 +31,11 @@ PROCESSOR_SINCE = "2026-11-27T23:15:50+00:00"
 _TOP = """\
 # Recorded results
 
-Written by `make stale`; a test compares it with the code. Each record was
-made by the command below from the code of its revision. The last column counts, for each module,
-the functions, methods and constants that the command uses today and that were others, or not there,
-at that revision; comments, docstrings, formatting and moves between modules do not count. It does
-not say that the numbers would differ: `python -m book.tools.stale NAME` lists what has changed.
+Written by `make stale`; a test compares it with the code. Each record was made by the command below
+from the code of its revision. The last column counts, for each module, the functions, methods and
+constants that the command uses today and that were others, or not there, at that revision;
+comments, docstrings, formatting and moves between modules do not count. It does not say that the
+numbers would differ: `python -m book.tools.stale NAME` lists what has changed.
 
 | record | made | revision | machine | changed since |
 | --- | --- | --- | --- | --- |
