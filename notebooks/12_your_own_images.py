@@ -430,7 +430,7 @@ rows = []
 for average, ends in intervals.items():
     before = validated["before_training"][average]["jaccard"]
     after = validated["mean_and_spread"][average]["jaccard"]
-    gain = ["{:+.2f}".format(value).replace("-", "\u2212") for value in ends]
+    gain = [f"{value:+.2f}".replace("-", "\u2212") for value in ends]
     cells = ["{:.2f} ± {:.2f}".format(*pair) for pair in (before, after)]
     cells += [gain[0], f"{gain[1]} to {gain[2]}"]
     rows.append([average.replace("_", " "), *cells])
