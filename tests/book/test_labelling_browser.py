@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from book.tools import browser
 from graphseg import datasets
@@ -102,9 +102,8 @@ def wait_for_address(process, home):
 @pytest.fixture(scope="module")
 def page(server):
     """JupyterLab with the notebook open, in a browser that reaches nothing else."""
-    with sync_playwright() as playwright:
-        opened = browser.launch(playwright)
-        page = opened.new_page(viewport={"width": 1300, "height": 1200})
+    with browser.opened() as chromium:
+        page = chromium.new_page(viewport={"width": 1300, "height": 1200})
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.external, page.problems = [], []
@@ -114,7 +113,6 @@ def page(server):
         # What is run before the kernel is connected gets lost.
         expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
         yield page
-        opened.close()
 
 
 @pytest.fixture
