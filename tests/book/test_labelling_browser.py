@@ -141,7 +141,9 @@ def shown(page, start):
     painter = page.locator(".jp-Notebook .graphseg-painter:not(.old)[data-shown]").first
     for _ in range(5):
         start()
+        deadline = time.monotonic() + PATIENCE / 1000
         while not painter.is_visible() and LATE not in page.problems:
+            assert time.monotonic() < deadline, f"no painter is shown: {page.problems}"
             page.wait_for_timeout(100)
         if LATE not in page.problems:
             break
