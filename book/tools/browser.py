@@ -11,6 +11,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,7 @@ def default_folder() -> Path:
 
 def system_browser() -> str | None:
     """Find a browser of this machine that runs; None if there is none."""
-    for found in filter(None, map(shutil.which, NAMES)):
-        # Some systems have a stand-in, which only says how to install the browser.
-        if subprocess.run([found, "--version"], capture_output=True).returncode == 0:
-            return found
-    return None
+    return next(filter(_runs, filter(None, map(shutil.which, NAMES))), None)
 
 
 def find(folder: Path | None = None) -> tuple[str, dict[str, str]]:
@@ -89,10 +87,25 @@ def find(folder: Path | None = None) -> tuple[str, dict[str, str]]:
     return f"{folder}/chromium", os.environ | own
 
 
-def launch(playwright: Any) -> Any:
-    """Start the browser; give Playwright's handle of it."""
+@contextmanager
+def opened() -> Iterator[Any]:
+    """Start the browser; give Playwright's handle of it, and close it at the end."""
+    import playwright  # which only the tests need
+    from playwright.sync_api import sync_playwright
+
     path, environment = find()
-    return playwright.chromium.launch(executable_path=path, args=ARGUMENTS, env=environment)
+    own_node = Path(playwright.__file__).parent / "driver" / "node"
+    if not _runs(own_node):  # on a bare machine it lacks a library; the one beside npm does not
+        os.environ["PLAYWRIGHT_NODEJS_PATH"] = fetch_javascript.node_tool("node")[0]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS, env=environment)
+        yield browser
+        browser.close()
+
+
+def _runs(program: str | Path) -> bool:
+    """Say if a program runs: some systems have a stand-in, which says how to install it."""
+    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
 
 
 def fetch(folder: Path, packages: dict | None = None) -> None:

@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from book.tools import browser
 from graphseg import datasets
@@ -102,9 +102,8 @@ def wait_for_address(process, home):
 @pytest.fixture(scope="module")
 def page(server):
     """JupyterLab with the notebook open, in a browser that reaches nothing else."""
-    with sync_playwright() as playwright:
-        opened = browser.launch(playwright)
-        page = opened.new_page(viewport={"width": 1300, "height": 1200})
+    with browser.opened() as chromium:
+        page = chromium.new_page(viewport={"width": 1300, "height": 1200})
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.external, page.problems = [], []
@@ -114,7 +113,6 @@ def page(server):
         # What is run before the kernel is connected gets lost.
         expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
         yield page
-        opened.close()
 
 
 @pytest.fixture
@@ -143,11 +141,14 @@ def shown(page, start):
     painter = page.locator(".jp-Notebook .graphseg-painter:not(.old)[data-shown]").first
     for _ in range(5):
         start()
+        deadline = time.monotonic() + PATIENCE / 4000
         while not painter.is_visible() and LATE not in page.problems:
+            if time.monotonic() > deadline:  # JupyterLab gave up on asking the kernel
+                break
             page.wait_for_timeout(100)
-        if LATE not in page.problems:
+        page.problems = [problem for problem in page.problems if problem != LATE]
+        if painter.is_visible():
             break
-        page.problems.remove(LATE)
     painter.locator(".graphseg-status").scroll_into_view_if_needed()
     return painter
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError
 
 from book.tools import execute, record
-from book.tools.browser import launch
+from book.tools.browser import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
@@ -53,8 +53,8 @@ def html(request, executions, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        yield launch(playwright)
+    with opened() as chromium:
+        yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import subprocess
 import tarfile
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from book.tools import browser, fetch_javascript
 from book.tools.errors import ToolError
@@ -106,8 +105,8 @@ def test_a_damaged_part_is_one_sentence(tmp_path):
 
 
 def test_the_browser_shows_text_and_draws():
-    with sync_playwright() as playwright:
-        page = browser.launch(playwright).new_page()
+    with browser.opened() as chromium:
+        page = chromium.new_page()
         page.set_content("<p>−3 Å ± 95 %</p><canvas width=4 height=3></canvas>")
         assert page.inner_text("p") == "−3 Å ± 95 %"
         drawn = page.evaluate(

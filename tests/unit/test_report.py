@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from book.tools import browser
 from graphseg.report import Column, csv_text, jpeg, page
@@ -73,8 +72,8 @@ def test_jpeg_holds_the_picture():
 def test_page_sorts_by_keyboard(tmp_path):
     path = tmp_path / "report.html"
     path.write_text(page("Night", "What.", COLUMNS, rows(), sorted_by="file"), encoding="utf-8")
-    with sync_playwright() as driver:
-        tab = browser.launch(driver).new_page()
+    with browser.opened() as chromium:
+        tab = chromium.new_page()
         problems = []
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.on("console", lambda message: problems.append(message.text))

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.figure import Figure
-from playwright.sync_api import sync_playwright
 from scipy import stats
 
 from book.tools import browser
@@ -225,8 +224,8 @@ def test_page_sorts_by_keyboard(tmp_path):
     path = tmp_path / "ranking.html"
     labelled = [0.2, np.nan, 0.1]
     write_html(path, rank(names, [0.9, 0.5, 0.08], labelled=labelled))
-    with sync_playwright() as driver:
-        page = browser.launch(driver).new_page()
+    with browser.opened() as chromium:
+        page = chromium.new_page()
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text))
