@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills mutants audit picture clean environment data FORCE
+.PHONY: help book test lab lint format lock record bench kills mutants stale audit picture clean environment data browser FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -36,7 +36,10 @@ $(EXECUTED)/%.ipynb: notebooks/%.py $(STAMP) FORCE | data
 data: $(STAMP) ## obtain the published images, unless they are here
 	@$(PYTHON) -m book.tools.obtain_data
 
-test: $(STAMP) ## run everything that continuous integration runs
+browser: $(STAMP) ## obtain a browser for the tests, unless there is one
+	@$(PYTHON) -m book.tools.browser
+
+test: $(STAMP) browser ## run everything that continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book tests/faults
@@ -70,6 +73,9 @@ bench: $(STAMP) ## measure speed and memory, and record them
 
 kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and record how they end
 	$(PYTHON) -m tests.faults.kills --output data/results/kills.json
+
+stale: $(STAMP) ## list which recorded results are older than their code, in data/results/README.md
+	@$(PYTHON) -m book.tools.stale --write
 
 mutants: $(STAMP) ## plant faults in the code one by one, and see whether tests or recorded numbers notice
 	@$(PYTHON) -m tests.mutants.run

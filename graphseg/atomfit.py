@@ -135,7 +135,7 @@ class AtomFit:
         On each ring it is the least-squares ratio of the spectra of image and atoms.
         """
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
-        window = self._framed(window * signal.clean)
+        window = self._framed(window * signal.quiet)
         atoms = fft.rfft2(self._scattered(positions) * window) / self._spline
         image = fft.rfft2(self._image * window)
         scaled = self._frequency * signal.parameter

@@ -207,7 +207,7 @@ def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:
 def _atoms_of_peaks(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
     """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
     closest = CLOSEST_SITES * BOND * signal.parameter
-    positions = maxima(enhance(signal, "atoms"), closest, closest)
+    positions = maxima(enhance(signal, "atoms"), closest, closest, signal.quiet)
     if not len(positions):
         return positions, np.empty(0), 0.0
     fit = AtomFit(signal, positions)

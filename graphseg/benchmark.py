@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from graphseg import benchmark_bulk, datasets, records, shipped
 from graphseg.bragg import BraggSegmenter
-from graphseg.errors import InputError
 from graphseg.preprocessing import standardise
 from graphseg.segmenter import UNetSegmenter
 from graphseg.unet import UNet, parameter_count
@@ -89,9 +88,7 @@ def network_cost(name: str, images: np.ndarray, repeats: int) -> dict[str, float
         ``fast`` (channels last, bfloat16 where the processor has it, as ``predict`` does),
         ``fast_in_stack`` (an image of the stack given at once) and ``step`` (a training step on
         four images); ``same_pixels`` (percent of the pixels on which the masks of both ways agree)
-        and ``peak_megabytes`` (what predicting one image adds to the memory of the process). If
-        OpenVINO is installed, also ``openvino`` (as ``fast``, but by it) and
-        ``openvino_same_pixels``.
+        and ``peak_megabytes`` (what predicting one image adds to the memory of the process).
     """
     segmenter = shipped.load(NETWORKS[name], averaging=False, device="cpu")
     eager = deepcopy(segmenter.module_).to(memory_format=torch.contiguous_format).eval()
@@ -113,19 +110,6 @@ def network_cost(name: str, images: np.ndarray, repeats: int) -> dict[str, float
         "same_pixels": 100 * float((segmenter.predict(images) == masks).mean()),
         "peak_megabytes": _peak_megabytes(name, images[0]),
         "precision": segmenter.precision_,
-    } | _openvino_cost(name, images, masks, repeats)
-
-
-def _openvino_cost(
-    name: str, images: np.ndarray, masks: np.ndarray, repeats: int
-) -> dict[str, float]:
-    try:
-        segmenter = shipped.load(NETWORKS[name], averaging=False, device="cpu", engine="openvino")
-    except InputError:  # an extra that need not be there
-        return {}
-    return {
-        "openvino": 1e3 * median_seconds(lambda: segmenter.predict_proba(images[:1]), repeats),
-        "openvino_same_pixels": 100 * float((segmenter.predict(images) == masks).mean()),
     }
 
 
@@ -204,13 +188,6 @@ def run(
         "ours fast / Bragg": ours["fast"] / bragg["milliseconds"],
         "ours fast / ceiling": ours["fast"] / (1e3 * ours["gflop"] / rate[ours["precision"]]),
     } | benchmark_bulk.ratios(measured["bulk"])
-    if "openvino" in paper:
-        measured["ratios"] |= {
-            "paper's network, eager / OpenVINO": paper["eager_float32"] / paper["openvino"],
-            "paper's network eager / ours OpenVINO": paper["eager_float32"] / ours["openvino"],
-        }
-    else:
-        measured["note"] = "without OpenVINO, which graphseg[openvino] installs"
     return {"threads": torch.get_num_threads(), "repeats": repeats} | measured
 
 

@@ -69,7 +69,9 @@ def find_boundaries(
 ) -> tuple[Boundary, ...]:
     """Find the grain boundaries of one micrograph, longest first.
 
-    Lines end at contamination, and where one side is no lattice.
+    Lines end at contamination, and where one side is no lattice. Where two lattices lie over one
+    another (`graphseg.superposition`), none is reported: jumps of the orientation are then changes
+    of which lattice is the stronger one.
 
     Parameters
     ----------
@@ -96,6 +98,8 @@ def find_boundaries(
         )
     if orientation is None:
         orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
+    if orientation.superposition.found:
+        return ()
     parameter = orientation.lattice.parameter
     field = _field(orientation)
     ridges = _hysteresis(_jumps(field, smallest_misorientation), smallest_misorientation)

@@ -138,6 +138,22 @@ class BraggSegmenter(BaseEstimator):
         self.memory = memory
         self.progress = progress
 
+    @classmethod
+    def paper(cls, **changes) -> "BraggSegmenter":
+        """Return the Bragg filter with the settings that the paper prints.
+
+        24 peaks, Gaussians of 2 bins for the peak search and of 5 pixels for the difference,
+        σ = 0.0156 cycles per pixel, and images standardised (eq. 3). The printed G and M belong
+        to other units (see `STARTS`): G is left at its usual start, and only M is fitted.
+
+        Parameters
+        ----------
+        **changes
+            Parameters that shall differ.
+        """
+        printed = {"aperture_width": 0.0156, "n_peaks": 12, "peak_blur": 2.0, "smoothing": 5.0}
+        return cls(**(printed | {"units": "standardised", "steps": 0} | changes))
+
     def fit(self, images: ArrayLike, masks: ArrayLike | None = None) -> "BraggSegmenter":
         """Fit σ, G and M to labelled images, or take them as they are without labels.
 

@@ -54,12 +54,12 @@ class Structure:
 
     @property
     def flags(self) -> list[str]:
-        """What the atoms cannot be trusted for."""
+        """What the structure cannot be trusted for."""
         raised = {
             "uncertain_contrast": self.atoms.certainty < LEAST_CERTAINTY,
             "low_signal": self.atoms.signal_to_noise < LEAST_SIGNAL,
         }
-        return [flag for flag, yes in raised.items() if yes]
+        return [*self.classes.flags, *(flag for flag, yes in raised.items() if yes)]
 
 
 def find_classes(image: np.ndarray, prediction: Prediction) -> tuple[Lattice, ClassMap] | None:
@@ -120,6 +120,8 @@ def structure_row(structure: Structure) -> dict[str, Any]:
     row |= {f"{name}_percent": round(v, 4) for name, v in classes.percentages.items()}
     row |= {f"{name}_nm2": round(v, 4) for name, v in classes.areas.items()}
     row |= {"boundaries": len(lengths), "boundaries_nm": round(sum(lengths) / 10, 4)}
+    twist = float(np.degrees(classes.superposition.twist))
+    row["twist_degrees"] = round(twist, 2) if classes.superposition.found else None
     row |= {"atoms": len(structure.atoms), "bonds": len(structure.bonds)}
     row |= {f"rings_{size}": int(sizes[size]) for size in RING_SIZES}
     row["mean_ring_size"] = round(rings.mean_size(), 4)

@@ -18,7 +18,6 @@ from graphseg.bulkstream import FLOAT, MEMORY
 from graphseg.errors import InputError
 from graphseg.labelclasses import LabelClasses, contamination_probability, decide
 from graphseg.micrographs import Micrograph
-from graphseg.openvinonetwork import ENGINES
 from graphseg.outputs import small_picture
 from graphseg.report import jpeg
 from graphseg.segmenter import UNetSegmenter
@@ -87,8 +86,6 @@ class Network:
     precision
         Of the convolutions: what suits the machine that `choose` was called on, so that others
         give the same results.
-    engine
-        ``"torch"`` or ``"openvino"``, what runs the network.
     """
 
     model: Path | None = None
@@ -97,7 +94,6 @@ class Network:
     pixel_size: float | None = None
     digest: str = ""
     precision: str = "auto"
-    engine: str = ENGINES[0]
 
     @classmethod
     def choose(cls, model: Path | None = None, **options: Any) -> "Network":
@@ -106,7 +102,7 @@ class Network:
         Raises
         ------
         InputError
-            If the file is missing or no weight file, the device or the engine is absent, or the
+            If the file is missing or no weight file, the device is absent, or the
             pixel size is not positive.
         """
         model = model and _found(Path(model))
@@ -124,10 +120,9 @@ class Network:
         return _load(self)
 
     def made_by(self) -> dict:
-        """Return what decides on the predictions; PyTorch goes without saying, as it always did."""
+        """Return what decides on the predictions."""
         kept = {name: getattr(self, name) for name in ("averaging", "precision", "pixel_size")}
-        engine = {} if self.engine == ENGINES[0] else {"engine": self.engine}
-        return {"model": self.digest} | kept | engine
+        return {"model": self.digest} | kept
 
     def lanes(self) -> int:
         """Return how many micrographs are best predicted at a time: on a processor one a core.
@@ -218,7 +213,7 @@ def _load(network: Network) -> UNetSegmenter:
     file = _file(network.model)
     if weights.digest(file) != network.digest:
         raise InputError(f"{file} is not the same on all machines; copy one version to all.")
-    names = ("averaging", "device", "precision", "engine")
+    names = ("averaging", "device", "precision")
     options = {name: getattr(network, name) for name in names}
     return UNetSegmenter.load(file, **options)
 

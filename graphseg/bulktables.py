@@ -39,6 +39,7 @@ STRUCTURE = (
     *(Column(f"rings_{size}", f"{size}-rings", 0) for size in (5, 6, 7, 8)),
     Column("vacancies", "Vacancies", 0),
     Column("boundaries_nm", "Boundaries, nm", 1),
+    Column("twist_degrees", "Twist, °", 1),
     *(Column(f"{name}_nm2", f"{name.capitalize()}, nm²", 1) for name in CLASSES),
 )
 COLUMNS = {

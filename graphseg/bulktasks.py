@@ -97,6 +97,11 @@ class Classified:
     prediction: Prediction
     classes: ClassMap | None = None
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of the classes; none where they were not asked for."""
+        return () if self.classes is None else self.classes.flags
+
 
 @dataclass(frozen=True)
 class Sort(NetworkTask):
@@ -125,7 +130,7 @@ class Sort(NetworkTask):
         """Return the row and the thumbnail."""
         classes = prediction.classes
         vacuum = None if classes is None else classes.labels == VACUUM
-        return self.result(micrograph, prediction.prediction, vacuum=vacuum)
+        return self.result(micrograph, prediction.prediction, vacuum=vacuum, flags=prediction.flags)
 
 
 def _classified(prediction: Prediction, micrograph: Micrograph, wanted: bool = True) -> Classified:
@@ -251,7 +256,7 @@ class Reduce(NetworkTask):
                 "rmse": round(total.rmse, DIGITS),
             }
 
-        flags = () if known else ("no_lattice",)
+        flags = prediction.flags if known else ("no_lattice",)
         return self.result(micrograph, found, outputs={"_reduced.h5": write}, flags=flags)
 
 

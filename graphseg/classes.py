@@ -16,6 +16,7 @@ from graphseg.figures import CLASS_COLOURS
 from graphseg.lattice import Lattice, checked_micrograph
 from graphseg.orientation import OrientationMap, map_orientation, preference
 from graphseg.preprocessing import flat_field
+from graphseg.superposition import NO_SUPERPOSITION, Superposition
 
 CLASSES = tuple(CLASS_COLOURS)  # label 0: lattice, 1: boundary, 2: vacuum, 3: contamination
 LATTICE, BOUNDARY, VACUUM, CONTAMINATION = range(4)
@@ -44,11 +45,15 @@ class ClassMap:
         The lines that are drawn as boundary.
     pixel_size
         Å per pixel; NaN if it is unknown because nothing of the image is clean.
+    superposition
+        Whether two lattices lie over one another, as in a twisted bilayer; no boundary is drawn
+        then.
     """
 
     labels: np.ndarray
     boundaries: tuple[Boundary, ...]
     pixel_size: float
+    superposition: Superposition = NO_SUPERPOSITION
 
     @property
     def percentages(self) -> dict[str, float]:
@@ -63,6 +68,11 @@ class ClassMap:
         """Area of each class in nm²."""
         total = self.labels.size * (self.pixel_size / 10) ** 2
         return {name: share / 100 * total for name, share in self.percentages.items()}
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the map cannot be trusted for."""
+        return ("superposed_lattices",) if self.superposition.found else ()
 
     @property
     def image(self) -> np.ndarray:
@@ -83,7 +93,8 @@ def classify(
     """Classify every pixel of a micrograph.
 
     Contamination goes before vacuum, and both before a boundary. What is none of them is lattice,
-    whether it is in order or not.
+    whether it is in order or not. Two lattices over one another have no boundary; the result's
+    `superposition` says so.
 
     Parameters
     ----------
@@ -115,7 +126,7 @@ def classify(
     lines = boundary_mask(boundaries, image.shape, boundary_width * lattice.parameter)
     labels[lines & ~mask] = BOUNDARY
     labels[find_vacuum(image, mask, orientation=orientation)] = VACUUM
-    return ClassMap(labels, boundaries, lattice.pixel_size)
+    return ClassMap(labels, boundaries, lattice.pixel_size, orientation.superposition)
 
 
 def find_vacuum(

@@ -69,8 +69,8 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
 
 
 def _digests() -> dict[str, str]:
-    names = [name for name in shipped.names() if name.startswith("fold_")]
-    files = {name: shipped.FOLDER / f"{name}.safetensors" for name in ("default", *names)}
+    names = ["default", "simulated", *(n for n in shipped.names() if n.startswith("fold_"))]
+    files = {name: shipped.FOLDER / f"{name}.safetensors" for name in names}
     return {name: weights.digest(path) for name, path in files.items()}
 
 

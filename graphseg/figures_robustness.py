@@ -10,10 +10,17 @@ from graphseg.strangerset import Stranger
 
 COLOURS = METHOD_COLOURS | {"unet, averaged": SKY}
 NAMES = {
-    "bragg": "Bragg",
-    "adaptive": "adaptive",
-    "unet": "U-Net",
-    "unet, averaged": "U-Net, 8 views",
+    "bragg": "Bragg filter",
+    "adaptive": "adaptive Bragg filter",
+    "unet": "our network, one view",
+    "unet, averaged": "our network",
+}
+VARIANTS = {
+    "as it is": "as it is",
+    "plain": "more epochs, nothing else",
+    "noise": "with noise",
+    "blur": "with blur",
+    "adversarial": "with attacks",
 }
 MARKERS = {"bragg": "o", "adaptive": "s", "unet": "^", "unet, averaged": "v"}
 HEIGHT = 0.5  # of a row over which points are spread
@@ -27,14 +34,15 @@ def show_strangers(axes: Sequence[Axes], strangers: Sequence[Stranger]) -> None:
 
 
 def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None]]) -> None:
-    """Show how strange every image is, a row for each kind; the dashed line is the threshold.
+    """Show the distance of every image, a row for each kind; the dashed line is the threshold.
 
     Parameters
     ----------
     axes
         Where to draw.
     strangeness
-        Kind to the values of its images; None, what is too small to be judged, is left out.
+        Kind to the values of its images; None, what is too small to be judged, is left out. The
+        kind ``"known"`` are images held out.
     """
     rng = np.random.default_rng(0)
     for row, (kind, values) in enumerate(strangeness.items()):
@@ -44,9 +52,16 @@ def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None
         axes.plot(np.minimum(known, LARGEST), places, ".", color=colour, alpha=0.6)
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel(f"strangeness (1 is the threshold; shown up to {LARGEST:g})")
-    axes.set_yticks(range(len(strangeness)), strangeness)
+    axes.set_xlabel("distance from the training images, in units of the threshold")
+    labels = ["held-out images" if kind == "known" else kind for kind in strangeness]
+    axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
+
+
+def attack_title(name: str) -> str:
+    """Return what an attack of a record is and which method it was made for, over two lines."""
+    attack, target = name.split(" on ")
+    return attack if attack == "random signs" else f"{attack}, made for\n{NAMES[target]}"
 
 
 def show_curve(
@@ -80,7 +95,7 @@ def show_curve(
             label=NAMES[name], markersize=4,
         )  # fmt: skip
     if announced is not None:
-        share = axes.fill_between(curve["strengths"], announced, step="mid", label="announced")
+        share = axes.fill_between(curve["strengths"], announced, step="mid", label="flagged")
         share.set(color="#CCCCCC", zorder=0, linewidth=0)
     axes.set_xscale("log" if log else "linear")
     axes.set_ylim(0, 1)
@@ -102,8 +117,9 @@ def show_training(axes: Axes, scores: Mapping[str, Mapping[str, float]]) -> None
     width = 0.8 / len(scores)
     for number, (variant, row) in enumerate(scores.items()):
         places = np.arange(len(conditions)) + (number - (len(scores) - 1) / 2) * width
-        axes.bar(places, [row[name] for name in conditions], width, label=variant)
+        label = VARIANTS.get(variant, variant)
+        axes.bar(places, [row[name] for name in conditions], width, label=label)
     axes.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
     axes.set_ylim(0, 1)
     axes.set_ylabel("Jaccard index")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(scores))

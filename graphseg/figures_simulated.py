@@ -17,7 +17,7 @@ COLOURS = (ORANGE, BLUE, SKY)
 def show_sample(axes: Axes, sample: Sample, title: str = "") -> None:
     """Show a sample with its outline, its boundaries (dark blue) and its holes (light blue)."""
     show_micrograph(axes, sample.image, sample.pixel_size, title)
-    overlay_mask(axes, sample.boundary, BLUE, linewidth=0.6)
+    overlay_mask(axes, sample.boundary, BLUE, linewidth=1.0)
     overlay_mask(axes, sample.vacuum, SKY, linewidth=0.8)
     overlay_mask(axes, sample.mask)
 
@@ -50,7 +50,10 @@ def show_sheet(axes: Axes, images: Sequence[np.ndarray], columns: int = 8) -> No
 
 
 def show_label_curve(
-    axes: Axes, curves: Mapping[str, Mapping[int, dict]], average: str = "per_image"
+    axes: Axes,
+    curves: Mapping[str, Mapping[int, dict]],
+    average: str = "per_image",
+    most: int | None = None,
 ) -> None:
     """Show the Jaccard index against the number of labelled acquisitions, on a logarithmic axis.
 
@@ -62,6 +65,8 @@ def show_label_curve(
         at all stand at one half.
     average
         ``"pooled"`` or ``"per_image"``, see `graphseg.metrics.scores`.
+    most
+        The number that is all of them, and named so.
     """
     for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
         budgets = sorted(points)
@@ -73,17 +78,30 @@ def show_label_curve(
         )  # fmt: skip
     axes.set_xscale("log", base=2)
     ticks = sorted({budget for points in curves.values() for budget in points})
-    axes.set_xticks([tick or 0.5 for tick in ticks], [str(tick) for tick in ticks])
+    named = {most: f"all ({most})"} if most is not None else {}
+    axes.set_xticks([tick or 0.5 for tick in ticks], [named.get(t, str(t)) for t in ticks])
     axes.set(xlabel="labelled acquisitions", ylabel=f"Jaccard index {average.replace('_', ' ')}")
     axes.legend(loc="lower right")
 
 
-def show_steps(axes: Axes, scores: Mapping[str, tuple[float, float]]) -> None:
-    """Show mean and spread of the Jaccard index of each step, one below the other."""
-    names = list(scores)
-    mean, spread = np.array([scores[name] for name in names]).T
-    places = np.arange(len(names))
-    axes.errorbar(mean, places, xerr=spread, fmt="o", capsize=3, color=BLUE)
-    axes.set_yticks(places, names)
+def show_steps(
+    axes: Axes, scores: Mapping[str, Sequence[float]], reference: Sequence[float] = ()
+) -> None:
+    """Show the Jaccard index of every training of each step, one step below the other.
+
+    Parameters
+    ----------
+    axes
+    scores
+        Step to the indices of its trainings.
+    reference
+        Indices of trainings that differ in nothing but their seeds, shown in a row of their own:
+        how far chance alone moves a point.
+    """
+    rows = [*scores.items(), *([("full trainings, other seeds", reference)] if reference else [])]
+    for place, (name, values) in enumerate(rows):
+        colour = BLUE if name in scores else ORANGE
+        axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.7)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("Jaccard index")
+    axes.set_xlabel("Jaccard index, pooled")

@@ -164,7 +164,9 @@ def show_reduction(
     """
     limits = tuple(np.percentile(original, [0.5, 99.5]))
     show_micrograph(axes[0], original, pixel_size, "original", limits)
-    show_micrograph(axes[1], reduced, pixel_size, f"{1 - exact.mean():.1%} coarse", limits)
+    show_micrograph(
+        axes[1], reduced, pixel_size, f"{100 * (1 - exact.mean()):.1f} % coarse", limits
+    )
     overlay_mask(axes[1], ~exact)
     error = np.asarray(reduced, dtype=float) - original
     extreme = float(np.abs(error).max()) or 1.0

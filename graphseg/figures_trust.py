@@ -1,6 +1,7 @@
 """Figures of trust: what masks cover, whether probabilities are true, what to expect of a mask."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,24 @@ from matplotlib.image import AxesImage
 from graphseg.figures import BLUE, ORANGE, SKY, VERMILION, overlay_mask, show_micrograph
 from graphseg.simulation.sheets import Sheet
 
+T = TypeVar("T")
+
 LARGEST_SHOWN = 10.0  # per cent, where the colours of shares end
+# What stands in records under a short name, in the order in which it is shown.
+METHODS = {
+    "bragg": "Bragg filter",
+    "adaptive": "adaptive Bragg filter",
+    "simulated": "simulation-only network",
+    "default": "our network",
+    **{f"fold_{number}": f"our network, fold {number}" for number in range(5)},
+    "unet": "our network",  # the fold networks, each on its own fold
+}
+CALIBRATIONS = {"none": "as predicted", "temperature": "temperature", "isotonic": "isotonic"}
+
+
+def in_order(found: Mapping[str, T]) -> dict[str, T]:
+    """Return results of methods under the names that pages use, in one order, ours last."""
+    return {METHODS[key]: found[key] for key in METHODS if key in found}
 
 
 def show_sheet(axes: Axes, sheet: Sheet, mask: np.ndarray) -> None:
@@ -71,7 +89,8 @@ def show_reliability(axes: Axes, calibrations: Mapping[str, Mapping]) -> None:
     axes.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
     for name, found in calibrations.items():
         said, true = (np.array(found[key], float) for key in ("said", "true"))
-        axes.plot(said, true, ".-", lw=1, label=f"{name}: error {found['error']:.4f}")
+        label = f"{CALIBRATIONS.get(name, name)}: error {found['error']:.4f}"
+        axes.plot(said, true, ".-", lw=1, label=label)
     axes.set(xlabel="probability", ylabel="contaminated share", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     axes.legend(fontsize=8)

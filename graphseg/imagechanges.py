@@ -32,6 +32,8 @@ class Change:
         Increasing; the first leaves the image as it is.
     make
         Maps an image (H, W), a strength and a random generator to the changed image (H, W).
+    said
+        Puts a strength into words, see `said`.
     turns
         Whether labels change as well, see `apply`.
     """
@@ -39,6 +41,7 @@ class Change:
     unit: str
     strengths: tuple[float, ...]
     make: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+    said: Callable[[float], str]
     turns: bool = False
 
 
@@ -123,24 +126,40 @@ def _compressed(image: np.ndarray, strength: float, rng: np.random.Generator) ->
 
 
 CHANGES = {
-    "inversion": Change("grey levels inverted", (0, 1), _inverted),
-    "noise": Change("standard deviations of the image", (0, 0.25, 0.5, 1, 2), _noisy),
-    "blur": Change("standard deviation, pixels", (0, 0.5, 1, 1.5, 2), _blurred),
-    "drift": Change("length, pixels", (0, 1, 2, 4, 6), _drifted),
-    "gradient": Change("standard deviations, edge to edge", (0, 0.5, 1, 2, 4), _tilted),
-    "rotation": Change("degrees", (0, 5, 15, 30, 45), _turned, turns=True),
-    "bits": Change("bits fewer than 8", (0, 2, 4, 5, 6), _quantised),
-    "JPEG": Change("100 - quality", (0, 5, 25, 50, 75, 90), _compressed),
-}
+    "inversion": Change(
+        "0 as recorded, 1 inverted", (0, 1), _inverted,
+        lambda s: "inverted" if s else "as recorded",
+    ),
+    "noise": Change(
+        "standard deviations of the image", (0, 0.25, 0.5, 1, 2), _noisy,
+        "{:g} standard deviations".format,
+    ),
+    "blur": Change(
+        "standard deviation, pixels", (0, 0.5, 1, 1.5, 2), _blurred, "{:g} px".format
+    ),
+    "drift": Change("length, pixels", (0, 1, 2, 4, 6), _drifted, "{:g} px".format),
+    "gradient": Change(
+        "standard deviations, edge to edge", (0, 0.5, 1, 2, 4), _tilted,
+        "{:g} standard deviations".format,
+    ),
+    "rotation": Change("degrees", (0, 5, 15, 30, 45), _turned, "{:g}°".format, turns=True),
+    "bits": Change(
+        "bits fewer than 8", (0, 2, 4, 5, 6), _quantised, lambda s: f"{8 - s:g} bits"
+    ),
+    "JPEG": Change(
+        "100 − quality", (0, 5, 25, 50, 75, 90), _compressed, lambda s: f"quality {100 - s:g}"
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Physical:
-    """A condition of the microscope: its unit, the values to simulate, and how it is set."""
+    """A condition of the microscope: its unit, the values to simulate, how it is set and said."""
 
     unit: str
     values: tuple[float, ...]
     set: Callable[[Configuration, float], Configuration]
+    said: Callable[[float], str]
 
 
 def _at_defocus(configuration: Configuration, value: float) -> Configuration:
@@ -153,9 +172,18 @@ def _at_dose(configuration: Configuration, value: float) -> Configuration:
 
 
 PHYSICAL = {
-    "defocus": Physical("Å, either sign", (20.0, 60.0, 120.0, 250.0, 400.0), _at_defocus),
-    "dose": Physical("electrons per Å²", (2e4, 5e3, 2e3, 8e2, 3e2), _at_dose),
-}
+    "defocus": Physical(
+        "Å, either sign", (20.0, 60.0, 120.0, 250.0, 400.0), _at_defocus, "±{:g} Å".format
+    ),
+    "dose": Physical(
+        "electrons per Å²", (2e4, 5e3, 2e3, 8e2, 3e2), _at_dose, "{:g} e/Å²".format
+    ),
+}  # fmt: skip
+
+
+def said(name: str, strength: float) -> str:
+    """Return the strength of a change of `CHANGES` or `PHYSICAL` in words, with its unit."""
+    return ({**CHANGES, **PHYSICAL})[name].said(strength)
 
 
 def same_sample(name: str, value: float, index: int, seed: int = 0) -> Sample:

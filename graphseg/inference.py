@@ -7,7 +7,6 @@ import torch
 
 from graphseg.errors import InputError
 from graphseg.fastnetwork import prepared
-from graphseg.openvinonetwork import compiled
 from graphseg.unet import UNet
 
 BLOCK = 256  # rows of an image that are worked on at a time
@@ -185,7 +184,6 @@ def probabilities(
     image: np.ndarray,
     precision: torch.dtype,
     averaging: bool,
-    engine: str = "torch",
 ) -> np.ndarray:
     """Return the probability of each class in one standardised image or tile.
 
@@ -198,8 +196,6 @@ def probabilities(
         Of the convolutions.
     averaging : bool
         Average over the eight symmetries of the square instead of one pass.
-    engine : {"torch", "openvino"}
-        What runs the network, see :func:`graphseg.openvinonetwork.check_engine`.
 
     Returns
     -------
@@ -207,17 +203,14 @@ def probabilities(
         Of two classes only that of class 1, contamination, shape (H, W).
     """
     device = next(network.parameters()).device
-    if engine == "torch":
-        fast, form = prepared(network, precision), torch.channels_last
-    else:  # it takes float32
-        fast, form, precision = compiled(network, precision), torch.contiguous_format, torch.float32
+    fast = prepared(network, precision)
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
     padded = padded.to(device, precision)
     symmetries = SYMMETRIES if averaging else SYMMETRIES[:1]
     total = 0
     for quarters, mirrored in symmetries:
         turned = torch.rot90(padded.flip(-1) if mirrored else padded, quarters, (-2, -1))
-        values = fast(turned.contiguous(memory_format=form)).float().softmax(1)[0]
+        values = fast(turned.contiguous(memory_format=torch.channels_last)).float().softmax(1)[0]
         values = values[1] if len(values) == 2 else values  # two add up to 1
         result = torch.rot90(values, -quarters, (-2, -1))
         total = total + (result.flip(-1) if mirrored else result)

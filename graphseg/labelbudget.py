@@ -9,8 +9,9 @@ from sklearn.base import clone
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.datasets import LabelledStack
+from graphseg.datasets import LabelledStack, acquisition_of
 from graphseg.errors import InputError
+from graphseg.labelledstack import SAME_PLACE
 from graphseg.records import FoldStore, describe, provenance
 from graphseg.segmenter import UNetSegmenter
 from graphseg.validation import evaluate_fold, splits
@@ -113,6 +114,21 @@ def label_curve(
 def at(record: dict, budget: int) -> dict:
     """Return a record with one budget only, for `graphseg.records.summary`."""
     return record | {"results": [row for row in record["results"] if row["budget"] == budget]}
+
+
+def split_places(record: dict) -> int:
+    """Count the pairs of acquisitions that show one place and lie in two folds of a record.
+
+    Records older than :data:`graphseg.labelledstack.SAME_PLACE` were split by acquisition only.
+    """
+    fold = {
+        acquisition_of(name): result["fold"]
+        for result in record["results"]
+        if result["shuffle"] == record["results"][0]["shuffle"]
+        for name in result["test"]
+    }
+    pairs = [pair for pair in SAME_PLACE.items() if set(pair) <= set(fold)]
+    return sum(fold[later] != fold[earlier] for later, earlier in pairs)
 
 
 def _evaluated(

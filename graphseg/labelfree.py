@@ -1,8 +1,8 @@
 """Networks trained on simulated images only, scored on published ones that they never saw.
 
-Nothing of the published images decides anything here: the last epoch of a fixed recipe is taken,
-and the threshold is one half. Which of them were looked at while the generator's ranges were
-chosen is recorded with the scores, see `designed_on`.
+Nothing of the published images enters the training: the last epoch of a fixed recipe is taken, and
+the threshold is one half. The ranges of the generator, however, were chosen by looking at some of
+them and at their labels; which, is recorded with the scores, see `designed_on`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import clone
 
 from graphseg import metrics, pretraining
-from graphseg.datasets import LabelledStack, acquisition_of
+from graphseg.datasets import LabelledStack, acquisition_of, group_of
 from graphseg.errors import InputError
 from graphseg.records import FoldStore, describe, provenance
 from graphseg.segmenter import UNetSegmenter
@@ -20,6 +20,14 @@ from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.simulation.presets import ABLATION
 
 DESIGN_SHARE = 0.5  # of the acquisitions in sorted order, rounded down
+# Ways to average a score: over what, the value of 0/0, and whether empty labels are scored.
+CONVENTIONS = {
+    "per image, 0/0 = 1": ("per_image", 1.0, True),
+    "per image, 0/0 = 0": ("per_image", 0.0, True),
+    "per image, empty labels left out": ("per_image", 1.0, False),
+    "pooled": ("pooled", 1.0, True),
+}
+INTERVAL = (2.5, 97.5)  # percentiles of the bootstrap
 
 
 def designed_on(stack: LabelledStack) -> np.ndarray:
@@ -123,6 +131,49 @@ def part_of(record: dict, design: bool) -> dict:
         changes = {key: [result[key][i] for i in kept] for key in ("test", "counts")}
         results.append(result | changes)
     return record | {"results": results}
+
+
+def score_intervals(
+    record: dict, convention: str, draws: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float, float]]:
+    """Return each score, averaged over the trainings of a record, and its 95 % interval.
+
+    Parameters
+    ----------
+    record
+        Of `score_simulated`, with one configuration; all trainings are scored on the same images.
+    convention
+        One of `CONVENTIONS`.
+    draws, seed
+        Of the bootstrap. It draws groups of images (`graphseg.datasets.group_of`), the same for
+        all trainings: the interval is about images, not about seeds.
+
+    Returns
+    -------
+        Name of a score to its value and both ends of the interval.
+    """
+    average, zero_division, with_empty = CONVENTIONS[convention]
+    counts = np.array([result["counts"] for result in record["results"]])  # (seeds, n, 4)
+    groups = np.array([group_of(name) for name in record["results"][0]["test"]])
+    if not with_empty:
+        labelled = counts[0, :, [0, 2]].sum(axis=0) > 0
+        counts, groups = counts[:, labelled], groups[labelled]
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
+    # Row 0 has every image once, the others as often as its group is drawn.
+    weight = np.ones((1 + draws, len(groups)), int)
+    for number, rows in enumerate(members):
+        weight[1:, rows] = times[:, number, None]
+    if average == "pooled":
+        drawn = np.einsum("dn,snk->dsk", weight, counts)
+        table = {name: v.mean(axis=1) for name, v in metrics.score_table(drawn).items()}
+    else:
+        scored = metrics.score_table(counts, zero_division)  # (seeds, n) each
+        total = weight.sum(axis=1)
+        table = {name: weight @ v.mean(axis=0) / total for name, v in scored.items()}
+    ends = {name: np.percentile(values[1:], INTERVAL) for name, values in table.items()}
+    return {name: (float(v[0]), *map(float, ends[name])) for name, v in table.items()}
 
 
 def _network(

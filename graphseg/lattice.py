@@ -101,7 +101,7 @@ def measure_lattice(
     """
     image, mask = checked_micrograph(image, mask)
     shortest, longest = _bounds(image.shape, lattice_parameter, pixel_size)
-    flat = _clean_signal(image, mask)
+    flat = clean_signal(image, mask)
     parameter, orientation, score = search(flat, shortest, longest)
     if score > 0:
         parameter, orientation = refine(flat, parameter, orientation)
@@ -135,7 +135,7 @@ def checked_micrograph(image: np.ndarray, mask: np.ndarray | None) -> tuple[np.n
     return image, checked_masks(mask, image.shape)
 
 
-def _clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return an (H, W) image without its background, faded out towards the mask.
 
     Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros.

@@ -1,17 +1,12 @@
 """What only notebooks use: saying that data are simulated, and recording numbers."""
 
-import io
 import math
-import shlex
 from collections.abc import Mapping
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from numbers import Integral, Real
-from pathlib import Path
 
 from IPython.display import display
 
 from graphseg.datasets import LabelledStack
-from graphseg.errors import InputError
 
 # MyST-NB looks for glued values under this prefix; nothing shows them where they are recorded.
 _GLUE = "application/papermill.record/"
@@ -107,38 +102,6 @@ def timing(name: str, value: float) -> None:
         A finite number, in any unit.
     """
     _glue(name, _plain(name, value), {"timing": True})
-
-
-def command_line(command: str, folder: str | Path) -> int:
-    """Run a command of ``graphseg`` as one would type it, and print what it says.
-
-    It runs in this process, which spares the start of another one. Progress bars are left out, and
-    so is the name of the folder.
-
-    Parameters
-    ----------
-    command
-        Such as ``graphseg segment night --output masks``.
-    folder
-        Where it is run.
-
-    Returns
-    -------
-        The exit code.
-    """
-    from graphseg.cli import app  # the commands need much that other notebooks do not
-
-    messages, code = io.StringIO(), 0
-    with chdir(folder), redirect_stderr(messages), redirect_stdout(messages):
-        try:
-            app(shlex.split(command)[1:], standalone_mode=False)
-        except InputError as error:
-            print(f"graphseg: {error}", file=messages)
-            code = 2
-    text = messages.getvalue().replace("\r", "\n").replace(f"{Path(folder).resolve()}/", "")
-    lines = [line.rstrip() for line in text.splitlines() if line.strip() and "%|" not in line]
-    print("\n".join([f"$ {command}", *lines]))
-    return code
 
 
 def _plain(name: str, value: float | int | str) -> float | int | str:

@@ -17,6 +17,7 @@ from scipy import ndimage
 from graphseg.errors import InputError
 from graphseg.lattice import Lattice, checked_micrograph, measure_lattice
 from graphseg.spots import SECTOR, ring_vectors
+from graphseg.superposition import Superposition, find_superposition
 
 WHITE_ATOMS = (-1.0, 1.0)  # both rings about a hexagon centre: bright atoms, dark centres
 FEWEST_ORIENTATIONS = 12  # 5° apart; the response falls to half within 7°
@@ -40,12 +41,16 @@ class OrientationMap:
         (H, W) bool, clean pixels with enough clean area around them.
     lattice
         What the kernels were made from.
+    superposition
+        Whether a second lattice lies over it. The orientation is then that of the stronger one
+        at each place, and its jumps are no boundaries.
     """
 
     order: np.ndarray
     orientation: np.ndarray
     valid: np.ndarray
     lattice: Lattice
+    superposition: Superposition
 
 
 def hexagon_kernel(
@@ -152,7 +157,8 @@ def map_orientation(
     sector = np.float32(SECTOR)
     orientation = position * (sector / orientations) % sector
     orientation[orientation == sector] = 0  # a little below 0 is rounded to the full sector
-    return OrientationMap(order, orientation, valid, lattice)
+    superposition = find_superposition(image, mask, lattice)
+    return OrientationMap(order, orientation, valid, lattice, superposition)
 
 
 def _check_choices(orientations: int, width: float, smoothing: float) -> None:

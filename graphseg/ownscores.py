@@ -96,7 +96,7 @@ def _scored_before(
     record: dict, stack: LabelledStack, start: Path, segmenter: UNetSegmenter
 ) -> dict:
     """Return a record of the same folds with the counts of the network before its training."""
-    names = ("averaging", "device", "precision", "engine")
+    names = ("averaging", "device", "precision")
     same = {name: getattr(segmenter, name) for name in names}
     network = UNetSegmenter.load(start, **same)
     masks = as_mask(network.predict(stack.images), network.contamination)

@@ -45,7 +45,7 @@ class Sites:
 def ring_centres(signal: LatticeSignal) -> np.ndarray:
     """Return the centres of the rings of atoms, (n, 2) in pixels."""
     closest, crowded = CLOSEST_RINGS * signal.parameter, CROWDED_RINGS * signal.parameter
-    return maxima(enhance(signal, "rings"), closest, crowded)
+    return maxima(enhance(signal, "rings"), closest, crowded, signal.quiet)
 
 
 def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
@@ -71,12 +71,12 @@ def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
     return Sites(positions, regular, triangles)
 
 
-def maxima(image: np.ndarray, closest: float, crowded: float) -> np.ndarray:
+def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
     """Return the maxima of an image, (n, 2), to sub-pixels.
 
-    Only positive ones that are not much weaker than usual, that have no higher one nearer than
-    `closest` nor two of them nearer than `crowded` (pixels), and that do not lie on the outermost
-    pixels.
+    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
+    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
+    that do not lie on the outermost pixels.
     """
     highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
     highest[[0, -1]] = highest[:, [0, -1]] = False
@@ -84,7 +84,8 @@ def maxima(image: np.ndarray, closest: float, crowded: float) -> np.ndarray:
     heights = image[highest].astype(float)
     if not len(places):
         return np.empty((0, 2))
-    strong = heights > WEAKEST * (heights**2).sum() / heights.sum()
+    among = heights[usual[tuple(places.T)]]
+    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
     places, heights = places[strong], heights[strong]
     pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
     lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])

@@ -175,8 +175,7 @@ class UNetSegmenter(UNetParameters):
         """
         if not hasattr(self, "module_"):
             raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
-        parameters = {k: v for k, v in self.portable_parameters().items() if k != "engine"}
-        header = {"parameters": parameters, "card": self.card_ | (card or {})}
+        header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
         weights.save(Path(path), self.module_.state_dict(), header, half)
 
     @classmethod
@@ -187,7 +186,7 @@ class UNetSegmenter(UNetParameters):
         ----------
         path : path
         **changes
-            Parameters to change, for instance ``device``, ``engine`` or ``averaging``.
+            Parameters to change, for instance ``device`` or ``averaging``.
 
         Raises
         ------
@@ -245,10 +244,7 @@ class UNetSegmenter(UNetParameters):
         """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
         network = self.module_
         mean, deviation = moments(image)
-        run = partial(
-            probabilities, network, precision=self._dtype, averaging=self.averaging,
-            engine=self.engine,
-        )  # fmt: skip
+        run = partial(probabilities, network, precision=self._dtype, averaging=self.averaging)
 
         def predict(tile: np.ndarray) -> np.ndarray:
             return run(((tile - mean) / deviation).astype(np.float32))

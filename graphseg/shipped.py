@@ -48,8 +48,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
         ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
         ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
-        Parameters to change, for instance ``device`` or ``engine``, or ``averaging=False`` for
-        speed.
+        Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
 
     Raises
     ------

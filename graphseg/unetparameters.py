@@ -9,12 +9,11 @@ from sklearn.base import BaseEstimator
 from graphseg import training, weights
 from graphseg.checks import check_parameters
 from graphseg.errors import InputError
-from graphseg.openvinonetwork import ENGINES, check_engine
 
 DIGEST = "sha256:"
 # What another machine or another way of watching may change without making it another training.
 NOT_PART_OF_THE_RESULT = (
-    "device", "engine", "checkpoint", "progress", "tile", "overlap", "threshold",
+    "device", "checkpoint", "progress", "tile", "overlap", "threshold",
 )  # fmt: skip
 # A weight file has parameters too, so what they ask memory for is bounded.
 RANGES = {
@@ -72,9 +71,6 @@ class UNetParameters(BaseEstimator):
         Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
     device : str, default "auto"
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    engine : {"torch", "openvino"}
-        What predicts on a processor: the same but for rounding, faster with OpenVINO, which
-        ``graphseg[openvino]`` installs. Training is in PyTorch, and weight files do not mention it.
     tile, overlap : int, default 1024 and 128
         Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
         said if the network sees farther.
@@ -110,7 +106,6 @@ class UNetParameters(BaseEstimator):
         threshold: float = 0.5,
         precision: str = "auto",
         device: str = "auto",
-        engine: str = ENGINES[0],
         tile: int = 1024,
         overlap: int = 128,
         seed: int = 0,
@@ -139,7 +134,6 @@ class UNetParameters(BaseEstimator):
         self.threshold = threshold
         self.precision = precision
         self.device = device
-        self.engine = engine
         self.tile = tile
         self.overlap = overlap
         self.seed = seed
@@ -188,7 +182,6 @@ class UNetParameters(BaseEstimator):
         """
         left_out = [*names, *(n for n in ("noise", "blur", "adversarial") if not getattr(self, n))]
         left_out += ["classes", "contamination"] if self.classes == 2 else []
-        left_out += ["engine"] if self.engine == ENGINES[0] else []
         return {k: v for k, v in self.get_params().items() if k not in left_out}
 
     def _resolve(self) -> str:
@@ -200,7 +193,6 @@ class UNetParameters(BaseEstimator):
                 f"{MOST_FEATURES}."
             )
         self.device_ = training.choose_device(self.device)
-        check_engine(self.engine, self.device_)
         self._dtype = training.choose_precision(self.precision, self.device_)
         self.precision_ = str(self._dtype).removeprefix("torch.")
         return self.precision_

@@ -273,6 +273,8 @@ record("data_leak_grouped", 100 * np.max(grouped), tolerance=0.0)
 # Put images and labels in one folder, as `name.png` and `name_LABEL.png` (TIFF works as well):
 #
 # ```python
+# from graphseg import datasets
+#
 # stack = datasets.load_folder("my_images")
 # ```
 #

@@ -15,7 +15,7 @@
 #
 # **What you will be able to do**
 #
-# - rank images by the share of their area that is clean, with an interval for each;
+# - rank images by the fraction of their area that is clean, with an interval for each;
 # - say how well such a ranking agrees with one made by hand;
 # - write the ranking as a table that sorts in the browser, and as CSV;
 # - say which masks to look at first;
@@ -24,8 +24,8 @@
 # %% tags=["parameters"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
-averaging: bool = True  # over the eight symmetries of the square
-coverage: float = 0.9  # how often an interval should hold the labelled share
+averaging: bool = True  # test-time augmentation: the eight symmetries
+coverage: float = 0.9  # how often an interval should hold the label's value
 seed: int = 0  # of the bootstrap
 
 # %%
@@ -65,13 +65,13 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # ## The idea
 #
 # Let $\Omega$ be the pixels of an image, $C$ those called contamination and $V$ those of vacuum,
-# if one does not want them either. The usable share is
+# if one does not want them either. The clean fraction is
 #
 # $$ f = 1 - \frac{|C \cup V|}{|\Omega|} . $$ (eq-clean)
 #
 # {cite:t}`Sadre2021` sorted their images by it. With a probability $p$ for each pixel, $C$ is
-# where $p \ge 1/2$. Each image below is predicted by a network that has not seen its acquisition,
-# so the ranking is what one would get for new images.
+# where $p \ge 1/2$. Each image below is predicted by the fold of our network that has not seen its
+# acquisition, so the ranking is what one would get for new images.
 
 # %%
 probabilities = shipped.out_of_fold(stack, averaging=averaging)
@@ -90,19 +90,20 @@ record("mean_error", 100 * float(np.abs(fraction - labelled).mean()), 0.3)
 record("largest_error", 100 * float(np.abs(fraction - labelled).max()), 3.0)
 
 # %% [markdown]
-# Spearman's rank correlation with the shares that the labels give is
+# Spearman's rank correlation with the clean fractions that the labels give is
 # {glue:text}`spearman:.3f` ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`,
-# 95 % bootstrap over acquisitions) for {glue:text}`images:d` images. On average the share is off
-# by {glue:text}`mean_error:.1f` percent of the area, at most by
-# {glue:text}`largest_error:.0f` percent.
+# 95 % bootstrap over acquisitions) for {glue:text}`images:d` images. On average the fraction is off
+# by {glue:text}`mean_error:.1f` % of the area, at most by {glue:text}`largest_error:.0f` %.
 #
 # ## An interval for each image
 #
-# The rank of an image is only as sure as its share. The errors of a mask are not independent from
-# pixel to pixel: an outline is too wide or too narrow along its whole length. So the interval is
-# taken from moving the threshold: at a level $\ell$ its ends are the shares at thresholds
-# $(1-\ell)/2$ and $(1+\ell)/2$. Which $\ell$ holds the labelled share as often as wanted is
-# measured on the other folds, never on the image itself.
+# The rank of an image is only as certain as its clean fraction. The errors of a mask are not
+# independent from pixel to pixel: an outline is too wide or too narrow along its whole length. So
+# the interval is taken from moving the threshold: at a level $\ell$ its ends are the clean
+# fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. Which $\ell$ holds the labelled fraction as
+# often as wanted is measured on the images of the other folds, never on the image itself. That is
+# not perfectly clean: the networks that predicted those were trained on this image. {ref}`ch-trust`
+# sets this way beside one without that flaw, for another quantity, and the two hardly differ.
 
 # %%
 folds = validation.splits(
@@ -122,7 +123,7 @@ for others, fold in folds:
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])
 width = np.diff(interval).ravel()
 
-# %% mystnb={"figure": {"caption": "Clean share of each image as predicted, with its interval, against the share that the label gives. Notice that the wide intervals belong to images that the network is unsure about, and that few points miss the diagonal.", "name": "fig-clean-share"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Clean fraction of each image as predicted, with its interval, against that of the label. Notice that the wide intervals belong to images that the network is unsure about, and that few points miss the diagonal.", "name": "fig-clean-share"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(4.5, 4.2))
 ends = np.abs(interval.T - fraction)
 axes.errorbar(
@@ -137,8 +138,8 @@ axes.errorbar(
 axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
 low = max(0, labelled.min() - 0.05)
 axes.set(
-    xlabel="clean share, label",
-    ylabel="clean share, predicted",
+    xlabel="clean fraction, label",
+    ylabel="clean fraction, predicted",
     xlim=(low, 1.01),
     ylim=(low, 1.01),
 );
@@ -151,11 +152,11 @@ record("level_high", max(levels), 0.1)
 record("median_width", 100 * float(np.median(width)), 1.0)
 
 # %% [markdown]
-# {numref}`fig-clean-share` shows all of them. The intervals hold the labelled share in
+# {numref}`fig-clean-share` shows all of them. The intervals hold the labelled fraction in
 # {glue:text}`coverage_percent:.0f` % of the images; {glue:text}`wanted_percent:.0f` % was asked
 # for. The levels this took lie between {glue:text}`level_low:.2f` and
 # {glue:text}`level_high:.2f`, and half of the intervals are narrower than
-# {glue:text}`median_width:.1f` percent of the area.
+# {glue:text}`median_width:.1f` % of the area.
 #
 # ## The ranking
 
@@ -171,14 +172,14 @@ rows = [
     ]
     for row in sorting_table.table_rows(ranking)
 ]
-heading = ["rank", "range", "image", "clean share", "label"]
+heading = ["rank", "range", "image", "clean fraction", "label"]
 Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 
 # %% [markdown]
 # These are the first and the last four; the range says which ranks the intervals allow.
 # {numref}`fig-contact-sheet` shows all of them.
 
-# %% mystnb={"figure": {"caption": "All images in order of their clean share, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
 masks = probabilities >= 0.5
 figures_sorting.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 
@@ -201,8 +202,8 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6, 0.5)
 # ## Look at these first
 #
 # A ranking is as good as its masks, and one cannot look at all of them. {ref}`ch-trust` shows how
-# to expect the Jaccard index of a mask without a label, from how sure its network is. The line
-# from the certain share to the index is fitted on the other folds, as above. Which masks should
+# to expect the Jaccard index of a mask without a label, from how certain its network is. The line
+# from the certain fraction to the index is fitted on the other folds, as above. Which masks should
 # one look at?
 
 # %%
@@ -241,7 +242,8 @@ record("worst_found", len(np.intersect1d(look_first, worst)), 2)
 # index of {glue:text}`measured_looked:.2f` on average, all others {glue:text}`measured_others:.2f`.
 # Among them are {glue:text}`worst_found:d` of the {glue:text}`looked_at:d` worst masks. So it is
 # worth starting there, and it does not find every bad mask. `graphseg sort` writes the expected
-# index of each image into the table, marks those in `look_first`, and says so at the top of the page.
+# index of each image into the table, marks those in `look_first`, and says so at the top of the
+# page.
 #
 # ## How much does the threshold matter?
 #
@@ -330,7 +332,8 @@ record("warning", reports["one value for contamination"].warning)
 # {glue:text}`ratio_lossless:.2f` includes the masks; the best plain codec without masks reaches
 # {glue:text}`ratio_best_plain:.2f`. Giving up the contaminated pixels altogether gives
 # {glue:text}`ratio_flat:.2f`: little, because most pixels are clean and shot noise does not
-# compress. {numref}`fig-reduction` shows what blocks leave of it. A file with a loss carries this warning, and reading it shows it again:
+# compress. {numref}`fig-reduction` shows what blocks leave of it. A file with a loss carries this
+# warning, and reading it shows it again:
 #
 # > {glue:text}`warning:s`
 #
@@ -358,7 +361,7 @@ record("warning", reports["one value for contamination"].warning)
 # - The ranking agrees with the labels to a Spearman correlation of {glue:text}`spearman:.3f`
 #   ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`) on images the networks have
 #   not seen.
-# - Intervals from moving the threshold, calibrated on other folds, hold the labelled share in
+# - Intervals from moving the threshold, calibrated on other folds, hold the labelled fraction in
 #   {glue:text}`coverage_percent:.0f` % of the images.
 # - The tenth of the masks that the network expects to be worst has a Jaccard index of
 #   {glue:text}`measured_looked:.2f`, the others of {glue:text}`measured_others:.2f`.

@@ -1,48 +1,51 @@
 """Find which package modules a source file depends on, without importing anything."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-PACKAGE = "graphseg"
+PACKAGES = ("graphseg", "book", "tests")
 
 
-def closure(sources: list[str], root: Path, package: str = PACKAGE) -> list[Path]:
-    """List every module of the package that some Python sources import, directly or not.
+def closure(sources: list[str], root: Path, packages: tuple[str, ...] = PACKAGES) -> list[Path]:
+    """List every module of the project that some Python sources import, directly or not.
 
-    Imports inside functions count as much as those at the top of a file. The package's own
-    ``__init__.py`` is in the list as soon as anything of the package is imported.
+    Imports inside functions count as much as those at the top of a file, and so do names that a
+    package loads when they are first asked for (`lazy_loader.attach`). A package's own
+    ``__init__.py`` is in the list as soon as anything of it is imported.
 
     Parameters
     ----------
     sources
         Python source texts; lines that only IPython understands are ignored.
     root
-        Folder that holds the package.
-    package
-        Name of the package.
+        Folder that holds the packages.
+    packages
+        Names of those that count.
 
     Returns
     -------
     list of Path
-        Files of the package, sorted.
+        Files of the packages, sorted.
     """
     found: set[Path] = set()
-    waiting = [name for source in sources for name in imported_names(source, package, package)]
+    waiting = [n for text in sources for p in packages for n in imported_names(text, p, p)]
     while waiting:
         new = set(_files(waiting.pop(), root)) - found
         found |= new
         for path in new:
-            parent = _parent(path, root)
-            waiting += imported_names(path.read_text(encoding="utf8"), parent, package)
+            text, parent = path.read_text(encoding="utf8"), _parent(path, root)
+            waiting += [name for p in packages for name in imported_names(text, parent, p)]
     return sorted(found)
 
 
-def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator[str]:
-    """Yield the dotted names inside a package that a source text imports.
+@cache
+def imported_names(source: str, parent: str, package: str) -> list[str]:
+    """List the dotted names inside a package that a source text imports.
 
-    ``from graphseg import bragg`` yields ``graphseg`` and ``graphseg.bragg``: whether the
-    last part is a module or an attribute is settled by looking for the file.
+    ``from graphseg import bragg`` gives ``graphseg`` and ``graphseg.bragg``, and a use of
+    ``bragg.fit`` also ``graphseg.bragg.fit``: whether the last part is a module or something in it
+    is settled by looking for the file.
 
     Parameters
     ----------
@@ -53,15 +56,39 @@ def imported_names(source: str, parent: str, package: str = PACKAGE) -> Iterator
     package
         Name of the package of interest.
     """
-    for node in ast.walk(ast.parse(_without_magics(source))):
+    found, bound = [], {}
+    tree = _Executed().visit(ast.parse(_without_magics(source)))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = _base(node, parent)
-            names = [base] + [f"{base}.{alias.name}" for alias in node.names]
+            found += [base] if base.split(".")[0] == package else []
+            names = {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] == package)
+        bound |= {k: name for k, name in names.items() if name.split(".")[0] == package}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found += [f"{bound[node.value.id]}.{node.attr}"] if node.value.id in bound else []
+    return found + list(bound.values())
+
+
+@cache
+def imported_files(path: str, root: Path) -> set[str]:
+    """List the files of the project that a Python file itself imports, as paths from the root."""
+    source = (root / path).read_text(encoding="utf8")
+    parent = _parent(root / path, root)
+    names = [n for package in PACKAGES for n in imported_names(source, parent, package)]
+    return {str(file.relative_to(root)) for name in names for file in _files(name, root)}
+
+
+class _Executed(ast.NodeTransformer):
+    """Takes away what is for checkers of types only."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        checked = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return ast.Pass() if checked else self.generic_visit(node)
 
 
 def _base(node: ast.ImportFrom, parent: str) -> str:
@@ -85,8 +112,24 @@ def _files(name: str, root: Path) -> list[Path]:
     for part in name.split("."):
         module = folder / f"{part}.py"
         folder = folder / part
+        if not module.is_file() and not folder.is_dir():  # something in what was looked at last
+            found = _lazy_names(folder.parent / "__init__.py").get(part)
+            return files + (_files(found, folder.parent) if found else [])
         files += [path for path in (folder / "__init__.py", module) if path.is_file()]
     return files
+
+
+@cache
+def _lazy_names(init: Path) -> dict[str, str]:
+    """Read which names a package loads on demand, and from which of its modules."""
+    if not init.is_file():
+        return {}
+    for node in ast.walk(ast.parse(init.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "attach":
+            (listed,) = (k.value for k in node.keywords if k.arg == "submod_attrs")
+            modules = ast.literal_eval(listed).items()
+            return {name: module for module, names in modules for name in names}
+    return {}
 
 
 def _parent(path: Path, root: Path) -> str:

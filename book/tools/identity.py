@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from book.tools.closure import PACKAGE, closure
+from book.tools.closure import closure
 
 # Written from the executed notebooks, so that nothing they compute can depend on it.
 _NOT_AN_INPUT = "regression.json"
@@ -68,7 +68,7 @@ def named_results(texts: Iterable[str], root: Path) -> list[Path]:
         The project's folder.
     """
     joined = "\n".join(texts)
-    folders = [(root / "data", False), (root / "data" / "results", True), (root / PACKAGE, True)]
+    folders = [(root / "data", False), (root / "data" / "results", True), (root / "graphseg", True)]
     files = {path for folder, deep in folders for path in _data_files(folder, deep)}
     return sorted(path for path in files if path.stem in joined)
 
@@ -105,5 +105,5 @@ def published_folder() -> Path | None:
         return Path(os.environ["GRAPHSEG_DATA"]).expanduser()
     import platformdirs  # pooch, which downloads the images, asks it for the cache as well
 
-    cache = Path(platformdirs.user_cache_dir(PACKAGE))
+    cache = Path(platformdirs.user_cache_dir("graphseg"))
     return cache if cache.is_dir() else None

@@ -12,6 +12,7 @@ app = typer.Typer(
     help="Find surface contamination in atomic-resolution micrographs of graphene.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
     pretty_exceptions_enable=False,
 )
 Source = Annotated[str, typer.Option(help="auto, published or simulated")]
@@ -69,12 +70,6 @@ PixelSize = Annotated[
     float | None, typer.Option(help="Å per pixel of all images, whatever their files say")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="torch; or openvino, on some processors faster, which needs graphseg[openvino]"
-    ),
-]
 Workers = Annotated[
     int, typer.Option(min=1, help="processes on this machine, which share its cores")
 ]
@@ -92,12 +87,14 @@ Resume = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="replace results of other inputs, models or options")
 ]
-EXAMPLES = """Examples:
-graphseg segment night/ --output masks;
-graphseg segment "night/*.dm4" --output masks --overlays --workers 2;
-graphseg analyse night/ --output atoms;
-graphseg sort night/ --output ranking;
-graphseg reduce night/ --output small --mode blocks;
-graphseg train my_labels --output my_unet.safetensors.
-`graphseg COMMAND --help` tells more."""
+EXAMPLES = """\b
+Examples:
+  graphseg segment night/ --output masks
+  graphseg segment "night/*.dm4" --output masks --overlays --workers 2
+  graphseg analyse night/ --output atoms
+  graphseg sort night/ --output ranking
+  graphseg reduce night/ --output small --mode blocks
+  graphseg train my_labels --output my_unet.safetensors
+
+graphseg COMMAND --help tells more."""
 app.info.epilog = EXAMPLES

@@ -17,7 +17,6 @@ from graphseg.cli.common import (
     Address,
     Averaging,
     Device,
-    Engine,
     Images,
     Model,
     Overwrite,
@@ -29,7 +28,6 @@ from graphseg.cli.common import (
 )
 from graphseg.coarsening import Coarsening
 from graphseg.errors import InputError
-from graphseg.openvinonetwork import ENGINES
 from graphseg.outputs import MASK_FORMS, PROBABILITY_TYPES
 
 
@@ -60,7 +58,6 @@ def segment(
     ] = False,
     pixel_size: PixelSize = None,
     device: Device = "auto",
-    engine: Engine = ENGINES[0],
     workers: Workers = 1,
     scheduler: Address = None,
     resume: Resume = True,
@@ -77,7 +74,7 @@ def segment(
     """
     _refuse_unknown("--masks", masks, MASK_FORMS)
     _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
-    network = _network(model, averaging, device, engine, pixel_size)
+    network = _network(model, averaging, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Segment(network, masks, probabilities, overlays), how)
 
@@ -93,7 +90,6 @@ def analyse(
     averaging: Averaging = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
-    engine: Engine = ENGINES[0],
     workers: Workers = 1,
     scheduler: Address = None,
     resume: Resume = True,
@@ -112,7 +108,7 @@ def analyse(
             "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
             "say --no-structures."
         )
-    network = _network(model, averaging, device, engine, pixel_size)
+    network = _network(model, averaging, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Analyse(network, structures), how)
 
@@ -128,7 +124,6 @@ def sort(
     averaging: Averaging = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
-    engine: Engine = ENGINES[0],
     workers: Workers = 1,
     scheduler: Address = None,
     resume: Resume = True,
@@ -138,7 +133,7 @@ def sort(
 
     Example: graphseg sort night/ --output ranking
     """
-    network = _network(model, averaging, device, engine, pixel_size)
+    network = _network(model, averaging, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Sort(network, exclude_vacuum), how)
 
@@ -157,7 +152,6 @@ def reduce(
     averaging: Averaging = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
-    engine: Engine = ENGINES[0],
     workers: Workers = 1,
     scheduler: Address = None,
     resume: Resume = True,
@@ -169,16 +163,13 @@ def reduce(
 
     Example: graphseg reduce night/ --output smaller --mode blocks
     """
-    network = _network(model, averaging, device, engine, pixel_size)
+    network = _network(model, averaging, device, pixel_size)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
     _work(task, How(images, output, workers, scheduler, resume, overwrite))
 
 
-def _network(
-    model: Path | None, averaging: bool, device: str, engine: str, pixel_size: float | None
-) -> Network:
-    options = {"averaging": averaging, "device": device, "engine": engine}
-    return Network.choose(model, pixel_size=pixel_size, **options)
+def _network(model: Path | None, averaging: bool, device: str, pixel_size: float | None) -> Network:
+    return Network.choose(model, averaging=averaging, device=device, pixel_size=pixel_size)
 
 
 def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,19 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from book.tools import browser
 from graphseg import datasets
 
-CHROMIUM = ["chromium", "chromium-browser", "google-chrome"]
-# As root, in a container, and without Chromium's own requests to the network.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 240_000  # ms; JupyterLab takes seconds to start, but minutes on a machine that is busy
 # What anywidget says after 2 s; on a machine that is too busy the cell must be run again.
 LATE = "[anywidget] Failed to initialize model."
@@ -113,12 +102,9 @@ def wait_for_address(process, home):
 @pytest.fixture(scope="module")
 def page(server):
     """JupyterLab with the notebook open, in a browser that reaches nothing else."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.fail("Chromium is missing: install it (Debian: apt-get install chromium).")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1200})
+        opened = browser.launch(playwright)
+        page = opened.new_page(viewport={"width": 1300, "height": 1200})
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.external, page.problems = [], []
@@ -128,7 +114,7 @@ def page(server):
         # What is run before the kernel is connected gets lost.
         expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
         yield page
-        browser.close()
+        opened.close()
 
 
 @pytest.fixture

@@ -12,24 +12,14 @@ import pytest
 from playwright.sync_api import TimeoutError, sync_playwright
 
 from book.tools import execute, record
+from book.tools.browser import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
 PAGES = ["index", "conventions", "glossary", "bibliography"]
 PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
-CHROMIUM = ["chromium", "chromium-browser", "google-chrome"]
 LOCAL = ("file:", "data:", "blob:", "about:")
 DRAWN = "count => document.querySelectorAll('.widget-subarea').length >= count"
-# As root, in a container, and without Chromium's own requests to the network.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the notebooks and the build
 
 
@@ -63,11 +53,8 @@ def html(request, executions, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.fail("Chromium is missing: install it (Debian: apt-get install chromium).")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield launch(playwright)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """The benchmark measures what it says: counts that are known, ratios of its own numbers."""
 
 import itertools
-import sys
 
 import pytest
 
-from graphseg import benchmark, benchmark_bulk, openvinonetwork
+from graphseg import benchmark, benchmark_bulk
 
 
 def paper_gflop(side=256, widths=(32, 64, 128, 256)):
@@ -31,25 +30,7 @@ def test_the_numbers_hang_together():
         # Above the float32 features of the first block, below a small multiple of all of them.
         assert 4 < measured[name]["peak_megabytes"] < 400
         assert measured[name]["same_pixels"] >= 99.9
-        assert measured[name]["openvino_same_pixels"] >= 99.9
-    ratio = measured["paper"]["eager_float32"] / measured["ours"]["openvino"]
-    assert measured["ratios"]["paper's network eager / ours OpenVINO"] == pytest.approx(ratio)
-    assert "note" not in measured
     assert all(ratio > 0 for ratio in measured["ratios"].values())
-
-
-def test_without_openvino_it_is_left_out(monkeypatch):
-    def cost(name, images, repeats):
-        kept = {"eager_float32": 4.0, "fast": 2.0, "fast_in_stack": 2.0, "gflop": 1.0}
-        return kept | {"precision": "float32"} | benchmark._openvino_cost(name, images, None, 1)
-
-    monkeypatch.setattr(benchmark, "network_cost", cost)
-    openvinonetwork.package.cache_clear()
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    measured = benchmark.run(repeats=1, images=0, large=0, dask=0)
-    assert "graphseg[openvino]" in measured["note"]
-    assert not [name for name in measured["ratios"] if "OpenVINO" in name]
-    assert measured["ratios"]["paper's network, eager / fast"] == 2.0
 
 
 def test_bulk_work_is_compared_with_the_bare_network(monkeypatch):

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from book.tools.closure import closure
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "__init__.py": "",
     "alone.py": "import numpy",
@@ -48,7 +50,7 @@ def package(tmp_path):
     ],
 )
 def test_closure_of_planted_imports(source, expected, package):
-    found = closure([source], package, package="pkg")
+    found = closure([source], package, packages=("pkg",))
     assert {str(path.relative_to(package / "pkg").with_suffix("")) for path in found} == expected
 
 
@@ -61,3 +63,43 @@ def test_closure_of_the_package_holds_what_python_imports(root):
     loaded = {root / (name.replace(".", "/") + ".py") for name in done.stdout.split()}
     assert len(loaded) > 3
     assert loaded <= set(closure(["import graphseg.segmenter"], root))
+
+
+MODULES_AT_MOST = {"01_data": 34, "02_preprocessing": 44, "12_your_own_images": 130}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "notebooks").glob("*.py")))
+def test_a_chapter_depends_on_what_it_uses(name, root):
+    """So that changed code executes few chapters anew; only the last one uses the commands."""
+    text = (root / "notebooks" / f"{name}.py").read_text(encoding="utf8")
+    found = {str(path.relative_to(root)) for path in closure([text], root)}
+    assert len(found) <= MODULES_AT_MOST.get(name, 84)
+    assert ("graphseg/cli/common.py" in found) == (name == "12_your_own_images")
+
+
+LAZY = """
+import lazy_loader
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"alone": ["Alone"], "deep.below": ["below"]}
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import pkg as p\np.Alone()", {"__init__", "alone"}),
+        ("from pkg import below", {"__init__", "deep/__init__", "deep/below"}),
+        ("import pkg\n", {"__init__"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pkg import Alone", set()),
+    ],
+)
+def test_names_that_are_loaded_on_demand_count_where_they_are_used(tmp_path, source, expected):
+    files = {"__init__": LAZY, "alone": "", "deep/__init__": "", "deep/below": ""}
+    for name, text in files.items():
+        path = tmp_path / "pkg" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = closure([source], tmp_path, packages=("pkg",))
+    names = {str(p.relative_to(tmp_path / "pkg").with_suffix("")) for p in found}
+    assert names == expected

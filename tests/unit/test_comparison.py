@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from graphseg import comparison
+from graphseg import comparison, methods, metrics
 from graphseg.errors import InputError
+from graphseg.records import summary
 
 
 def record(name, jaccards, names):
@@ -83,3 +84,139 @@ def test_single_folds_are_compared_on_the_images_they_share():
     assert value == pytest.approx(0.1)
     with pytest.raises(InputError, match="different images"):
         comparison.paired_difference(first, second, names=["absent"], **options)
+
+
+EMPTY = [[0, 0, 0, 100], [0, 10, 0, 90], [50, 0, 50, 0]]  # empty and clean, empty and not, half
+
+
+def three(names=("a", "b", "c")):
+    return {
+        "name": "three",
+        "protocol": "acquisition",
+        "results": [{"shuffle": 0, "fold": 0, "test": list(names), "counts": EMPTY}],
+    }
+
+
+def test_an_empty_label_counts_as_the_convention_says():
+    means = {
+        name: comparison.fold_scores(three(), "jaccard", "per_image", **options)[0]
+        for name, options in comparison.conventions(three()).items()
+    }
+    expected = {"0/0 = 1": 1.5 / 3, "0/0 = 0": 0.5 / 3, "empty labels left out": 0.5}
+    assert means == pytest.approx(expected)
+    full = three() | {"results": [three()["results"][0] | {"counts": [[50, 0, 50, 0]] * 3}]}
+    for name, options in comparison.conventions(three()).items():
+        value, *_ = comparison.paired_difference(
+            three(), full, average="per_image", resamples=10, **options
+        )
+        assert value == pytest.approx(expected[name] - 0.5)
+
+
+def test_the_interval_of_a_score_is_about_the_mean_over_folds():
+    generator = np.random.default_rng(3)
+    scores, folds = generator.uniform(0.5, 0.9, 60), np.arange(60) % 5
+    names = [f"image_{i}" for i in range(60)]
+    whole = record("a", scores, names)["results"][0]
+    results = [
+        {
+            "shuffle": 0,
+            "fold": fold,
+            "test": [n for n, f in zip(names, folds, strict=True) if f == fold],
+            "counts": [c for c, f in zip(whole["counts"], folds, strict=True) if f == fold],
+        }
+        for fold in range(5)
+    ]
+    value, low, high = comparison.score_interval({"results": results}, average="per_image")
+    assert value == pytest.approx(summary({"results": results}, "per_image")["jaccard"][0])
+    error = scores.std(ddof=1) / np.sqrt(60)  # of a mean of independent images
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_shuffles_are_averaged():
+    first = record("a", [0.5, 0.7], NAMES[:2])
+    first["results"].append(record("a", [0.7, 0.9], NAMES[:2])["results"][0] | {"shuffle": 1})
+    second = record("b", [0.5, 0.5], NAMES[:2])
+    value, *_ = comparison.paired_difference(first, second, average="per_image", resamples=10)
+    assert value == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.01, 0.03, "excludes zero"),
+        (-0.03, -0.01, "excludes zero"),
+        (-0.01, 0.03, "includes zero"),
+        (0.0, 0.0, "includes zero"),
+        (0.0001, 0.02, "ends at zero"),
+        (-0.02, 0.0001, "ends at zero"),
+    ],
+)
+def test_what_an_interval_says(low, high, expected):
+    assert comparison.verdict(low, high) == expected
+
+
+@pytest.mark.parametrize("options", [{"zero_division": 1.0}, {"zero_division": 0.0}])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ours_acquisition", "unet_best_acquisition"),
+        ("unet_acquisition", "classifier_acquisition"),
+        ("classifier_acquisition", "adaptive_acquisition"),
+        ("bragg_acquisition", "control_acquisition"),
+    ],
+)
+def test_no_seed_turns_a_verdict_into_its_opposite(first, second, options):
+    records = [comparison.read_result(name) for name in (first, second)]
+    said = {
+        comparison.verdict(
+            *comparison.paired_difference(*records, average="per_image", seed=seed, **options)[1:]
+        )
+        for seed in range(4)
+    }
+    assert not {"excludes zero", "includes zero"} <= said
+
+
+def test_images_are_taken_out_of_a_record_as_they_were_scored():
+    part = comparison.only_images(three(), {"c", "x"})
+    assert part["results"][0]["test"] == ["c"]
+    assert comparison.fold_scores(part)[0] == 0.5
+
+
+def test_a_record_without_a_number_of_groups_has_its_acquisitions():
+    names = ["2014_0105_Gr_FS_023_layer_0002", "2014_0105_Gr_FS_024_layer_0020", "2014_0106_Gr_1"]
+    assert comparison.number_of_groups(three(names)) == 3
+    assert comparison.number_of_groups(three(names) | {"protocol": "date"}) == 2
+    assert comparison.number_of_groups(three(names) | {"groups": 2}) == 2
+
+
+def test_table_one_has_the_printed_values_and_ours_on_the_same_rows():
+    printed = {
+        "unet": dict.fromkeys(metrics.NAMES, 0.4),
+        "bragg": dict.fromkeys(metrics.NAMES, 0.3),
+        "difference_percent": dict.fromkeys(metrics.NAMES, 10.0),
+    }
+    records = {"ours": record("a", [0.5, 0.7], ["i", "j"]), "filter": record("b", [0.4], ["i"])}
+    header, rows = comparison.table_one(printed, records, "ours", "filter")
+    assert len(rows) == 12 and all(len(row) == len(header) for row in rows)
+    jaccard = rows[metrics.NAMES.index("jaccard")]
+    assert jaccard == [
+        "Jaccard, per image",
+        "0.400",
+        "0.300",
+        "10.0",
+        "0.600",
+        "0.400",
+        "+20.0",
+        "+20.0",
+    ]
+
+
+def test_signs_are_real_ones_and_small_numbers_keep_theirs():
+    assert comparison.with_interval(-0.01, -0.02, 0.0002) == "−0.010\u00a0[−0.020,\u00a0+0.0002]"
+
+
+def test_every_record_has_a_name_to_show():
+    assert methods.display_name("ours_acquisition_unmerged") == "our network"
+    assert methods.display_name("bragg_paper_random") == "Bragg filter, paper's settings"
+    with pytest.raises(InputError, match="NAMES"):
+        methods.display_name("strangers")

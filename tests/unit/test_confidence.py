@@ -38,7 +38,7 @@ def test_the_record_is_json_and_complete(record):
 def test_the_file_of_the_package_is_part_of_the_record(record):
     kept = confidence.package_file(record)
     assert kept["temperature"] == record["temperature"]
-    assert set(kept["networks"]) == {"default", *(f"fold_{k}" for k in range(5))}
+    assert set(kept["networks"]) == {"default", "simulated", *(f"fold_{k}" for k in range(5))}
 
 
 def test_every_image_belongs_to_the_network_that_has_not_seen_it():

@@ -84,7 +84,8 @@ def test_a_failing_download_is_tried_again_and_reported(tmp_path, monkeypatch):
     npm = tmp_path / "npm"
     npm.write_text("#!/bin/sh\necho x >> tries\necho 'npm error: no such thing' >&2\nexit 1\n")
     npm.chmod(0o755)
-    monkeypatch.setattr(fetch_javascript, "_npm", lambda: (str(npm), {"PATH": "/usr/bin:/bin"}))
+    found = str(npm), {"PATH": "/usr/bin:/bin"}
+    monkeypatch.setattr(fetch_javascript, "node_tool", lambda name: found)
     monkeypatch.setattr(fetch_javascript.time, "sleep", lambda seconds: None)
     with pytest.raises(ToolError, match=r"could not download some@1: npm error: no such thing"):
         fetch_javascript._pack("some@1", tmp_path)

@@ -46,12 +46,21 @@ def test_the_curve_shows_mean_and_spread_and_no_labels_at_one_half(axes):
     assert axes.get_ylabel() == "Jaccard index pooled"
 
 
+def test_the_last_point_is_named_as_all_of_them(axes):
+    curves = {"a": {4: record_of([80, 90]), 87: record_of([85, 95])}}
+    figures_simulated.show_label_curve(axes, curves, "pooled", most=87)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["4", "all (87)"]
+
+
 def test_steps_run_from_top_to_bottom(axes):
-    figures_simulated.show_steps(axes, {"naive": (0.5, 0.01), "final": (0.9, 0.02)})
-    np.testing.assert_array_equal(axes.containers[0].lines[0].get_xdata(orig=False), [0.5, 0.9])
+    figures_simulated.show_steps(axes, {"naive": [0.5], "final": [0.9, 0.8]}, [0.91, 0.92, 0.9])
+    drawn = [line.get_xydata().tolist() for line in axes.lines]
+    assert drawn[:2] == [[[0.5, 0]], [[0.9, 1], [0.8, 1]]]
+    assert drawn[2] == [[0.91, 2], [0.92, 2], [0.9, 2]]
     low, high = axes.get_ylim()
     assert low > high
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["naive", "final"]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["naive", "final", "full trainings, other seeds"]
 
 
 def test_a_sample_is_shown_with_its_outlines(axes):

@@ -59,3 +59,10 @@ def test_precision_and_recall_are_drawn_at_their_thresholds(axes):
     figures_trust.show_trade(axes, rows)
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.2, 0.2], [0.5, 0.5]])
     np.testing.assert_allclose(axes.lines[1].get_ydata(), [0.8, 0.5])
+
+
+def test_methods_have_the_names_of_the_pages_in_one_order():
+    found = figures_trust.in_order({"fold_1": 1, "default": 2, "bragg": 3, "unknown": 4})
+    assert list(found.items()) == [
+        ("Bragg filter", 3), ("our network", 2), ("our network, fold 1", 1),
+    ]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graphseg.imagechanges import CHANGES, apply, same_sample, spread
+from graphseg.imagechanges import CHANGES, PHYSICAL, apply, said, same_sample, spread
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,12 @@ def test_a_subset_touches_every_fold():
     assert np.bincount(folds[chosen]).tolist() == [6, 4, 2]
     assert len(set(chosen)) == 12
     np.testing.assert_array_equal(spread(folds, 0), np.arange(60))
+
+
+def test_a_strength_is_said_in_a_unit_of_its_own_not_in_that_of_the_axis():
+    assert said("JPEG", 90) == "quality 10"
+    assert said("bits", 6) == "2 bits"
+    assert said("inversion", 1) == "inverted"
+    assert said("defocus", 20.0) == "±20 Å"
+    everything = {**CHANGES, **PHYSICAL}
+    assert all(said(name, 1.0) for name in everything)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from graphseg import labelbudget, metrics, pretraining
 from graphseg.errors import InputError
+from graphseg.labelledstack import SAME_PLACE
 from graphseg.segmenter import UNetSegmenter
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.validation import splits
@@ -61,3 +62,14 @@ def test_the_curve_keeps_folds_and_budgets(stack, tmp_path, monkeypatch):
 def test_no_labels_and_no_beginning_is_refused(stack, tmp_path):
     with pytest.raises(InputError, match="initial weights"):
         labelbudget.label_curve(UNetSegmenter(**RECIPE), stack, (0, 1), run_folder=tmp_path)
+
+
+def test_places_in_two_folds_are_counted():
+    later, earlier = next(iter(SAME_PLACE.items()))
+    together = [{"shuffle": 0, "fold": 0, "test": [f"{later}_layer_0001", earlier, "other"]}]
+    assert labelbudget.split_places({"results": together}) == 0
+    apart = [
+        {"shuffle": 0, "fold": 0, "test": [f"{later}_layer_0001"]},
+        {"shuffle": 0, "fold": 1, "test": [earlier, "other"]},
+    ]
+    assert labelbudget.split_places({"results": apart}) == 1

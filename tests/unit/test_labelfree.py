@@ -71,3 +71,44 @@ def test_steps_have_names():
     assert labelfree.steps_of_realism(["naive"])["naive"] is ABLATION["naive"]
     with pytest.raises(InputError, match="no step 'nice'"):
         labelfree.steps_of_realism(["nice"])
+
+
+def test_the_scores_of_all_trainings_are_averaged_under_each_convention():
+    # An empty label left empty, an empty label with a false alarm, a mask that is half right.
+    counts = [[0, 0, 0, 10], [0, 2, 0, 8], [2, 1, 1, 6]]
+    record = {"results": [{"test": ["a", "b", "c"], "counts": counts}] * 2}
+    expected = {
+        "per image, 0/0 = 1": (1 + 0 + 0.5) / 3,
+        "per image, 0/0 = 0": (0 + 0 + 0.5) / 3,
+        "per image, empty labels left out": 0.5,
+        "pooled": 2 / 6,
+    }
+    for convention, value in expected.items():
+        found = labelfree.score_intervals(record, convention, draws=50)["jaccard"]
+        assert found[0] == pytest.approx(value)
+        assert found[1] <= found[0] <= found[2]
+
+
+def test_intervals_draw_whole_places_and_average_the_seeds():
+    names = ["a_layer_1", "a_layer_2", "b_layer_1", "b_layer_2"]
+    good, bad = [4, 0, 0, 4], [0, 4, 4, 0]
+    results = [
+        {"test": names, "counts": [good, good, bad, bad]},
+        {"test": names, "counts": [bad, bad, good, good]},
+    ]
+    whole = labelfree.score_intervals({"results": results[:1]}, "per image, 0/0 = 1", draws=400)
+    assert whole["jaccard"] == (0.5, 0.0, 1.0)  # both groups may be the same one
+    both = labelfree.score_intervals({"results": results}, "per image, 0/0 = 1", draws=400)
+    assert both["jaccard"] == pytest.approx((0.5, 0.5, 0.5))  # what one loses the other wins
+
+
+def test_the_intervals_agree_with_scores_of_drawn_tables():
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 50, (2, 12, 4))
+    names = [f"{letter}_layer_{k}" for letter in "abcd" for k in range(3)]
+    record = {"results": [{"test": names, "counts": table.tolist()} for table in counts]}
+    for convention, (average, zero_division, _) in labelfree.CONVENTIONS.items():
+        found = labelfree.score_intervals(record, convention, draws=1)
+        for name in metrics.NAMES:
+            whole = [metrics.scores(table, average, zero_division)[name] for table in counts]
+            assert found[name][0] == pytest.approx(np.mean(whole))

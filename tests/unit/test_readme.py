@@ -1,30 +1,58 @@
-"""The scores in the README are those of the recorded results."""
+"""Each number in the README is read from a record, or from the file that it describes."""
 
+import re
+import tomllib
 from pathlib import Path
 
-import pytest
+import yaml
 
-from graphseg.comparison import read_result
-from graphseg.records import summary
+from book.tools import readme
+from graphseg import comparison, shipped
+from graphseg.records import read_record
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf8")
-METHODS = {
-    "control without a lattice": "control_acquisition",
-    "Bragg filter, eqs 4–6": "bragg_acquisition",
-    "adaptive Bragg filter": "adaptive_acquisition",
-    "pixel classifier": "classifier_acquisition",
-    "U-Net, 25 epochs": "unet_acquisition",
-    "U-Net, 40 epochs, averaged": "unet_best_acquisition",
-    "simulated images only, no label; spread over five trainings": "label_free",
-    "our network: simulated images, then labels": "ours_acquisition",
-}
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 
 
-@pytest.mark.parametrize(("label", "name"), METHODS.items())
-def test_scores_are_those_recorded(label, name):
-    record = read_result(name)
-    cells = [label]
-    for average in ("per_image", "pooled"):
-        mean, spread = summary(record, average)["jaccard"]
-        cells.append(f"{mean:.3f} ± {spread:.3f}")
-    assert f"| {' | '.join(cells)} |" in README
+def test_what_was_measured_is_what_the_records_say():
+    """``python -m book.tools.readme`` writes it."""
+    assert readme.section(README) == readme.measured()
+
+
+def test_one_sentence_says_how_long_the_papers_recipe_was_trained():
+    found = re.findall(r"recorded with (\d+) of its (\d+) epochs", " ".join(README.split()))
+    record = comparison.read_result("unet_paper_fold")
+    paper = read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
+    assert found == [(str(record["parameters"]["epochs"]), str(paper["training"]["epochs"]))]
+    assert len(record["results"][0]["history"]) == record["parameters"]["epochs"]
+
+
+def test_no_other_number_is_left():
+    """What is not measured is said of a file of the project, and holds of it."""
+    rest = README.replace(readme.section(README), "")
+    rest = re.sub(r"^ *```.*?^ *```", "", rest, flags=re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"`[^`]*`|<!--.*?-->|\]\([^)]*\)", "", rest)
+    megabytes = sum(path.stat().st_size for path in shipped.FOLDER.glob("*.safetensors")) / 1e6
+    python = PROJECT["requires-python"].removeprefix(">=")
+    year = re.search(r"\((\d{4})\)", read_record(ROOT / "data" / "paper.json")["reference"])[1]
+    said = [
+        f"{megabytes:.0f} MB in all",
+        f"Python {python} or newer",
+        f"[{year}",
+        f"the {PROJECT['license'].replace('BSD-3', 'BSD 3')} licence",
+    ]
+    for sentence in said:
+        assert sentence in rest
+        rest = rest.replace(sentence, "")
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf8"))
+    chapters = len(contents["parts"][0]["chapters"])
+    for number in re.findall(r"[Cc]hapter (\d+)", rest):
+        assert 1 <= int(number) <= chapters
+    assert not re.findall(r".*\d.*", re.sub(r"[Cc]hapter \d+", "", rest))
+
+
+def test_the_networks_that_it_lists_come_along():
+    for name in ("default", "blurred", "fold_0", "fold_4", "simulated", "beginning"):
+        assert f"`{name}`" in README or f"`--model {name}`" in README
+        assert name in shipped.names()

@@ -32,7 +32,9 @@ def test_a_description_leaves_out_what_does_not_belong_to_the_result():
 def test_provenance_names_code_versions_and_machine():
     made = records.provenance()
     assert made["versions"]["numpy"] == np.__version__
-    assert made["hardware"]["cores"] >= 1 and made["revision"]
+    assert made["hardware"]["cores"] >= 1 and len(made["revision"]) == 40
+    assert made["hardware"]["processor"] not in ("", "unknown")
+    assert set(made["hardware"]) >= {"machine", "instructions"}
 
 
 def test_damaged_records_are_refused(tmp_path):

@@ -4,18 +4,16 @@ import base64
 import csv
 import io
 import re
-import shutil
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from book.tools import browser
 from graphseg.report import Column, csv_text, jpeg, page
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 COLUMNS = (Column("file", "File"), Column("clean", "Clean, %", 1, 100), Column("flags", "Beware"))
 
 
@@ -73,15 +71,10 @@ def test_jpeg_holds_the_picture():
 
 
 def test_page_sorts_by_keyboard(tmp_path):
-    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if browser is None:
-        pytest.skip("there is no Chromium")
     path = tmp_path / "report.html"
     path.write_text(page("Night", "What.", COLUMNS, rows(), sorted_by="file"), encoding="utf-8")
     with sync_playwright() as driver:
-        tab = driver.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
-        ).new_page()
+        tab = browser.launch(driver).new_page()
         problems = []
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.on("console", lambda message: problems.append(message.text))

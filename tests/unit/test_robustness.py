@@ -28,7 +28,7 @@ def few(monkeypatch):
     many = lambda _, image, fold: len(np.unique(image)) > 256  # noqa: E731
     monkeypatch.setattr(robustness.Judges, "announces", many)
     chosen = {name: CHANGES[name] for name in ("inversion", "noise")}
-    short = {n: Change(c.unit, c.strengths[:2], c.make) for n, c in chosen.items()}
+    short = {n: Change(c.unit, c.strengths[:2], c.make, c.said) for n, c in chosen.items()}
     monkeypatch.setattr(robustness, "CHANGES", short)
     monkeypatch.setattr(robustness, "PHYSICAL", {})
     monkeypatch.setattr(robustness, "RADII", (0.0, 0.2))

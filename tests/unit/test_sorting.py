@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from scipy import stats
 
+from book.tools import browser
 from graphseg import figures_sorting, shipped
 from graphseg.errors import InputError
 from graphseg.figures import scale_bar_length
@@ -26,7 +26,6 @@ from graphseg.sorting import (
 )
 from graphseg.sorting_table import table_rows, write_csv, write_html
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Multiples of 1/256, so that a threshold made from a probability is that probability again.
 PROBABILITIES = arrays(np.float32, (3, 4, 5), elements=st.integers(0, 256).map(lambda i: i / 256))
 LEVELS = st.floats(0, 1)
@@ -222,17 +221,12 @@ def test_page_escapes_names_and_needs_nothing_else(tmp_path):
 
 
 def test_page_sorts_by_keyboard(tmp_path):
-    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if browser is None:
-        pytest.skip("there is no Chromium")
     names = ["image 10", "image 9", "image 1"]
     path = tmp_path / "ranking.html"
     labelled = [0.2, np.nan, 0.1]
     write_html(path, rank(names, [0.9, 0.5, 0.08], labelled=labelled))
     with sync_playwright() as driver:
-        page = driver.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
-        ).new_page()
+        page = browser.launch(driver).new_page()
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text))

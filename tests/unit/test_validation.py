@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 
-from graphseg import methods, metrics, records, rescoring, scheduling, validation
+from graphseg import methods, metrics, records, rescoring, scheduling, training, validation
 from graphseg.datasets import LabelledStack
 from graphseg.errors import InputError
 from graphseg.segmenter import UNetSegmenter
@@ -121,6 +121,36 @@ def test_fold_models_are_kept_with_what_they_have_not_seen(stack, tmp_path):
         table = metrics.counts(stack.masks[test], loaded.predict(stack.images[test]))
         # Half precision may move single pixels.
         assert np.abs(table - np.array(result["counts"])).max() <= 3
+
+
+def test_the_time_of_a_training_survives_an_interruption(stack, tmp_path, monkeypatch):
+    """A fold that is stopped and continued counts every epoch, and the pause between them not."""
+    network = UNetSegmenter(levels=2, features=2, epochs=4, progress=False, device="cpu")
+    train, test = validation.splits(stack)[0]
+    arguments = (network, stack, train, test, tmp_path / "fold.checkpoint")
+    write = training.EpochCheckpoint.on_epoch_end
+
+    def stopped(self, net, **kwargs):
+        net.history[-1]["dur"] = 1000.0 * len(net.history)  # as if it had taken so long
+        write(self, net, **kwargs)
+        if len(net.history) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.EpochCheckpoint, "on_epoch_end", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            validation.evaluate_fold(*arguments)
+    result = validation.evaluate_fold(*arguments)
+    times = [row["dur"] for row in result["history"]]
+    assert times[:3] == [1000, 2000, 3000] and 0 < times[3] < 1000
+    assert result["fit_seconds"] == pytest.approx(sum(times), abs=0.001)
+    assert records.training_minutes(result) == pytest.approx(sum(times) / 60)
+
+
+def test_an_undisturbed_training_takes_at_least_the_time_of_its_epochs(stack):
+    network = UNetSegmenter(levels=2, features=2, epochs=2, progress=False, device="cpu")
+    result = validation.evaluate_fold(network, stack, *validation.splits(stack)[0])
+    assert result["fit_seconds"] >= sum(row["dur"] for row in result["history"]) - 0.001 > 0
 
 
 def test_more_shuffles_continue_a_finished_run(stack, tmp_path, monkeypatch):

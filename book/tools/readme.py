@@ -1,0 +1,209 @@
+"""Write the part of the README that says what was measured, from the records.
+
+``python -m book.tools.readme`` replaces what stands between the two markers. A test compares that
+part with the records, and lets no other number into the README that it cannot check.
+"""
+
+import textwrap
+from pathlib import Path
+
+from graphseg import comparison, metrics
+from graphseg.comparison import markdown_table, read_result
+from graphseg.methods import display_name
+from graphseg.records import read_record, summary
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+START, END = "<!-- measured: written by python -m book.tools.readme -->", "<!-- end -->"
+STEMS = (
+    "control_acquisition",
+    "bragg_paper_acquisition",
+    "bragg_acquisition",
+    "adaptive_acquisition",
+    "classifier_acquisition",
+    "unet_acquisition",
+    "unet_best_acquisition",
+    "label_free",
+    "ours_acquisition",
+)
+WAYS = {
+    "one": {"average": "per_image"},
+    "zero": {"average": "per_image", "zero_division": 0.0},
+    "pooled": {"average": "pooled"},
+}
+
+
+def measured() -> str:
+    """Return the part between the markers, as Markdown."""
+    records = {display_name(stem): read_result(stem) for stem in STEMS}
+    paper = read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
+    parts = (
+        _jaccard(records, paper["scores"]),
+        _six_scores(records, paper["scores"]),
+        _empty_labels(records),
+        _choices(records),
+        _paper_recipe(records, paper),
+    )
+    return "\n\n".join(parts)
+
+
+def section(text: str) -> str:
+    """Return what stands between the markers of a README."""
+    return text.split(START)[1].split(END)[0].strip()
+
+
+def _jaccard(records: dict[str, dict], printed: dict) -> str:
+    ours = records["our network"]
+    labelled = comparison.labelled_images(ours)
+    number = len(comparison.image_counts(ours))
+    rows = [
+        [name, *(_spread(r, **way) for way in ({}, {"names": labelled})), _spread(r, "pooled")]
+        for name, r in records.items()
+    ]
+    columns = [
+        "Jaccard index",
+        "per image",
+        f"per image, without the {number - len(labelled)} empty labels",
+        "pooled",
+    ]
+    # A record whose folds were made since then says of how many groups they are.
+    older = [name for name, r in records.items() if "protocol" in r and "groups" not in r]
+    note = ""
+    if older:
+        note = "\n\n" + _wrapped(
+            f"On folds made before acquisitions of one place were merged: {'; '.join(older)}. "
+            "Chapter 5 shows what merging changes."
+        )
+    text = _wrapped(
+        f"On the {number} published images, with five folds grouped so that no frame of a series "
+        "and no acquisition of one place is on both sides of a split: mean ± standard deviation "
+        "of single folds (of five trainings for the simulation-only network). The paper prints "
+        f"{printed['bragg']['jaccard']:.3f} for its Bragg filter and "
+        f"{printed['unet']['jaccard']:.3f} for its U-Net, on random folds."
+    )
+    return f"{text}\n\n{markdown_table(columns, rows)}{note}"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_on_hyphens=False, break_long_words=False)
+
+
+def _spread(record: dict, average: str = "per_image", **options) -> str:
+    values = comparison.fold_scores(record, "jaccard", average, **options)
+    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+
+
+def _six_scores(records: dict[str, dict], printed: dict) -> str:
+    rows = [
+        ["U-Net, as the paper prints it", *(f"{printed['unet'][k]:.3f}" for k in metrics.NAMES)]
+    ]
+    for name in ("our network", "simulation-only network"):
+        for average in ("per_image", "pooled"):
+            means = summary(records[name], average)
+            label = f"{name}, {average.replace('_', ' ')}"
+            rows.append([label, *(f"{means[k][0]:.3f}" for k in metrics.NAMES)])
+    table = markdown_table(["", *metrics.LABELS.values()], rows)
+    ours, free = (
+        {way: _above(records[name], printed["unet"], **options) for way, options in WAYS.items()}
+        for name in ("our network", "simulation-only network")
+    )
+    six = len(metrics.NAMES)
+    missed = [k.replace("_", " ") for k in metrics.NAMES if k not in free["one"][0]]
+    text = _wrapped(
+        f"Our network is above the printed U-Net in {len(ours['one'][0])} of {six} scores per "
+        f"image and in {len(ours['pooled'][0])} pooled; the 95 % interval of its score lies above "
+        f"the printed value in {len(ours['one'][1])} and {len(ours['pooled'][1])}. The "
+        "simulation-only network, which has seen no label, is above it in "
+        f"{len(free['one'][0])} of {six} per image (not in {' and '.join(missed) or 'none'}), in "
+        f"{len(free['zero'][0])} where 0/0 counts as 0, and in {len(free['pooled'][0])} pooled. "
+        "The ranges of its generator were set on labels of half of the acquisitions."
+    )
+    return f"{table}\n\n{text}"
+
+
+def _above(record: dict, printed: dict, **options) -> tuple[list[str], list[str]]:
+    """Return the scores above the printed ones, and those whose interval is."""
+    values = {k: comparison.score_interval(record, k, **options) for k in metrics.NAMES}
+    won = [k for k, (value, *_) in values.items() if value > printed[k]]
+    ends = {k: [end - printed[k] for end in values[k][1:]] for k in won}
+    return won, [k for k in won if comparison.verdict(*ends[k]) == "excludes zero"]
+
+
+def _empty_labels(records: dict[str, dict]) -> str:
+    pair = records["our network"], records["U-Net, 40 epochs + TTA"]
+    labelled = comparison.labelled_images(pair[0])
+    number = len(comparison.image_counts(pair[0])) - len(labelled)
+    options = {"average": "per_image"}
+    everything = comparison.paired_difference(*pair, **options)
+    zero = comparison.paired_difference(*pair, **options, zero_division=0.0)
+    left_out = comparison.paired_difference(*pair, **options, names=labelled)
+    result = comparison.verdict(*left_out[1:]) == "excludes zero"
+    above = all(
+        comparison.verdict(
+            *comparison.paired_difference(first, records["pixel classifier"], **options, **way)[1:]
+        )
+        == "excludes zero"
+        for first in pair
+        for way in comparison.conventions(pair[0]).values()
+    )
+    consequence = (
+        "The order of these two holds without them."
+        if result
+        else "The order of these two is therefore no result."
+    )
+    if above:
+        consequence += " That both are above the pixel classifier does not depend on it."
+    return _wrapped(
+        f"Of the labels, {number} are empty. An image with nothing to find where nothing is found "
+        "is 0/0, here 1, and one pixel too many makes it 0. Our network minus U-Net, 40 epochs + "
+        f"TTA is {comparison.with_interval(*everything)} per image with 0/0 = 1, "
+        f"{comparison.with_interval(*zero)} with 0/0 = 0, and "
+        f"{comparison.with_interval(*left_out)} without the {number} images (95 % intervals, "
+        f"bootstrap over groups). {consequence}"
+    )
+
+
+def _choices(records: dict[str, dict]) -> str:
+    names = comparison.labelled_images(records["our network"])
+    ours, adaptive, bragg = (
+        records[name] for name in ("our network", "adaptive Bragg filter", "Bragg filter")
+    )
+    options = {"average": "per_image", "names": names}
+    whole = comparison.paired_difference(ours, bragg, **options)[0]
+    part = comparison.paired_difference(adaptive, bragg, **options)[0]
+    return _wrapped(
+        "The recipe of our network was not chosen inside the folds: a nested search went by "
+        "accuracy and chose the plain U-Net in most of them (chapters 5 and 6 give its choice a "
+        f"row). And {100 * part / whole:.0f} % of the way from our Bragg filter to our network is "
+        "within reach of a better classical filter."
+    )
+
+
+def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
+    alone = read_result("unet_paper_fold")
+    shared = set(comparison.image_counts(alone))
+    labelled = comparison.labelled_images(alone)
+    scores = [
+        comparison.fold_scores(part, "jaccard", average, names=names).mean()
+        for part in (alone, comparison.only_images(records["our network"], shared))
+        for average, names in (("per_image", labelled), ("pooled", None))
+    ]
+    original = read_result("unet_original")
+    return _wrapped(
+        f"The paper's own recipe is recorded with {alone['parameters']['epochs']} of its "
+        f"{paper['training']['epochs']} epochs on one of {paper['training']['folds']} folds: "
+        f"{scores[0]:.3f} per image without empty labels and {scores[1]:.3f} pooled; our network "
+        f"has {scores[2]:.3f} and {scores[3]:.3f} on the same images. The original-size network is "
+        f"recorded with {original['parameters']['epochs']} epochs, which says nothing about what "
+        "it could reach. Chapter 6 has all intervals and says what each method was allowed to see."
+    )
+
+
+def main() -> None:
+    """Write the part into the README."""
+    text = README.read_text(encoding="utf-8")
+    before, after = text.split(START)[0], text.split(END)[1]
+    README.write_text(f"{before}{START}\n\n{measured()}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
