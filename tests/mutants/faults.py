@@ -338,8 +338,8 @@ FAULTS = (
     Fault(
         "bootstrap of images instead of acquisitions: differences",
         "comparison",
-        "np.unique([group_of(name) for name in shared], return_inverse=True)[1]",
-        "np.arange(len(shared))",
+        "np.unique([group_of(name) for name in names], return_inverse=True)[1]",
+        "np.arange(len(names))",
         ("comparison",),
         (COMPARISON,),
     ),
@@ -376,8 +376,8 @@ FAULTS = (
     Fault(
         "a bootstrap without replacement",
         "comparison",
-        "generator.choice(len(members), len(members))",
-        "generator.permutation(len(members))",
+        "generator.multinomial(number, np.full(number, 1 / number), resamples)",
+        "np.ones((resamples, number), int)",
         ("comparison",),
         (COMPARISON,),
     ),
@@ -456,7 +456,7 @@ FAULTS = (
         "batches",
         "turned.append((image * float(generator.uniform(0.9, 1.1)), label))",
         "turned.append((image.flip(-2) * float(generator.uniform(0.9, 1.1)), label))",
-        ("batches",),
+        ("segmenter::test_augmentation_is_a_symmetry_of_image_and_label",),
         (UNET,),
     ),
     # Sorting.

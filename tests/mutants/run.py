@@ -9,6 +9,7 @@ time of a short test.
 """
 
 import argparse
+import dataclasses
 import importlib
 import os
 import re
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from book.tools import record
 from book.tools.errors import ToolError
@@ -106,6 +108,9 @@ class Copy:
                 del sys.modules[name]
             sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
             files = [f"tests/unit/test_{re.sub('(?=::)|$', '.py', n, count=1)}" for n in names]
+            # A failing example need not be made small.
+            settings.register_profile("first", phases=(Phase.explicit, Phase.generate))
+            settings.load_profile("first")
             code = pytest.main(["-x", "-q", *PLUGINS, *files])
             sys.stdout.flush()
         finally:
@@ -191,8 +196,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "_build" / "mutants")
     parser.add_argument("--only", nargs="+", default=[""], help="faults with one of these words")
+    parser.add_argument("--tests-only", action="store_true", help="leave the chapters alone")
     chosen = parser.parse_args(arguments)
     faults = [fault for fault in FAULTS if any(word in fault.name for word in chosen.only)]
+    if chosen.tests_only:
+        faults = [dataclasses.replace(fault, notebooks=()) for fault in faults]
     copy = Copy(chosen.folder)
     try:
         for fault in faults:  # before anything is run

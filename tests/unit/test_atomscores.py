@@ -18,6 +18,11 @@ def test_a_shift_is_the_error_and_extra_and_missing_atoms_are_counted():
     assert scores.error == pytest.approx(0.1)
 
 
+def test_the_error_is_the_root_mean_square_of_the_distances():
+    found = GRID[:4] + np.array([[0.0, 0.0], [0.3, 0.0], [0.0, -0.4], [0.0, 0.0]])
+    assert score_atoms(found, GRID, 0.45).error == pytest.approx(np.sqrt((0.09 + 0.16) / 4))
+
+
 def test_two_found_atoms_do_not_share_a_true_one():
     scores = score_atoms([[0.0, 0.1], [0.0, -0.2]], [[0.0, 0.0]], 0.5)
     assert scores.recall == 1 and scores.precision == 0.5 and scores.error == pytest.approx(0.1)

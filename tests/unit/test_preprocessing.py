@@ -79,6 +79,18 @@ def test_a_contaminated_quarter_leaves_the_background_within_one_percent(shift):
     assert found.excluded[~mask].mean() < 0.1
 
 
+@pytest.mark.parametrize("shift", [-0.3, 0.3])
+def test_a_smooth_disc_is_left_out_whether_dark_or_bright(shift):
+    rng = np.random.default_rng(5)
+    surface = bezier((256, 256), (2, 2), rng)
+    rows, columns = np.indices(surface.shape)
+    mask = np.hypot(rows - 100, columns - 140) < 40
+    image = surface * (1 + 0.005 * rng.standard_normal(surface.shape) + mask * shift)
+    found = preprocessing.flat_field(image)
+    assert found.excluded[mask].all()
+    np.testing.assert_allclose(found.background, surface, rtol=0.01)
+
+
 def test_with_noise_the_robust_fit_is_as_good_as_with_the_mask_given():
     rng = np.random.default_rng(3)
     surface = bezier((256, 256), (2, 2), rng)

@@ -166,6 +166,16 @@ def test_precisions_agree(trained, stack, precision):
     assert other.precision_ == precision
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_environment_says_what_auto_is(name, monkeypatch):
+    monkeypatch.setenv("GRAPHSEG_PRECISION", name)
+    assert training.choose_precision("auto", "cpu") == getattr(torch, name)
+    assert training.choose_precision("float32", "cpu") == torch.float32
+    monkeypatch.setenv("GRAPHSEG_PRECISION", "float8")
+    with pytest.raises(InputError, match="'float8' is unknown"):
+        training.choose_precision("auto", "cpu")
+
+
 def test_augmentation_is_a_symmetry_of_image_and_label():
     generator = np.random.default_rng(0)
     image = torch.from_numpy(generator.random((40, 1, 6, 6)).astype(np.float32))
