@@ -18,7 +18,8 @@
 #
 # - load the published images, the simulated sample, or a folder of your own, in the same way;
 # - say what a label marks, and how much of the area is marked;
-# - tell an *acquisition* from an image, and split a stack so that no acquisition is torn apart;
+# - tell an *acquisition* from an image, and find acquisitions that show one place;
+# - split a stack so that neither is torn apart;
 # - measure how alike two frames of one series are.
 
 # %% tags=["parameters"]
@@ -34,7 +35,9 @@ import numpy as np
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
-from graphseg import datasets, figures
+from graphseg import datasets, duplicates, figures
+from graphseg.labelledstack import SAME_PLACE, acquisition_of
+from graphseg.lattice import measure_lattice
 from graphseg.notebook import announce, record
 
 figures.use_style()
@@ -45,11 +48,11 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## Where the images come from
 #
-# {cite:t}`Sadre2021` published their images with their labels. They were taken with aberration-
-# corrected transmission electron microscopes, in phase contrast: the electrons pass through the
-# sheet, and the phase that the atoms give them is turned into brightness by a small defocus.
-# The authors reduced the micrographs to 256 × 256 pixels by averaging over areas, and stored them
-# with 8 bits. The images are not part of this project. They are read from the folder that the
+# {cite:t}`Sadre2021` published their images with their labels. They were taken at 80 kV with an
+# aberration-corrected transmission electron microscope, the TEAM 0.5, in phase contrast: the
+# electrons pass through the sheet, and the phase that the atoms give them is turned into
+# brightness by a small defocus. The authors reduced the micrographs, of 1024 or 2048 pixels a side,
+# to 256 × 256 pixels; the files have 8 bits. The images are not part of this project. They are read from the folder that the
 # environment variable `GRAPHSEG_DATA` names, or downloaded once from the authors' repository; each
 # file is checked against its registered SHA-256 sum, and a damaged one is fetched again. Where
 # neither is possible, a small simulated sample takes their place, and a note at the top of the
@@ -70,14 +73,16 @@ record("data_digest", stack.digest[:12])
 # a side; the first digits of their digest are {glue:text}`data_digest:s`.
 # {numref}`fig-data-examples` shows some, from the least contaminated to the most.
 
-# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. Scale bars marked px: the pixel size is not known.", "name": "fig-data-examples"}}
+# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}}
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
-sizes = (
-    np.full(len(stack), np.nan)
-    if stack.pixel_size is None
-    else stack.pixel_size
-)
+lattices = [
+    measure_lattice(image, mask)
+    for image, mask in zip(stack.images, stack.masks, strict=True)
+]
+sizes = [
+    lattice.pixel_size if lattice.found else None for lattice in lattices
+]
 figure, axes = plt.subplots(
     2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False
 )
@@ -141,7 +146,8 @@ record("data_coverage_mean", 100 * coverage.mean(), tolerance=0.1)
 # the acquisition.
 
 # %%
-names, frames = np.unique(stack.groups, return_counts=True)
+acquisitions = np.array([acquisition_of(name) for name in stack.names])
+names, frames = np.unique(acquisitions, return_counts=True)
 record("data_acquisitions", len(names))
 record("data_dates", len(set(stack.dates)))
 record("data_series", int((frames > 1).sum()))
@@ -153,7 +159,7 @@ record("data_in_series", int(frames[frames > 1].sum()))
 # in all. {numref}`fig-data-series` shows the one with the most frames.
 
 # %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}}
-members = np.flatnonzero(stack.groups == names[np.argmax(frames)])
+members = np.flatnonzero(acquisitions == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
     figures.show_micrograph(
@@ -162,26 +168,74 @@ for ax, i in zip(axes.flat, members, strict=True):
     figures.overlay_mask(ax, stack.masks[i])
 
 # %% [markdown]
+# ## One place, two names
+#
+# Not everything that belongs together has one name. A microscopist may start a second series at the
+# same place, or come back to it after a while. `graphseg.duplicates` looks for such images: it maps
+# where an image is rough, which does not depend on the focus, and correlates the maps of two images
+# over small shifts. In the published images no two of different days reach its threshold, which was
+# set there. Every pair of acquisitions above it was then looked at.
+
+# %%
+maps = np.stack([duplicates.texture_map(image) for image in stack.images])
+pairs = {}
+for i, j, alike in duplicates.near_duplicates(maps, acquisitions):
+    pairs.setdefault((acquisitions[i], acquisitions[j]), alike)  # the highest
+
+# %% mystnb={"figure": {"caption": "Acquisitions under two names that show one place: the most alike images of each pair, one above the other, with their labels (orange). The titles give the similarity of their maps. Notice that the outlines of the contamination match up to a shift, or a small turn.", "name": "fig-data-places"}}
+shown = [
+    (i, j, alike)
+    for i, j, alike in duplicates.near_duplicates(maps, acquisitions)
+    if alike == pairs.get((acquisitions[i], acquisitions[j]))
+]
+figure, axes = plt.subplots(
+    2, max(len(shown), 1), figsize=(9, 5), squeeze=False
+)
+for column, (i, j, alike) in zip(axes.T, shown, strict=False):
+    figures.show_micrograph(
+        column[0], stack.images[i], sizes[i], f"{alike:.3f}"
+    )
+    figures.show_micrograph(column[1], stack.images[j], sizes[j])
+    figures.overlay_mask(column[0], stack.masks[i])
+    figures.overlay_mask(column[1], stack.masks[j])
+
+# %%
+listed = [f"{later} with {earlier}" for later, earlier in SAME_PLACE.items()]
+merged = set(SAME_PLACE) & set(names)
+record("data_groups", len(set(stack.groups)))
+record("data_pairs", len(pairs))
+record("data_merged", len(merged))
+record("data_places", ", ".join(listed))
+record("data_threshold", duplicates.THRESHOLD)
+
+# %% [markdown]
+# {glue:text}`data_pairs:d` pairs of acquisitions exceed the threshold of
+# {glue:text}`data_threshold:.2f` ({numref}`fig-data-places`). The published pairs are
+# {glue:text}`data_places:s`. Each is one **group**, and so are the frames of any other acquisition:
+# {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups. Whenever this
+# book splits by acquisition, it keeps these groups together.
+#
 # ## How alike are two frames?
 #
 # To put a number on it, compare labels. The overlap of two labels $A$ and $B$ is the area that
-# both mark, divided by the area that either marks,
+# both mark, divided by the area that at least one of them marks,
 #
 # $$ J(A, B) = \frac{|A \cap B|}{|A \cup B|}. $$ (eq-overlap)
 #
 # It is 1 for equal labels and 0 for labels that share no pixel. We take it for every pair of
-# images, and sort the pairs: same acquisition, same day but another acquisition, and different
-# days.
+# images, and sort the pairs: same acquisition, same day but another place, and different days. Pairs
+# of two acquisitions that show one place are left out: their labels are shifted.
 
 # %%
 overlaps = datasets.label_overlaps(stack.masks)
-same = stack.groups[:, None] == stack.groups
-same_day = (stack.dates[:, None] == stack.dates) & ~same
+same = acquisitions[:, None] == acquisitions
+same_place = stack.groups[:, None] == stack.groups
+same_day = (stack.dates[:, None] == stack.dates) & ~same_place
 pair = np.triu(np.isfinite(overlaps), k=1)
 kinds = {
     "same acquisition": same,
     "same day": same_day,
-    "other days": ~same & ~same_day,
+    "other days": ~same_place & ~same_day,
 }
 values = {
     kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
@@ -210,7 +264,7 @@ ax.legend(loc="lower right");
 
 # %%
 series = [
-    np.median(overlaps[pair & (stack.groups == name) & same])
+    np.median(overlaps[pair & (acquisitions == name) & same])
     for name in names[frames > 1]
 ]
 certain = bootstrap(
@@ -231,9 +285,9 @@ record("data_overlap_other", np.median(values["other days"]), tolerance=0.01)
 # ## How often would a random split leak?
 #
 # Suppose the images are dealt at random into five parts, and each part in turn is the test set.
-# A test image *leaks* if another frame of its acquisition is in the training set: a model that
-# remembers what it was shown gets this image right without having learned anything. We count how
-# many test images leak in random splits, and in splits that keep acquisitions together.
+# A test image *leaks* if another image of its group is in the training set: a model that remembers
+# what it was shown gets this image right without having learned anything. We count how many test
+# images leak in random splits, and in splits that keep groups together.
 
 # %%
 leaks = []
@@ -254,18 +308,18 @@ record("data_leak_grouped", 100 * np.max(grouped), tolerance=0.0)
 
 # %% [markdown]
 # In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation
-# over the parts {glue:text}`data_leak_spread:.0f` %). When acquisitions stay together, none does
-# ({glue:text}`data_leak_grouped:.0f` %). It costs nothing, so this book always splits by
-# acquisition, and {ref}`ch-cross-validation` measures how much the choice changes the scores.
+# over the parts {glue:text}`data_leak_spread:.0f` %). When groups stay together, none does
+# ({glue:text}`data_leak_grouped:.0f` %). That costs nothing, so this book splits by acquisition
+# unless it says otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the scores.
 #
 # ## What this does not show
 #
 # - An overlap of labels is a hint, not a proof. It says that frames of a series share their
 #   answer; whether a method exploits this is seen only by scoring it both ways.
-# - Acquisitions are read off file names. Two acquisitions of the same place under different names
-#   would go unnoticed. Splitting by day is the stricter choice.
-# - The published files hold no pixel size, no defocus and no dose, so those images carry scale bars
-#   in pixels.
+# - Acquisitions are read off file names, and places found by a threshold. Images of one place that
+#   share too little of their area stay unnoticed. Splitting by day is the stricter choice.
+# - The published files hold no pixel size, no defocus and no dose. The pixel size is measured from
+#   the lattice ({ref}`ch-structure`); the other two stay unknown.
 # - One label an image, drawn by hand, tells nothing about how far two experts would agree.
 #
 # ## On your own images
@@ -292,8 +346,10 @@ record("data_leak_grouped", 100 * np.max(grouped), tolerance=0.0)
 # - Labels mark surface contamination; lattice, boundaries and holes are all "clean".
 # - Half of the images have less than {glue:text}`data_coverage_median:.1f` % contamination, so
 #   accuracy hides what matters.
+# - {glue:text}`data_acquisitions:d` acquisitions show {glue:text}`data_groups:d` places.
 # - Frames of one acquisition share most of their label
 #   (overlap {glue:text}`data_overlap_series:.2f`), and a random split would let
-#   {glue:text}`data_leak_random:.0f` % of the test images leak. Split by acquisition.
+#   {glue:text}`data_leak_random:.0f` % of the test images leak. Split by acquisition, and keep
+#   acquisitions of one place together.
 #
 # The next chapter removes from the images what is due to the microscope: {ref}`ch-preprocessing`.

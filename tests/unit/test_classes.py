@@ -196,3 +196,12 @@ def test_published_hole(published):
     rows, columns = np.nonzero(found)
     assert np.ptp(rows) < 60
     assert np.ptp(columns) < 60
+
+
+@pytest.mark.parametrize(
+    "name", ["2014_0823_Gr_FS_017_layer_0004", "2014_0601_Gr_FS_027_layer_0020"]
+)
+def test_published_lattice_that_fades_is_no_vacuum(published, name):
+    """To the eye neither image has a hole; the lattice loses its contrast towards one side."""
+    k = published.names.index(name)
+    assert not find_vacuum(published.images[k], published.masks[k]).any()
