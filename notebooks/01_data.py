@@ -122,10 +122,10 @@ ax.legend();
 
 # %%
 low, middle, high = np.percentile(100 * coverage, [5, 50, 95])
-record("data_coverage_median", middle, tolerance=0.1)
-record("data_coverage_low", low, tolerance=0.1)
-record("data_coverage_high", high, tolerance=0.1)
-record("data_coverage_mean", 100 * coverage.mean(), tolerance=0.1)
+record("data_coverage_median", middle)
+record("data_coverage_low", low)
+record("data_coverage_high", high)
+record("data_coverage_mean", 100 * coverage.mean())
 
 # %% [markdown]
 # The median coverage is {glue:text}`data_coverage_median:.1f` % and nine in ten images lie between
@@ -270,11 +270,11 @@ series = [
 certain = bootstrap(
     (series,), np.median, rng=np.random.default_rng(seed), method="percentile"
 )
-record("data_overlap_series", np.median(series), tolerance=0.01)
-record("data_overlap_low", certain.confidence_interval.low, tolerance=0.02)
-record("data_overlap_high", certain.confidence_interval.high, tolerance=0.02)
-record("data_overlap_day", np.median(values["same day"]), tolerance=0.01)
-record("data_overlap_other", np.median(values["other days"]), tolerance=0.01)
+record("data_overlap_series", np.median(series))
+record("data_overlap_low", certain.confidence_interval.low)
+record("data_overlap_high", certain.confidence_interval.high)
+record("data_overlap_day", np.median(values["same day"]))
+record("data_overlap_other", np.median(values["other days"]))
 
 # %% [markdown]
 # Labels of one acquisition overlap by {glue:text}`data_overlap_series:.2f` (95 % interval
@@ -302,9 +302,9 @@ grouped = [
 ]
 
 # %%
-record("data_leak_random", 100 * np.mean(leaks), tolerance=0.5)
-record("data_leak_spread", 100 * np.std(leaks), tolerance=0.5)
-record("data_leak_grouped", 100 * np.max(grouped), tolerance=0.0)
+record("data_leak_random", 100 * np.mean(leaks))
+record("data_leak_spread", 100 * np.std(leaks))
+record("data_leak_grouped", 100 * np.max(grouped))
 
 # %% [markdown]
 # In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation

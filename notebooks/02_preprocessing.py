@@ -196,25 +196,15 @@ ax.legend();
 
 # %%
 for name in ("plain", "robust"):
-    record(
-        f"preprocessing_clean_{name}",
-        np.median(errors[name][0]),
-        tolerance=0.02,
-    )
-    record(
-        f"preprocessing_fifth_{name}", np.median(errors[name][2]), tolerance=0.1
-    )
-record(
-    "preprocessing_fifth_given",
-    np.median(errors["mask given"][2]),
-    tolerance=0.1,
-)
+    record(f"preprocessing_clean_{name}", np.median(errors[name][0]))
+    record(f"preprocessing_fifth_{name}", np.median(errors[name][2]))
+record("preprocessing_fifth_given", np.median(errors["mask given"][2]))
 record("preprocessing_fifth_wider", np.median(errors["mask + 4 px"][2]))
 for name in ("plain", "robust"):
     record(f"preprocessing_most_{name}", np.median(errors[name][-1]))
     record(f"preprocessing_most_{name}_worst", np.max(errors[name][-1]))
 better = np.mean(np.array(errors["robust"][1:]) < np.array(errors["plain"][1:]))
-record("preprocessing_better", 100 * better, tolerance=5.0)
+record("preprocessing_better", 100 * better)
 
 # %% [markdown]
 # On clean sheets both fits are good to {glue:text}`preprocessing_clean_plain:.2f` % (plain) and
@@ -259,10 +249,8 @@ deviation = {
     name: 100 * np.abs(r).max(axis=(1, 2)) for name, r in relative.items()
 }
 for name, found in deviation.items():
-    record(
-        f"preprocessing_stack_{name}_median", np.median(found), tolerance=0.1
-    )
-    record(f"preprocessing_stack_{name}_largest", found.max(), tolerance=2.0)
+    record(f"preprocessing_stack_{name}_median", np.median(found))
+    record(f"preprocessing_stack_{name}_largest", found.max())
 off = np.abs(relative["robust"])
 inside = (off * excluded).max(axis=(1, 2)) > (off * ~excluded).max(axis=(1, 2))
 record("preprocessing_stack_inside", 100 * inside.mean())
@@ -336,10 +324,10 @@ axes[1].set(
 );
 
 # %%
-record("preprocessing_spread_low", spread.min(), tolerance=0.002)
-record("preprocessing_spread_high", spread.max(), tolerance=0.002)
-record("preprocessing_rank", rank, tolerance=0.02)
-record("preprocessing_clean_lowest", min(clean), tolerance=0.01)
+record("preprocessing_spread_low", spread.min())
+record("preprocessing_spread_high", spread.max())
+record("preprocessing_rank", rank)
+record("preprocessing_clean_lowest", min(clean))
 
 # %% [markdown]
 # Stored standard deviations lie between {glue:text}`preprocessing_spread_low:.2f` and
@@ -362,7 +350,7 @@ small, pixel_size = resize_area(robust.corrected, (256, 256), raw.pixel_size)
 step = raw_size // 256
 picked = robust.corrected[::step, ::step]
 mask = resize_area(raw.mask, (256, 256))[0] > 0.5
-record("preprocessing_pixel_size", pixel_size, tolerance=1e-6)
+record("preprocessing_pixel_size", pixel_size)
 record("preprocessing_finest", KNOWN[0])
 record("preprocessing_coarsest", KNOWN[1])
 
@@ -374,8 +362,8 @@ for ax, (name, image) in zip(
     figures.show_micrograph(ax, image[:64, :64], pixel_size, name)
 
 # %%
-record("preprocessing_averaged", small[~mask].std(), tolerance=0.001)
-record("preprocessing_picked", picked[~mask].std(), tolerance=0.001)
+record("preprocessing_averaged", small[~mask].std())
+record("preprocessing_picked", picked[~mask].std())
 # Electrons that are counted vary by the root of their number; a mean of four varies half as much.
 shot_noise = np.mean(1 / robust.background[::step, ::step][~mask])
 explained = shot_noise * (1 - 1 / step**2)

@@ -49,7 +49,7 @@ from graphseg.comparison import (
     score_rows,
 )
 from graphseg.descent import best_threshold
-from graphseg.notebook import announce, record
+from graphseg.notebook import announce, record, timing
 from graphseg.records import read_record, summary
 from graphseg.scale import find_scale
 
@@ -125,10 +125,10 @@ left_clean = float(np.var(difference[~mask]) / np.var(parts.image[~mask]))
 left_covered = float(np.var(difference[mask]) / np.var(parts.image[mask]))
 
 # %% tags=["remove-input"]
-record("left_clean_percent", 100 * left_clean, 1.0)
-record("left_covered_percent", 100 * left_covered, 1.0)
-record("start_width", start.aperture_width_, 1e-9)
-record("start_footprint", 1 / (2 * np.pi * start.aperture_width_), 1e-6)
+record("left_clean_percent", 100 * left_clean)
+record("left_covered_percent", 100 * left_covered)
+record("start_width", start.aperture_width_)
+record("start_footprint", 1 / (2 * np.pi * start.aperture_width_))
 
 # %% [markdown]
 # {numref}`fig-bragg-steps` shows the steps from {eq}`eq-bragg-peaks` over {eq}`eq-bragg-image` to
@@ -166,16 +166,14 @@ axes[3].axhline(
 );
 
 # %% tags=["remove-input"]
-record(
-    "seconds", seconds, 1e4
-)  # shown, hardly checked: it depends on the machine
+timing("seconds", seconds)
 record("train_images", len(train))
 record("test_images", len(test))
-record("width", segmenter.aperture_width_, 0.002)
-record("footprint", 1 / (2 * np.pi * segmenter.aperture_width_), 10.0)
-record("peak_threshold", segmenter.peak_threshold_, 10.0)
-record("soft_threshold", segmenter.history_[-1, 3], 0.03)
-record("hard_threshold", segmenter.mask_threshold_, 0.03)
+record("width", segmenter.aperture_width_)
+record("footprint", 1 / (2 * np.pi * segmenter.aperture_width_))
+record("peak_threshold", segmenter.peak_threshold_)
+record("soft_threshold", segmenter.history_[-1, 3])
+record("hard_threshold", segmenter.mask_threshold_)
 
 # %% [markdown]
 # {numref}`fig-bragg-descent` shows {glue:text}`seconds:.0f` seconds on
@@ -242,9 +240,9 @@ each = [
 own = metrics.scores(metrics.counts(stack.masks[test], np.array(each)))
 
 # %% tags=["remove-input"]
-record("best_threshold", best, 0.05)
-record("best_jaccard", best_jaccard, 0.03)
-record("chosen_jaccard", chosen_jaccard, 0.03)
+record("best_threshold", best)
+record("best_jaccard", best_jaccard)
+record("chosen_jaccard", chosen_jaccard)
 record("own_jaccard", own["jaccard"])
 
 # %% [markdown]
@@ -307,9 +305,9 @@ for score in metrics.NAMES:
         record(f"{method}_{score}_pooled", pooled[name][score][0])
         record(f"{method}_{score}_per_image", single[name][score][0])
 record("bragg_jaccard_spread", pooled["Bragg filter"]["jaccard"][1])
-record("difference", gain, 0.02)
-record("difference_low", low, 0.03)
-record("difference_high", high, 0.03)
+record("difference", gain)
+record("difference_low", low)
+record("difference_high", high)
 record("verdict", verdict)
 
 # %% [markdown]
@@ -542,9 +540,7 @@ explore.bragg_explorer(stack.images[example], segmenter, mask, pixel_size)
 segmenter.predict(stack.images[test[:2]])
 started = time.perf_counter()
 segmenter.predict(stack.images[test])
-record(
-    "milliseconds", 1e3 * (time.perf_counter() - started) / len(test), 1e6
-)  # shown, not checked
+timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 
 # %% [markdown]
 # One image took {glue:text}`milliseconds:.1f` ms while this page was built, which is no

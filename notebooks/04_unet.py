@@ -52,7 +52,7 @@ from graphseg import (
     validation,
 )
 from graphseg.comparison import RESULTS_FOLDER, markdown_table, read_result
-from graphseg.notebook import announce, record
+from graphseg.notebook import announce, record, timing
 from graphseg.records import read_record
 from graphseg.scale import find_scale
 from graphseg.segmenter import UNetSegmenter
@@ -221,14 +221,12 @@ Markdown(markdown_table(["average", *metrics.LABELS.values()], scores))
 # Training in bfloat16 and in float32 differ, and so do processors: these numbers may move.
 record("test_images", len(test))
 record("train_images", len(train))
-record(
-    "minutes", minutes, 1e3
-)  # shown, hardly checked: it depends on the machine
-record("final_loss", segmenter.history_[-1]["train_loss"], 0.05)
+timing("minutes", minutes)
+record("final_loss", segmenter.history_[-1]["train_loss"])
 for score in metrics.NAMES:
     record(f"{score}_pooled", pooled[score])
     record(f"{score}_per_image", per_image[score])
-record("spread", np.std(metrics.score_table(table)["jaccard"]), 0.05)
+record("spread", np.std(metrics.score_table(table)["jaccard"]))
 
 # %% [markdown]
 # {glue:text}`train_images:d` training images and {glue:text}`minutes:.1f` minutes gave a pooled
@@ -274,10 +272,8 @@ near = float((wrong & (to_edge <= 3)).sum() / max(1, wrong.sum()))
 chance = float(
     (to_edge <= 3).mean()
 )  # the share of all pixels that are this near
-record(
-    "near_edge_percent", 100 * near, 15.0
-)  # follows the training, whose scores may move
-record("edge_percent", 100 * chance, 1e-6)
+record("near_edge_percent", 100 * near)  # follows the training, whose scores may move
+record("edge_percent", 100 * chance)
 
 # %% [markdown]
 # {glue:text}`near_edge_percent:.0f` % of the wrong pixels lie there, but only
@@ -300,9 +296,9 @@ agreement = float((reference == predicted).mean())
 started = time.perf_counter()
 segmenter.predict(stack.images[test])
 chosen_precision = (time.perf_counter() - started) / len(test)
-record("milliseconds_float32", 1e3 * float32, 1e6)  # shown, not checked
-record("milliseconds", 1e3 * chosen_precision, 1e6)  # shown, not checked
-record("agreement_percent", 100 * agreement, 0.5)
+timing("milliseconds_float32", 1e3 * float32)
+timing("milliseconds", 1e3 * chosen_precision)
+record("agreement_percent", 100 * agreement)
 
 # %% [markdown]
 # One 256×256 image takes {glue:text}`milliseconds_float32:.0f` ms in float32 and
@@ -337,19 +333,19 @@ Markdown(markdown_table(heads, rows))
 
 # %%
 ratios, bragg = bench["ratios"], bench["bragg"]
-record("bench_bragg", bragg["milliseconds"], tolerance=4.0)
-record("bench_bragg_megabytes", bragg["peak_megabytes"], tolerance=2.0)
-record("bench_paper", ratios["paper's network, eager / fast"], tolerance=1.5)
-record("bench_ours", ratios["paper's network eager / ours fast"], tolerance=4.0)
-record("bench_stack", ratios["ours in a stack / alone"], tolerance=0.3)
-record("bench_ceiling", ratios["ours fast / ceiling"], tolerance=1.5)
+record("bench_bragg", bragg["milliseconds"])
+record("bench_bragg_megabytes", bragg["peak_megabytes"])
+record("bench_paper", ratios["paper's network, eager / fast"])
+record("bench_ours", ratios["paper's network eager / ours fast"])
+record("bench_stack", ratios["ours in a stack / alone"])
+record("bench_ceiling", ratios["ours fast / ceiling"])
 record("bench_threads", bench["threads"])
 record("bench_step", bench["paper"]["step"])
 steps = paper["training"]["epochs"] * len(train) / 4  # of four images
 record("paper_epochs", paper["training"]["epochs"])
 record("paper_minutes", steps * bench["paper"]["step"] / 6e4)
 cost = paper["bragg_cost"]
-record("paper_bragg_time", cost["milliseconds_per_image"], tolerance=0.0)
+record("paper_bragg_time", cost["milliseconds_per_image"])
 record("paper_bragg_memory", cost["megabytes"])
 record("paper_bragg_processor", cost["processor"])
 

@@ -53,7 +53,7 @@ from graphseg.comparison import (
 )
 from graphseg.labelledstack import SAME_PLACE
 from graphseg.methods import display_name
-from graphseg.notebook import announce, record
+from graphseg.notebook import announce, record, record_scores
 from graphseg.records import summary, training_minutes
 
 figures.use_style()
@@ -99,7 +99,7 @@ record("groups", len(np.unique(stack.groups)))
 record("same_place_pairs", len(SAME_PLACE))
 record("leaking_random", int(leaks["random"]))
 record("leaking_acquisition", int(leaks["acquisition"]))
-record("leaking_percent", 100 * leaks["random"] / len(stack), 1e-6)
+record("leaking_percent", 100 * leaks["random"] / len(stack))
 
 # %% [markdown]
 # The {glue:text}`images:d` images come from {glue:text}`acquisitions:d` acquisitions, which are
@@ -167,6 +167,7 @@ for protocol, result in live.items():
     mean, spread = summary(result)["jaccard"]
     record(f"baseline_{protocol}", mean)
     record(f"baseline_{protocol}_spread", spread)
+    record_scores(f"baseline_{protocol}", summary(result))
 gap, low, high = paired_difference(
     live["random"], live["acquisition"], resamples=resamples
 )
@@ -422,6 +423,7 @@ outer = metrics.scores(
 )
 record("best_smoothing", float(search.best_params_["smoothing"]))
 record("outer_accuracy", outer["accuracy"])
+record_scores("outer", outer)
 
 # %% [markdown]
 # The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part,

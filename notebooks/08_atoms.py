@@ -235,7 +235,7 @@ frame = ((rings.centres < 3 / size) | (rings.centres > (width - 3) / size)).any(
 )
 for count, name in ((5, "pentagons"), (7, "heptagons")):
     record(f"{name}_true", int(((true_rings.sizes == count) & ~outside).sum()))
-    record(f"{name}_found", int(((rings.sizes == count) & ~frame).sum()), 2)
+    record(f"{name}_found", int(((rings.sizes == count) & ~frame).sum()))
 
 # %% [markdown]
 # Away from the frame the relaxed structure has {glue:text}`pentagons_true:d` pentagons and

@@ -53,7 +53,7 @@ from graphseg.comparison import (
     read_result,
 )
 from graphseg.lattice import measure_lattice
-from graphseg.notebook import announce, record
+from graphseg.notebook import announce, record, record_scores
 from graphseg.records import fold_counts, read_record, summary
 from graphseg.simulation.configuration import GRAPHENE
 
@@ -93,7 +93,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %%
 samples = [simulation.simulate(seed, index) for index in range(max(sheet, 4))]
 coverage = np.array([sample.mask.mean() for sample in samples])
-record("simulated_coverage", 100 * np.median(coverage), tolerance=2.0)
+record("simulated_coverage", 100 * np.median(coverage))
 
 # %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (dark blue) and holes (light blue).", "name": "fig-simulated-samples"}}
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
@@ -194,13 +194,13 @@ Markdown(
 # %% tags=["remove-input"]
 for kind in ("per_image", "pooled"):
     mean, spread = summary(free, kind)["jaccard"]
-    record(f"free_{kind}", mean, tolerance=0.005)
-    record(f"free_{kind}_spread", spread, tolerance=0.005)
+    record(f"free_{kind}", mean)
+    record(f"free_{kind}_spread", spread)
     unseen = summary(parts["other half"], kind)["jaccard"][0]
-    record(f"free_{kind}_unseen", unseen, tolerance=0.005)
+    record(f"free_{kind}_unseen", unseen)
 record("free_seeds", len(free["results"]))
 minutes = np.mean([row["fit_seconds"] for row in free["results"]]) / 60
-record("free_minutes", minutes, tolerance=20.0)
+record("free_minutes", minutes)
 
 # %% [markdown]
 # Without a label in the training the index is {glue:text}`free_per_image:.3f` ±
@@ -242,7 +242,7 @@ surely = {
     convention: [n for n in metrics.NAMES if table[n][1] > paper[n]]
     for convention, table in found.items()
 }
-record("free_paper", paper["jaccard"], tolerance=0.0)
+record("free_paper", paper["jaccard"])
 record("free_above", len(above))
 record("free_above_names", ", ".join(above).replace("_", " "))
 for convention, key in (
@@ -252,7 +252,7 @@ for convention, key in (
 ):
     told = ", ".join(surely[convention]).replace("_", " ") or "no score"
     record(f"free_surely_{key}", told)
-record("free_paper_balanced", paper["balanced_accuracy"], tolerance=0.0)
+record("free_paper_balanced", paper["balanced_accuracy"])
 for name, key in (
     ("per image, 0/0 = 1", "balanced"),
     ("pooled", "balanced_pooled"),
@@ -312,16 +312,16 @@ scores = {
     for name, points in curves.items()
 }
 random_weights, beginning, careful = scores.values()
-record("labels_none", beginning[0], tolerance=0.005)
+record("labels_none", beginning[0])
 spread = summary(curves["from simulated images"][0], average)["jaccard"][1]
 record("labels_none_spread", spread)
-record("labels_all_nothing", random_weights[most], tolerance=0.005)
-record("labels_all_simulated", beginning[most], tolerance=0.005)
-record("labels_four_nothing", random_weights[4], tolerance=0.005)
-record("labels_four_simulated", beginning[4], tolerance=0.005)
-record("labels_one_simulated", beginning[1], tolerance=0.005)
-record("labels_one_gentle", careful[1], tolerance=0.005)
-record("labels_all_gentle", careful[most], tolerance=0.005)
+record("labels_all_nothing", random_weights[most])
+record("labels_all_simulated", beginning[most])
+record("labels_four_nothing", random_weights[4])
+record("labels_four_simulated", beginning[4])
+record("labels_one_simulated", beginning[1])
+record("labels_one_gentle", careful[1])
+record("labels_all_gentle", careful[most])
 budgets = sorted(random_weights)
 enough = [
     b
@@ -365,7 +365,7 @@ for name in ("retrained", "retrained_defects"):
     ours = read_result("ours_acquisition")
     ends = paired_difference(again, ours, average="per_image")
     for key, value in zip(("value", "low", "high"), ends, strict=True):
-        record(f"{name}_{key}", value, tolerance=1e-3)
+        record(f"{name}_{key}", value)
         said = f"{value:+.3f}".replace("-", "\u2212")
         record(f"{name}_{key}_said", said)
 
@@ -417,11 +417,11 @@ figures_simulated.show_steps(ax, steps, reference)
 # %% tags=["remove-input"]
 means = np.array([np.mean(values) for values in steps.values()])
 changes = np.diff(means)
-record("realism_naive", means[0], tolerance=0.005)
-record("realism_final", means[-1], tolerance=0.005)
+record("realism_naive", means[0])
+record("realism_final", means[-1])
 named = [name.removeprefix("+ ") for name in names.values()][1:]
 record("realism_largest", named[int(changes.argmax())])
-record("realism_gain", float(changes.max()), tolerance=0.005)
+record("realism_gain", float(changes.max()))
 record("realism_lowering", named[int(changes.argmin())])
 record("realism_loss", float(-changes.min()))
 record("realism_seeds", min(len(values) for values in steps.values()))
@@ -469,10 +469,11 @@ figures.add_error_legend(figure);
 
 # %%
 sums = table[labelled].sum(axis=0)
-record("free_limit", low, tolerance=0.0)
-record("free_live", metrics.scores(table, "pooled")["jaccard"], tolerance=0.01)
-record("free_false", 100 * sums[1] / (sums[1] + sums[2]), tolerance=3.0)
-record("free_low", float(np.mean(index[labelled] < low) * 100), tolerance=2.0)
+record("free_limit", low)
+record("free_live", metrics.scores(table, "pooled")["jaccard"])
+record_scores("free_live", metrics.scores(table, "pooled"))
+record("free_false", 100 * sums[1] / (sums[1] + sums[2]))
+record("free_low", float(np.mean(index[labelled] < low) * 100))
 
 # %% [markdown]
 # In {glue:text}`free_low:.0f` % of these images the index is below
@@ -520,7 +521,7 @@ for name, configuration in materials.items():
     expected = constant / sample.pixel_size
     found = measure_lattice(sample.image, sample.mask)
     deviations.append(abs(found.parameter / expected - 1))
-record("materials_deviation", 100 * max(deviations), tolerance=0.3)
+record("materials_deviation", 100 * max(deviations))
 
 # %% [markdown]
 # {numref}`fig-simulated-materials` shows them. The lattice that {ref}`ch-structure` measures in

@@ -110,19 +110,19 @@ figures_trust.show_shares(
 # %% tags=["remove-input"]
 default = verdicts["our network"]
 worst = max(sheets.KINDS, key=default.get)
-record("masked_target", 100 * keptstructure.LARGEST_MASKED, 0.01)
-record("masked_default", 100 * default["all"], 0.3)
+record("masked_target", 100 * keptstructure.LARGEST_MASKED)
+record("masked_default", 100 * default["all"])
 record("masked_worst", worst)
-record("masked_worst_percent", 100 * default[worst], 1.0)
-record("masked_loops", 100 * default["loop"], 0.5)
-record("recall_target", keptstructure.LEAST_RECALL, 0.001)
-record("recall_default", recalls["our network"], 0.02)
-record("recall_visible", visible["our network"], 0.02)
-record("least_signal", sheets.LEAST_SIGNAL, 0.01)
+record("masked_worst_percent", 100 * default[worst])
+record("masked_loops", 100 * default["loop"])
+record("recall_target", keptstructure.LEAST_RECALL)
+record("recall_default", recalls["our network"])
+record("recall_visible", visible["our network"])
+record("least_signal", sheets.LEAST_SIGNAL)
 own = rows["our network"]
 low, high = keptstructure.share_interval(own)
-record("masked_low", 100 * low, 0.3)
-record("masked_high", 100 * high, 0.3)
+record("masked_low", 100 * low)
+record("masked_high", 100 * high)
 target = keptstructure.LARGEST_MASKED
 record(
     "masked_verdict",
@@ -133,8 +133,8 @@ record(
     else "the value misses it",
 )
 low, high = keptstructure.share_interval(own, "visible", kind=sheets.TOUCHING)
-record("visible_low", low, 0.02)
-record("visible_high", high, 0.02)
+record("visible_low", low)
+record("visible_high", high)
 least = keptstructure.LEAST_RECALL
 record(
     "visible_verdict",
@@ -145,12 +145,12 @@ record(
     else "the value misses it",
 )
 low, high = keptstructure.share_interval(own, kind=sheets.TOUCHING)
-record("recall_low", low, 0.03)
-record("recall_high", high, 0.03)
+record("recall_low", low)
+record("recall_high", high)
 for area, name in (("near", "cost_all"), ("visible", "cost_visible")):
     cost, low, high = keptstructure.cost_of_boundaries(own, area)
     for key, value in (("", cost), ("_low", low), ("_high", high)):
-        record(f"{name}{key}", value, 0.02)
+        record(f"{name}{key}", value)
         text = f"{value:+.3f}".replace("-", "\u2212")
         record(f"{name}{key}_said", text)
     unclear = "does not clearly move"
@@ -227,7 +227,7 @@ table = [
     for name, s in sums.items()
 ]
 header = ["False positives", "near boundaries, %", "elsewhere, %"]
-record("boundaries", published["boundaries"], 5)
+record("boundaries", published["boundaries"])
 Markdown(comparison.markdown_table(header, table))
 
 # %% [markdown]
@@ -262,11 +262,11 @@ figures_trust.show_reliability(axes[0], calibrations)
 figures_trust.show_trade(axes[1], confidence["thresholds"])
 
 # %% tags=["remove-input"]
-record("ece_target", calibration.LARGEST_ERROR, 0.001)
+record("ece_target", calibration.LARGEST_ERROR)
 for name, values in calibrations.items():
-    record(f"ece_{name}", values["error"], 0.002)
-record("ece_per_image", float(per_image), 0.003)
-record("temperature", confidence["temperature"], 0.1)
+    record(f"ece_{name}", values["error"])
+record("ece_per_image", float(per_image))
+record("temperature", confidence["temperature"])
 
 # %% [markdown]
 # As predicted the error is {glue:text}`ece_none:.4f`, below the target of
@@ -315,20 +315,20 @@ figure, ax = plt.subplots(figsize=(4.6, 4.2))
 figures_trust.show_expected(ax, expected, measured)
 
 # %% tags=["remove-input"]
-record("pearson", best["pearson"][0], 0.03)
-record("pearson_low", best["pearson"][1], 0.05)
-record("pearson_high", best["pearson"][2], 0.05)
-record("spearman", best["spearman"][0], 0.03)
-record("pearson_other", ways["eight views, other"]["pearson"][0], 0.03)
-record("pearson_one", ways["one view, inner"]["pearson"][0], 0.03)
-record("pearson_two", ways["with simulated, inner"]["pearson"][0], 0.05)
+record("pearson", best["pearson"][0])
+record("pearson_low", best["pearson"][1])
+record("pearson_high", best["pearson"][2])
+record("spearman", best["spearman"][0])
+record("pearson_other", ways["eight views, other"]["pearson"][0])
+record("pearson_one", ways["one view, inner"]["pearson"][0])
+record("pearson_two", ways["with simulated, inner"]["pearson"][0])
 spans = confidence["intervals"]["eight views, inner"]
-record("held", 100 * spans["held"], 3.0)
-record("width", spans["width"], 0.03)
+record("held", 100 * spans["held"])
+record("width", spans["width"])
 errors_found = confidence["errors_found"]
-record("looked_at", 100 * errors_found["share looked at"], 0.01)
-record("caught", 100 * errors_found["undecided mean"], 3.0)
-record("caught_spread", 100 * errors_found["spread of views"], 3.0)
+record("looked_at", 100 * errors_found["share looked at"])
+record("caught", 100 * errors_found["undecided mean"])
+record("caught_spread", 100 * errors_found["spread of views"])
 
 # %% [markdown]
 # Expected and measured index correlate to {glue:text}`pearson:.2f` (Pearson,
@@ -415,13 +415,13 @@ figure, ax = plt.subplots(figsize=(7, 4.4))
 figures_robustness.show_strangeness(ax, trial["strangeness"])
 
 # %% tags=["remove-input"]
-record("stranger_deviations", trial["parameters"]["deviations"], 0.0)
-record("stranger_area", trial["area"], 0.005)
-record("stranger_target", trial["targets"]["area"], 0.0)
-record("stranger_announced", 100 * trial["announced"], 3.0)
-record("stranger_alarms", 100 * trial["false_alarms"], 1.0)
-record("stranger_most_alarms", 100 * trial["targets"]["false_alarms"], 0.0)
-record("stranger_nitride", trial["kinds"]["boron nitride"]["area"], 0.05)
+record("stranger_deviations", trial["parameters"]["deviations"])
+record("stranger_area", trial["area"])
+record("stranger_target", trial["targets"]["area"])
+record("stranger_announced", 100 * trial["announced"])
+record("stranger_alarms", 100 * trial["false_alarms"])
+record("stranger_most_alarms", 100 * trial["targets"]["false_alarms"])
+record("stranger_nitride", trial["kinds"]["boron nitride"]["area"])
 record("stranger_area_all", trial["area_with_near"])
 reached = trial["area_with_near"] >= trial["targets"]["area"]
 record("stranger_all_verdict", "reaches" if reached else "misses")
@@ -456,17 +456,14 @@ record("stranger_each", trial["parameters"]["each"])
 least = min(found["announced"] for found in kinds.values())
 hardest = [name for name, f in kinds.items() if f["announced"] == least]
 record("stranger_hardest", " and ".join(hardest))
-record("stranger_lowest", 100 * least, 10.0)
+record("stranger_lowest", 100 * least)
 told = [f["announced_with_pixel_size"] for f in kinds.values()]
 record(
-    "stranger_told",
-    100 * min(share for share in told if share is not None),
-    10.0,
+    "stranger_told", 100 * min(share for share in told if share is not None)
 )
 record(
     "stranger_cost",
     100 * trial["seconds"]["check"] / trial["seconds"]["network"],
-    30.0,
 )
 
 # %% [markdown]
@@ -533,15 +530,15 @@ axes.flat[len(attacks)].legend(
 axes.flat[len(attacks)].set_axis_off()
 
 # %% tags=["remove-input"]
-record("attack_before", pgd["unet"]["pooled"][0], 0.03)
-record("attack_signs", signs["unet"]["pooled"][radius], 0.03)
-record("attack_fgsm", fgsm["unet"]["pooled"][radius], 0.05)
-record("attack_pgd", pgd["unet"]["pooled"][radius], 0.05)
-record("attack_averaged", pgd["unet, averaged"]["pooled"][radius], 0.05)
+record("attack_before", pgd["unet"]["pooled"][0])
+record("attack_signs", signs["unet"]["pooled"][radius])
+record("attack_fgsm", fgsm["unet"]["pooled"][radius])
+record("attack_pgd", pgd["unet"]["pooled"][radius])
+record("attack_averaged", pgd["unet, averaged"]["pooled"][radius])
 bragged = attacks["PGD on bragg"]["methods"]["bragg"]["pooled"]
-record("attack_bragg_before", bragged[0], 0.03)
-record("attack_bragg", bragged[radius], 0.05)
-record("attack_radius", endured["parameters"]["radii"][radius], 0.0)
+record("attack_bragg_before", bragged[0])
+record("attack_bragg", bragged[radius])
+record("attack_radius", endured["parameters"]["radii"][radius])
 record("attack_images", len(endured["images"]))
 
 # %% [markdown]
@@ -574,9 +571,9 @@ figure.legend(
 one = endured["changes"]["blur"]["strengths"].index(1)
 for name, place in (("blur", one), ("noise", -1)):
     methods = endured["changes"][name]["methods"]
-    record(f"{name}_announced", 100 * endured["announced"][name][place], 10.0)
+    record(f"{name}_announced", 100 * endured["announced"][name][place])
     for method in ("unet", "adaptive"):
-        record(f"{name}_{method}", methods[method]["pooled"][place], 0.1)
+        record(f"{name}_{method}", methods[method]["pooled"][place])
 
 # %% tags=["hide-input"]
 header = [
@@ -617,15 +614,15 @@ figure, ax = plt.subplots(figsize=(10, 3.8))
 figures_robustness.show_training(ax, trained)
 
 # %% tags=["remove-input"]
-for name, variant, condition, tolerance in (
-    ("hard_cost", "adversarial", "unchanged", 0.03),
-    ("hard_gain", "adversarial", "PGD 0.1", 0.1),
-    ("hard_noise_cost", "noise", "unchanged", 0.03),
-    ("hard_noise_gain", "noise", "noise 2", 0.1),
-    ("hard_blur_cost", "blur", "unchanged", 0.03),
+for name, variant, condition in (
+    ("hard_cost", "adversarial", "unchanged"),
+    ("hard_gain", "adversarial", "PGD 0.1"),
+    ("hard_noise_cost", "noise", "unchanged"),
+    ("hard_noise_gain", "noise", "noise 2"),
+    ("hard_blur_cost", "blur", "unchanged"),
 ):
     change = trained[variant][condition] - trained["plain"][condition]
-    record(name, change, tolerance)
+    record(name, change)
     record(f"{name}_said", f"{change:+.3f}".replace("-", "\u2212"))
 record("hard_before", trained["as it is"]["unchanged"])
 record("hard_plain", trained["plain"]["unchanged"])
@@ -634,8 +631,8 @@ for variant in ("plain", "blur"):
     lost = trained[variant]["unchanged"] - trained[variant]["PGD 0.05"]
     record(f"hard_{variant}_lost", lost)
 for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
-    record(f"hard_{name}_without", trained["plain"][condition], 0.1)
-    record(f"hard_{name}_with", trained["blur"][condition], 0.05)
+    record(f"hard_{name}_without", trained["plain"][condition])
+    record(f"hard_{name}_with", trained["blur"][condition])
 blurred, sharp = map(
     comparison.read_result, ("ours_blurred", "ours_acquisition")
 )
@@ -644,7 +641,7 @@ for average in ("per_image", "pooled"):
         blurred, sharp, average=average
     )
     for key, value in (("", cost), ("_low", low), ("_high", high)):
-        record(f"blurred_{average}{key}", value, 0.003)
+        record(f"blurred_{average}{key}", value)
         text = f"{value:+.4f}".replace("-", "\u2212")
         record(f"blurred_{average}{key}_said", text)
 

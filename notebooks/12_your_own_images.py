@@ -55,7 +55,7 @@ from graphseg.comparison import markdown_table
 from graphseg.errors import InputError
 from graphseg.foldercheck import check_folder
 from graphseg.micrographs import open_series
-from graphseg.notebook import announce, record
+from graphseg.notebook import announce, record, timing
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.simulation.dm4 import write_dm4
@@ -185,17 +185,16 @@ for name, found in (("outside", outside), ("unlike", unlike)):
 plain = [name for name in unlike if name.startswith("area_")]
 record("false_alarms", len(plain))
 record("areas", images)
-record("factor", float(fine["scale_factor"]), 0.01)
+record("factor", float(fine["scale_factor"]))
 record(
     "jaccard_areas",
     float(np.mean([scores[f"area_{i + 1}"] for i in range(images)])),
-    0.03,
 )
-record("jaccard_fine", scores["fine_pixels"], 0.05)
-record("jaccard_coarse", scores["coarse_pixels"], 0.1)
+record("jaccard_fine", scores["fine_pixels"])
+record("jaccard_coarse", scores["coarse_pixels"])
 known = weights.load(shipped.FOLDER / "default.safetensors")[0]["card"]
-record("known_low", known["pixel_sizes"][0], 1e-9)
-record("known_high", known["pixel_sizes"][1], 1e-9)
+record("known_low", known["pixel_sizes"][0])
+record("known_high", known["pixel_sizes"][1])
 
 # %% [markdown]
 # ### What the pixel size does
@@ -231,8 +230,8 @@ after = {p.name: p.stat().st_mtime_ns for p in (here / "masks").glob("*.tif")}
 
 # %% tags=["remove-input"]
 record("rewritten", sum(after[name] != before[name] for name in before))
-record("first_seconds", first_run, 1e3)
-record("second_seconds", second_run, 1e3)
+timing("first_seconds", first_run)
+timing("second_seconds", second_run)
 
 # %% [markdown]
 # The first run took {glue:text}`first_seconds:.1f` s, the second {glue:text}`second_seconds:.1f` s
@@ -295,7 +294,7 @@ rows = [[row["rank"], row["name"], row["clean_fraction"]] for row in ranking]
 Markdown(markdown_table(["rank", "image", "clean fraction"], rows))
 
 # %% tags=["remove-input"]
-record("atoms_found", sum(int(row["atoms"] or 0) for row in analysed), 400)
+record("atoms_found", sum(int(row["atoms"] or 0) for row in analysed))
 record("cleanest", ranking[0]["name"].replace("_", " "))
 constants = [
     float(row["lattice_parameter"])
@@ -405,8 +404,8 @@ for average, key in (("pooled", ""), ("per_image", "image_")):
         "gain": validated["gain"][average],
     }
     for name, (mean, spread) in parts.items():
-        record(f"{key}{name}_mean", mean, 0.1)
-        record(f"{key}{name}_spread", spread, 0.1)
+        record(f"{key}{name}_mean", mean)
+        record(f"{key}{name}_spread", spread)
 record("frames", 4 * acquisitions)
 record("acquisitions", acquisitions)
 # Of the mean over folds, as if they were independent: Student's t.
@@ -489,7 +488,7 @@ for axis, title, mask in zip(
 # %% tags=["remove-input"]
 for name, mask in found.items():
     value = metrics.scores(metrics.counts(new.mask, mask))["jaccard"]
-    record(f"new_{name}", value, 0.15)
+    record(f"new_{name}", value)
 
 # %% [markdown]
 # On the image of {numref}`fig-own-network` the Jaccard index is {glue:text}`new_usual:.2f` with our
