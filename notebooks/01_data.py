@@ -35,13 +35,14 @@ import numpy as np
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
-from graphseg import datasets, duplicates, figures
-from graphseg.labelledstack import SAME_PLACE, acquisition_of
-from graphseg.lattice import measure_lattice
-from graphseg.notebook import announce, record
+from book.tools.notebook import announce, record
+from graphseg.datasets import duplicates, load
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of
+from graphseg.plotting import micrographs
+from graphseg.structure.lattice import measure_lattice
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -87,10 +88,10 @@ figure, axes = plt.subplots(
     2, -(-number_shown // 2), figsize=(9, 6.2), squeeze=False
 )
 for ax, i in zip(axes.flat, shown, strict=False):
-    figures.show_micrograph(
+    micrographs.show_micrograph(
         ax, stack.images[i], sizes[i], f"{100 * coverage[i]:.0f} %"
     )
-    figures.overlay_mask(ax, stack.masks[i])
+    micrographs.overlay_mask(ax, stack.masks[i])
 
 # %% [markdown]
 # ## What a label marks
@@ -112,7 +113,7 @@ figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
     bins=np.arange(0, 66, 5),
-    color=figures.CLASS_COLOURS["contamination"],
+    color=micrographs.CLASS_COLOURS["contamination"],
 )
 ax.axvline(
     100 * np.median(coverage), color="black", linestyle="--", label="median"
@@ -162,16 +163,16 @@ record("data_in_series", int(frames[frames > 1].sum()))
 members = np.flatnonzero(acquisitions == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
-    figures.show_micrograph(
+    micrographs.show_micrograph(
         ax, stack.images[i], sizes[i], stack.names[i].split("_")[-1]
     )
-    figures.overlay_mask(ax, stack.masks[i])
+    micrographs.overlay_mask(ax, stack.masks[i])
 
 # %% [markdown]
 # ## One place, two names
 #
 # Not everything that belongs together has one name. A microscopist may start a second series at the
-# same place, or come back to it after a while. `graphseg.duplicates` looks for such images: it maps
+# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images: it maps
 # where an image is rough, which does not depend on the focus, and correlates the maps of two images
 # over small shifts. In the published images no two of different days reach its threshold, which was
 # set there. Every pair of acquisitions above it was then looked at.
@@ -192,12 +193,12 @@ figure, axes = plt.subplots(
     2, max(len(shown), 1), figsize=(9, 5), squeeze=False
 )
 for column, (i, j, alike) in zip(axes.T, shown, strict=False):
-    figures.show_micrograph(
+    micrographs.show_micrograph(
         column[0], stack.images[i], sizes[i], f"{alike:.3f}"
     )
-    figures.show_micrograph(column[1], stack.images[j], sizes[j])
-    figures.overlay_mask(column[0], stack.masks[i])
-    figures.overlay_mask(column[1], stack.masks[j])
+    micrographs.show_micrograph(column[1], stack.images[j], sizes[j])
+    micrographs.overlay_mask(column[0], stack.masks[i])
+    micrographs.overlay_mask(column[1], stack.masks[j])
 
 # %%
 listed = [f"{later} with {earlier}" for later, earlier in SAME_PLACE.items()]
@@ -227,7 +228,7 @@ record("data_threshold", duplicates.THRESHOLD)
 # of two acquisitions that show one place are left out: their labels are shifted.
 
 # %%
-overlaps = datasets.label_overlaps(stack.masks)
+overlaps = load.label_overlaps(stack.masks)
 same = acquisitions[:, None] == acquisitions
 same_place = stack.groups[:, None] == stack.groups
 same_day = (stack.dates[:, None] == stack.dates) & ~same_place

@@ -40,23 +40,16 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
-from graphseg import datasets, explore, figures, simulation
-from graphseg.notebook import announce, record
-from graphseg.preprocessing import (
-    fit_bezier_surface,
-    flat_field,
-    resize_area,
-    standardise,
-)
-from graphseg.scale import KNOWN
-from graphseg.simulation.configuration import (
-    ContaminantRanges,
-    DetectorRanges,
-    OpticsRanges,
-)
+from book.tools.notebook import announce, record
+from graphseg import simulation
+from graphseg.datasets import load
+from graphseg.plotting import explore, micrographs
+from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
+from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges, OpticsRanges
+from graphseg.unet.scale import KNOWN
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -111,13 +104,13 @@ robust = flat_field(raw.counts, degree=(2, 2), window=32)
 
 # %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
-figures.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
-figures.overlay_mask(axes[0], robust.excluded, figures.SKY, linewidth=0.8)
-figures.overlay_mask(axes[0], raw.mask)
-figures.show_micrograph(
+micrographs.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
+micrographs.overlay_mask(axes[0], robust.excluded, micrographs.SKY, linewidth=0.8)
+micrographs.overlay_mask(axes[0], raw.mask)
+micrographs.show_micrograph(
     axes[1], robust.background, raw.pixel_size, "background, robust"
 )
-figures.show_micrograph(
+micrographs.show_micrograph(
     axes[2], robust.corrected, raw.pixel_size, "corrected"
 );
 
@@ -130,8 +123,8 @@ for ax, (name, fit) in zip(
     shown = ax.imshow(
         100 * (error / error.mean() - 1), cmap="RdBu_r", vmin=-2, vmax=2
     )
-    figures.overlay_mask(ax, raw.mask)
-    figures.add_scale_bar(ax, raw.mask.shape, raw.pixel_size)
+    micrographs.overlay_mask(ax, raw.mask)
+    micrographs.add_scale_bar(ax, raw.mask.shape, raw.pixel_size)
     ax.set(title=name, xticks=[], yticks=[])
 figure.colorbar(shown, ax=axes, label="error (%)");
 
@@ -359,7 +352,7 @@ figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
 for ax, (name, image) in zip(
     axes, {"averaged": small, "picked": picked}.items(), strict=True
 ):
-    figures.show_micrograph(ax, image[:64, :64], pixel_size, name)
+    micrographs.show_micrograph(ax, image[:64, :64], pixel_size, name)
 
 # %%
 record("preprocessing_averaged", small[~mask].std())
@@ -393,7 +386,7 @@ record("preprocessing_noise", 100 * explained / difference)
 # ## On your own images
 #
 # ```python
-# from graphseg.micrographs import read_micrograph
+# from graphseg.io.micrographs import read_micrograph
 # from graphseg.preprocessing import flat_field, resize_area, standardise
 #
 # micrograph = read_micrograph("flake.dm4")

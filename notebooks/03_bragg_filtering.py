@@ -39,8 +39,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import datasets, explore, figures, methods, metrics, validation
-from graphseg.comparison import (
+from book.tools.notebook import announce, record, timing
+from graphseg import metrics
+from graphseg.classical.bragg import best_threshold
+from graphseg.datasets import load
+from graphseg.evaluation import crossval, methods
+from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
     image_counts,
     markdown_table,
@@ -48,13 +52,12 @@ from graphseg.comparison import (
     read_result,
     score_rows,
 )
-from graphseg.descent import best_threshold
-from graphseg.notebook import announce, record, timing
-from graphseg.records import read_record, summary
-from graphseg.scale import find_scale
+from graphseg.evaluation.records import read_record, summary
+from graphseg.plotting import explore, micrographs
+from graphseg.unet.scale import find_scale
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -97,7 +100,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # include the paper's width $\sigma = 1/64$ cycles per pixel.
 
 # %%
-train, test = validation.splits(stack, "acquisition", folds)[fold]
+train, test = crossval.splits(stack, "acquisition", folds)[fold]
 areas = stack.masks[test].mean(axis=(1, 2))
 labelled = test[areas > 0][np.argsort(areas[areas > 0], kind="stable")]
 example = labelled[len(labelled) // 2]
@@ -111,12 +114,12 @@ parts = start.decompose(stack.images[example])
 
 # %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; the lattice image; the residual. The published files state no pixel size; scale bars follow the lattice, as in the chapter on structure. Notice that the residual is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.2))
-figures.show_micrograph(
+micrographs.show_micrograph(
     axes[0], stack.images[example], pixel_size, "micrograph, label"
 )
-figures.overlay_mask(axes[0], stack.masks[example])
+micrographs.overlay_mask(axes[0], stack.masks[example])
 explore.show_spectrum(axes[1], parts, start.aperture_width_)
-figures.show_micrograph(axes[2], parts.lattice, pixel_size, "lattice image")
+micrographs.show_micrograph(axes[2], parts.lattice, pixel_size, "lattice image")
 explore.show_residual(axes[3], parts.residual, pixel_size)
 
 # %%
@@ -162,7 +165,7 @@ for panel, values, label in zip(
     panel.plot(values)
     panel.set(xlabel="step", ylabel=label, ylim=(0, None))
 axes[3].axhline(
-    segmenter.mask_threshold_, color=figures.VERMILION, linestyle="--"
+    segmenter.mask_threshold_, color=micrographs.VERMILION, linestyle="--"
 );
 
 # %% tags=["remove-input"]
@@ -193,7 +196,7 @@ fitted = {"Bragg filter": segmenter, "no-lattice baseline": baseline}
 colours = dict(
     zip(
         fitted,
-        map(figures.METHOD_COLOURS.get, ("bragg", "control")),
+        map(micrographs.METHOD_COLOURS.get, ("bragg", "control")),
         strict=True,
     )
 )
@@ -271,7 +274,7 @@ options = {
     "progress": False,
 }
 records = {
-    name: validation.cross_validate(e, stack, name, **options)
+    name: crossval.cross_validate(e, stack, name, **options)
     for name, e in compared.items()
 }
 
@@ -507,14 +510,14 @@ for column, case in zip(axes.T, cases, strict=True):
         stack.images[[case]]
     )
     predicted = {"Bragg filter": unseen.predict(stack.images[[case]])[0]}
-    figures.show_case(
+    micrographs.show_case(
         column,
         stack.images[case],
         stack.masks[case],
         predicted,
         find_scale(stack.images[case], stack.pixel_size_of(case)).pixel_size,
     )
-figures.add_error_legend(figure)
+micrographs.add_error_legend(figure)
 
 # %% [markdown]
 # {numref}`fig-bragg-failures` shows them. The equations say what to look for in such images. One
@@ -566,7 +569,7 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 #
 # ```python
 # from graphseg import datasets
-# from graphseg.bragg import BraggSegmenter
+# from graphseg.classical.bragg import BraggSegmenter
 #
 # stack = datasets.load_folder("my_folder")
 # segmenter = BraggSegmenter().fit(stack.images, stack.masks)
@@ -574,7 +577,7 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # ```
 #
 # Without labels, `BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
-# with `graphseg.explore.bragg_explorer`. Any height and width will do:
+# with `graphseg.plotting.explore.bragg_explorer`. Any height and width will do:
 
 # %%
 odd = stack.images[test[:1], :201, :143]

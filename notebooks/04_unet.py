@@ -42,24 +42,20 @@ from IPython.display import Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from graphseg import (
-    datasets,
-    explore,
-    figures,
-    methods,
-    metrics,
-    shipped,
-    validation,
-)
-from graphseg.comparison import RESULTS_FOLDER, markdown_table, read_result
-from graphseg.notebook import announce, record, timing
-from graphseg.records import read_record
-from graphseg.scale import find_scale
-from graphseg.segmenter import UNetSegmenter
-from graphseg.unet import UNet, parameter_count
+from book.tools.notebook import announce, record, timing
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.evaluation import crossval, methods
+from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
+from graphseg.evaluation.records import read_record
+from graphseg.plotting import explore, micrographs
+from graphseg.unet import pretrained
+from graphseg.unet.network import UNet, parameter_count
+from graphseg.unet.scale import find_scale
+from graphseg.unet.segmenter import UNetSegmenter
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -97,7 +93,7 @@ configurations = {
     "paper's U-Net": UNetSegmenter.paper(),
     "original-size U-Net": UNetSegmenter.original(),
     "small U-Net": UNetSegmenter(),
-    "our network": shipped.load("default"),
+    "our network": pretrained.load("default"),
 }
 shape = ("levels", "features", "normalisation", "stride")
 networks = {
@@ -176,7 +172,7 @@ record("repository_commit", paper["repository"]["commit"][:7])
 # after every epoch for the curve below; nothing is chosen by it.
 
 # %%
-train, test = validation.splits(stack, "acquisition", folds=5)[fold]
+train, test = crossval.splits(stack, "acquisition", folds=5)[fold]
 segmenter = methods.make(
     method, epochs=epochs, precision=precision, seed=seed, **changes
 )
@@ -195,7 +191,7 @@ left.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
 right.plot(
     epoch,
     [row["jaccard"] for row in segmenter.history_],
-    color=figures.METHOD_COLOURS["unet"],
+    color=micrographs.METHOD_COLOURS["unet"],
 )
 right.set(xlabel="epoch", ylabel="Jaccard, held out", ylim=(0, 1));
 
@@ -251,11 +247,11 @@ for row, index in zip(axes, chosen, strict=True):
     image, label = stack.images[test[index]], stack.masks[test[index]]
     size = find_scale(image, stack.pixel_size_of(test[index])).pixel_size
     found = {"U-Net": predicted[index]}
-    figures.show_case(row[::2], image, label, found, size)
-    figures.show_micrograph(
+    micrographs.show_case(row[::2], image, label, found, size)
+    micrographs.show_micrograph(
         row[1], probability[index], size, "probability", (0, 1)
     )
-figures.add_error_legend(figure)
+micrographs.add_error_legend(figure)
 
 # %% [markdown]
 # In {numref}`fig-unet-cases` much of the disagreement lies along the outline, where the label is

@@ -40,8 +40,12 @@ import numpy as np
 from IPython.display import Markdown
 from sklearn.model_selection import GridSearchCV
 
-from graphseg import datasets, figures, methods, metrics, validation
-from graphseg.comparison import (
+from book.tools.notebook import announce, record, record_scores
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.datasets.stack import SAME_PLACE
+from graphseg.evaluation import crossval, methods
+from graphseg.evaluation.compare import (
     image_counts,
     markdown_table,
     number_of_groups,
@@ -51,13 +55,12 @@ from graphseg.comparison import (
     verdict,
     with_interval,
 )
-from graphseg.labelledstack import SAME_PLACE
-from graphseg.methods import display_name
-from graphseg.notebook import announce, record, record_scores
-from graphseg.records import summary, training_minutes
+from graphseg.evaluation.methods import display_name
+from graphseg.evaluation.records import summary, training_minutes
+from graphseg.plotting import micrographs
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -78,13 +81,13 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 #
 # An acquisition is read from the file name. That is not enough: a few acquisitions show a place
 # that an earlier one of the same day shows too, shifted or turned. A comparison of textures
-# (`graphseg.duplicates`) points to them, and a person who looks at the pairs confirms. Such
+# (`graphseg.datasets.duplicates`) points to them, and a person who looks at the pairs confirms. Such
 # acquisitions are one group.
 
 # %%
 leaks = {}
 for protocol in ("random", "acquisition", "date"):
-    pairs = validation.splits(
+    pairs = crossval.splits(
         stack, protocol, min(folds, len(np.unique(stack.dates)))
     )
     leaks[protocol] = sum(
@@ -94,7 +97,7 @@ for protocol in ("random", "acquisition", "date"):
 
 # %% tags=["remove-input"]
 record("images", len(stack))
-record("acquisitions", len({datasets.acquisition_of(n) for n in stack.names}))
+record("acquisitions", len({load.acquisition_of(n) for n in stack.names}))
 record("groups", len(np.unique(stack.groups)))
 record("same_place_pairs", len(SAME_PLACE))
 record("leaking_random", int(leaks["random"]))
@@ -113,10 +116,10 @@ record("leaking_percent", 100 * leaks["random"] / len(stack))
 figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
     for number, (train, test) in enumerate(
-        validation.splits(stack, protocol, folds), start=1
+        crossval.splits(stack, protocol, folds), start=1
     ):
         shared = np.isin(stack.groups[test], stack.groups[train])
-        colours = np.where(shared, figures.ORANGE, figures.BLUE)
+        colours = np.where(shared, micrographs.ORANGE, micrographs.BLUE)
         panel.scatter(
             test, np.full(len(test), number), c=colours, marker="s", s=12
         )
@@ -152,7 +155,7 @@ axes[1].set_xlabel("image");
 # %%
 baseline = methods.make("control", progress=False)
 live = {
-    protocol: validation.cross_validate(
+    protocol: crossval.cross_validate(
         baseline, stack, "control", protocol, folds, shuffles, progress=False
     )
     for protocol in ("random", "acquisition")
@@ -231,7 +234,7 @@ heading = [
 Markdown(markdown_table(heading, rows))
 
 # %%
-groups = {name: datasets.group_of(name) for name in image_counts(recorded["ours", "random"])}
+groups = {name: load.group_of(name) for name in image_counts(recorded["ours", "random"])}
 sizes = {group: list(groups.values()).count(group) for group in groups.values()}
 parts = {
     "all images": list(groups),
@@ -255,7 +258,7 @@ figure, axes = plt.subplots(figsize=(7.5, 3.2))
 for shift, key, colour in zip(
     (0.2, 0.0, -0.2),
     keys,
-    (figures.GREEN, figures.BLUE, figures.ORANGE),
+    (micrographs.GREEN, micrographs.BLUE, micrographs.ORANGE),
     strict=True,
 ):
     for row, part in enumerate(parts):
@@ -334,7 +337,7 @@ for protocol in protocols:
 # %%
 unmerged = read_result("ours_acquisition_unmerged")
 places = set(SAME_PLACE) | set(SAME_PLACE.values())
-partners = [n for n in groups if datasets.acquisition_of(n) in places]
+partners = [n for n in groups if load.acquisition_of(n) in places]
 merging = {
     label: paired_difference(
         unmerged,
@@ -391,12 +394,12 @@ for name, values in zip(("places", "others", "all"), merging.values(), strict=Tr
 # again, again by acquisition, and scikit-learn's own grid search chooses there.
 
 # %%
-train, test = validation.splits(stack, "acquisition", folds)[0]
-inner = validation.splits(stack.subset(train), "acquisition", folds=3)
+train, test = crossval.splits(stack, "acquisition", folds)[0]
+inner = crossval.splits(stack.subset(train), "acquisition", folds=3)
 search = GridSearchCV(
     baseline,
     {"smoothing": smoothing},
-    scoring=validation.pixel_scorer("accuracy"),
+    scoring=crossval.pixel_scorer("accuracy"),
     cv=inner,
 )
 search.fit(stack.images[train], stack.masks[train]);
@@ -429,7 +432,7 @@ record_scores("outer", outer)
 # The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part,
 # the accuracy is {glue:text}`outer_accuracy:.3f`.
 #
-# For networks `graphseg search` does the same, outer fold by outer fold, keeps every finished
+# For networks `python -m book.studies search` does the same, outer fold by outer fold, keeps every finished
 # training, and can be killed and continued. A small grid, searched on a processor with short trainings, is recorded:
 
 # %%
@@ -488,7 +491,7 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # GPU:
 #
 # ```
-# graphseg search unet-paper --protocol random --set epochs=150 \
+# python -m book.studies search unet-paper --protocol random --set epochs=150 \
 #     --grid "features=[16, 32, 64]" --grid "levels=[3, 4, 5]" \
 #     --grid "learning_rate=[1e-5, 1e-4, 1e-3]" \
 #     --final epochs=300 --trials 2 --output data/results/search_paper.json
@@ -502,7 +505,7 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # and times.
 #
 # ```
-# graphseg evaluate unet --protocol acquisition --output data/results/unet_acquisition.json
+# python -m book.studies evaluate unet --protocol acquisition --output data/results/unet_acquisition.json
 # ```
 #
 # Killed at any moment and started again, it continues at the epoch it had reached. Whatever data
@@ -561,7 +564,7 @@ record("unet_images", unet["data"]["images"])
 #
 # Name the frames of one series `…_layer_0001.png`, `…_layer_0002.png`, and the package keeps them
 # together. Series of one place it cannot know: give them one name, or look with
-# `graphseg.duplicates`. Then `graphseg.datasets.load_folder` gives the stack, and `validation.cross_validate`
+# `graphseg.datasets.duplicates`. Then `graphseg.datasets.load.load_folder` gives the stack, and `validation.cross_validate`
 # takes any estimator with `fit` and `predict`.
 #
 # ## What was found

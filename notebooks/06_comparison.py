@@ -34,24 +34,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import (
-    comparison,
-    datasets,
-    figures,
-    labelnoise,
-    methods,
-    metrics,
-    shipped,
-    validation,
-)
-from graphseg.comparison import has_result, read_result, with_interval
-from graphseg.methods import display_name
-from graphseg.notebook import announce, record, record_scores
-from graphseg.records import read_record, summary, training_minutes
-from graphseg.scale import measure_pixel_size
+from book.studies import label_noise
+from book.tools.notebook import announce, record, record_scores
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.evaluation import compare, crossval, methods
+from graphseg.evaluation.compare import has_result, read_result, with_interval
+from graphseg.evaluation.methods import display_name
+from graphseg.evaluation.records import read_record, summary, training_minutes
+from graphseg.plotting import micrographs
+from graphseg.unet import pretrained
+from graphseg.unet.scale import measure_pixel_size
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -80,7 +76,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # used.
 
 # %%
-paper = read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
+paper = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
 printed = paper["scores"]
 for method in ("bragg", "unet"):
     jaccard = printed[method]["jaccard"]
@@ -124,7 +120,7 @@ for method in ("bragg", "unet"):
 # Each is fitted on the training folds, the thresholds of the filters included (those of the
 # networks are fixed at one half); the simulation-only network is not fitted to labels and is the
 # mean of five trainings. These are recorded results on the published
-# images, written by `graphseg evaluate` and `graphseg label-free`; nothing is trained for the
+# images, written by `python -m book.studies evaluate` and `python -m book.studies label-free`; nothing is trained for the
 # table. It is Table 1 of the paper with our methods on the same rows: means over folds and
 # shuffles, and the difference of U-Net and Bragg filter in percentage points, as the paper has it.
 
@@ -144,8 +140,8 @@ recorded = {display_name(stem): read_result(stem) for stem in stems}
 ours = recorded["our network"]
 faithful = "Bragg filter, paper's settings"
 Markdown(
-    comparison.markdown_table(
-        *comparison.table_one(printed, recorded, "our network", faithful)
+    compare.markdown_table(
+        *compare.table_one(printed, recorded, "our network", faithful)
     )
 )
 
@@ -162,11 +158,11 @@ Markdown(
 # %%
 ways = {
     f"per image, {name}": ("per_image", options)
-    for name, options in comparison.conventions(ours).items()
+    for name, options in compare.conventions(ours).items()
 } | {"pooled": ("pooled", {})}
 above = {
     (method, way, score): np.subtract(
-        comparison.score_interval(
+        compare.score_interval(
             recorded[method],
             score,
             average,
@@ -188,7 +184,7 @@ rows = [
     for method in ("our network", "simulation-only network")
     for score, label in metrics.LABELS.items()
 ]
-Markdown(comparison.markdown_table(["score minus printed", *ways], rows))
+Markdown(compare.markdown_table(["score minus printed", *ways], rows))
 
 # %% tags=["remove-input"]
 short = dict(zip(ways, ("one", "zero", "left_out", "pooled"), strict=True))
@@ -199,7 +195,7 @@ for method, key in (("our network", "ours"), ("simulation-only network", "free")
         clear = [
             score
             for score in won
-            if comparison.verdict(*values[score][1:]) == "excludes zero"
+            if compare.verdict(*values[score][1:]) == "excludes zero"
         ]
         lost = [metrics.LABELS[score] for score in values if score not in won]
         record(f"{key}_above_{name}", len(won))
@@ -256,8 +252,8 @@ random_folds = {
     )
 } | {"our network": random_ours}
 Markdown(
-    comparison.markdown_table(
-        *comparison.table_one(printed, random_folds, "our network", faithful)
+    compare.markdown_table(
+        *compare.table_one(printed, random_folds, "our network", faithful)
     )
 )
 
@@ -283,12 +279,12 @@ rows = [
         ),
         f"{r.get('parameters', {}).get('epochs', '–')}",
         f"{len({x['shuffle'] for x in r['results']})}",
-        f"{comparison.number_of_groups(r)}" if "protocol" in r else "–",
+        f"{compare.number_of_groups(r)}" if "protocol" in r else "–",
     ]
     for name, r in recorded.items()
 ]
 columns = ["method", "J per image", "J pooled", "epochs", "shuffles", "groups"]
-Markdown(comparison.markdown_table(columns, rows))
+Markdown(compare.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 keys = {
@@ -331,7 +327,7 @@ steps = [
     (best, "Bragg filter"),
 ]
 differences = {
-    (first, second, way): comparison.paired_difference(
+    (first, second, way): compare.paired_difference(
         recorded[first],
         recorded[second],
         average=average,
@@ -346,9 +342,9 @@ differences = {
 # %% mystnb={"figure": {"caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over groups: per image with 0/0 = 1, per image without the three empty labels, and pooled. An interval that excludes zero is a difference that the choice of these images does not explain. Notice where leaving out three images moves a point.", "name": "fig-differences"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(7, 4.6))
 styles = {
-    "per image, 0/0 = 1": ("o", figures.BLUE, 0.22),
-    "per image, empty labels left out": ("D", figures.GREEN, 0.0),
-    "pooled": ("s", figures.ORANGE, -0.22),
+    "per image, 0/0 = 1": ("o", micrographs.BLUE, 0.22),
+    "per image, empty labels left out": ("D", micrographs.GREEN, 0.0),
+    "pooled": ("s", micrographs.ORANGE, -0.22),
 }
 for row, pair in enumerate(steps[::-1]):
     for way, (marker, colour, shift) in styles.items():
@@ -381,14 +377,14 @@ rows = [
     ]
     for first, second in steps
 ]
-Markdown(comparison.markdown_table(["difference in J", *ways], rows))
+Markdown(compare.markdown_table(["difference in J", *ways], rows))
 
 # %% tags=["remove-input"]
 for (first, second, way), values in differences.items():
     name = f"{keys[first]}_minus_{keys[second]}_{short[way]}"
     record(name, values[0])
     record(f"{name}_interval", with_interval(*values))
-    record(f"{name}_verdict", comparison.verdict(*values[1:]))
+    record(f"{name}_verdict", compare.verdict(*values[1:]))
 
 # %% [markdown]
 # ## What three empty labels decide
@@ -401,8 +397,8 @@ rows = [
     [
         name,
         *(
-            f"{comparison.fold_scores(r, 'jaccard', 'per_image', **options).mean():.3f}"
-            for options in comparison.conventions(ours).values()
+            f"{compare.fold_scores(r, 'jaccard', 'per_image', **options).mean():.3f}"
+            for options in compare.conventions(ours).values()
         ),
         ", ".join(f"{count}" for count in found),
     ]
@@ -410,27 +406,27 @@ rows = [
     for found in [
         [
             int(table[1])
-            for image, table in sorted(comparison.image_counts(r).items())
-            if image not in comparison.labelled_images(r)
+            for image, table in sorted(compare.image_counts(r).items())
+            if image not in compare.labelled_images(r)
         ]
     ]
 ]
 columns = [
     "method",
-    *comparison.conventions(ours),
+    *compare.conventions(ours),
     "pixels found on the three",
 ]
-Markdown(comparison.markdown_table(columns, rows))
+Markdown(compare.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 gain = differences[best, longer, "per image, 0/0 = 1"][0]
 inside = differences[best, longer, "per image, empty labels left out"][0]
-labelled = comparison.labelled_images(ours)
-images = len(comparison.image_counts(ours))
-record("gain", comparison.signed(gain, 4))
-record("gain_labelled", comparison.signed(inside * len(labelled) / images, 4))
+labelled = compare.labelled_images(ours)
+images = len(compare.image_counts(ours))
+record("gain", compare.signed(gain, 4))
+record("gain_labelled", compare.signed(inside * len(labelled) / images, 4))
 record(
-    "gain_empty", comparison.signed(gain - inside * len(labelled) / images, 4)
+    "gain_empty", compare.signed(gain - inside * len(labelled) / images, 4)
 )
 record("all_labels", images)
 per_image = [way for way in ways if way != "pooled"]
@@ -439,7 +435,7 @@ decided = [
     for first, second in steps
     if len(
         {
-            comparison.verdict(*differences[first, second, way][1:])
+            compare.verdict(*differences[first, second, way][1:])
             for way in per_image
         }
     )
@@ -487,7 +483,7 @@ columns = [
     "trees on fixed features",
     "the rest",
 ]
-Markdown(comparison.markdown_table(columns, rows))
+Markdown(compare.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 for way, parts in shares.items():
@@ -534,7 +530,7 @@ rows = [
     [
         name,
         *(
-            f"{comparison.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
+            f"{compare.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
             for average, options in ways.values()
         ),
     ]
@@ -548,7 +544,7 @@ rows.append(
         "our network − chosen",
         *(
             with_interval(
-                *comparison.paired_difference(
+                *compare.paired_difference(
                     first_shuffle,
                     choice,
                     average=average,
@@ -561,10 +557,10 @@ rows.append(
         ),
     ]
 )
-Markdown(comparison.markdown_table(["Jaccard index", *ways], rows))
+Markdown(compare.markdown_table(["Jaccard index", *ways], rows))
 
 # %% tags=["remove-input"]
-values = comparison.paired_difference(
+values = compare.paired_difference(
     first_shuffle,
     choice,
     average="per_image",
@@ -581,7 +577,7 @@ record("chosen_epochs", " and ".join(str(number) for number in epochs))
 record("chosen_per_image", summary(choice, "per_image")["jaccard"][0])
 record("chosen_pooled", summary(choice, "pooled")["jaccard"][0])
 record("chosen_difference", with_interval(*values))
-record("chosen_verdict", comparison.verdict(*values[1:]))
+record("chosen_verdict", compare.verdict(*values[1:]))
 record(
     "chosen_above",
     sum(
@@ -612,42 +608,42 @@ record(
 full = has_result("unet_paper_acquisition")
 alone = read_result("unet_paper_acquisition" if full else "unet_paper_fold")
 original = read_result("unet_original")
-shared = set(comparison.image_counts(alone))
+shared = set(compare.image_counts(alone))
 compared = recorded | {
     "paper's U-Net": alone,
     "original-size U-Net": original,
 }
-conventions = comparison.conventions(alone)
+conventions = compare.conventions(alone)
 rows = []
 for name, r in compared.items():
-    part = comparison.only_images(r, shared)
+    part = compare.only_images(r, shared)
     rows.append(
         [
             name,
             f"{r.get('parameters', {}).get('epochs', '–')}",
             *(
-                f"{comparison.fold_scores(part, 'jaccard', 'per_image', **options).mean():.3f}"
+                f"{compare.fold_scores(part, 'jaccard', 'per_image', **options).mean():.3f}"
                 for options in conventions.values()
             ),
-            f"{comparison.fold_scores(part).mean():.3f}",
+            f"{compare.fold_scores(part).mean():.3f}",
             f"{training_minutes(r['results'][0]):.1f}",
         ]
     )
 columns = ["method", "epochs", *ways, "minutes a fold"]
-Markdown(comparison.markdown_table(columns, rows))
+Markdown(compare.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
-single = comparison.only_images(alone, shared)
-mine = comparison.only_images(ours, shared)
+single = compare.only_images(alone, shared)
+mine = compare.only_images(ours, shared)
 record("paper_unet_epochs", alone["parameters"]["epochs"])
 record("paper_unet_folds", len(alone["results"]))
 record("paper_unet_images", len(shared))
-record("paper_unet_empty", len(shared - comparison.labelled_images(alone)))
-outside = set(comparison.image_counts(ours)) - shared
+record("paper_unet_empty", len(shared - compare.labelled_images(alone)))
+outside = set(compare.image_counts(ours)) - shared
 record(
     "paper_unet_exposed",
     sum(
-        datasets.group_of(name) in {datasets.group_of(n) for n in outside}
+        load.group_of(name) in {load.group_of(n) for n in outside}
         for name in shared
     ),
 )
@@ -658,9 +654,9 @@ record("paper_unet_loss", losses[-1])
 record("original_loss", original["results"][0]["history"][-1]["train_loss"])
 for way, (average, options) in ways.items():
     for key, part in (("paper", single), ("ours", mine)):
-        mean = comparison.fold_scores(part, "jaccard", average, **options)
+        mean = compare.fold_scores(part, "jaccard", average, **options)
         record(f"{key}_on_fold_{short[way]}", mean.mean())
-    values = comparison.paired_difference(
+    values = compare.paired_difference(
         mine,
         single,
         average=average,
@@ -669,7 +665,7 @@ for way, (average, options) in ways.items():
         **options,
     )
     record(f"ours_minus_paper_{short[way]}", with_interval(*values))
-    record(f"ours_minus_paper_{short[way]}_verdict", comparison.verdict(*values[1:]))
+    record(f"ours_minus_paper_{short[way]}_verdict", compare.verdict(*values[1:]))
 
 # %% [markdown]
 # Recorded is the paper's U-Net on {glue:text}`paper_unet_folds:d` of five folds, with
@@ -702,7 +698,7 @@ for way, (average, options) in ways.items():
 # have not seen:
 
 # %%
-trained_on = shipped.load("paper_fold_0")
+trained_on = pretrained.load("paper_fold_0")
 fresh = np.flatnonzero(np.isin(stack.names, trained_on.card_["held_out"]))
 if not len(fresh):  # images of another source: it has seen none of them
     fresh = np.arange(len(stack))[:4]
@@ -747,13 +743,13 @@ rows = [
     [
         name,
         *(
-            f"{comparison.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
+            f"{compare.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
             for average, options in ways.values()
         ),
         "–"
         if name == "our network"
         else with_interval(
-            *comparison.paired_difference(
+            *compare.paired_difference(
                 shuffled["our network"],
                 r,
                 average="per_image",
@@ -766,7 +762,7 @@ rows = [
     for name, r in shuffled.items()
 ]
 columns = ["Jaccard index", *ways, "our network minus this, empty left out"]
-Markdown(comparison.markdown_table(columns, rows))
+Markdown(compare.markdown_table(columns, rows))
 
 # %% [markdown]
 # ## Two kinds of case
@@ -777,10 +773,10 @@ Markdown(comparison.markdown_table(columns, rows))
 # Jaccard index over the Bragg filter, and the one where it gains least or loses.
 
 # %%
-unet = shipped.load(f"fold_{fold}")
+unet = pretrained.load(f"fold_{fold}")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
-    unseen = validation.splits(stack, "acquisition", folds=5)[fold][1]
+    unseen = crossval.splits(stack, "acquisition", folds=5)[fold][1]
 seen = np.setdiff1d(np.arange(len(stack)), unseen)
 bragg = methods.make("bragg", progress=False)
 bragg.fit(stack.images[seen], stack.masks[seen]);
@@ -812,14 +808,14 @@ for row, index in zip(axes, order[[-1, 0]], strict=True):
         name: prediction[index] for name, prediction in predictions.items()
     }
     number = unseen[index]
-    figures.show_case(
+    micrographs.show_case(
         row,
         stack.images[number],
         stack.masks[number],
         masks,
         stack.pixel_size_of(number) or measure_pixel_size(stack.images[number]),
     )
-figures.add_error_legend(figure)
+micrographs.add_error_legend(figure)
 
 # %% tags=["remove-input"]
 gains = (each["our network"] - each["Bragg filter"])[drawn]
@@ -841,7 +837,7 @@ record("live_labelled", len(gains))
 #
 # A label's outline is drawn by hand, and nobody draws it twice the same. What if pixels within a
 # few pixels of the outline do not count? The recorded answer is for all published images, each
-# predicted by methods fitted without its acquisition (`graphseg label-noise`; folds as they
+# predicted by methods fitted without its acquisition (`python -m book.studies label-noise`; folds as they
 # were before places were merged).
 
 # %%
@@ -855,7 +851,7 @@ rows = [
 ]
 widths = [f"{width} px" for width in noise["tolerances"]]
 Markdown(
-    comparison.markdown_table(["Jaccard index, left out up to", *widths], rows)
+    compare.markdown_table(["Jaccard index, left out up to", *widths], rows)
 )
 
 # %% [markdown]
@@ -865,11 +861,11 @@ Markdown(
 
 # %%
 moved = [
-    [f"{comparison.signed(int(width), 0)} px", f"{v['pooled']:.3f}", f"{v['per_image']:.3f}"]
+    [f"{compare.signed(int(width), 0)} px", f"{v['pooled']:.3f}", f"{v['per_image']:.3f}"]
     for width, v in noise["moved"].items()
 ]
 Markdown(
-    comparison.markdown_table(
+    compare.markdown_table(
         ["outline moved by", "Jaccard index, pooled", "per image"], moved
     )
 )
@@ -913,7 +909,7 @@ agreeing = {
     "pixel classifier": classifier.predict(stack.images[unseen]),
     "our network": predictions["our network"],
 }
-regions = labelnoise.largest_disagreements(
+regions = label_noise.largest_disagreements(
     stack.masks[unseen], agreeing, count=6
 )
 
@@ -924,14 +920,14 @@ for panel, region in zip(axes.flat, regions, strict=False):
     box = np.zeros(stack.masks[number].shape, bool)
     box[region.box] = True
     dissent = box & (agreeing["our network"][region.image] != stack.masks[number])
-    figures.show_micrograph(
+    micrographs.show_micrograph(
         panel,
         stack.images[number],
         stack.pixel_size_of(number) or measure_pixel_size(stack.images[number]),
         f"{region.area} px",
     )
-    figures.overlay_mask(panel, stack.masks[number])
-    figures.overlay_mask(panel, dissent, figures.SKY, tint=0.25)
+    micrographs.overlay_mask(panel, stack.masks[number])
+    micrographs.overlay_mask(panel, dissent, micrographs.SKY, tint=0.25)
 for panel in axes.flat[len(regions) :]:
     panel.set_axis_off()
 
@@ -972,7 +968,7 @@ record("live_regions", len(regions))
 #
 # ## On your own images
 #
-# With labels, `graphseg evaluate METHOD --output result.json` writes the record of a method, and
+# With labels, `python -m book.studies evaluate METHOD --output result.json` writes the record of a method, and
 # `comparison.paired_difference` compares two. Without labels no score can be computed; look at
 # masks laid over the images first.
 #

@@ -34,30 +34,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import datasets, explore_structure, figures, shipped
-from graphseg.boundaries import find_boundaries
-from graphseg.classes import classify
-from graphseg.comparison import markdown_table
+from book.tools.notebook import announce, record
+from graphseg.classical.fourier import find_peaks, in_units
+from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.figures_structure import (
+from graphseg.evaluation.compare import markdown_table
+from graphseg.plotting import explore, micrographs
+from graphseg.plotting.structure import (
     add_orientation_key,
     overlay_boundaries,
     show_classes,
     show_orientation,
 )
-from graphseg.fourier import find_peaks, in_units
-from graphseg.lattice import measure_lattice
-from graphseg.notebook import announce, record
-from graphseg.orientation import map_orientation
 from graphseg.simulation import LATTICE_CONSTANT
-from graphseg.simulation.boundaries import bicrystal
-from graphseg.simulation.conditions import Conditions
+from graphseg.simulation.crystal import crystal
+from graphseg.simulation.grains import bicrystal
+from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import image_of
-from graphseg.simulation.structures import crystal
-from graphseg.superposition import LEAST_SHARE, find_superposition
+from graphseg.structure.boundaries import find_boundaries
+from graphseg.structure.classes import classify
+from graphseg.structure.lattice import measure_lattice
+from graphseg.structure.orientation import map_orientation
+from graphseg.structure.superposition import LEAST_SHARE, find_superposition
+from graphseg.unet import pretrained
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -164,7 +166,7 @@ lines = find_boundaries(image, orientation=orientation)
 
 # %% mystnb={"figure": {"caption": "A simulated bicrystal (left) and its map of orientation (right). The hue is the direction of a lattice vector, as the wheel shows; grey is disorder. The red line is the boundary found, with its misorientation.", "name": "fig-bicrystal"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4.1))
-figures.show_micrograph(left, image, pixel_size)
+micrographs.show_micrograph(left, image, pixel_size)
 show_orientation(right, orientation)
 add_orientation_key(right)
 overlay_boundaries(right, lines);
@@ -332,7 +334,7 @@ record("single_share", max(others))
 # lattice.
 
 # %%
-probability = shipped.out_of_fold(stack, averaging=False)
+probability = pretrained.out_of_fold(stack, averaging=False)
 maps, without = {}, 0
 for number in range(len(stack)):
     try:
@@ -355,12 +357,12 @@ figure, axes = plt.subplots(2, 3, figsize=(8.5, 6))
 for row, number in zip(axes, chosen, strict=True):
     found = maps[number]
     mask = probability[number] >= 0.5
-    figures.show_micrograph(row[0], stack.images[number], found.pixel_size)
-    figures.overlay_mask(row[0], mask)
+    micrographs.show_micrograph(row[0], stack.images[number], found.pixel_size)
+    micrographs.overlay_mask(row[0], mask)
     show_orientation(row[1], map_orientation(stack.images[number], mask))
     show_classes(row[2], found)
 add_orientation_key(axes[0, 1])
-figures.add_class_legend(figure)
+micrographs.add_class_legend(figure)
 
 # %%
 rows = [
@@ -371,7 +373,7 @@ rows = [
             for n in chosen
         ),
     ]
-    for name in figures.CLASS_COLOURS
+    for name in micrographs.CLASS_COLOURS
 ]
 Markdown(markdown_table(["class", "longest boundaries", "most vacuum"], rows))
 
@@ -405,7 +407,7 @@ record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 # How much of this hangs on the threshold of the mask?
 
 # %%
-explore_structure.classes_explorer(
+explore.classes_explorer(
     stack.images[chosen[0]], probability[chosen[0]]
 )
 

@@ -34,30 +34,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import (
-    datasets,
-    explore_structure,
-    figures,
-    figures_atoms,
-    maskeffect,
-    methods,
-    shipped,
-    validation,
-)
-from graphseg.atoms import find_atoms, find_bonds
-from graphseg.atomscores import score_atoms
-from graphseg.comparison import markdown_table, read_result
-from graphseg.lattice import measure_lattice
-from graphseg.latticefilter import analyse, radius
-from graphseg.notebook import announce, record
-from graphseg.rings import find_defects, find_rings
+from book.studies import atoms_under_masks
+from book.tools.notebook import announce, record
+from graphseg.datasets import load
+from graphseg.evaluation import crossval, methods
+from graphseg.evaluation.compare import markdown_table, read_result
+from graphseg.plotting import explore, micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
-from graphseg.simulation.boundaries import bicrystal
+from graphseg.simulation.crystal import crystal
+from graphseg.simulation.grains import bicrystal
 from graphseg.simulation.samples import image_of
-from graphseg.simulation.structures import crystal
+from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
+from graphseg.structure.denoise import analyse, radius
+from graphseg.structure.lattice import measure_lattice
+from graphseg.structure.rings import find_defects, find_rings
+from graphseg.unet import pretrained
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -191,7 +185,7 @@ record("ring_high", float(np.nanmax(table[enough, 3])))
 # What does a dose look like?
 
 # %%
-explore_structure.dose_explorer()
+explore.dose_explorer()
 
 # %% [markdown]
 # ## A grain boundary
@@ -218,12 +212,12 @@ defects = find_defects(rings, atoms.positions, parameter)
 
 # %% mystnb={"figure": {"caption": "A simulated grain boundary. Left: bonds in the colour of their direction modulo 60\u00b0, so that each grain has a colour of its own. Right: rings that are not hexagons. Notice that they lie in a row, in pairs of five and seven.", "name": "fig-boundary-rings"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 4.6))
-figures_atoms.show_bonds(left, image, atoms.positions, bonds, pixel_size=size)
-figures_atoms.add_direction_key(left)
-figures.show_micrograph(right, image, size)
-figures_atoms.draw_rings(right, rings, atoms.positions, hexagons=False)
-figures_atoms.mark_vacancies(right, defects)
-figures_atoms.add_ring_legend(figure, (5, 7, 8))
+structure.show_bonds(left, image, atoms.positions, bonds, pixel_size=size)
+structure.add_direction_key(left)
+micrographs.show_micrograph(right, image, size)
+structure.draw_rings(right, rings, atoms.positions, hexagons=False)
+structure.mark_vacancies(right, defects)
+structure.add_ring_legend(figure, (5, 7, 8))
 
 # %% tags=["remove-input"]
 true_rings = find_rings(pair.positions, pair.bonds)
@@ -247,7 +241,7 @@ for count, name in ((5, "pentagons"), (7, "heptagons")):
 # Inside contamination there is no single layer to resolve, so that atoms reported there cannot be
 # trusted. The recorded result counts atoms and bonds inside and outside of the label, with no mask,
 # with the masks of the Bragg filter and of our network, each made without the image's acquisition,
-# and with the label as the mask (`graphseg mask-effect`). Nobody has marked the true atoms of these
+# and with the label as the mask (`python -m book.studies mask-effect`). Nobody has marked the true atoms of these
 # images, so the table says where atoms are *reported*, and nothing about whether they are true.
 
 # %%
@@ -331,10 +325,10 @@ for key in ("bragg", "unet"):
 # outside more than the network.
 
 # %%
-unet = shipped.load("fold_0")
+unet = pretrained.load("fold_0")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
-    unseen = validation.splits(stack, "acquisition", folds=5)[0][1]
+    unseen = crossval.splits(stack, "acquisition", folds=5)[0][1]
 seen = np.setdiff1d(np.arange(len(stack)), unseen)
 bragg = methods.make("bragg", progress=False)
 bragg.fit(stack.images[seen], stack.masks[seen])
@@ -345,8 +339,8 @@ masks = {
 }
 
 # %%
-live = maskeffect.mask_effect(part, masks, progress=False)
-chosen = maskeffect.situations(live, "unet", "bragg")
+live = atoms_under_masks.mask_effect(part, masks, progress=False)
+chosen = atoms_under_masks.situations(live, "unet", "bragg")
 titles = {
     "gain": "contamination missed",
     "even": "both like the label",
@@ -362,7 +356,7 @@ for row, (situation, name) in zip(axes, chosen.items(), strict=True):
     parameter = live["lattice_parameter"][live["images"].index(name)]
     for panel, (method, mask) in zip(row, masks.items(), strict=True):
         atoms = find_atoms(part.images[number], parameter, mask[number])
-        figures_atoms.show_bonds(
+        structure.show_bonds(
             panel,
             part.images[number],
             atoms.positions,
@@ -371,8 +365,8 @@ for row, (situation, name) in zip(axes, chosen.items(), strict=True):
             LATTICE_CONSTANT / parameter,
             f"{titles[situation]}: {named[method]}",
         )
-        figures.overlay_mask(panel, part.masks[number])
-figures_atoms.add_direction_key(axes[0, 1]);
+        micrographs.overlay_mask(panel, part.masks[number])
+structure.add_direction_key(axes[0, 1]);
 
 # %% tags=["remove-input"]
 for situation in ("gain", "even", "cost"):
@@ -398,7 +392,7 @@ for situation in ("gain", "even", "cost"):
 first = next(iter(chosen.values()))
 number = part.names.index(first)
 parameter = live["lattice_parameter"][live["images"].index(first)]
-explore_structure.atoms_explorer(
+explore.atoms_explorer(
     part.images[number],
     {
         "none": np.zeros_like(part.masks[number]),

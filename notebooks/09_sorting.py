@@ -37,27 +37,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import (
-    codecs,
-    datasets,
-    explore_structure,
-    figures,
-    figures_sorting,
-    metrics,
-    outputs,
-    reduction,
-    shipped,
-    sorting,
-    sorting_table,
-    uncertainty,
-    validation,
-)
-from graphseg.coarsening import Coarsening
-from graphseg.comparison import markdown_table
-from graphseg.notebook import announce, record
+from book.tools.notebook import announce, record
+from graphseg import metrics
+from graphseg.batch import ranking as sorting
+from graphseg.batch import reduction, report
+from graphseg.batch.coarsening import Coarsening
+from graphseg.datasets import load
+from graphseg.evaluation import crossval, quality
+from graphseg.evaluation.compare import markdown_table
+from graphseg.io import outputs
+from graphseg.plotting import explore, micrographs, results
+from graphseg.unet import pretrained
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -74,7 +67,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # acquisition, so the ranking is what one would get for new images.
 
 # %%
-probabilities = shipped.out_of_fold(stack, averaging=averaging)
+probabilities = pretrained.out_of_fold(stack, averaging=averaging)
 fraction = sorting.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
 agreement = sorting.rank_agreement(
@@ -106,7 +99,7 @@ record("largest_error", 100 * float(np.abs(fraction - labelled).max()))
 # sets this way beside one without that flaw, for another quantity, and the two hardly differ.
 
 # %%
-folds = validation.splits(
+folds = crossval.splits(
     stack, "acquisition", min(5, len(np.unique(stack.groups)))
 )
 interval = np.empty((len(stack), 2))
@@ -131,8 +124,8 @@ axes.errorbar(
     fraction,
     yerr=ends,
     fmt=".",
-    color=figures.BLUE,
-    ecolor=figures.SKY,
+    color=micrographs.BLUE,
+    ecolor=micrographs.SKY,
     markersize=4,
 )
 axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
@@ -170,7 +163,7 @@ rows = [
         f"{row['clean_fraction']:.3f}",
         f"{row['labelled_fraction']:.3f}",
     ]
-    for row in sorting_table.table_rows(ranking)
+    for row in report.table_rows(ranking)
 ]
 heading = ["rank", "range", "image", "clean fraction", "label"]
 Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
@@ -181,7 +174,7 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
 masks = probabilities >= 0.5
-figures_sorting.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
+results.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 
 # %% [markdown]
 # The same ranking as a page that sorts by any column, and as a table for other programs:
@@ -192,8 +185,8 @@ pictures = [
     outputs.small_picture(image, mask)
     for image, mask in zip(stack.images, masks, strict=True)
 ]
-sorting_table.write_html(folder / "ranking.html", ranking, pictures)
-sorting_table.write_csv(folder / "ranking.csv", ranking)
+report.write_html(folder / "ranking.html", ranking, pictures)
+report.write_csv(folder / "ranking.csv", ranking)
 record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 
 # %% [markdown]
@@ -209,8 +202,8 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 # %%
 counts = metrics.counts(stack.masks, masks)
 measured = metrics.score_table(counts)["jaccard"]
-certain = uncertainty.certain_shares(probabilities)
-expected = uncertainty.expect_out_of_fold(certain, measured, folds)
+certain = quality.certain_shares(probabilities)
+expected = quality.expect_out_of_fold(certain, measured, folds)
 tenth = max(round(len(stack) / 10), 1)
 look_first = np.argsort(expected[:, 0], kind="stable")[:tenth]
 worst = np.argsort(measured, kind="stable")[:tenth]
@@ -250,7 +243,7 @@ record("worst_found", len(np.intersect1d(look_first, worst)))
 # Move the slider: which images change places when the threshold moves?
 
 # %%
-explore_structure.ranking_explorer(probabilities, labelled)
+explore.ranking_explorer(probabilities, labelled)
 
 # %% [markdown]
 # ## Less space
@@ -261,7 +254,7 @@ explore_structure.ranking_explorer(probabilities, labelled)
 
 # %%
 grey = np.rint(255 * stack.images).astype(np.uint8)
-plain = codecs.plain_sizes(grey)
+plain = reduction.plain_sizes(grey)
 choices = {
     "without loss": Coarsening(),
     "eight grey levels in contamination": Coarsening("levels"),
@@ -305,7 +298,7 @@ Markdown(markdown_table(heading, rows))
 # %% mystnb={"figure": {"caption": "The most contaminated image as recorded, as read back from the file with blocks of 8\u00d78 pixels (the outline marks what is coarse), and the difference. Notice that the lattice next to the outline is untouched.", "name": "fig-reduction"}} tags=["hide-input"]
 worst = int(ranking.index[-1])
 figure, axes = plt.subplots(1, 3, figsize=(8.5, 3.2))
-figures_sorting.show_reduction(
+results.show_reduction(
     axes,
     grey[worst],
     coarse.images[worst],

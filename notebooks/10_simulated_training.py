@@ -36,29 +36,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from graphseg import (
-    datasets,
-    figures,
-    figures_simulated,
-    labelbudget,
-    labelfree,
-    metrics,
-    shipped,
-    simulation,
-)
-from graphseg.comparison import (
+from book.studies import learning_curve, simulation_only
+from book.tools.notebook import announce, record, record_scores
+from graphseg import metrics, simulation
+from graphseg.datasets import load
+from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
     markdown_table,
     paired_difference,
     read_result,
 )
-from graphseg.lattice import measure_lattice
-from graphseg.notebook import announce, record, record_scores
-from graphseg.records import fold_counts, read_record, summary
+from graphseg.evaluation.records import fold_counts, read_record, summary
+from graphseg.plotting import micrographs, results
 from graphseg.simulation.configuration import GRAPHENE
+from graphseg.structure.lattice import measure_lattice
+from graphseg.unet import pretrained as shipped
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -100,7 +95,7 @@ figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
 for ax, sample in zip(axes, samples, strict=False):
     defocus = f"{sample.conditions.defocus:.0f}".replace("-", "\u2212")
     title = f"defocus {defocus} Å"
-    figures_simulated.show_sample(ax, sample, title)
+    results.show_sample(ax, sample, title)
 
 # %% [markdown]
 # {numref}`fig-simulated-samples` shows four. Each comes with more truth than a person could draw:
@@ -123,7 +118,7 @@ order = generator.permutation(len(shown))
 
 # %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}}
 figure, ax = plt.subplots(figsize=(10, 4.1))
-figures_simulated.show_sheet(ax, [shown[index] for index in order], 8)
+results.show_sheet(ax, [shown[index] for index in order], 8)
 
 # %% [markdown]
 # ## A network without labels
@@ -175,8 +170,8 @@ record("generator_clean", 100 * dirt.clean_share)
 # %%
 parts = {
     "all": free,
-    "first half, looked at for the generator": labelfree.part_of(free, True),
-    "other half": labelfree.part_of(free, False),
+    "first half, looked at for the generator": simulation_only.part_of(free, True),
+    "other half": simulation_only.part_of(free, False),
 }
 rows = []
 for name, part in parts.items():
@@ -219,8 +214,8 @@ record("free_minutes", minutes)
 # %%
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
 found = {
-    name: labelfree.score_intervals(free, name)
-    for name in labelfree.CONVENTIONS
+    name: simulation_only.score_intervals(free, name)
+    for name in simulation_only.CONVENTIONS
 }
 rows = []
 for name in metrics.NAMES:
@@ -290,13 +285,13 @@ gentle = read_result("budget_gentle")
 most = max(gentle["budgets"])  # acquisitions outside a fold, in the smallest
 curves = {
     "from random weights": {
-        b: labelbudget.at(nothing, b) for b in nothing["budgets"]
+        b: learning_curve.at(nothing, b) for b in nothing["budgets"]
     },
     "from simulated images": {
-        b: labelbudget.at(pretrained, b) for b in pretrained["budgets"]
+        b: learning_curve.at(pretrained, b) for b in pretrained["budgets"]
     },
     "from simulated images, gently": {
-        b: labelbudget.at(gentle, b) for b in gentle["budgets"]
+        b: learning_curve.at(gentle, b) for b in gentle["budgets"]
     },
 }
 curves["from random weights"][most] = read_result("ablation_labels")
@@ -304,7 +299,7 @@ curves["from simulated images"][most] = read_result("ours_acquisition")
 
 # %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}}
 figure, ax = plt.subplots(figsize=(6.5, 3.6))
-figures_simulated.show_label_curve(ax, curves, average, most)
+results.show_label_curve(ax, curves, average, most)
 
 # %%
 scores = {
@@ -335,7 +330,7 @@ record(
     else "do not reach it even with all acquisitions outside the fold",
 )
 few = (nothing, pretrained, gentle)
-record("labels_split", max(map(labelbudget.split_places, few)))
+record("labels_split", max(map(learning_curve.split_places, few)))
 
 # %% [markdown]
 # With four labelled acquisitions the network that starts from random weights reaches
@@ -412,7 +407,7 @@ reference = [
 
 # %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}}
 figure, ax = plt.subplots(figsize=(6.5, 2.9))
-figures_simulated.show_steps(ax, steps, reference)
+results.show_steps(ax, steps, reference)
 
 # %% tags=["remove-input"]
 means = np.array([np.mean(values) for values in steps.values()])
@@ -460,12 +455,12 @@ worst = labelled[np.argsort(index[labelled])[:4]]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2))
 for column, number in zip(axes.T, worst, strict=False):
     size = stack.pixel_size_of(number)
-    figures.show_micrograph(
+    micrographs.show_micrograph(
         column[0], stack.images[number], size, f"J = {index[number]:.2f}"
     )
     errors = metrics.error_map(stack.masks[number], predicted[number])
-    figures.show_error_map(column[1], errors, size)
-figures.add_error_legend(figure);
+    micrographs.show_error_map(column[1], errors, size)
+micrographs.add_error_legend(figure);
 
 # %%
 sums = table[labelled].sum(axis=0)
@@ -511,7 +506,7 @@ others = {
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 pictures = {"graphene": samples[1]} | others
 for ax, (name, sample) in zip(axes, pictures.items(), strict=True):
-    figures_simulated.show_sample(ax, sample, name)
+    results.show_sample(ax, sample, name)
 
 # %%
 deviations = []

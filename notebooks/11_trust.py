@@ -37,26 +37,27 @@ import numpy as np
 from IPython.display import Markdown
 from scipy.stats import binomtest
 
-from graphseg import (
-    calibration,
-    comparison,
-    datasets,
-    figures,
-    figures_robustness,
-    figures_trust,
-    keptstructure,
-    records,
+from book.studies import (
+    clean_sheets,
+    defect_masking,
+    ood,
     robustness,
-    shipped,
-    strangerset,
-    uncertainty,
 )
-from graphseg.imagechanges import said
-from graphseg.notebook import announce, record
-from graphseg.simulation import sheets
+from book.studies import (
+    figures as figures_robustness,
+)
+from book.studies import (
+    figures as figures_trust,
+)
+from book.studies.robustness import said
+from book.tools.notebook import announce, record
+from graphseg.datasets import load
+from graphseg.evaluation import calibration, compare, quality, records
+from graphseg.plotting import micrographs
+from graphseg.unet import pretrained
 
-figures.use_style()
-stack = datasets.load(data_source)
+micrographs.use_style()
+stack = load.load_stack(data_source)
 announce(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -77,10 +78,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # mask $C$ covers. A site is one on a ring of other than six, a missing one, or an atom on top.
 
 # %%
-network = shipped.load("default", averaging=False)
+network = pretrained.load("default", averaging=False)
 shown = [
-    sheets.sheet(kind, seed, 1, pixel_size, dose, contrast)
-    for kind in sheets.KINDS
+    clean_sheets.sheet(kind, seed, 1, pixel_size, dose, contrast)
+    for kind in clean_sheets.KINDS
 ]
 masks = network.predict(np.stack([sheet.image for sheet in shown]))
 
@@ -94,36 +95,36 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 # has three of each at three doses, three pixel sizes and with white and with black atoms.
 
 # %%
-found = records.read_record(comparison.RESULTS_FOLDER / "defects.json")
+found = records.read_record(compare.RESULTS_FOLDER / "defects.json")
 rows = {name: result["rows"] for name, result in found["methods"].items()}
 rows = figures_trust.in_order(rows)
-verdicts = {name: keptstructure.verdict(table) for name, table in rows.items()}
+verdicts = {name: defect_masking.verdict(table) for name, table in rows.items()}
 recalls = {name: v.pop("recall at boundaries") for name, v in verdicts.items()}
 visible = {name: v.pop("recall of visible") for name, v in verdicts.items()}
 
 # %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. What is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-shares"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(8.5, 0.6 + 0.35 * len(verdicts)))
 figures_trust.show_shares(
-    ax, verdicts, keptstructure.LARGEST_MASKED
+    ax, verdicts, defect_masking.LARGEST_MASKED
 );
 
 # %% tags=["remove-input"]
 default = verdicts["our network"]
-worst = max(sheets.KINDS, key=default.get)
-record("masked_target", 100 * keptstructure.LARGEST_MASKED)
+worst = max(clean_sheets.KINDS, key=default.get)
+record("masked_target", 100 * defect_masking.LARGEST_MASKED)
 record("masked_default", 100 * default["all"])
 record("masked_worst", worst)
 record("masked_worst_percent", 100 * default[worst])
 record("masked_loops", 100 * default["loop"])
-record("recall_target", keptstructure.LEAST_RECALL)
+record("recall_target", defect_masking.LEAST_RECALL)
 record("recall_default", recalls["our network"])
 record("recall_visible", visible["our network"])
-record("least_signal", sheets.LEAST_SIGNAL)
+record("least_signal", clean_sheets.LEAST_SIGNAL)
 own = rows["our network"]
-low, high = keptstructure.share_interval(own)
+low, high = defect_masking.share_interval(own)
 record("masked_low", 100 * low)
 record("masked_high", 100 * high)
-target = keptstructure.LARGEST_MASKED
+target = defect_masking.LARGEST_MASKED
 record(
     "masked_verdict",
     "the value meets it, and so does the whole interval"
@@ -132,10 +133,10 @@ record(
     if default["all"] <= target
     else "the value misses it",
 )
-low, high = keptstructure.share_interval(own, "visible", kind=sheets.TOUCHING)
+low, high = defect_masking.share_interval(own, "visible", kind=clean_sheets.TOUCHING)
 record("visible_low", low)
 record("visible_high", high)
-least = keptstructure.LEAST_RECALL
+least = defect_masking.LEAST_RECALL
 record(
     "visible_verdict",
     "the value and the whole interval reach it"
@@ -144,11 +145,11 @@ record(
     if visible["our network"] >= least
     else "the value misses it",
 )
-low, high = keptstructure.share_interval(own, kind=sheets.TOUCHING)
+low, high = defect_masking.share_interval(own, kind=clean_sheets.TOUCHING)
 record("recall_low", low)
 record("recall_high", high)
 for area, name in (("near", "cost_all"), ("visible", "cost_visible")):
-    cost, low, high = keptstructure.cost_of_boundaries(own, area)
+    cost, low, high = defect_masking.cost_of_boundaries(own, area)
     for key, value in (("", cost), ("_low", low), ("_high", high)):
         record(f"{name}{key}", value)
         text = f"{value:+.3f}".replace("-", "\u2212")
@@ -156,8 +157,8 @@ for area, name in (("near", "cost_all"), ("visible", "cost_visible")):
     unclear = "does not clearly move"
     moved = "lowers" if high < 0 else "raises" if low > 0 else unclear
     record(f"{name}_verdict", moved)
-record("frames", sum(row[0] == sheets.TOUCHING for row in own))
-record("clean_sheets", sum(row[0] in sheets.KINDS for row in own))
+record("frames", sum(row[0] == clean_sheets.TOUCHING for row in own))
+record("clean_sheets", sum(row[0] in clean_sheets.KINDS for row in own))
 
 # %% [markdown]
 # Our network masks {glue:text}`masked_default:.2f` % of the area near defects
@@ -192,18 +193,18 @@ record("clean_sheets", sum(row[0] in sheets.KINDS for row in own))
 # are comparable.
 
 # %% tags=["hide-input"]
-doses = [f"{level:.0f} e/Å²" for level in sheets.DOSES]
+doses = [f"{level:.0f} e/Å²" for level in clean_sheets.DOSES]
 table = [
     [name]
     + [
-        f"{keptstructure.masked_share(r, kind=sheets.TOUCHING, dose=level):.3f}"
-        for level in sheets.DOSES
+        f"{defect_masking.masked_share(r, kind=clean_sheets.TOUCHING, dose=level):.3f}"
+        for level in clean_sheets.DOSES
     ]
     + [f"{recalls[name]:.3f}", f"{visible[name]:.3f}"]
     for name, r in rows.items()
 ]
 header = ["Recall at boundaries", *doses, "all", "visible"]
-Markdown(comparison.markdown_table(header, table))
+Markdown(compare.markdown_table(header, table))
 
 # %% [markdown]
 # ## At the boundaries of the published images
@@ -228,7 +229,7 @@ table = [
 ]
 header = ["False positives", "near boundaries, %", "elsewhere, %"]
 record("boundaries", published["boundaries"])
-Markdown(comparison.markdown_table(header, table))
+Markdown(compare.markdown_table(header, table))
 
 # %% [markdown]
 # There are {glue:text}`boundaries:d` boundaries. Part of what counts as false there may be
@@ -252,7 +253,7 @@ Markdown(comparison.markdown_table(header, table))
 # it or a frame of its series.
 
 # %%
-confidence = records.read_record(comparison.RESULTS_FOLDER / "confidence.json")
+confidence = records.read_record(compare.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
 
@@ -287,10 +288,10 @@ table = [
     [f"{row['threshold']:.2f}", *(f"{row[name]:.3f}" for name in header[1:])]
     for row in confidence["thresholds"][1::3]
 ]
-Markdown(comparison.markdown_table(header, table))
+Markdown(compare.markdown_table(header, table))
 
 # %% [markdown]
-# `graphseg thresholds --precision 0.95` prints the threshold for a wish, with its interval.
+# `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its interval.
 #
 # ## What to expect of one mask
 #
@@ -342,7 +343,7 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # the network that was trained on simulations only gives {glue:text}`pearson_two:.2f`. Fitting the
 # line on the four times as many images of the other folds gives {glue:text}`pearson_other:.2f`; it
 # is not quite clean, as their networks were trained on the image in question. On new images all
-# five may be asked (`graphseg.uncertainty.ensemble`).
+# five may be asked (`graphseg.evaluation.quality.ensemble`).
 #
 # ## Where to look
 #
@@ -351,19 +352,19 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # the views differ most hold {glue:text}`caught_spread:.0f` %.
 
 # %%
-probabilities = shipped.out_of_fold(stack)
-doubtful = int(np.argmin(uncertainty.certain_shares(probabilities)))
-fold = shipped.fold_of(stack.names)[doubtful]
-held_out = shipped.load(f"fold_{fold}", averaging=False)
+probabilities = pretrained.out_of_fold(stack)
+doubtful = int(np.argmin(quality.certain_shares(probabilities)))
+fold = pretrained.fold_of(stack.names)[doubtful]
+held_out = pretrained.load(f"fold_{fold}", averaging=False)
 example = stack.images[doubtful : doubtful + 1]
-mean, spread = uncertainty.ensemble([held_out], example)
+mean, spread = quality.ensemble([held_out], example)
 
 # %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views, from 0 (dark) to 1 (bright). Right: their standard deviation, from 0 to 0.3. Notice that the doubt lies along the outline; in a small patch the outline is most of it.", "name": "fig-doubtful"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
 size = stack.pixel_size_of(doubtful)
-figures.show_micrograph(axes[0], stack.images[doubtful], size)
-figures.overlay_mask(axes[0], stack.masks[doubtful])
-figures.overlay_mask(axes[0], mean[0] >= 0.5, figures.VERMILION, tint=0.3)
+micrographs.show_micrograph(axes[0], stack.images[doubtful], size)
+micrographs.overlay_mask(axes[0], stack.masks[doubtful])
+micrographs.overlay_mask(axes[0], mean[0] >= 0.5, micrographs.VERMILION, tint=0.3)
 for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
     ax.imshow(shown_map, cmap="cividis", vmin=0, vmax=top)
     ax.set_axis_off()
@@ -376,7 +377,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # All of this holds for images like those that a network was trained on. To others it gives a mask
 # as well, often with probabilities near 0 and 1. How far an image is from the training images can
 # be measured: of every training image
-# `graphseg.descriptors` takes the clarity of the lattice, the distribution of grey levels,
+# `graphseg.evaluation.ood` takes the clarity of the lattice, the distribution of grey levels,
 # the spectrum in rings, and the mean of each feature of the network's encoder. With mean
 # $\mu$ and shrunk covariance $\Sigma$ of these,
 #
@@ -391,9 +392,9 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # lattice, and a lattice constant that is not graphene's by the stated pixel size.
 
 # %%
-trial = comparison.read_result("strangers")
+trial = compare.read_result("strangers")
 examples = {
-    one.kind: one for one in strangerset.stranger_set(stack.images, 2, seed)
+    one.kind: one for one in ood.stranger_set(stack.images, 2, seed)
 }
 kinds = {
     name: found for name, found in trial["kinds"].items() if not found["near"]
@@ -504,12 +505,12 @@ record(
 # \operatorname{sign} \nabla_{\delta}\, L(\mathbf x + \delta)\bigr). $$ (eq-pgd)
 #
 # $\epsilon$ is in standard deviations of the image. Bragg filtering has a gradient too: once its
-# peaks are found it is a linear filter, a modulus and a mean, and `graphseg.adversarial` repeats it
+# peaks are found it is a linear filter, a modulus and a mean, and `book.studies.attacks` repeats it
 # in torch. Both are attacked with full knowledge, our network in one view. The adaptive filter is
 # only given what was made for the others, so its curves are a lower bound of the harm.
 
 # %%
-endured = comparison.read_result("robustness")
+endured = compare.read_result("robustness")
 attacks = endured["attacks"]
 pgd, fgsm, signs = (
     attacks[f"{name} on unet"]["methods"]
@@ -590,7 +591,7 @@ rows = [
     ]
     for name, curve in curves.items()
 ]
-Markdown(comparison.markdown_table(header, rows))
+Markdown(compare.markdown_table(header, rows))
 
 # %% [markdown]
 # {numref}`fig-changes` and the table, first to last strength, set the methods side by side. A
@@ -634,10 +635,10 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
     record(f"hard_{name}_without", trained["plain"][condition])
     record(f"hard_{name}_with", trained["blur"][condition])
 blurred, sharp = map(
-    comparison.read_result, ("ours_blurred", "ours_acquisition")
+    compare.read_result, ("ours_blurred", "ours_acquisition")
 )
 for average in ("per_image", "pooled"):
-    cost, low, high = comparison.paired_difference(
+    cost, low, high = compare.paired_difference(
         blurred, sharp, average=average
     )
     for key, value in (("", cost), ("_low", low), ("_high", high)):
@@ -681,7 +682,7 @@ for average in ("per_image", "pooled"):
 # the first sign of work and the end, with a signal that no program can catch, and started again:
 
 # %%
-kills = records.read_record(comparison.RESULTS_FOLDER / "kills.json")["works"]
+kills = records.read_record(compare.RESULTS_FOLDER / "kills.json")["works"]
 rows = [
     [
         name,
@@ -692,7 +693,7 @@ rows = [
     for name, found in kills.items()
 ]
 heading = ["killed", "times", "same end result", "nothing done twice"]
-Markdown(comparison.markdown_table(heading, rows))
+Markdown(compare.markdown_table(heading, rows))
 
 # %% tags=["remove-input"]
 record("killed", sum(len(found) for found in kills.values()))
@@ -732,10 +733,10 @@ record(
 # measure another network, or to repeat this page's records:
 #
 # ```
-# graphseg defects --output data/results/defects.json
-# graphseg calibrate --output data/results/confidence.json
-# graphseg strangers --output data/results/strangers.json
-# graphseg robustness --output data/results/robustness.json
+# python -m book.studies defects --output data/results/defects.json
+# python -m book.studies calibrate --output data/results/confidence.json
+# python -m book.studies strangers --output data/results/strangers.json
+# python -m book.studies robustness --output data/results/robustness.json
 # ```
 #
 # ## Before you trust a mask

@@ -49,20 +49,23 @@ from IPython.display import Markdown
 from PIL import Image
 from scipy import stats
 
-from graphseg import datasets, figures, metrics, shipped, weights
-from graphseg.commandline import command_line
-from graphseg.comparison import markdown_table
+from book.tools.commandline import command_line
+from book.tools.dm4 import write_dm4
+from book.tools.notebook import announce, record, timing
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.datasets.check import check_folder
 from graphseg.errors import InputError
-from graphseg.foldercheck import check_folder
-from graphseg.micrographs import open_series
-from graphseg.notebook import announce, record, timing
+from graphseg.evaluation.compare import markdown_table
+from graphseg.io.micrographs import open_series
+from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
-from graphseg.simulation.dm4 import write_dm4
 from graphseg.simulation.samples import simulate
+from graphseg.unet import pretrained, weights
 
-figures.use_style()
-announce(datasets.load(data_source))
+micrographs.use_style()
+announce(load.load_stack(data_source))
 here = Path(tempfile.mkdtemp())
 
 # %% [markdown]
@@ -159,9 +162,9 @@ for axis, name in zip(axes, chosen, strict=True):
     sample = samples[name]
     mask = tifffile.imread(here / "masks" / f"{name}_mask.tif") > 0
     title = name.replace("_", " ")
-    figures.show_micrograph(axis, sample.image, sample.pixel_size, title)
-    figures.overlay_mask(axis, mask, figures.VERMILION, tint=0.4, linewidth=0)
-    figures.overlay_mask(axis, sample.mask, figures.ORANGE)
+    micrographs.show_micrograph(axis, sample.image, sample.pixel_size, title)
+    micrographs.overlay_mask(axis, mask, micrographs.VERMILION, tint=0.4, linewidth=0)
+    micrographs.overlay_mask(axis, sample.mask, micrographs.ORANGE)
 
 # %% tags=["remove-input"]
 scores = {
@@ -192,7 +195,7 @@ record(
 )
 record("jaccard_fine", scores["fine_pixels"])
 record("jaccard_coarse", scores["coarse_pixels"])
-known = weights.load(shipped.FOLDER / "default.safetensors")[0]["card"]
+known = weights.load(pretrained.FOLDER / "default.safetensors")[0]["card"]
 record("known_low", known["pixel_sizes"][0])
 record("known_high", known["pixel_sizes"][1])
 
@@ -247,7 +250,7 @@ timing("second_seconds", second_run)
 # %%
 image = samples["large_field"].image[None]
 networks = [
-    shipped.load(averaging=False, tile=tile, precision="float32")
+    pretrained.load(averaging=False, tile=tile, precision="float32")
     for tile in (1024, 416)
 ]
 at_once, in_tiles = (network.predict(image) for network in networks)
@@ -344,7 +347,7 @@ for number in range(acquisitions):
 #
 # ```python
 # from graphseg import shipped
-# from graphseg.labelling import LabelPainter
+# from graphseg.plotting.painter import LabelPainter
 #
 # LabelPainter("my_labels", start=shipped.load())
 # ```
@@ -478,12 +481,12 @@ titles = ("as recorded", "our network", "trained on own labels")
 for axis, title, mask in zip(
     axes, titles, (None, *found.values()), strict=True
 ):
-    figures.show_micrograph(axis, new.image, new.pixel_size, title)
+    micrographs.show_micrograph(axis, new.image, new.pixel_size, title)
     if mask is not None:
-        figures.overlay_mask(
-            axis, mask, figures.VERMILION, tint=0.4, linewidth=0
+        micrographs.overlay_mask(
+            axis, mask, micrographs.VERMILION, tint=0.4, linewidth=0
         )
-        figures.overlay_mask(axis, new.mask, figures.ORANGE)
+        micrographs.overlay_mask(axis, new.mask, micrographs.ORANGE)
 
 # %% tags=["remove-input"]
 for name, mask in found.items():

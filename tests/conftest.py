@@ -22,9 +22,9 @@ def published():
     """The published stack; tests that need it are skipped where it is not at hand."""
     if "published" not in record.available_sources():
         pytest.skip("the published images are not here (see GRAPHSEG_DATA in README.md)")
-    from graphseg import datasets
+    from graphseg.datasets import load
 
-    return datasets.load_published(progress=False)
+    return load.load_published(progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -43,9 +43,9 @@ def closure(sources: list[str], root: Path, packages: tuple[str, ...] = PACKAGES
 def imported_names(source: str, parent: str, package: str) -> list[str]:
     """List the dotted names inside a package that a source text imports.
 
-    ``from graphseg import bragg`` gives ``graphseg`` and ``graphseg.bragg``, and a use of
-    ``bragg.fit`` also ``graphseg.bragg.fit``: whether the last part is a module or something in it
-    is settled by looking for the file.
+    ``from graphseg import bragg`` gives ``graphseg`` and ``graphseg.classical.bragg``, and a use of
+    ``bragg.fit`` also ``graphseg.classical.bragg.fit``: whether the last part is a module or
+    something in it is settled by looking for the file.
 
     Parameters
     ----------

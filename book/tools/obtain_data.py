@@ -12,14 +12,14 @@ def main() -> int:
     """Download the images unless they are at hand; without a network the sample will do."""
     if os.environ.get("GRAPHSEG_DATA"):
         return 0
-    registry = json.loads(Path("graphseg", "registry.json").read_text(encoding="utf8"))
+    registry = json.loads(Path("graphseg", "datasets", "registry.json").read_text(encoding="utf8"))
     if len(list(image_listing())) >= len(registry["files"]):
         return 0
-    from graphseg import datasets
+    from graphseg.datasets import load
 
     try:
-        datasets.fetch()
-    except datasets.NotObtainableError as error:
+        load.fetch()
+    except load.NotObtainableError as error:
         print(f"{error} The book will show the bundled simulated sample.", file=sys.stderr)
     return 0
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from graphseg import datasets, figures, methods, metrics, validation
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.evaluation import crossval, methods
+from graphseg.plotting import micrographs
 
 OUTPUT = Path("book/images/simulated_result.png")
 
@@ -22,8 +25,8 @@ def draw(output: Path = OUTPUT, epochs: int = 30) -> None:
     epochs
         Of the U-Net.
     """
-    stack = datasets.load_simulated_sample()
-    train, test = validation.splits(stack, "acquisition")[0]
+    stack = load.load_simulated_sample()
+    train, test = crossval.splits(stack, "acquisition")[0]
     estimators = {
         "Bragg filter": methods.make("bragg"),
         "U-Net": methods.make("unet", epochs=epochs),
@@ -36,12 +39,12 @@ def draw(output: Path = OUTPUT, epochs: int = 30) -> None:
     labelled = np.flatnonzero(stack.masks[test].any(axis=(1, 2)))
     order = labelled[np.argsort(metrics.score_table(table)["jaccard"][labelled])]
     chosen = order[len(order) // 2]
-    figures.use_style()
+    micrographs.use_style()
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
     image, mask = stack.images[test[chosen]], stack.masks[test[chosen]]
     masks = {name: prediction[chosen] for name, prediction in predictions.items()}
-    figures.show_case(axes, image, mask, masks, stack.pixel_size_of(test[chosen]))
-    figures.add_error_legend(figure)
+    micrographs.show_case(axes, image, mask, masks, stack.pixel_size_of(test[chosen]))
+    micrographs.add_error_legend(figure)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110, metadata={"Software": None})
 

@@ -7,10 +7,11 @@ part with the records, and lets no other number into the README that it cannot c
 import textwrap
 from pathlib import Path
 
-from graphseg import comparison, metrics
-from graphseg.comparison import markdown_table, read_result
-from graphseg.methods import display_name
-from graphseg.records import read_record, summary
+from graphseg import metrics
+from graphseg.evaluation import compare
+from graphseg.evaluation.compare import markdown_table, read_result
+from graphseg.evaluation.methods import display_name
+from graphseg.evaluation.records import read_record, summary
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 START, END = "<!-- measured: written by python -m book.tools.readme -->", "<!-- end -->"
@@ -35,7 +36,7 @@ WAYS = {
 def measured() -> str:
     """Return the part between the markers, as Markdown."""
     records = {display_name(stem): read_result(stem) for stem in STEMS}
-    paper = read_record(comparison.RESULTS_FOLDER.parent / "paper.json")
+    paper = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
     parts = (
         _jaccard(records, paper["scores"]),
         _six_scores(records, paper["scores"]),
@@ -53,8 +54,8 @@ def section(text: str) -> str:
 
 def _jaccard(records: dict[str, dict], printed: dict) -> str:
     ours = records["our network"]
-    labelled = comparison.labelled_images(ours)
-    number = len(comparison.image_counts(ours))
+    labelled = compare.labelled_images(ours)
+    number = len(compare.image_counts(ours))
     rows = [
         [name, *(_spread(r, **way) for way in ({}, {"names": labelled})), _spread(r, "pooled")]
         for name, r in records.items()
@@ -88,7 +89,7 @@ def _wrapped(text: str) -> str:
 
 
 def _spread(record: dict, average: str = "per_image", **options) -> str:
-    values = comparison.fold_scores(record, "jaccard", average, **options)
+    values = compare.fold_scores(record, "jaccard", average, **options)
     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
 
 
@@ -122,28 +123,28 @@ def _six_scores(records: dict[str, dict], printed: dict) -> str:
 
 def _above(record: dict, printed: dict, **options) -> tuple[list[str], list[str]]:
     """Return the scores above the printed ones, and those whose interval is."""
-    values = {k: comparison.score_interval(record, k, **options) for k in metrics.NAMES}
+    values = {k: compare.score_interval(record, k, **options) for k in metrics.NAMES}
     won = [k for k, (value, *_) in values.items() if value > printed[k]]
     ends = {k: [end - printed[k] for end in values[k][1:]] for k in won}
-    return won, [k for k in won if comparison.verdict(*ends[k]) == "excludes zero"]
+    return won, [k for k in won if compare.verdict(*ends[k]) == "excludes zero"]
 
 
 def _empty_labels(records: dict[str, dict]) -> str:
     pair = records["our network"], records["U-Net, 40 epochs + TTA"]
-    labelled = comparison.labelled_images(pair[0])
-    number = len(comparison.image_counts(pair[0])) - len(labelled)
+    labelled = compare.labelled_images(pair[0])
+    number = len(compare.image_counts(pair[0])) - len(labelled)
     options = {"average": "per_image"}
-    everything = comparison.paired_difference(*pair, **options)
-    zero = comparison.paired_difference(*pair, **options, zero_division=0.0)
-    left_out = comparison.paired_difference(*pair, **options, names=labelled)
-    result = comparison.verdict(*left_out[1:]) == "excludes zero"
+    everything = compare.paired_difference(*pair, **options)
+    zero = compare.paired_difference(*pair, **options, zero_division=0.0)
+    left_out = compare.paired_difference(*pair, **options, names=labelled)
+    result = compare.verdict(*left_out[1:]) == "excludes zero"
     above = all(
-        comparison.verdict(
-            *comparison.paired_difference(first, records["pixel classifier"], **options, **way)[1:]
+        compare.verdict(
+            *compare.paired_difference(first, records["pixel classifier"], **options, **way)[1:]
         )
         == "excludes zero"
         for first in pair
-        for way in comparison.conventions(pair[0]).values()
+        for way in compare.conventions(pair[0]).values()
     )
     consequence = (
         "The order of these two holds without them."
@@ -155,21 +156,21 @@ def _empty_labels(records: dict[str, dict]) -> str:
     return _wrapped(
         f"Of the labels, {number} are empty. An image with nothing to find where nothing is found "
         "is 0/0, here 1, and one pixel too many makes it 0. Our network minus U-Net, 40 epochs + "
-        f"TTA is {comparison.with_interval(*everything)} per image with 0/0 = 1, "
-        f"{comparison.with_interval(*zero)} with 0/0 = 0, and "
-        f"{comparison.with_interval(*left_out)} without the {number} images (95 % intervals, "
+        f"TTA is {compare.with_interval(*everything)} per image with 0/0 = 1, "
+        f"{compare.with_interval(*zero)} with 0/0 = 0, and "
+        f"{compare.with_interval(*left_out)} without the {number} images (95 % intervals, "
         f"bootstrap over groups). {consequence}"
     )
 
 
 def _choices(records: dict[str, dict]) -> str:
-    names = comparison.labelled_images(records["our network"])
+    names = compare.labelled_images(records["our network"])
     ours, adaptive, bragg = (
         records[name] for name in ("our network", "adaptive Bragg filter", "Bragg filter")
     )
     options = {"average": "per_image", "names": names}
-    whole = comparison.paired_difference(ours, bragg, **options)[0]
-    part = comparison.paired_difference(adaptive, bragg, **options)[0]
+    whole = compare.paired_difference(ours, bragg, **options)[0]
+    part = compare.paired_difference(adaptive, bragg, **options)[0]
     return _wrapped(
         "The recipe of our network was not chosen inside the folds: a nested search went by "
         "accuracy and chose the plain U-Net in most of them (chapters 5 and 6 give its choice a "
@@ -180,11 +181,11 @@ def _choices(records: dict[str, dict]) -> str:
 
 def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
     alone = read_result("unet_paper_fold")
-    shared = set(comparison.image_counts(alone))
-    labelled = comparison.labelled_images(alone)
+    shared = set(compare.image_counts(alone))
+    labelled = compare.labelled_images(alone)
     scores = [
-        comparison.fold_scores(part, "jaccard", average, names=names).mean()
-        for part in (alone, comparison.only_images(records["our network"], shared))
+        compare.fold_scores(part, "jaccard", average, names=names).mean()
+        for part in (alone, compare.only_images(records["our network"], shared))
         for average, names in (("per_image", labelled), ("pooled", None))
     ]
     original = read_result("unet_original")

@@ -1,7 +1,5 @@
 """Simulated structures and labelled micrographs."""
 
-from graphseg.simulation.bundled import sample_set, write_sample_set
-from graphseg.simulation.conditions import Conditions
 from graphseg.simulation.configuration import (
     CARBON,
     GRAPHENE,
@@ -9,8 +7,9 @@ from graphseg.simulation.configuration import (
     MOS2,
     Configuration,
 )
-from graphseg.simulation.samples import Sample, image_of, simulate
-from graphseg.simulation.structures import Structure, crystal
+from graphseg.simulation.crystal import Structure, crystal
+from graphseg.simulation.optics import Conditions
+from graphseg.simulation.samples import Sample, image_of, sample_set, simulate, write_sample_set
 
 LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
 

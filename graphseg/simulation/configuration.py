@@ -1,16 +1,77 @@
-"""Every parameter of the simulation, typed, with the reason for its range.
+"""Parameters of structure that is easily taken for contamination, with the reason for each.
+
+Every parameter of the simulation, typed, with the reason for its range.
 
 A range ``(low, high)`` is drawn from uniformly unless said otherwise; lengths in Å. Reasons that
 name the design half mean the published images of the first 54 of 109 acquisitions in sorted
 order: no image of the other half was looked at while the ranges were chosen. What is said of "the
 published images" was measured on all of them, as coverage, empty labels and noise were.
+
+From a naive generator to the final one, one kind of realism after the other.
+
+`ABLATION` maps the name of each step to its configuration, in order; each contains what the
+steps before it contain, and the last is `GRAPHENE`.
 """
 
 from dataclasses import dataclass, field, replace
 
-from graphseg.simulation.defectranges import DefectRanges
-
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DefectRanges:
+    """Structure of the sheet and on it that no mask may cover: none of it is labelled.
+
+    A range ``(low, high)`` is drawn from uniformly unless said otherwise; lengths in Å.
+
+    Attributes
+    ----------
+    loop_share, loops, loop_radius
+        Share of frames with closed boundary loops, their smallest and largest number, and their
+        radius (log-uniform). The smallest is the flower defect, seven rings turned by 30°
+        (Cockayne et al., Phys. Rev. B 83, 195425, 2011).
+    flower_share
+        Share of the loops that are turned by 30° about a ring of the surrounding grain, as the
+        loops of lowest energy are; the others have any angle and any centre.
+    chain_share, chain_length
+        Share of frames with a straight chain of five- and seven-membered rings, and the turned
+        bonds (Stone-Wales) that it consists of.
+    divacancies
+        Pairs of missing neighbours per 10⁴ Å² (Poisson mean, drawn from the range), closed to
+        rings of 5, 8 and 5.
+    adatom_share, adatoms, adatom_numbers
+        Share of frames with single heavy atoms, their number and elements: silicon, iron, copper,
+        molybdenum, tungsten, gold, from substrates, etchants, pumps and markers.
+    islands_share, islands, island_radius
+        Share of frames with flakes of a second layer without any carbon on them, their number,
+        and their radius.
+    aligned_share
+        Share of these flakes that lie as in graphite; the others are turned by any angle.
+    """
+
+    loop_share: float = 0.15
+    loops: tuple[int, int] = (1, 3)
+    loop_radius: Range = (2.6, 18.0)
+    flower_share: float = 0.6
+    chain_share: float = 0.05
+    chain_length: tuple[int, int] = (2, 6)
+    divacancies: Range = (0.0, 1.0)
+    adatom_share: float = 0.15
+    adatoms: tuple[int, int] = (1, 6)
+    adatom_numbers: tuple[int, ...] = (14, 26, 29, 42, 74, 79)
+    islands_share: float = 0.06
+    islands: tuple[int, int] = (1, 2)
+    island_radius: Range = (6.0, 30.0)
+    aligned_share: float = 0.5
+
+
+NO_DEFECTS = DefectRanges(
+    loop_share=0.0,
+    chain_share=0.0,
+    divacancies=(0.0, 0.0),
+    adatom_share=0.0,
+    islands_share=0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -209,7 +270,7 @@ class OpticsRanges:
     absorption
         Imaginary over real potential: electrons lost to the image.
     slice_thickness
-        Thickest slab projected to one plane, Å; see tests/unit/test_simulation_imaging.py.
+        Thickest slab projected to one plane, Å; see tests/unit/simulation/test_multislice.py.
     focal_points
         Nodes of the Gauss-Hermite quadrature over the focal spread; 1 uses a damping envelope.
     """
@@ -309,3 +370,100 @@ class Configuration:
 GRAPHENE = Configuration()
 HEXAGONAL_BORON_NITRIDE = replace(GRAPHENE, name="boron_nitride", material=BORON_NITRIDE)
 MOS2 = replace(GRAPHENE, name="mos2", material=MOLYBDENUM_DISULPHIDE)
+
+
+# A perfect crystal under evenly thick patches of random carbon, one good microscope setting, and
+# nothing but shot noise: what one would write down without having seen the images.
+NAIVE = replace(
+    GRAPHENE,
+    name="naive",
+    pixel_size=(0.4, 0.4),
+    crystal=CrystalRanges(
+        grain_shares=(1.0,),
+        wobble=(0.0, 0.0),
+        vacancies=(0.0, 0.0),
+        stone_wales=(0.0, 0.0),
+        hole_share=0.0,
+        strain=0.0,
+        ripple=(0.0, 0.0),
+    ),
+    defects=NO_DEFECTS,
+    contaminant=ContaminantRanges(
+        edge_share=0.0,
+        triangle_share=0.0,
+        roughness=(0.02, 0.02),
+        fine_roughness=0.0,
+        sheet_share=0.0,
+        core=(10.0, 10.0),
+        wall=(0.5, 0.5),
+        rim_share=0.0,
+        clumping=(0.0, 0.0),
+        chains=0.0,
+        adatoms=0,
+        heavy_share=0.0,
+        island_share=0.0,
+        label_growth=(0.0, 0.0),
+    ),
+    optics=OpticsRanges(
+        defocus=(50.0, 70.0),
+        far_share=0.0,
+        spherical=0.0,
+        astigmatism=0.0,
+        coma=0.0,
+        threefold=0.0,
+        focal_spread=(8.0, 8.0),
+        divergence=(0.0, 0.0),
+        vibration=(0.006, 0.006),
+        mobility=(0.0, 0.0),
+        blur=(0.1, 0.1),
+        drift=0.0,
+        absorption=(0.0, 0.0),
+    ),
+    detector=DetectorRanges(
+        dose=(8e3, 8e3),
+        noise_share=1.0,
+        modulation=(0.5, 0.5),
+        gradient=0.0,
+        blotches=(0.0, 0.0),
+        seam_share=0.0,
+    ),
+)
+
+
+def _steps() -> dict[str, Configuration]:
+    """Return the configurations in which one part after the other is that of `GRAPHENE`."""
+    steps = {"naive": NAIVE}
+    for name, parts in (
+        ("crystal", ("crystal", "defects", "pixel_size")),
+        ("optics", ("optics",)),
+        ("detector", ("detector",)),
+        ("contaminant", ("contaminant",)),
+    ):
+        previous = list(steps.values())[-1]
+        changes = {part: getattr(GRAPHENE, part) for part in parts}
+        steps[name] = replace(previous, name=name, **changes)
+    steps["contaminant"] = GRAPHENE
+    return steps
+
+
+ABLATION = _steps()
+
+# Frames full of structure that no mask may cover, half of them without any contamination: to mix
+# into a training, and to see whether a network leaves defects alone.
+DEFECTS = replace(
+    GRAPHENE,
+    name="defects",
+    crystal=CrystalRanges(
+        grain_shares=(0.45, 0.4, 0.15), vacancies=(0.0, 6.0), stone_wales=(0.0, 6.0), hole_share=0.3
+    ),
+    defects=DefectRanges(
+        loop_share=0.6,
+        loops=(1, 5),
+        chain_share=0.25,
+        divacancies=(0.0, 5.0),
+        adatom_share=0.4,
+        islands_share=0.25,
+    ),
+    contaminant=ContaminantRanges(clean_share=0.5),
+    detector=DetectorRanges(dose=(3e3, 3e4), noise_share=0.9),
+)

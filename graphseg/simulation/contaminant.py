@@ -1,4 +1,7 @@
-"""Contamination: patches of amorphous carbon, flakes of a second layer, chains, single atoms."""
+"""Smooth random fields.
+
+Contamination: patches of amorphous carbon, flakes of a second layer, chains, single atoms.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +12,15 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from graphseg.simulation.configuration import CARBON, ContaminantRanges, Material
-from graphseg.simulation.noise import smooth_noise
-from graphseg.simulation.structures import crystal
+from graphseg.simulation.crystal import crystal
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
+    """Return Gaussian noise of unit variance with correlation length `width` in grid points."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    field = ndimage.gaussian_filter(noise, width, mode="wrap", truncate=3)
+    return field / max(float(field.std()), 1e-12)
+
 
 CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
 BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from

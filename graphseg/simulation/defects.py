@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphseg.simulation.configuration import Configuration
+from graphseg.simulation.configuration import Configuration, DefectRanges
 from graphseg.simulation.contaminant import LAYER_DISTANCE, NOTHING, Contaminant, joined
-from graphseg.simulation.defectranges import DefectRanges
-from graphseg.simulation.relaxation import relaxed
-from graphseg.simulation.structures import Structure, crystal, lattice_vectors
+from graphseg.simulation.crystal import Structure, crystal, lattice_vectors, relaxed
 
 GrainMap = Callable[[np.ndarray], np.ndarray]
 ADATOM_HEIGHT = 2.0  # Å, of a single atom above the sheet
@@ -33,7 +31,7 @@ def draw_loops(
     frame
         Smallest and largest coordinate of the loops' centres, Å.
     angles, origins, grain_at
-        Of the grains without loops, see :func:`graphseg.simulation.boundaries.polycrystal`.
+        Of the grains without loops, see :func:`graphseg.simulation.grains.polycrystal`.
 
     Returns
     -------

@@ -1,18 +1,208 @@
-"""Simulated labelled micrographs with exact truth."""
+"""The camera: illumination, shot noise, quantisation.
 
+Maps of what is where, computed from the atoms.
+
+Simulated labelled micrographs with exact truth.
+
+The labelled sample in ``data/simulated``: single micrographs and series, like the published.
+"""
+
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
 from graphseg.errors import InputError
-from graphseg.simulation import polycrystals, truth
-from graphseg.simulation.camera import count_electrons, illumination, shot_noise, to_8_bit
-from graphseg.simulation.conditions import Conditions, draw_visible_conditions
-from graphseg.simulation.configuration import GRAPHENE, Configuration
-from graphseg.simulation.contaminant import Contaminant, draw_contaminant, joined
+from graphseg.simulation import grains as polycrystals
+from graphseg.simulation.configuration import (
+    GRAPHENE,
+    Configuration,
+    ContaminantRanges,
+    DetectorRanges,
+)
+from graphseg.simulation.contaminant import Contaminant, draw_contaminant, joined, smooth_noise
+from graphseg.simulation.crystal import Structure
 from graphseg.simulation.defects import draw_on_top
-from graphseg.simulation.imaging import micrograph
-from graphseg.simulation.structures import Structure
+from graphseg.simulation.multislice import micrograph
+from graphseg.simulation.optics import Conditions, draw_visible_conditions
+
+
+def illumination(
+    rng: np.random.Generator, shape: tuple[int, int], ranges: DetectorRanges
+) -> np.ndarray:
+    """Draw the relative illumination and gain (H, W) float32: slope, bow, blotches, quadrants."""
+    slope = rng.uniform(-ranges.gradient, ranges.gradient, 2) / 2
+    rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
+    result = 1 + float(slope[0]) * rows[:, None] + float(slope[1]) * columns[None, :]
+    if ranges.bow:
+        bow = rng.uniform(-ranges.bow, ranges.bow, 2)
+        result += float(bow[0]) * rows[:, None] ** 2 + float(bow[1]) * columns[None, :] ** 2
+    strength, width = float(rng.uniform(*ranges.blotches)), float(rng.uniform(*ranges.blotch_size))
+    coarse = smooth_noise(rng, tuple(n // 4 + 1 for n in shape), width / 4)
+    fine = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=1)
+    result += strength * fine
+    if rng.random() < ranges.seam_share:
+        steps = rng.normal(0, ranges.seam, (2, 2)).astype(np.float32)
+        half = [np.arange(n) >= n // 2 for n in shape]
+        result += steps[half[0].astype(int)[:, None], half[1].astype(int)[None, :]]
+    return result
+
+
+def expose(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    pixel_size: float,
+    conditions: Conditions,
+    detector: DetectorRanges,
+) -> np.ndarray:
+    """Return electron counts (H, W) float32: Poisson noise on the illuminated intensity."""
+    lit = image * illumination(rng, image.shape, detector)
+    return count_electrons(rng, lit, pixel_size, conditions)
+
+
+def count_electrons(
+    rng: np.random.Generator, image: np.ndarray, pixel_size: float, conditions: Conditions
+) -> np.ndarray:
+    """Return electron counts (H, W) float32 of an intensity relative to the beam's."""
+    return shot_noise(rng, np.maximum(image, 0) * (conditions.dose * pixel_size**2))
+
+
+def shot_noise(rng: np.random.Generator, expected: np.ndarray) -> np.ndarray:
+    """Return Poisson counts (H, W) float32 of the expected counts."""
+    return rng.poisson(expected).astype(np.float32)
+
+
+def to_8_bit(counts: np.ndarray) -> np.ndarray:
+    """Stretch an image between its smallest and largest value to uint8, as published."""
+    low, high = float(counts.min()), float(counts.max())
+    return np.rint((counts - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+
+
+GRID = 0.7  # Å, of the grid on which distances to atoms are computed
+CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
+SMALLEST = 30  # atoms: a person does not outline what is smaller
+BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
+HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
+REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
+ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
+MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
+
+
+def truth_maps(
+    layer: Structure, contaminant: Contaminant, size: int, pixel_size: float, growth: float
+) -> dict[str, np.ndarray]:
+    """Return mask, physical_mask, vacuum, boundary (bool) and orientation (float32), (size, size).
+
+    Parameters
+    ----------
+    growth
+        How far outside of the outermost contaminant atoms the outline runs, Å.
+    """
+    patches = contaminant.positions[~contaminant.overlooked]
+    grid = _Grid(size, pixel_size)
+    distance = grid.distance(contaminant.positions)
+    physical = grid.sample(distance) < REACH
+    outline = _outline(grid, patches, growth)
+    return {
+        "mask": outline,
+        "physical_mask": physical,
+        "vacuum": _vacuum(grid, layer, contaminant),
+        "boundary": grid.sample(grid.distance(interface(layer))) < BOUNDARY,
+        "orientation": _orientation(grid, layer),
+    }
+
+
+class _Grid:
+    """A grid finer than the atoms' distance that reaches beyond the frame."""
+
+    def __init__(self, size: int, pixel_size: float):
+        self.size, self.pixel_size = size, pixel_size
+        self.low = -MARGIN
+        self.number = int(np.ceil((size * pixel_size + 2 * MARGIN) / GRID))
+        self.places = (np.arange(size) * pixel_size - self.low) / GRID - 0.5
+
+    def cells(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell (n, 2) of each position and whether it lies on the grid (n,)."""
+        cells = np.floor((positions - self.low) / GRID).astype(np.intp)
+        return cells, ((cells >= 0) & (cells < self.number)).all(axis=1)
+
+    def raster(self, positions: np.ndarray) -> np.ndarray:
+        """Return (n, n) bool, True in cells that hold a position."""
+        cells, inside = self.cells(positions)
+        flat = np.bincount(cells[inside] @ [self.number, 1], minlength=self.number**2)
+        return flat.reshape(self.number, self.number) > 0
+
+    def distance(self, positions: np.ndarray) -> np.ndarray:
+        """Return the distance of each cell to the nearest position in Å, float32."""
+        occupied = self.raster(positions)
+        if not occupied.any():
+            return np.full(occupied.shape, np.inf, np.float32)
+        return _depth(~occupied)
+
+    def sample(self, grid: np.ndarray) -> np.ndarray:
+        """Interpolate a map of the grid linearly at the pixels, (size, size)."""
+        if not np.isfinite(grid).all():
+            return np.full((self.size, self.size), np.inf, np.float32)
+        low = np.floor(self.places).astype(int)
+        part = (self.places - low).astype(np.float32)
+        rows = grid[low] * (1 - part)[:, None] + grid[low + 1] * part[:, None]
+        return rows[:, low] * (1 - part) + rows[:, low + 1] * part
+
+
+def _depth(inside: np.ndarray) -> np.ndarray:
+    """Return the distance of each cell of `inside` to the nearest cell outside, Å, float32."""
+    if inside.all():
+        return np.full(inside.shape, np.inf, np.float32)
+    return ndimage.distance_transform_edt(inside).astype(np.float32) * np.float32(GRID)
+
+
+def _outline(grid: _Grid, patches: np.ndarray, growth: float) -> np.ndarray:
+    """Close the gaps between atoms, drop specks, and grow the patches by `growth`."""
+    distance = grid.distance(patches)
+    if not np.isfinite(distance).all():
+        return np.zeros((grid.size, grid.size), bool)
+    closed = distance < CLOSING
+    labels, count = ndimage.label(closed)
+    atoms = np.bincount((labels * grid.raster(patches)).ravel(), minlength=count + 1)
+    atoms[0] = 0
+    closed = ndimage.binary_fill_holes((atoms >= SMALLEST)[labels])
+    outside = ndimage.gaussian_filter(_depth(closed), 1.0)
+    # `outside` is CLOSING on the outermost atoms and 0 that far outside of them.
+    return grid.sample(outside) > CLOSING - growth if closed.any() else grid.sample(outside) > 1
+
+
+def _vacuum(grid: _Grid, layer: Structure, contaminant: Contaminant) -> np.ndarray:
+    """Return where discs of radius `HOLE` fit between all atoms, less one atomic radius."""
+    hole = HOLE * layer.material.bond
+    empty = grid.distance(np.concatenate([layer.positions, contaminant.positions])) > hole
+    if not empty.any():
+        return np.zeros((grid.size, grid.size), bool)
+    return grid.sample(_depth(~empty)) < hole - ATOM
+
+
+def interface(layer: Structure) -> np.ndarray:
+    """Return the midpoints of bonds between grains (k, 2), Å."""
+    crossing = layer.grains[layer.bonds[:, 0]] != layer.grains[layer.bonds[:, 1]]
+    return layer.positions[layer.bonds[crossing]].mean(axis=1)
+
+
+def _orientation(grid: _Grid, layer: Structure) -> np.ndarray:
+    """Return the lattice direction at the site nearest to each pixel, (size, size) float32."""
+    angles = np.mod(layer.angles, np.pi / 3).astype(np.float32)
+    if len(angles) == 1:
+        return np.full((grid.size, grid.size), angles[0])
+    cells, inside = grid.cells(layer.positions)
+    owner = np.zeros((grid.number, grid.number), np.intp)
+    owner[tuple(cells[inside].T)] = layer.grains[inside]
+    nearest = ndimage.distance_transform_edt(
+        ~grid.raster(layer.positions), return_distances=False, return_indices=True
+    )
+    places = np.rint(grid.places).astype(int)
+    return angles[owner[tuple(nearest)]][np.ix_(places, places)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +302,7 @@ def simulate(
     lit = illumination(camera, image.shape, configuration.detector)
     counts = count_electrons(camera, image * lit, pixel_size, conditions)
     growth = float(dirt.uniform(*configuration.contaminant.label_growth))
-    maps = truth.maps(layer, contaminant, size, pixel_size, growth)
+    maps = truth_maps(layer, contaminant, size, pixel_size, growth)
     pixels = layer.positions / pixel_size
     visible = layer.keep(((pixels > -0.5) & (pixels < size - 0.5)).all(axis=1))
     return Sample(
@@ -217,3 +407,46 @@ def image_of(
         )
     per_pixel = conditions.dose * pixel_size**2
     return shot_noise(rng, np.maximum(image, 0) * per_pixel) / np.float32(per_pixel)
+
+
+SEED = 2021
+# Frames of each acquisition: a third are series, as in the published set.
+FRAMES = (1, 2, 1, 3, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1)
+EMPTY = (4, 11)  # acquisitions without contamination
+DAYS = 5
+
+
+def sample_set() -> Iterator[Sample]:
+    """Simulate the 24 bundled samples, in the order of their names.
+
+    Names follow the rule of the published set: date, acquisition, frame.
+    """
+    samples = []
+    for index, frames in enumerate(FRAMES):
+        share = 1.0 if index in EMPTY else 0.0
+        configuration = replace(GRAPHENE, contaminant=ContaminantRanges(clean_share=share))
+        for frame in range(frames):
+            sample = simulate(SEED, index, configuration, frame)
+            samples.append(replace(sample, name=_name(index, frame, frames)))
+    yield from sorted(samples, key=lambda sample: sample.name)
+
+
+def write_sample_set(folder: str | Path) -> None:
+    """Write the bundled sample: 8-bit ``name.png``, ``name_LABEL.png``, ``pixel_sizes.json``."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for sample in sample_set():
+        image = np.rint(255 * sample.image).astype(np.uint8)
+        label = np.where(sample.mask, 255, 0).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{sample.name}.png")
+        Image.fromarray(label).save(folder / f"{sample.name}_LABEL.png")
+        sizes[sample.name] = round(sample.pixel_size, 5)
+    (folder / "pixel_sizes.json").write_text(json.dumps(sizes, indent=1) + "\n")
+
+
+def _name(index: int, frame: int, frames: int) -> str:
+    date = f"2000_{101 + index % DAYS:04d}"
+    if frames == 1:
+        return f"{date}_Simulated_{index:03d}"
+    return f"{date}_Simulated_FS_{index:03d}_layer_{4 * frame + 1:04d}"

@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from book.tools import browser
-from graphseg import datasets
+from graphseg.datasets import load
 
 PATIENCE = 240_000  # ms; JupyterLab takes seconds to start, but minutes on a machine that is busy
 # What anywidget says after 2 s; on a machine that is too busy the cell must be run again.
@@ -264,7 +264,7 @@ def test_next_and_previous_keep_what_is_not_saved(page, painter, folder):
     for name, line in (("first", ((10, 10), (10, 40))), ("second", ((50, 50), (50, 60)))):
         expected = bright(folder, name) | capsule(*line, 9)
         np.testing.assert_array_equal(label(folder, name), expected)
-    assert len(datasets.load_folder(folder / "images")) == 2
+    assert len(load.load_folder(folder / "images")) == 2
 
 
 def test_all_is_done_with_keys_alone(page, painter, folder):

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from graphseg import shipped
+from graphseg.unet import pretrained
 
 
 class Runs:
@@ -27,7 +27,7 @@ class Runs:
 def weight_files(folder):
     """Write weight files that cannot be used: name to path."""
     folder.mkdir(parents=True)
-    good = shipped.FOLDER / "default.safetensors"
+    good = pretrained.FOLDER / "default.safetensors"
     content = good.read_bytes()
     with safe_open(good, "pt") as file:
         header = json.loads(file.metadata()["graphseg"])

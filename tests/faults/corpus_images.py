@@ -12,7 +12,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from tests.unit import microscope_files as formats
+from tests.helpers import microscope_files as formats
 
 PIXEL_SIZE = 0.4
 FLIPS = 2  # files with changed bytes for each format

@@ -107,8 +107,8 @@ class Training(Work):
 
 def train() -> None:
     """Train a small network in the current folder, with a checkpoint, and write its weights."""
-    from graphseg import records
-    from graphseg.segmenter import UNetSegmenter
+    from graphseg.evaluation import records
+    from graphseg.unet.segmenter import UNetSegmenter
 
     random = np.random.default_rng(0)
     images = random.normal(size=(8, 64, 64))
@@ -314,7 +314,7 @@ def measure(work: Work, moments: int, workspace: Path, seed: int = 0, done=(), k
 
 def main() -> int:
     """Measure what the record does not have yet, and write it after each moment."""
-    from graphseg import records
+    from graphseg.evaluation import records
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moments", type=int, default=20)

@@ -13,16 +13,19 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import guard
 import numpy as np
 import pytest
 import tifffile
 
-from graphseg import datasets, records, shipped, structurefiles
+from book.tools.dm4 import write_dm4
+from graphseg.batch.reduction import read_reduced, write_reduced
+from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.reduction import read_reduced, write_reduced
-from graphseg.segmenter import UNetSegmenter
-from graphseg.simulation.dm4 import write_dm4
+from graphseg.evaluation import records
+from graphseg.io import structures
+from graphseg.unet import pretrained
+from graphseg.unet.segmenter import UNetSegmenter
+from tests.faults import guard
 
 FAST = ("--no-averaging", "--device", "cpu")
 NOBODY = 65534
@@ -59,7 +62,7 @@ def test_files_of_the_package_stay_as_they_were_when_the_disk_is_full(tmp_path, 
         "r.json": lambda path: records.write_record(path, {"a": "b" * 9999}),
         "r.h5": lambda path: write_reduced(path, images, images > 9),
         "a.dm4": lambda path: write_dm4(path, images[0]),
-        "a.csv": lambda path: structurefiles.write_atoms_csv(
+        "a.csv": lambda path: structures.write_atoms_csv(
             path, np.random.default_rng(0).random((900, 2)), 0.4, (9, 9), overwrite=True
         ),
     }
@@ -97,7 +100,7 @@ def test_a_training_says_what_stopped_it_and_goes_on(tmp_path, trained):
 def night(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "night").mkdir()
-    for index, image in enumerate(datasets.load_simulated_sample().images[:3]):
+    for index, image in enumerate(load.load_simulated_sample().images[:3]):
         tifffile.imwrite(f"night/{index}.tif", (255 * image[:128, :128]).astype(np.uint8))
     return tmp_path
 
@@ -176,4 +179,4 @@ def test_what_cannot_be_written_is_said(night, capsys, monkeypatch):
                 )
             assert code == 2 and guard.is_sentence(told[-1]), inside
             assert state("out").keys() >= {p for p in before if p.suffix in (".tif", ".csv")}
-        assert shipped.load("default", device="cpu")
+        assert pretrained.load("default", device="cpu")

@@ -3,18 +3,21 @@
 import json
 import re
 
-import corpus_files
-import guard
 import h5py
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from graphseg import datasets, foldercheck, ownlabels, records, reduction, shipped, weights
-from graphseg.arraycache import kept
-from graphseg.labelling import LabelPainter
-from graphseg.reduction import read_reduced, write_reduced
-from graphseg.segmenter import UNetSegmenter
+from graphseg.batch import reduction
+from graphseg.batch.reduction import read_reduced, write_reduced
+from graphseg.classical.bragg import kept
+from graphseg.datasets import check
+from graphseg.datasets import load as datasets
+from graphseg.evaluation import records
+from graphseg.plotting.painter import LabelPainter
+from graphseg.unet import finetune, pretrained, weights
+from graphseg.unet.segmenter import UNetSegmenter
+from tests.faults import corpus_files, guard
 
 FAST = ("--no-averaging", "--device", "cpu")
 
@@ -26,13 +29,15 @@ def files(tmp_path_factory):
 
 def test_no_weight_file_of_the_corpus_is_taken(files):
     for name, path in files.items():
-        for load in (UNetSegmenter.load, ownlabels.Start.find(str(path)).parameters
+        for load in (UNetSegmenter.load, finetune.Start.find(str(path)).parameters
                      if path.is_file() else weights.load):  # fmt: skip
             arguments = [path] if load in (UNetSegmenter.load, weights.load) else []
             said = guard.outcome(lambda load=load, arguments=arguments: load(*arguments))
             assert said or load is not UNetSegmenter.load, name
     assert len(files) > 40 and not list(files["folder"].glob("ran*"))
-    assert guard.outcome(lambda: UNetSegmenter.load(shipped.FOLDER / "default.safetensors")) is None
+    assert (
+        guard.outcome(lambda: UNetSegmenter.load(pretrained.FOLDER / "default.safetensors")) is None
+    )
 
 
 def test_the_command_line_refuses_weight_files(files, tmp_path, capsys, monkeypatch):
@@ -66,7 +71,7 @@ def test_folders_of_labels_are_read_or_refused(folders):
     assert len(folders) > 25 and set(folders) - refused >= {"clean", "dirty", "sizes_of_others"}
     assert {"cut", "two_sizes", "colours", "sizes_deep", "sizes_negative", "missing"} <= refused
     for path in folders.values():
-        guard.outcome(lambda path=path: str(foldercheck.check_folder(path)))
+        guard.outcome(lambda path=path: str(check.check_folder(path)))
         guard.outcome(lambda path=path: LabelPainter(path).close())
 
 

@@ -3,15 +3,14 @@
 import csv
 import os
 
-import corpus_images
-import guard
 import numpy as np
 import pytest
 
-from graphseg import hdf5probe
-from graphseg.datasets import load_folder
-from graphseg.labelfiles import read_image
-from graphseg.micrographs import read_frames, read_micrograph
+from graphseg.datasets.labelfiles import read_image
+from graphseg.datasets.load import load_folder
+from graphseg.io import guard as hdf5probe
+from graphseg.io.micrographs import read_frames, read_micrograph
+from tests.faults import corpus_images, guard
 
 
 @pytest.fixture(scope="module")

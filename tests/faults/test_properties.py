@@ -6,14 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphseg import datasets, metrics, shipped
-from graphseg.adaptive import AdaptiveBraggSegmenter
-from graphseg.bragg import BraggSegmenter
-from graphseg.inference import SYMMETRIES, margin, probabilities
-from graphseg.micrographs import read_micrograph
+from book.tools.dm4 import write_dm4
+from graphseg import metrics
+from graphseg.classical.adaptive import AdaptiveBraggSegmenter
+from graphseg.classical.bragg import BraggSegmenter
+from graphseg.datasets import load
+from graphseg.io.micrographs import read_micrograph
 from graphseg.preprocessing import standardise
-from graphseg.segmenter import UNetSegmenter
-from graphseg.simulation.dm4 import write_dm4
+from graphseg.unet import pretrained
+from graphseg.unet.inference import SYMMETRIES, margin, probabilities
+from graphseg.unet.segmenter import UNetSegmenter
 
 few = settings(deadline=None, max_examples=12)
 SIDES = st.integers(32, 75)
@@ -22,7 +24,7 @@ SIDES = st.integers(32, 75)
 @pytest.fixture(scope="module")
 def sample():
     """Two simulated micrographs with contamination."""
-    stack = datasets.load_simulated_sample()
+    stack = load.load_simulated_sample()
     order = np.argsort(-stack.masks.mean(axis=(1, 2)))
     return stack.subset(order[:2])
 
@@ -35,8 +37,8 @@ def methods(sample):
     return {
         "bragg": BraggSegmenter(steps=0, progress=False).fit(images, masks),
         "adaptive": AdaptiveBraggSegmenter(rounds=0, progress=False).fit(images, masks),
-        "unet": shipped.load("default", averaging=False, **network),
-        "averaged": shipped.load("default", averaging=True, **network),
+        "unet": pretrained.load("default", averaging=False, **network),
+        "averaged": pretrained.load("default", averaging=True, **network),
     }
 
 
@@ -113,7 +115,7 @@ def test_padding_to_what_a_network_needs_leaves_no_trace(methods, sample, rows, 
 def test_tiles_agree_with_the_whole(sample):
     image = np.tile(sample.images[:1], (1, 2, 2))[:, :391, :500]
     whole, tiled = (
-        shipped.load("default", device="cpu", precision="float32", averaging=False, tile=tile)
+        pretrained.load("default", device="cpu", precision="float32", averaging=False, tile=tile)
         for tile in (1024, 320)
     )
     np.testing.assert_allclose(tiled.predict_proba(image), whole.predict_proba(image), atol=1e-4)

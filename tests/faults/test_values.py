@@ -5,31 +5,22 @@ import shutil
 import subprocess
 import sys
 
-import corpus_values
-import guard
 import numpy as np
 import pytest
 import tifffile
 
 from book.tools import profiles
+from book.tools.dm4 import write_dm4
 from book.tools.errors import ToolError
-from graphseg import (
-    atoms,
-    classes,
-    labelclasses,
-    lattice,
-    methods,
-    metrics,
-    orientation,
-    preprocessing,
-    reduction,
-    scale,
-    shipped,
-    sorting,
-)
-from graphseg.coarsening import Coarsening
-from graphseg.segmenter import UNetSegmenter
-from graphseg.simulation.dm4 import write_dm4
+from graphseg import metrics, preprocessing
+from graphseg.batch import ranking, reduction
+from graphseg.batch.coarsening import Coarsening
+from graphseg.datasets import stack as labelclasses
+from graphseg.evaluation import methods
+from graphseg.structure import atoms, classes, lattice, orientation
+from graphseg.unet import pretrained, scale
+from graphseg.unet.segmenter import UNetSegmenter
+from tests.faults import corpus_values, guard
 
 
 def tiny(name, **changes):
@@ -134,13 +125,13 @@ def test_other_functions_refuse_impossible_values(tmp_path, stack):
         lambda: labelclasses.LabelClasses.of([]),
         lambda: labelclasses.LabelClasses.of([0, 10**9]),
         lambda: write_dm4(tmp_path / "a.dm4", np.zeros((0, 3), np.uint8)),
-        lambda: shipped.load("../../evil"),
-        lambda: shipped.load("default/../default"),
+        lambda: pretrained.load("../../evil"),
+        lambda: pretrained.load("default/../default"),
         lambda: UNetSegmenter.load(tmp_path),
         lambda: metrics.scores(np.zeros((1, 4), int), "evil"),
         lambda: methods.make("evil"),
         lambda: methods.make("unet", evil=1),
-        lambda: sorting.rank(["a"], [0.5, 0.6], [(0, 1)]),
+        lambda: ranking.rank(["a"], [0.5, 0.6], [(0, 1)]),
         lambda: scale.find_scale(np.zeros(shape), float("nan"), (0.3, 0.7)),
         lambda: lattice.measure_lattice(images[0], pixel_size=-1),
         lambda: lattice.measure_lattice(images[0], masks[0][:3]),

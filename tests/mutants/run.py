@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = ("book", "graphseg", "tests")  # packages of the project, which a fork imports from the copy
 LIBRARIES = ("scipy.ndimage", "scipy.signal", "scipy.stats", "sklearn.model_selection",
              "sklearn.ensemble", "sklearn.isotonic", "skimage.morphology", "skimage.draw",
-             "torch", "skorch", "joblib")  # fmt: skip
+             "torch", "joblib")  # fmt: skip
 # Others that are installed (Zarr has one) take longer to load than a test takes.
 PLUGINS = ("-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin")
 LONGEST = 900  # seconds that the tests of one fault may take; what makes them hang is caught

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphseg import methods
 from graphseg.errors import InputError
+from graphseg.evaluation import methods
 
 
 @pytest.fixture

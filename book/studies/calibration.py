@@ -1,0 +1,155 @@
+"""How far the probabilities of the networks that come along can be believed: a recorded result.
+
+Every image is predicted by the one fold network that has not seen it, in eight symmetries. All
+other quantities follow from these predictions and the labels.
+"""
+
+import numpy as np
+
+from graphseg import metrics
+from graphseg.datasets.load import LabelledStack
+from graphseg.evaluation import calibration, quality
+from graphseg.evaluation.calibration import METHODS, inner_folds
+from graphseg.evaluation.quality import ExpectedJaccard, certain_shares
+from graphseg.evaluation.records import provenance
+from graphseg.unet import pretrained, weights
+
+THRESHOLD = 0.5
+LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
+
+
+def measure(stack: LabelledStack, draws: int = quality.DRAWS) -> dict:
+    """Measure calibration, thresholds and expected Jaccard indices out of fold; minutes.
+
+    Nothing leaks in what is named ``inner``: what an image is calibrated with comes from images
+    of other acquisitions that its network has not seen either. What is named ``other`` uses the
+    images of the other folds, four times as many, predicted by networks that had this image in
+    their training; its own network had those in its training, but did not predict them.
+
+    Parameters
+    ----------
+    stack
+        The labelled images.
+    draws
+        Of the bootstraps.
+
+    Returns
+    -------
+        ``calibration``, ``thresholds``, ``images`` (by name) and ``correlations``.
+    """
+    fold = pretrained.fold_of(stack.names)
+    mean, spread, single = _predicted(stack, fold)
+    simulated, _ = quality.ensemble([pretrained.load("simulated", averaging=False)], stack.images)
+    counts = calibration.tally(mean, stack.masks)
+    scaled = calibration.calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
+    table = calibration.table(calibration.counts_at(counts, scaled), stack.groups, draws=draws)
+    maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
+    return {
+        "name": "confidence",
+        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "networks": _digests(),
+        "calibration": {m: _calibration(counts, fold, stack.groups, m) for m in METHODS},
+        "temperature": calibration.fit_temperature(counts),
+        "thresholds": table,
+        **_expectations(maps, stack, fold, draws),
+        "errors_found": _errors_found(mean, spread, stack.masks),
+        "made_with": provenance(),
+    }
+
+
+def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return mean and deviation of eight views, and the first view, each (n, H, W) float32."""
+    result = tuple(np.empty(stack.images.shape, np.float32) for _ in range(3))
+    for number in np.unique(fold):
+        chosen = fold == number
+        network = pretrained.load(f"fold_{number}", averaging=False)
+        made = quality.views(network, stack.images[chosen])
+        parts = (made.mean(axis=0), made.std(axis=0), made[0])
+        for whole, part in zip(result, parts, strict=True):
+            whole[chosen] = part
+    return result
+
+
+def _digests() -> dict[str, str]:
+    names = ["default", "simulated", *(n for n in pretrained.names() if n.startswith("fold_"))]
+    files = {name: pretrained.FOLDER / f"{name}.safetensors" for name in names}
+    return {name: weights.digest(path) for name, path in files.items()}
+
+
+def _calibration(counts, fold, groups, method: str) -> dict:
+    values = calibration.calibrate_out_of_fold(counts, fold, groups, method)
+    other = np.empty_like(values)
+    for train, test in quality.other_folds(fold):
+        other[test] = calibration.fit(counts[train], method)
+    diagram = calibration.reliability(counts, values)
+    return {
+        "error": diagram.error,
+        "error_other": calibration.reliability(counts, other).error,
+        "error_per_image": calibration.error_per_image(counts, values).tolist(),
+        "said": _json(diagram.said),
+        "true": _json(diagram.true),
+        "pixels": diagram.pixels.tolist(),
+    }
+
+
+def _json(values: np.ndarray) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _expectations(
+    maps: dict[str, np.ndarray], stack: LabelledStack, fold: np.ndarray, draws: int
+) -> dict:
+    """Compare expected with measured Jaccard indices of the masks of eight views."""
+    predicted = maps["eight views"] >= THRESHOLD
+    measured = metrics.score_table(metrics.counts(stack.masks, predicted))["jaccard"]
+    shares = {name: certain_shares(probabilities) for name, probabilities in maps.items()}
+    pairs = {
+        "inner": list(inner_folds(fold, stack.groups)),
+        "other": list(quality.other_folds(fold)),
+    }
+    found, correlations, intervals = {}, {}, {}
+    for name, share in shares.items():
+        correlations[name] = quality.correlation(share, measured, stack.groups, draws)
+        for way, split in pairs.items():
+            expected = quality.expect_out_of_fold(share, measured, split)
+            found[f"{name}, {way}"] = expected
+            key = f"{name}, {way}"
+            correlations[key] = quality.correlation(expected[:, 0], measured, stack.groups, draws)
+            inside = (expected[:, 1] <= measured) & (measured <= expected[:, 2])
+            intervals[key] = {
+                "held": float(inside.mean()),
+                "width": float((expected[:, 2] - expected[:, 1]).mean()),
+                "error": float(np.abs(expected[:, 0] - measured).mean()),
+            }
+    model = ExpectedJaccard.fit(shares["eight views"], measured)
+    best = found["eight views, inner"]
+    return {
+        "images": {
+            image: {"measured": m, "share": s, "expected": e, "fold": f}
+            for image, m, s, e, f in zip(
+                stack.names, measured.tolist(), shares["eight views"].tolist(), best.tolist(),
+                fold.tolist(), strict=True,
+            )
+        },
+        "correlations": correlations,
+        "intervals": intervals,
+        "expected_jaccard": quality.as_json(model),
+        "look_below": float(np.quantile(model(shares["eight views"])[:, 0], LOOK_QUANTILE)),
+    }  # fmt: skip
+
+
+def _errors_found(mean: np.ndarray, spread: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+    """Return the share of wrong pixels among the most uncertain ones, by two maps."""
+    wrong = (mean >= THRESHOLD) != masks
+    undecided = -np.abs(mean - THRESHOLD)
+    return {
+        "share looked at": quality.LARGEST_SHARE,
+        "undecided mean": quality.found_errors(undecided, wrong),
+        "spread of views": quality.found_errors(spread, wrong),
+    }
+
+
+def package_file(record: dict) -> dict:
+    """Return what predictions on new images need of a record: it comes with the networks."""
+    kept = ("networks", "temperature", "thresholds", "expected_jaccard", "look_below")
+    return {name: record[name] for name in kept}

@@ -1,0 +1,255 @@
+"""Figures of strangers, of attacks and of what masks endure.
+
+Figures of trust: what masks cover, whether probabilities are true, what to expect of a mask.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from book.studies.clean_sheets import Sheet
+from book.studies.ood import Stranger
+from graphseg.plotting.micrographs import (
+    BLUE,
+    METHOD_COLOURS,
+    ORANGE,
+    SKY,
+    VERMILION,
+    overlay_mask,
+    show_micrograph,
+)
+
+COLOURS = METHOD_COLOURS | {"unet, averaged": SKY}
+NAMES = {
+    "bragg": "Bragg filter",
+    "adaptive": "adaptive Bragg filter",
+    "unet": "our network, one view",
+    "unet, averaged": "our network",
+}
+VARIANTS = {
+    "as it is": "as it is",
+    "plain": "more epochs, nothing else",
+    "noise": "with noise",
+    "blur": "with blur",
+    "adversarial": "with attacks",
+}
+MARKERS = {"bragg": "o", "adaptive": "s", "unet": "^", "unet, averaged": "v"}
+HEIGHT = 0.5  # of a row over which points are spread
+LARGEST = 30.0  # strangeness at which the axis ends
+
+
+def show_strangers(axes: Sequence[Axes], strangers: Sequence[Stranger]) -> None:
+    """Show one stranger in each axes, with its kind above it."""
+    for ax, one in zip(axes, strangers, strict=True):
+        show_micrograph(ax, one.image, one.pixel_size, one.kind)
+
+
+def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None]]) -> None:
+    """Show the distance of every image, a row for each kind; the dashed line is the threshold.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    strangeness
+        Kind to the values of its images; None, what is too small to be judged, is left out. The
+        kind ``"known"`` are images held out.
+    """
+    rng = np.random.default_rng(0)
+    for row, (kind, values) in enumerate(strangeness.items()):
+        known = np.array([value for value in values if value is not None])
+        places = row + HEIGHT * rng.uniform(-0.5, 0.5, len(known))
+        colour = BLUE if kind == "known" else VERMILION
+        axes.plot(np.minimum(known, LARGEST), places, ".", color=colour, alpha=0.6)
+    axes.axvline(1, color="black", linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("distance from the training images, in units of the threshold")
+    labels = ["held-out images" if kind == "known" else kind for kind in strangeness]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+
+
+def attack_title(name: str) -> str:
+    """Return what an attack of a record is and which method it was made for, over two lines."""
+    attack, target = name.split(" on ")
+    return attack if attack == "random signs" else f"{attack}, made for\n{NAMES[target]}"
+
+
+def show_curve(
+    axes: Axes,
+    curve: Mapping,
+    title: str = "",
+    announced: Sequence[float] | None = None,
+    average: str = "pooled",
+    log: bool = False,
+) -> None:
+    """Show the Jaccard index of each method against the strength of a change.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    curve
+        Of a record of :mod:`book.studies.robustness`: ``strengths``, ``unit`` and ``methods``.
+    title
+        Above the axes.
+    announced
+        Share of images that are called strangers at each strength, shown in grey.
+    average
+        ``"pooled"`` or ``"per_image"``.
+    log
+        Whether strengths are on a logarithmic axis.
+    """
+    for name, scores in curve["methods"].items():
+        axes.plot(
+            curve["strengths"], scores[average], MARKERS[name] + "-", color=COLOURS[name],
+            label=NAMES[name], markersize=4,
+        )  # fmt: skip
+    if announced is not None:
+        share = axes.fill_between(curve["strengths"], announced, step="mid", label="flagged")
+        share.set(color="#CCCCCC", zorder=0, linewidth=0)
+    axes.set_xscale("log" if log else "linear")
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(curve["unit"])
+    axes.set_title(title)
+
+
+def show_training(axes: Axes, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Show the Jaccard index of networks that were trained further, in each condition.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    scores
+        Variant, then condition, to the Jaccard index.
+    """
+    conditions = list(next(iter(scores.values())))
+    width = 0.8 / len(scores)
+    for number, (variant, row) in enumerate(scores.items()):
+        places = np.arange(len(conditions)) + (number - (len(scores) - 1) / 2) * width
+        label = VARIANTS.get(variant, variant)
+        axes.bar(places, [row[name] for name in conditions], width, label=label)
+    axes.set_xticks(range(len(conditions)), conditions, rotation=30, ha="right")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("Jaccard index")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(scores))
+
+
+T = TypeVar("T")
+
+LARGEST_SHOWN = 10.0  # per cent, where the colours of shares end
+# What stands in records under a short name, in the order in which it is shown.
+METHODS = {
+    "bragg": "Bragg filter",
+    "adaptive": "adaptive Bragg filter",
+    "simulated": "simulation-only network",
+    "default": "our network",
+    **{f"fold_{number}": f"our network, fold {number}" for number in range(5)},
+    "unet": "our network",  # the fold networks, each on its own fold
+}
+CALIBRATIONS = {"none": "as predicted", "temperature": "temperature", "isotonic": "isotonic"}
+
+
+def in_order(found: Mapping[str, T]) -> dict[str, T]:
+    """Return results of methods under the names that pages use, in one order, ours last."""
+    return {METHODS[key]: found[key] for key in METHODS if key in found}
+
+
+def show_sheet(axes: Axes, sheet: Sheet, mask: np.ndarray) -> None:
+    """Show a simulated sheet, what is near its defects (light blue) and what a mask covers (red).
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    sheet
+        The micrograph and its truth.
+    mask
+        (H, W) bool, a prediction.
+    """
+    show_micrograph(axes, sheet.image, sheet.pixel_size, sheet.kind)
+    overlay_mask(axes, sheet.near, SKY)
+    overlay_mask(axes, mask, VERMILION, tint=0.3)
+
+
+def show_shares(
+    axes: Axes, verdicts: Mapping[str, Mapping[str, float]], target: float
+) -> AxesImage:
+    """Show the masked share near each kind of defect for each method as a table of colours.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    verdicts
+        Method, then kind of defect, to the share from 0 to 1.
+    target
+        Shares above it are in bold.
+    """
+    methods, kinds = list(verdicts), list(next(iter(verdicts.values())))
+    percent = 100 * np.array([[verdicts[m][k] for k in kinds] for m in methods])
+    shown = axes.imshow(percent, cmap="cividis", vmin=0, vmax=LARGEST_SHOWN, aspect="auto")
+    for (row, column), value in np.ndenumerate(percent):
+        axes.text(
+            column, row, f"{value:.1f}", ha="center", va="center", fontsize=8,
+            color="black" if value > 0.6 * LARGEST_SHOWN else "white",
+            weight="bold" if value > 100 * target else "normal",
+        )  # fmt: skip
+    axes.set_xticks(range(len(kinds)), kinds, rotation=40, ha="right")
+    axes.set_yticks(range(len(methods)), methods)
+    axes.spines[:].set_visible(False)
+    return shown
+
+
+def show_reliability(axes: Axes, calibrations: Mapping[str, Mapping]) -> None:
+    """Show what was said against what was the case, one line for each way of calibration.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    calibrations
+        Name to ``said`` and ``true`` (None in empty bins) and ``error``.
+    """
+    axes.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
+    for name, found in calibrations.items():
+        said, true = (np.array(found[key], float) for key in ("said", "true"))
+        label = f"{CALIBRATIONS.get(name, name)}: error {found['error']:.4f}"
+        axes.plot(said, true, ".-", lw=1, label=label)
+    axes.set(xlabel="probability", ylabel="contaminated share", xlim=(0, 1), ylim=(0, 1))
+    axes.set_aspect("equal")
+    axes.legend(fontsize=8)
+
+
+def show_expected(axes: Axes, expected: np.ndarray, measured: np.ndarray) -> None:
+    """Show expected Jaccard indices with their intervals against measured ones.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    expected
+        (n, 3): value, lower and upper end.
+    measured
+        (n,).
+    """
+    ends = np.abs(expected[:, 1:] - expected[:, :1]).T
+    axes.errorbar(measured, expected[:, 0], ends, fmt=".", color=BLUE, ecolor=SKY, lw=0.7, ms=4)
+    low = min(float(measured.min()), float(expected[:, 0].min())) - 0.03
+    axes.plot([low, 1], [low, 1], color="0.7", lw=1, zorder=0)
+    axes.set(xlabel="measured Jaccard index", ylabel="expected", xlim=(low, 1.01))
+
+
+def show_trade(axes: Axes, rows: Sequence[Mapping[str, float]]) -> None:
+    """Show precision and recall against the calibrated threshold, with their intervals."""
+    thresholds = [row["threshold"] for row in rows]
+    for name, colour in (("precision", BLUE), ("recall", ORANGE)):
+        values, low, high = ([row[f"{name}{end}"] for row in rows] for end in ("", "_low", "_high"))
+        axes.fill_between(thresholds, low, high, color=colour, alpha=0.25, lw=0)
+        axes.plot(thresholds, values, color=colour, label=name)
+    axes.set(xlabel="calibrated threshold", ylabel="score")
+    axes.legend()

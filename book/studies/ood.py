@@ -1,0 +1,484 @@
+"""The documented set of strangers: images that a network trained on graphene should not be given.
+
+Simulated ones of other crystals, of films and in other imaging modes; published ones that were
+spoilt; photographs that come with scikit-image. `graphseg.evaluation.ood` is tested on them, and
+nothing of it is fitted to them.
+
+How well `graphseg.evaluation.ood` tells strangers from images that were held out: a record.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+from scipy import ndimage
+from skimage import color, data
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from graphseg.datasets.load import LabelledStack
+from graphseg.evaluation import ood
+from graphseg.evaluation.ood import Known, Verdict
+from graphseg.evaluation.records import provenance
+from graphseg.preprocessing import resize_area
+from graphseg.simulation import configuration, samples
+from graphseg.simulation.contaminant import BLOCK, amorphous_block
+from graphseg.simulation.crystal import crystal
+from graphseg.simulation.multislice import micrograph
+from graphseg.simulation.optics import Conditions
+from graphseg.simulation.samples import expose
+from graphseg.unet import pretrained, scale, weights
+from graphseg.unet.scale import resize
+from graphseg.unet.segmenter import UNetSegmenter
+
+SIZE = 256  # pixels, side of an image
+MARGIN = 16  # pixels simulated around it, where the Fourier transform wraps
+PIXEL_SIZES = (0.30, 0.50)  # Å, where most published images lie
+DOSES = (3e3, 2e4)  # Å⁻², as in the simulated training images
+SCANNED_CHARGE = 1.7  # exponent of the atomic number in high-angle dark field
+# Lattice parameter in Å and atoms (atomic number, row, column, height) in units of an orthogonal
+# cell, (row, column, height) in units of the parameter.
+HALF = 0.5**0.5
+GOLD = (4.078, (1.0, HALF, HALF), ((79, 0, 0, 0), (79, 0.5, 0.5, 0.5)))
+SILICON = (
+    5.431,
+    (1.0, HALF, HALF),
+    ((14, 0, 0, 0), (14, 0.5, 0.5, 0.5), (14, 0.25, 0, 0.5), (14, 0.75, 0.5, 0)),
+)
+STRONTIUM_TITANATE = (
+    3.905,
+    (1.0, 1.0, 1.0),
+    ((38, 0, 0, 0), (22, 0.5, 0.5, 0.5), (8, 0.5, 0.5, 0), (8, 0.5, 0, 0.5), (8, 0, 0.5, 0.5)),
+)
+WSE2 = replace(
+    configuration.MOS2,
+    name="wse2",
+    material=configuration.Material(3.28, (((74, 0.0),), ((34, 1.67), (34, -1.67)))),
+)
+PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass",
+    "gravel", "hubble_deep_field", "immunohistochemistry", "microaneurysms", "moon", "page",
+    "retina", "rocket", "text",
+)  # fmt: skip
+# The lattice constant is that of graphene within a calibration error, 2.504 to 2.46 Å: hardly a
+# stranger, and counted by itself.
+NEAR = ("boron nitride",)
+
+
+@dataclass(frozen=True, eq=False)
+class Stranger:
+    """An image that is none of those a network was trained for.
+
+    Attributes
+    ----------
+    kind
+        Key of `KINDS`.
+    image
+        (H, W) float32.
+    pixel_size
+        Å, which the file may state or not; None where nothing of it can be told.
+    source
+        Index of the image of the stack that was spoilt, -1 if there is none.
+    """
+
+    kind: str
+    image: np.ndarray
+    pixel_size: float | None = None
+    source: int = -1
+
+
+def stranger_set(images: np.ndarray, each: int = 12, seed: int = 0) -> Iterator[Stranger]:
+    """Make the set; the same arguments give the same images.
+
+    Parameters
+    ----------
+    images
+        (n, H, W), from which some kinds are made by spoiling them; taken in turn from the whole
+        stack.
+    each
+        Images of every kind; photographs are cut from `PHOTOGRAPHS` in turn.
+    seed
+        Of everything that is drawn.
+
+    Yields
+    ------
+    Stranger
+        All of one kind, then the next.
+    """
+    for number, (kind, make) in enumerate(KINDS.items()):
+        for index in range(each):
+            rng = np.random.default_rng([seed, number, index])
+            if kind in SPOILT:
+                source = (index * len(images)) // each % len(images)
+                image, size = make(rng, images[source]), None
+            else:
+                source = -1
+                image, size = make(rng, index + each * seed)
+            yield Stranger(kind, image.astype(np.float32), size, source)
+
+
+def controls(each: int = 12, seed: int = 0) -> Iterator[Stranger]:
+    """Simulate graphene that is no stranger: as usual, with finer pixels, and in larger images.
+
+    The kinds are the keys of `CONTROLS`; arguments as in `stranger_set`.
+    """
+    for number, (kind, chosen) in enumerate(CONTROLS.items()):
+        for index in range(each):
+            rng = np.random.default_rng([seed, len(KINDS) + number, index])
+            image, size = _sheet(rng, index, chosen)
+            yield Stranger(kind, image, size)
+
+
+def _reduced(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """2.5 to 3 times coarser pixels: of a lattice with 5 to 8 pixels 2 to 3 remain."""
+    factor = rng.uniform(2.5, 3.0)
+    return resize_area(image, tuple(int(n / factor) for n in image.shape))[0]
+
+
+def _enlarged(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """A field too small: a third of the sides, on as many pixels."""
+    side = min(image.shape) // 3
+    row, column = (int(rng.integers(n - side + 1)) for n in image.shape)
+    return resize(image[row : row + side, column : column + side], image.shape)
+
+
+def _saturated(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Grey levels cut off on both sides, so that a quarter to three quarters are lost."""
+    lost = rng.uniform(0.25, 0.75)
+    share = rng.uniform(0.2, 0.8) * lost
+    return np.clip(image, *np.quantile(image, [share, 1 - lost + share]))
+
+
+def _blurred(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """So far out of focus that no lattice is left; half of them with noise of the camera."""
+    blurred = ndimage.gaussian_filter(image, rng.uniform(2.5, 5.0))
+    noise = rng.normal(0, 1, image.shape) * blurred.std() * rng.uniform(0.3, 1.0)
+    return blurred + noise * rng.integers(2)
+
+
+def _exposed(
+    rng: np.random.Generator,
+    positions: np.ndarray,
+    heights: np.ndarray,
+    numbers: np.ndarray,
+    pixel_size: float,
+) -> np.ndarray:
+    """Image atoms, (n, 2) in Å from the outer corner, in random conditions."""
+    conditions = Conditions(
+        energy=float(rng.choice([80e3, 200e3, 300e3])),
+        defocus=float(rng.uniform(20, 200) * rng.choice([-1, 1])),
+        blur=0.2,
+        modulation=0.5,
+        dose=float(np.exp(rng.uniform(*np.log(DOSES)))),
+    )
+    shape = (SIZE + 2 * MARGIN,) * 2
+    whole = micrograph(positions, heights, numbers, shape, pixel_size, conditions)
+    inner = whole[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return expose(rng, inner, pixel_size, conditions, configuration.GRAPHENE.detector)
+
+
+Made = tuple[np.ndarray, float | None]  # an image and its pixel size
+
+
+def _vacuum(rng: np.random.Generator, index: int) -> Made:
+    """No specimen at all."""
+    conditions = Conditions(dose=float(np.exp(rng.uniform(*np.log(DOSES)))))
+    ones, size = np.ones((SIZE, SIZE), np.float32), rng.uniform(*PIXEL_SIZES)
+    return expose(rng, ones, size, conditions, configuration.GRAPHENE.detector), size
+
+
+def _film(rng: np.random.Generator, index: int) -> Made:
+    """A film of amorphous carbon, 15 to 45 Å thick, over the whole field."""
+    block = amorphous_block(configuration.ContaminantRanges.density, 1.3)
+    pixel_size = rng.uniform(*PIXEL_SIZES)
+    extent = (SIZE + 2 * MARGIN) * pixel_size
+    block = (block + rng.uniform(0, BLOCK, 3)) % BLOCK
+    block = block[block[:, 2] < rng.uniform(15, 45)]
+    steps = np.arange(int(extent // BLOCK) + 1) * BLOCK
+    cells = np.stack(np.meshgrid(steps, steps, [0.0], indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    atoms = (block + cells).reshape(-1, 3)
+    atoms = atoms[(atoms[:, :2] < extent).all(axis=1)]
+    numbers = np.full(len(atoms), 6)
+    return _exposed(rng, atoms[:, :2], atoms[:, 2], numbers, pixel_size), pixel_size
+
+
+def _bulk(
+    rng: np.random.Generator, extent: float, thickness: float, cell: tuple
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return positions (n, 2), heights (n,) and numbers (n,) of a turned slab of a crystal, Å."""
+    parameter, sides, basis = cell
+    lengths = parameter * np.array(sides)
+    reach = int(1.5 * extent / lengths[:2].min()) + 2
+    layers = max(int(thickness / lengths[2]), 1)
+    axes = (np.arange(-reach, reach), np.arange(-reach, reach), np.arange(layers))
+    corners = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    atoms = np.array([site[1:] for site in basis], float)
+    points = ((corners + atoms) * lengths).reshape(-1, 3)
+    numbers = np.tile([site[0] for site in basis], len(corners))
+    angle = rng.uniform(0, np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    plane = points[:, :2] @ turn + extent / 2 + rng.uniform(0, parameter, 2)
+    inside = ((plane >= 0) & (plane < extent)).all(axis=1)
+    return plane[inside], points[inside, 2], numbers[inside]
+
+
+def _crystal(rng: np.random.Generator, index: int, cell: tuple) -> Made:
+    pixel_size = rng.uniform(*PIXEL_SIZES)
+    extent = (SIZE + 2 * MARGIN) * pixel_size
+    positions, heights, numbers = _bulk(rng, extent, rng.uniform(15, 50), cell)
+    return _exposed(rng, positions, heights, numbers, pixel_size), pixel_size
+
+
+def _sheet(rng: np.random.Generator, index: int, chosen: configuration.Configuration) -> Made:
+    sample = samples.simulate(int(rng.integers(2**31)), index, chosen)
+    return sample.image, sample.pixel_size
+
+
+def _scanned(rng: np.random.Generator, index: int) -> Made:
+    """High-angle dark field: incoherent, bright atoms on dark ground, rows shifted at random."""
+    pixel_size = rng.uniform(*PIXEL_SIZES) / 2  # a scan is usually finer
+    extent = SIZE * pixel_size
+    if index % 3 == 0:
+        layer = crystal(extent, rng.uniform(0, np.pi))
+        positions, numbers = layer.positions, layer.numbers
+    else:
+        cell = STRONTIUM_TITANATE if index % 3 == 1 else GOLD
+        positions, _, numbers = _bulk(rng, extent, 10.0, cell)
+    signal = _columns(positions / pixel_size, numbers**SCANNED_CHARGE)
+    signal = ndimage.gaussian_filter(signal, rng.uniform(0.35, 0.5) / pixel_size, mode="wrap")
+    counts = rng.uniform(8, 60) * (signal / signal.max() + rng.uniform(0.05, 0.2))
+    shifts = np.round(rng.normal(0, 0.6, SIZE)).astype(int)
+    shifted = np.stack([np.roll(row, k) for row, k in zip(counts, shifts, strict=True)])
+    return rng.poisson(shifted), pixel_size
+
+
+def _columns(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    places = np.round(pixels).astype(int) % SIZE
+    total = np.bincount(places[:, 0] * SIZE + places[:, 1], weights, SIZE * SIZE)
+    return total.reshape(SIZE, SIZE)
+
+
+@lru_cache(maxsize=4)
+def _grey(name: str) -> np.ndarray:
+    image = np.asarray(getattr(data, name)(), np.float32)
+    return color.rgb2gray(image[..., :3]) if image.ndim == 3 else image
+
+
+def _photograph(rng: np.random.Generator, index: int) -> Made:
+    """A part of a photograph, reduced by up to 2."""
+    image = _grey(PHOTOGRAPHS[index % len(PHOTOGRAPHS)])
+    side = min(int(SIZE * rng.uniform(1, 2)), *image.shape)
+    row, column = (int(rng.integers(n - side + 1)) for n in image.shape)
+    part = image[row : row + side, column : column + side]
+    return resize_area(part, (min(side, SIZE),) * 2)[0], None
+
+
+SPOILT: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
+    "coarse pixels": _reduced,
+    "small field": _enlarged,
+    "saturated": _saturated,
+    "blurred": _blurred,
+}
+KINDS: dict[str, Callable] = SPOILT | {
+    "no specimen": _vacuum,
+    "amorphous film": _film,
+    "molybdenum disulphide": partial(_sheet, chosen=configuration.MOS2),
+    "tungsten diselenide": partial(_sheet, chosen=WSE2),
+    "gold [110]": partial(_crystal, cell=GOLD),
+    "silicon [110]": partial(_crystal, cell=SILICON),
+    "dark-field STEM": _scanned,
+    "photograph": _photograph,
+    "boron nitride": partial(_sheet, chosen=configuration.HEXAGONAL_BORON_NITRIDE),
+}
+CONTROLS = {
+    "graphene": configuration.GRAPHENE,
+    "finer pixels": replace(configuration.GRAPHENE, pixel_size=(0.15, 0.20), size=512),
+    "larger images": replace(configuration.GRAPHENE, pixel_size=PIXEL_SIZES, size=576),
+}
+
+
+SMALLEST_AREA = 0.98  # the target for the area under the receiver operating characteristic
+MOST_FALSE_ALARMS = 0.02  # the target
+TIMED = 10  # images
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was said of one image: the verdict on its looks and the warning of its scale."""
+
+    kind: str
+    verdict: Verdict
+    scale_warning: str
+
+    @property
+    def announced(self) -> bool:
+        """Whether a user is warned."""
+        return bool(self.verdict.reason or self.scale_warning)
+
+
+def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
+    """Judge held-out images and strangers by fold networks; one to two minutes.
+
+    What a fold network knows is fitted to the images that it was trained on, threshold included;
+    it then judges the images held out from it, strangers made of them, and its share of the rest.
+
+    Parameters
+    ----------
+    stack
+        The labelled images.
+    each
+        Strangers of every kind.
+    seed
+        Of the strangers.
+
+    Returns
+    -------
+    dict
+        A record, see `graphseg.evaluation.records`: targets, ``area``, ``false_alarms``, ``kinds``
+        (each with its area and the share announced, with the pixel size unknown and, where there
+        is one, stated), ``false_alarms_simulated`` (of graphene that is simulated), the
+        strangeness of all images, and ``seconds``.
+    """
+    folds = pretrained.fold_of(stack.names)
+    set_ = list(tqdm(stranger_set(stack.images, each, seed), "strangers", len(KINDS) * each))
+    dealt = np.array([folds[s.source] if s.source >= 0 else i for i, s in enumerate(set_)])
+    dealt %= int(folds.max()) + 1
+    simulated, usual = list(controls(max(each // 2, 1), seed)), []
+    plain = ood.describe(None, stack.images)[0]
+    known, unknown, stated = [], [None] * len(set_), []
+    for fold in tqdm(np.unique(folds), desc="folds"):
+        segmenter = pretrained.load(f"fold_{fold}", averaging=False)
+        knows = _known(segmenter, stack, folds != fold, plain)
+        say = _judge_with(knows, segmenter)
+        known += [say("known", image, None) for image in stack.images[folds == fold]]
+        usual += [say(c.kind, c.image, None) for c in simulated[fold :: int(folds.max()) + 1]]
+        for index in np.flatnonzero(dealt == fold):
+            one: Stranger = set_[index]
+            unknown[index] = say(one.kind, one.image, None)
+            if one.pixel_size is not None:
+                stated.append(say(one.kind, one.image, one.pixel_size))
+    return {
+        "name": "strangers",
+        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "parameters": {"each": each, "seed": seed, "deviations": ood.DEVIATIONS},
+        "targets": {"area": SMALLEST_AREA, "false_alarms": MOST_FALSE_ALARMS},
+        **_summary(known, unknown, stated),
+        "false_alarms_simulated": {k: _announced(_only(usual, k)) for k in CONTROLS},
+        "seconds": _seconds(stack),
+        "made_with": provenance(),
+    }
+
+
+def _known(
+    segmenter: UNetSegmenter, stack: LabelledStack, trained: np.ndarray, plain: np.ndarray
+) -> Known:
+    """Describe what a network was trained on; `plain` are the statistics of the whole stack."""
+    chosen = stack.subset(np.flatnonzero(trained))
+    found = ood.describe(segmenter, chosen.images, plain[trained])
+    return ood.fit(found, chosen.groups)
+
+
+def _judge_with(known: Known, segmenter: UNetSegmenter) -> Callable[..., Judged]:
+    sizes = scale.known_pixel_sizes(segmenter.card_)
+
+    def say(kind: str, image: np.ndarray, pixel_size: float | None) -> Judged:
+        found = scale.find_scale(image, pixel_size, sizes)
+        return Judged(kind, ood.judge(known, segmenter, image, found), found.warning)
+
+    return say
+
+
+def _summary(known: Sequence[Judged], unknown: Sequence[Judged], stated: Sequence[Judged]) -> dict:
+    far = [one for one in unknown if one.kind not in NEAR]
+    return {
+        "area": _area(known, far),
+        "area_with_near": _area(known, unknown),
+        "false_alarms": _announced(known),
+        "false_alarms_number": sum(one.announced for one in known),
+        "announced": _announced(far),
+        "kinds": {kind: _of_kind(known, unknown, stated, kind) for kind in KINDS},
+        "strangeness": {
+            "known": _scores(known),
+            **{kind: _scores(_only(unknown, kind)) for kind in KINDS},
+        },
+    }
+
+
+def _of_kind(known, unknown, stated, kind: str) -> dict:
+    plain, told = _only(unknown, kind), _only(stated, kind)
+    return {
+        "near": kind in NEAR,
+        "images": len(plain),
+        "area": _area(known, plain),
+        "announced": _announced(plain),
+        "announced_by_scale": round(float(np.mean([bool(o.scale_warning) for o in plain])), DIGITS),
+        "announced_with_pixel_size": _announced(told),
+        "reasons": dict(Counter(_without_numbers(o.verdict.reason) for o in plain)),
+    }
+
+
+def _without_numbers(reason: str) -> str:
+    return re.sub(r"\d[\d.]*", "…", reason)
+
+
+def _only(judged: Sequence[Judged], kind: str) -> list[Judged]:
+    return [one for one in judged if one.kind == kind]
+
+
+def _scores(judged: Sequence[Judged]) -> list[float | None]:
+    """Return strangeness; None of what is too small to be judged."""
+    scores = (one.verdict.strangeness for one in judged)
+    return [None if score is None else round(score, DIGITS) for score in scores]
+
+
+def _announced(judged: Sequence[Judged]) -> float | None:
+    return round(float(np.mean([one.announced for one in judged])), DIGITS) if judged else None
+
+
+def _area(known: Sequence[Judged], others: Sequence[Judged]) -> float:
+    """Return the probability that a stranger is stranger than a known image.
+
+    Of images too small to be judged the warning of their scale is all there is, and it counts.
+    """
+    values = [
+        one.verdict.strangeness if one.verdict.strangeness is not None else 2.0 * one.announced
+        for one in (*known, *others)
+    ]
+    truth = np.repeat([0, 1], [len(known), len(others)])
+    return round(float(roc_auc_score(truth, values)), DIGITS)
+
+
+def _seconds(stack: LabelledStack) -> dict[str, float]:
+    """Return the median time per image of the network as it is shipped, and of the check."""
+    segmenter = pretrained.load("default", averaging=True)
+    known = _known(segmenter, stack, np.ones(len(stack), bool), ood.describe(None, stack.images)[0])
+    images = stack.images[:TIMED]
+    found = [scale.find_scale(image) for image in images]
+    pairs = list(zip(images, found, strict=True))
+    return {
+        "network": _median_time(lambda pair: segmenter.predict_proba(pair[0][None]), pairs),
+        "check": _median_time(lambda p: ood.judge(known, segmenter, *p), pairs),
+    }
+
+
+def _median_time(work: Callable, items: Sequence) -> float:
+    return round(float(np.median(list(_times(work, items)))), DIGITS)
+
+
+def _times(work: Callable, items: Sequence) -> Iterator[float]:
+    for item in items:
+        started = time.perf_counter()
+        work(item)
+        yield time.perf_counter() - started
+
+
+def package_file(stack: LabelledStack) -> dict:
+    """Return what predictions need: what the default network knows, and its file's digest."""
+    path = pretrained.FOLDER / "default.safetensors"
+    found = ood.describe(pretrained.load("default"), stack.images)
+    return {"network": weights.digest(path), "known": ood.fit(found, stack.groups).as_json()}

@@ -1,0 +1,303 @@
+"""The public calls on one micrograph: read it, segment it, analyse its structure.
+
+`segment` and `analyse` do what the commands of the same names do for a folder: the image is
+brought to a scale that the network knows and checked for being out of distribution, and what speaks
+against the result is among its flags.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphseg.batch.network import Network, Prediction
+from graphseg.batch.tasks import Structure, find_structure
+from graphseg.errors import InputError
+from graphseg.evaluation import quality
+from graphseg.io import outputs
+from graphseg.io.micrographs import Micrograph, read_frames, read_micrograph
+from graphseg.unet import pretrained
+from graphseg.unet.segmenter import UNetSegmenter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Segmentation", "analyse", "load_model", "read", "read_series", "segment"]
+
+
+def read(path: str | Path, frame: int | None = None) -> Micrograph:
+    """Read one micrograph from a DM3, DM4, EMD, MRC, SER, TIFF, PNG, HDF5 or Zarr file.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder of a Zarr store.
+    frame
+        Which frame of a series, counted from 0; needed where there are several.
+
+    Returns
+    -------
+    Micrograph
+        ``image`` (H, W) in the units and the dtype of the file, axes (row, column); ``pixel_size``
+        in Å or None; ``metadata``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a micrograph, or holds several frames and none is chosen.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, graphseg as gs
+    >>> from PIL import Image
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder.name}/dark.png")
+    >>> gs.read(f"{folder.name}/dark.png").image.shape
+    (4, 6)
+    """
+    return read_micrograph(path, frame)
+
+
+def read_series(path: str | Path) -> Iterator[Micrograph]:
+    """Yield the frames of a file one by one, so that a long series needs little memory."""
+    return read_frames(path)
+
+
+def load_model(name: str | Path = "default", **changes: Any) -> UNetSegmenter:
+    """Load a pretrained network by its name, or a weight file by its path.
+
+    Parameters
+    ----------
+    name
+        One of :func:`graphseg.unet.pretrained.names`, or a file that ``graphseg train`` wrote.
+    **changes
+        Parameters of the estimator to change, for instance ``device="cuda"``.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a network nor such a file, or the file is no weight file.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> gs.load_model("default").classes
+    2
+    """
+    if str(name) in pretrained.names():
+        return pretrained.load(str(name), **changes)
+    return UNetSegmenter.load(name, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Where one micrograph is contaminated, and how far that can be trusted.
+
+    Attributes
+    ----------
+    image
+        (H, W), as it was given.
+    mask
+        (H, W) bool, True = contamination.
+    probability
+        (H, W) float32 in [0, 1], of contamination.
+    pixel_size, pixel_size_from
+        Å per pixel or None, and where that is from: ``"given"``, ``"file"``, ``"lattice"`` or
+        ``"none"``.
+    flags
+        Names of what speaks against the mask; empty if nothing does.
+    warning
+        The first of these as a sentence, or "".
+    quality
+        ``expected_jaccard`` with ``expected_low`` and ``expected_high`` (a 90 % interval); empty
+        where nothing is known of the network, or the image is flagged.
+    """
+
+    image: np.ndarray
+    prediction: Prediction
+    quality: dict[str, float | str]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool, True = contamination."""
+        return self.prediction.mask
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(H, W) float32, of contamination."""
+        return self.prediction.probability
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Å per pixel, None where unknown."""
+        return self.prediction.pixel_size
+
+    @property
+    def pixel_size_from(self) -> str:
+        """Where the pixel size is from."""
+        return self.prediction.pixel_size_from
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What speaks against the mask."""
+        return self.prediction.flags
+
+    @property
+    def warning(self) -> str:
+        """One sentence, or ""."""
+        return self.prediction.warning
+
+    @property
+    def contaminated_fraction(self) -> float:
+        """Of the area, from 0 to 1."""
+        return float(self.mask.mean())
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the micrograph with the outline of the mask and a scale bar; return the axes."""
+        from matplotlib import pyplot
+
+        from graphseg.plotting.micrographs import overlay_mask, show_micrograph
+
+        if axes is None:
+            axes = pyplot.subplots(figsize=(4, 4))[1]
+        title = f"{100 * self.contaminated_fraction:.1f} % contaminated"
+        show_micrograph(axes, self.image, self.pixel_size, title)
+        overlay_mask(axes, self.mask, tint=0.25)
+        return axes
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the mask as TIFF (with the pixel size) or PNG, 255 = contamination.
+
+        Raises
+        ------
+        InputError
+            If the name ends in neither, or the file exists and `overwrite` is not set.
+        """
+        path = Path(path)
+        form = path.suffix.lower().lstrip(".").replace("tiff", "tif")
+        if form not in outputs.MASK_FORMS:
+            raise InputError(f"A mask cannot be written as {path.name}: use .tif or .png.")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists: choose another name or say overwrite=True.")
+        with outputs.whole_file(path) as temporary:
+            outputs.write_mask(temporary, self.mask, self.pixel_size, form)
+        return path
+
+
+def segment(
+    micrograph: Any,
+    pixel_size: float | None = None,
+    model: str | Path | None = None,
+    test_time_augmentation: bool = True,
+    device: str = "auto",
+) -> Segmentation:
+    """Find the contamination in one micrograph of any size and scale.
+
+    Parameters
+    ----------
+    micrograph
+        A `Micrograph`, a path, a 2-D array (row, column), or a HyperSpy signal of one image.
+    pixel_size
+        Å per pixel, whatever the file says; without either it is measured from the lattice.
+    model
+        The name of a pretrained network or a weight file; None for the default network.
+    test_time_augmentation
+        Average over the eight symmetries of the square: a little better, eight times slower.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    InputError
+        If the image is no finite 2-D array, is the same everywhere, or cannot be read; or if the
+        network or the pixel size is impossible.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> image = gs.load_stack("simulated").images[0]
+    >>> result = gs.segment(image, test_time_augmentation=False)
+    >>> result.mask.shape == image.shape, result.pixel_size_from
+    (True, 'lattice')
+    """
+    read = as_micrograph(micrograph)
+    network = Network.choose(
+        None if model is None else Path(model),
+        averaging=test_time_augmentation,
+        device=device,
+        pixel_size=pixel_size,
+    )
+    prediction = network.predict(read)
+    known = model is None and not prediction.flags
+    expected = quality.columns(prediction.probability) if known else {}
+    return Segmentation(read.image, prediction, expected)
+
+
+def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options: Any) -> Structure:
+    """Find classes, atoms, bonds, rings and defects in what is not contaminated.
+
+    Parameters
+    ----------
+    micrograph
+        As for `segment`.
+    segmentation
+        Of this micrograph; made with `options`, which are those of `segment`, if it is not given.
+
+    Returns
+    -------
+    Structure
+        ``lattice``, ``classes``, ``atoms``, ``bonds``, ``rings``, ``defects`` and ``flags``.
+
+    Raises
+    ------
+    InputError
+        As `segment`; and if no lattice is seen outside of the contamination.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> structure = gs.analyse(stack.images[0], test_time_augmentation=False)
+    >>> 2.4 < structure.lattice.parameter_angstrom < 2.5
+    True
+    """
+    read = as_micrograph(micrograph)
+    if segmentation is None:
+        segmentation = segment(read, **options)
+    structure = find_structure(read.image, segmentation.prediction)
+    if structure is None:
+        raise InputError(
+            "No lattice is seen outside of the contamination, so there is no structure: look at "
+            "the mask, or give the pixel size."
+        )
+    return structure
+
+
+def as_micrograph(given: Any) -> Micrograph:
+    """Return what can be segmented as a `Micrograph`.
+
+    Raises
+    ------
+    InputError
+        If it is none of the kinds that `segment` takes.
+    """
+    if isinstance(given, Micrograph):
+        return given
+    if isinstance(given, str | Path):
+        return read(given)
+    if hasattr(given, "axes_manager"):  # a HyperSpy signal, which need not be installed
+        from graphseg.io.micrographs import to_angstrom
+
+        axes = given.axes_manager.signal_axes
+        sizes = [to_angstrom(abs(float(axis.scale)), str(axis.units)) for axis in axes]
+        size = float(np.mean(sizes)) if len(sizes) == 2 and None not in sizes else None
+        return as_micrograph(Micrograph(np.asarray(given.data), size))
+    image = np.asarray(given)
+    if image.ndim != 2:
+        raise InputError(
+            f"Expected one image (H, W), got shape {image.shape}: give the images of a stack one "
+            "by one."
+        )
+    return Micrograph(image)

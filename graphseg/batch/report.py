@@ -1,0 +1,434 @@
+"""Results of many images as CSV, and as one self-contained page with a table that sorts.
+
+A ranking as CSV and as one self-contained page with a sortable table and thumbnails.
+
+The tables at the end of a run: CSV and report, by file or by rank.
+"""
+
+import base64
+import csv
+import html
+import io
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from graphseg.batch import ranking as sorting
+from graphseg.batch.coarsening import CLASSES
+from graphseg.batch.ranking import Ranking
+from graphseg.batch.run import Run
+from graphseg.batch.stream import Job
+from graphseg.errors import InputError
+from graphseg.io.outputs import whole_file
+
+# Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a screen
+# reader the order. Without JavaScript the table is there, in the order that was given.
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 1rem/1.4 sans-serif; margin: 1.5rem; }
+table { border-collapse: collapse; }
+caption { max-width: 45rem; padding-bottom: 0.75rem; text-align: left; }
+th, td { border-bottom: 1px solid #8888; padding: 0.25rem 0.6rem; text-align: right; }
+.text { min-width: 8rem; overflow-wrap: anywhere; text-align: left; }
+button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit;
+  font-weight: bold; padding: 0.25rem; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; }
+th[aria-sort=descending] button::after { content: " \\25BC"; }
+img { display: block; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+$before
+<table>
+<caption>$caption The buttons in the headings sort the table.</caption>
+<thead><tr>$headings</tr></thead>
+<tbody>
+$rows
+</tbody>
+</table>
+<script>
+const heads = [...document.querySelectorAll("thead th")];
+const body = document.querySelector("tbody");
+const byName = (a, b) => a.localeCompare(b, undefined, {numeric: true});
+const byNumber = (a, b) => a - b;
+heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
+  const down = head.getAttribute("aria-sort") === "ascending";
+  const key = row => row.cells[column].dataset.value;
+  const compare = head.className ? byName : byNumber;
+  const rows = [...body.rows].sort((a, b) => (down ? -1 : 1) * compare(key(a), key(b)));
+  heads.forEach(other => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  body.append(...rows);
+}));
+</script>
+</body>
+</html>
+""")
+LAST = ("seconds", "error")  # columns of the CSV file
+MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the page's table.
+
+    Attributes
+    ----------
+    key
+        Of the rows.
+    heading
+        What stands above it.
+    digits
+        After the decimal point; None for text.
+    factor
+        Numbers are shown times this: 100 for percent.
+    """
+
+    key: str
+    heading: str
+    digits: int | None = None
+    factor: float = 1.0
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Return rows as CSV, with every column that any of them has.
+
+    Floats are written with as many digits as tell them apart, None and NaN as nothing. First come
+    `columns`, which are there even if no row has them, then the others in the order in which they
+    turn up, and last ``seconds`` and ``error``.
+    """
+    keys = dict.fromkeys([*columns, *(key for row in rows for key in row)])
+    keys = [k for k in keys if k not in LAST] + [k for k in LAST if k in keys]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(keys)
+    writer.writerows([_plain(row.get(key)) for key in keys] for row in rows)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else value
+
+
+def html_page(
+    title: str,
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, Any]],
+    thumbnails: Sequence[str | None] | None = None,
+    sorted_by: str | None = None,
+    paragraphs: Sequence[str] = (),
+    errors: Sequence[str] = (),
+) -> str:
+    """Return a page with a table that sorts by any column; it needs no network and no other file.
+
+    It can be sorted by keyboard, and read in the order given without JavaScript. All texts are
+    escaped.
+
+    Parameters
+    ----------
+    title, caption
+        Of the page and of the table.
+    columns
+        Of the table; the first one of text names the row.
+    rows
+        One for each image.
+    thumbnails
+        For each row the content of a JPEG file in base64 (see `jpeg`), or None.
+    sorted_by
+        Key of the column that the rows are in ascending order of.
+    paragraphs
+        Texts above the table.
+    errors
+        Sentences for images that are missing, in a list above the table.
+    """
+    pictures = [""] * len(rows)
+    if thumbnails is not None:
+        pictures = [_picture(thumbnail) for thumbnail in thumbnails]
+    before = [f"<p>{html.escape(text)}</p>" for text in paragraphs]
+    if errors:
+        listed = "".join(f"<li>{html.escape(text)}</li>" for text in errors)
+        before.append(f"<h2>Failed</h2>\n<ul>{listed}</ul>\n<h2>Images</h2>")
+    named = next((column.key for column in columns if column.digits is None), None)
+    cells = ["".join(_cell(c, row.get(c.key), c.key == named) for c in columns) for row in rows]
+    return PAGE.substitute(
+        title=html.escape(title),
+        before="\n".join(before),
+        caption=html.escape(caption),
+        headings=("" if thumbnails is None else '<th scope="col">Picture</th>')
+        + "".join(_heading(column, column.key == sorted_by) for column in columns),
+        rows="\n".join(f"<tr>{p}{c}</tr>" for p, c in zip(pictures, cells, strict=True)),
+    )
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    """Return a picture, (h, w, 3) uint8, as the content of a JPEG file: a fifth of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _picture(thumbnail: str | None) -> str:
+    if thumbnail is None:
+        return "<td></td>"
+    with Image.open(io.BytesIO(base64.b64decode(thumbnail))) as picture:
+        width, height = picture.size
+    # The name stands in the same row, so the picture needs no words of its own. The size is told
+    # so that nothing moves while the page is drawn.
+    source = f"data:image/jpeg;base64,{thumbnail}"
+    return f'<td><img alt="" width="{width}" height="{height}" src="{source}"></td>'
+
+
+def _heading(column: Column, ascending: bool) -> str:
+    order = ' aria-sort="ascending"' if ascending else ""
+    kind = ' class="text"' if column.digits is None else ""
+    button = f'<button type="button">{html.escape(column.heading)}</button>'
+    return f'<th scope="col"{order}{kind}>{button}</th>'
+
+
+def _cell(column: Column, value: Any, names_row: bool) -> str:
+    if column.digits is None:
+        text = html.escape("" if value is None else str(value))
+        tag, scope = ("th", ' scope="row"') if names_row else ("td", "")
+        return f'<{tag}{scope} class="text" data-value="{text}">{text}</{tag}>'
+    if value is None or value == "" or np.isnan(value):
+        return f'<td data-value="{MISSING}"></td>'
+    return f'<td data-value="{float(value)!r}">{value * column.factor:.{column.digits}f}</td>'
+
+
+RANKING_COLUMNS = {
+    "rank": Column("rank", "Rank", 0),
+    "best_rank": Column("best_rank", "Best rank", 0),
+    "worst_rank": Column("worst_rank", "Worst rank", 0),
+    "name": Column("name", "Name"),
+    "clean_fraction": Column("clean_fraction", "Clean, %", 1, 100),
+    "low": Column("low", "From, %", 1, 100),
+    "high": Column("high", "To, %", 1, 100),
+    "labelled_fraction": Column("labelled_fraction", "Label, %", 1, 100),
+}
+RANKING_CAPTION = (
+    "Clean fraction: the share of an image's pixels that can be used, with the ends of its "
+    "interval and the ranks that the intervals allow."
+)
+LEGEND = " Contamination is red in the pictures."
+
+
+def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
+    """Return one row for each image, in order of rank, with the columns of the table.
+
+    ``rank``, ``best_rank`` and ``worst_rank`` (from 1), ``name``, ``clean_fraction`` with the ends
+    ``low`` and ``high`` of its interval, and ``labelled_fraction`` if there are labels (NaN for an
+    image without one); fractions from 0 to 1.
+    """
+    columns = [range(1, len(ranking) + 1), *ranking.rank_range.T.tolist(), ranking.names]
+    columns += [v.tolist() for v in (ranking.fraction, ranking.low, ranking.high)]
+    if np.isfinite(ranking.labelled).any():
+        columns.append(ranking.labelled.tolist())
+    return [dict(zip(RANKING_COLUMNS, row, strict=False)) for row in zip(*columns, strict=True)]
+
+
+def write_csv(path: str | Path, ranking: Ranking, overwrite: bool = False) -> None:
+    """Write a ranking as CSV in UTF-8, with the columns of `table_rows`.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is not set, or the ranking is empty.
+    """
+    rows = table_rows(ranking)
+    if not rows:
+        raise InputError("The ranking is empty; rank at least one image.")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()}
+                     for row in rows)  # fmt: skip
+    _write_new(Path(path), text.getvalue(), overwrite)
+
+
+def write_html(
+    path: str | Path,
+    ranking: Ranking,
+    thumbnails: Sequence[np.ndarray] | None = None,
+    title: str = "Images by their clean fraction",
+    overwrite: bool = False,
+) -> None:
+    """Write a ranking as one page with a table that sorts by any column.
+
+    The page needs no network and no other file. It can be sorted by keyboard, and read in order of
+    rank without JavaScript. Names and title are escaped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    ranking
+        What to show.
+    thumbnails
+        n small RGB pictures (H, W, 3) uint8 in the order of what was ranked, not of the ranks (see
+        `graphseg.io.outputs.small_picture`).
+    title
+        Of the page.
+    overwrite
+        Replace a file that exists.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is not set, or a thumbnail is missing.
+    """
+    if thumbnails is not None and len(thumbnails) != len(ranking):
+        raise InputError(
+            f"There are {len(thumbnails)} thumbnails for {len(ranking)} images; give one for each."
+        )
+    rows = table_rows(ranking)
+    pictures = None
+    if thumbnails is not None:
+        pictures = [b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
+    text = html_page(
+        title=title,
+        caption=RANKING_CAPTION + ("" if pictures is None else LEGEND),
+        columns=[column for name, column in RANKING_COLUMNS.items() if rows and name in rows[0]],
+        rows=rows,
+        thumbnails=pictures,
+        sorted_by="rank",
+    )
+    _write_new(Path(path), text, overwrite)
+
+
+def _write_new(path: Path, text: str, overwrite: bool) -> None:
+    """Write to a temporary name, then rename: a reader never sees half a file."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; name another file or set overwrite=True.")
+    # File names need not be UTF-8; what cannot be encoded is written as its escape.
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+IMAGE = (Column("file", "File"), Column("frame", "Frame", 0))
+CLEAN = (
+    Column("clean_fraction", "Clean, %", 1, 100),
+    Column("clean_low", "From, %", 1, 100),
+    Column("clean_high", "To, %", 1, 100),
+)
+SCALE = (
+    Column("pixel_size", "Å per pixel", 3),
+    Column("strangeness", "Strangeness", 2),
+    Column("flags", "Beware"),
+)
+EXPECTED = (
+    Column("expected_jaccard", "Expected Jaccard", 2),
+    Column("look_first", "Look first"),
+)
+RANKS = (
+    Column("rank", "Rank", 0),
+    Column("best_rank", "Best rank", 0),
+    Column("worst_rank", "Worst rank", 0),
+)
+REDUCTION = (
+    Column("ratio", "Ratio", 2),
+    Column("coarse_fraction", "Coarse, %", 1, 100),
+    Column("rmse", "Error, grey levels", 2),
+)
+STRUCTURE = (
+    Column("atoms", "Atoms", 0),
+    *(Column(f"rings_{size}", f"{size}-rings", 0) for size in (5, 6, 7, 8)),
+    Column("vacancies", "Vacancies", 0),
+    Column("boundaries_nm", "Boundaries, nm", 1),
+    Column("twist_degrees", "Twist, °", 1),
+    *(Column(f"{name}_nm2", f"{name.capitalize()}, nm²", 1) for name in CLASSES),
+)
+COLUMNS = {
+    "analyse": (*IMAGE, *STRUCTURE, *CLEAN, *EXPECTED, *SCALE),
+    "segment": (*IMAGE, *CLEAN, *EXPECTED, *SCALE),
+    "sort": (*RANKS, *IMAGE, *CLEAN, *EXPECTED, *SCALE),
+    "reduce": (*IMAGE, *REDUCTION, *CLEAN, *EXPECTED, *SCALE),
+}
+TITLES = {
+    "analyse": "Structure",
+    "segment": "Contamination",
+    "sort": "Images by their clean fraction",
+    "reduce": "Reduced images",
+}
+CAPTION = (
+    "Clean fraction: the share of an image's pixels that can be used, with the ends of its "
+    "interval. Contamination is red in the pictures."
+)
+RANK_CAPTION = " The best and the worst rank are those that the intervals allow."
+
+
+def write_tables(job: Job, run: Run) -> tuple[Path, Path]:
+    """Write the CSV and the report of a run, and return their paths.
+
+    They are in order of files and frames, or of ranks for the command ``sort``. Images that failed
+    come last in the CSV, and are listed above the table of the report.
+    """
+    command, ledger = job.task.command, job.ledger()
+    pairs = list(zip(run.rows, run.thumbnails, strict=True))
+    good = [pair for pair in pairs if not pair[0]["error"]]
+    failed = [row for row, _ in pairs if row["error"]]
+    caption, sorted_by = CAPTION, "file"
+    if command == "sort":
+        good, caption, sorted_by = _ranked(good), CAPTION + RANK_CAPTION, "rank"
+    rows = [row for row, _ in good]
+    csv_path, html_path = ledger.tables
+    ledger.write_table(csv_path, csv_text(rows + failed))
+    page = html_page(
+        TITLES[command], caption, _used(COLUMNS[command], rows), rows,
+        [thumbnail for _, thumbnail in good], sorted_by, _summary(rows, failed),
+        [row["error"] for row in failed],
+    )  # fmt: skip
+    ledger.write_table(html_path, page)
+    return csv_path, html_path
+
+
+def _ranked(pairs: Sequence[tuple[dict, str | None]]) -> list[tuple[dict, str | None]]:
+    if not pairs:
+        return []
+    rows = [row for row, _ in pairs]
+    ranking = sorting.rank(
+        [row["name"] for row in rows],
+        [row["clean_fraction"] for row in rows],
+        [(row["clean_low"], row["clean_high"]) for row in rows],
+    )
+    ranks = ranking.rank_range.tolist()
+    return [
+        ({"rank": i + 1, "best_rank": best, "worst_rank": worst} | pairs[place][0], pairs[place][1])
+        for i, (place, (best, worst)) in enumerate(zip(ranking.index, ranks, strict=True))
+    ]
+
+
+def _used(columns: Sequence[Column], rows: Sequence[dict]) -> list[Column]:
+    """Leave out columns that are empty in every row; the file always stays."""
+    return [
+        column
+        for column in columns
+        if column.key == "file" or any(row.get(column.key) not in (None, "") for row in rows)
+    ]
+
+
+def _summary(rows: Sequence[dict], failed: Sequence[dict]) -> list[str]:
+    flagged = sum(bool(row["flags"]) for row in rows)
+    models = ", ".join(sorted({row["model"] for row in rows}))
+    sentences = [f"Images: {len(rows)}; failed: {len(failed)}; network: {models or 'none'}."]
+    doubtful = sum(row.get("look_first") == "yes" for row in rows)
+    if doubtful:
+        sentences.append(f"With a low expected Jaccard index: {doubtful}; look at these first.")
+    if flagged:
+        sentences.append(f"With a flag in the last column: {flagged}; look at these first.")
+    return sentences

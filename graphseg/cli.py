@@ -1,0 +1,411 @@
+"""The command line, ``graphseg --help``: every command is a few calls into the package."""
+
+import ast
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import graphseg
+from graphseg.batch import run
+from graphseg.batch.coarsening import Coarsening
+from graphseg.batch.network import Network
+from graphseg.batch.report import write_tables
+from graphseg.batch.sources import find_sources
+from graphseg.batch.stream import Job, Task
+from graphseg.batch.tasks import Analyse, Reduce, Segment, Sort
+from graphseg.datasets import check, load
+from graphseg.errors import InputError
+from graphseg.evaluation import methods, scorecard
+from graphseg.io.outputs import MASK_FORMS, PROBABILITY_TYPES
+from graphseg.unet import export as openmodels
+from graphseg.unet import finetune
+from graphseg.unet.segmenter import UNetSegmenter
+
+app = typer.Typer(
+    help="Find surface contamination in atomic-resolution micrographs of graphene.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
+    pretty_exceptions_enable=False,
+)
+Source = Annotated[str, typer.Option(help="auto, published or simulated")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="a parameter of the method, NAME=VALUE; repeat")
+]
+Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
+Only = Annotated[list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")]
+Jobs = Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")]
+Defects = Annotated[
+    int, typer.Option(help="further simulated training images, full of defects that are no dirt")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
+]
+Output = Annotated[Path, typer.Option(help="the record to write")]
+
+
+def parsed(changes: list[str] | None, option: str = "--set") -> dict:
+    """Turn NAME=VALUE into parameters; a value that is no Python literal is a string."""
+    parsed = {}
+    for change in changes or []:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise InputError(f"{option} {change} has no value: write NAME=VALUE.")
+        try:
+            parsed[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            parsed[name] = text
+    return parsed
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise InputError if there is something at `path`: nothing is overwritten silently."""
+    if path.exists():
+        raise InputError(f"{path} exists already: name another file or remove it.")
+
+
+# For the commands that work on a folder of micrographs.
+Images = Annotated[
+    list[str], typer.Argument(help="micrographs, folders of them, or quoted patterns")
+]
+Results = Annotated[Path, typer.Option("--output", help="the folder for the results")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="a weight file of `graphseg train`, or `blurred`, a network for images that are less "
+        "sharp; else the one that comes along"
+    ),
+]
+Averaging = Annotated[
+    bool, typer.Option(help="over the eight symmetries: a little better, eight times slower")
+]
+PixelSize = Annotated[
+    float | None, typer.Option(help="Å per pixel of all images, whatever their files say")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="processes on this machine, which share its cores")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="address of a Dask scheduler; its workers must see images and results by the same "
+        "paths",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option(help="pass over what an earlier run with the same options has finished")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="replace results of other inputs, models or options")
+]
+EXAMPLES = """\b
+Examples:
+  graphseg segment night/ --output masks
+  graphseg segment "night/*.dm4" --output masks --overlays --workers 2
+  graphseg analyse night/ --output atoms
+  graphseg sort night/ --output ranking
+  graphseg reduce night/ --output small --mode blocks
+  graphseg train my_labels --output my_unet.safetensors
+
+graphseg COMMAND --help tells more."""
+app.info.epilog = EXAMPLES
+
+
+@app.command()
+def fetch() -> None:
+    """Download the published data set, or check what is there."""
+    stack = load.load_published()
+    typer.echo(f"{len(stack)} labelled micrographs, digest {stack.digest[:12]}")
+
+
+@app.command()
+def info() -> None:
+    """Print the version, the data found and its digest."""
+    stack = load.load_default()
+    typer.echo(f"graphseg {graphseg.__version__}")
+    typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
+
+
+@dataclass(frozen=True)
+class How:
+    """How a folder of micrographs is worked on, whatever is done with them."""
+
+    images: list[str]
+    output: Path
+    workers: int
+    scheduler: str | None
+    resume: bool
+    overwrite: bool
+
+
+@app.command()
+def segment(
+    images: Images,
+    output: Results,
+    model: Model = None,
+    averaging: Averaging = True,
+    masks: Annotated[str, typer.Option(help="tif (with the pixel size) or png")] = "tif",
+    probabilities: Annotated[
+        str | None, typer.Option(help="also write probability maps: float32 or float16")
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="also write pictures, contamination in red")
+    ] = False,
+    pixel_size: PixelSize = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    scheduler: Address = None,
+    resume: Resume = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a mask (white = contamination) for every micrograph, a table and a report.
+
+    Example: graphseg segment night/ --output masks
+
+    Example: graphseg segment "night/**/*.dm4" --output masks --probabilities float32 --overlays
+
+    What is finished is passed over, so the same command continues after an interruption. A file
+    that cannot be read is reported and passed over, and the exit code is then 2.
+    """
+    _refuse_unknown("--masks", masks, MASK_FORMS)
+    _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
+    network = _network(model, averaging, device, pixel_size)
+    how = How(images, output, workers, scheduler, resume, overwrite)
+    _work(Segment(network, masks, probabilities, overlays), how)
+
+
+@app.command()
+def analyse(
+    images: Images,
+    output: Results,
+    structures: Annotated[
+        bool, typer.Option(help="also write the atoms as extended XYZ, which needs ASE")
+    ] = True,
+    model: Model = None,
+    averaging: Averaging = True,
+    pixel_size: PixelSize = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    scheduler: Address = None,
+    resume: Resume = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find classes, atoms, bonds, rings and defects outside of contamination.
+
+    Example: graphseg analyse night/ --output atoms
+
+    For every micrograph it writes a class map (lattice white, boundary red, vacuum green,
+    contamination blue), the atoms, bonds and defects as CSV and the atoms as extended XYZ; areas
+    in nm² and the numbers of atoms, rings and vacancies are in the table.
+    """
+    if structures and find_spec("ase") is None:
+        raise InputError(
+            "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
+            "say --no-structures."
+        )
+    network = _network(model, averaging, device, pixel_size)
+    how = How(images, output, workers, scheduler, resume, overwrite)
+    _work(Analyse(network, structures), how)
+
+
+@app.command()
+def sort(
+    images: Images,
+    output: Results,
+    exclude_vacuum: Annotated[
+        bool, typer.Option("--exclude-vacuum", help="holes do not count as clean either")
+    ] = False,
+    model: Model = None,
+    averaging: Averaging = True,
+    pixel_size: PixelSize = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    scheduler: Address = None,
+    resume: Resume = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Rank micrographs by their clean fraction: a table and a page with pictures.
+
+    Example: graphseg sort night/ --output ranking
+    """
+    network = _network(model, averaging, device, pixel_size)
+    how = How(images, output, workers, scheduler, resume, overwrite)
+    _work(Sort(network, exclude_vacuum), how)
+
+
+@app.command()
+def reduce(
+    images: Images,
+    output: Results,
+    mode: Annotated[
+        str, typer.Option(help="lossless; or levels, blocks, flat: contamination stored coarsely")
+    ] = "lossless",
+    margin: Annotated[
+        float, typer.Option(help="pixels along the outline of contamination that stay exact")
+    ] = Coarsening.margin,
+    model: Model = None,
+    averaging: Averaging = True,
+    pixel_size: PixelSize = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    scheduler: Address = None,
+    resume: Resume = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Store every micrograph with its class map in a small HDF5 file; by default nothing is lost.
+
+    Example: graphseg reduce night/ --output small
+
+    Example: graphseg reduce night/ --output smaller --mode blocks
+    """
+    network = _network(model, averaging, device, pixel_size)
+    task = Reduce(network, Coarsening(mode=mode, margin=margin))
+    _work(task, How(images, output, workers, scheduler, resume, overwrite))
+
+
+def _network(model: Path | None, averaging: bool, device: str, pixel_size: float | None) -> Network:
+    return Network.choose(model, averaging=averaging, device=device, pixel_size=pixel_size)
+
+
+def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...]) -> None:
+    if value not in known:
+        listed = " or ".join(filter(None, known))
+        raise InputError(f"{option} {value} is unknown: use {listed}.")
+
+
+def _work(task: Task, how: How) -> None:
+    """Do a task, write the tables, say what came out; failures end in exit code 2."""
+    sources = find_sources(how.images)
+    job = Job(task, how.output.absolute(), how.resume, how.overwrite)
+    found = run.run(job, sources, how.workers, how.scheduler)
+    table, page = write_tables(job, found)
+    typer.echo(f"{found.finished} images done: {table} and {page}")
+    if found.errors:
+        total = found.finished + len(found.errors)
+        raise InputError(f"{len(found.errors)} of {total} images failed, see {table}.")
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="NAME.png and NAME_LABEL.png pairs")],
+    output: Annotated[Path, typer.Option(help="the weight file to write")],
+    start: Annotated[
+        str,
+        typer.Option("--from", help="default, simulated, nothing, or a weight file to start from"),
+    ] = "default",
+    contamination: Annotated[
+        list[int] | None,
+        typer.Option(help="a grey value of the labels that means contamination; repeat; all > 0"),
+    ] = None,
+    two_classes: Annotated[
+        bool, typer.Option("--two-classes", help="contamination or not, whatever the labels tell")
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=0, help="of the cross-validation by acquisition; 0: none; 5 if possible"),
+    ] = None,
+    jobs: Jobs = 1,
+    changes: Changes = None,
+) -> None:
+    """Train a U-Net on a folder of labelled micrographs, and cross-validate it by acquisition.
+
+    Example: graphseg train my_labels --output my_unet.safetensors
+
+    Example: graphseg train my_labels --from nothing --contamination 128 --output w.safetensors
+
+    The folder is checked first. The weights start from those that come along. Labels may have
+    any number of classes, one grey value each; with more than two, `graphseg segment --model` also
+    writes class maps. The card with the scores is in the weight file, and beside it as JSON. A
+    killed training continues when the same command is given again.
+    """
+    refuse_existing(output)
+    refuse_existing(finetune.card_file_of(output))
+    beginning, changed = finetune.Start.find(start), parsed(changes)
+    for name in sorted({"classes", "contamination", "initial", "checkpoint"} & set(changed)):
+        raise InputError(f"--set {name} is not possible here; see graphseg train --help.")
+    report = check.check_folder(folder, progress=True)
+    stack, classes = finetune.read_labels(report, contamination or (), two_classes)
+    number = scorecard.number_of_folds(stack, folds)
+    segmenter = methods.make("unet", **(beginning.parameters(stack.classes) | changed))
+    typer.echo(f"{report}\nclasses: {classes}", err=True)
+    scores = scorecard.cross_validation(
+        segmenter, stack, number, beginning.path, finetune.run_folder_of(output), jobs
+    )
+    card = finetune.model_card(stack, classes, report, beginning, scores)
+    card = finetune.train_all(segmenter, stack, output, card)
+    typer.echo(f"{output}: {card['data']}, from {beginning.name}; {classes}")
+    typer.echo(scorecard.scores_text(card))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="a weight file, or a network that comes along")],
+    output: Annotated[Path, typer.Option(help="the ONNX file to write")],
+) -> None:
+    """Write a network as ONNX, for programs without Python; needs graphseg[onnx].
+
+    Example: graphseg export my_unet.safetensors --output my_unet.onnx
+
+    It takes images as float32 (n, height, width) of any scale and size, and gives probabilities.
+    The file is only written if ONNX Runtime agrees with PyTorch within 1e-4.
+    """
+    refuse_existing(output)
+    path = finetune.Start.find(model).path
+    if path is None:
+        raise InputError("There is nothing to export; name a weight file.")
+    segmenter = UNetSegmenter.load(path, device="cpu")
+    difference = openmodels.export_onnx(segmenter, output)
+    typer.echo(f"{output}: ONNX Runtime agrees with PyTorch within {difference:.0e}")
+
+
+@app.command()
+def pretrain(
+    output: Annotated[Path, typer.Option(help="the weight file to write")],
+    images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
+    seed: Annotated[int, typer.Option(help="of the simulation and of the training")] = 0,
+    jobs: Annotated[int, typer.Option(help="processes that simulate")] = 1,
+    defects: Defects = 0,
+    changes: Changes = None,
+) -> None:
+    """Train a U-Net on simulated images only: no labels needed; a killed training continues.
+
+    Example: graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
+    """
+    refuse_existing(output)
+    segmenter = methods.make("unet", **({"seed": seed} | parsed(changes)))
+    finetune.pretrain(segmenter, output, images, seed, n_jobs=jobs, defects=defects)
+    number = images + defects
+    typer.echo(f"{output}: trained on {number} simulated images; segment --model takes it")
+
+
+def main() -> None:
+    """Run the command line."""
+    call(app)
+
+
+def call(commands: typer.Typer) -> None:
+    """Run a command line; bad input gives one sentence and exit code 2."""
+    try:
+        commands()
+    except (InputError, OSError, MemoryError) as error:
+        typer.echo(f"graphseg: {_sentence(error)}", err=True)
+        sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+    """Return what the user can do; what the system says of a file is no sentence by itself."""
+    if isinstance(error, OSError):
+        where = f" with {error.filename}" if error.filename else ""
+        return (
+            f"The system reports a problem{where} ({error.strerror or error}); make room, or name "
+            "a place that can be read and written."
+        )
+    if isinstance(error, MemoryError):
+        return f"The memory is not enough ({error or 'no size given'}); use less at a time."
+    return " ".join(str(error).split())

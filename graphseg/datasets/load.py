@@ -1,0 +1,233 @@
+"""Labelled stacks: the published data set, the bundled simulated sample, a folder of one's own.
+
+All three come back as a `LabelledStack` with names, acquisitions and dates, so that frames of one
+focal or time series can stay on one side of a split.
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from graphseg import simulation
+from graphseg.datasets.published import NotObtainableError, fetch, read_published, registry
+from graphseg.datasets.stack import (
+    LabelClasses,
+    LabelledStack,
+    acquisition_of,
+    as_mask,
+    date_of,
+    group_of,
+    label_overlaps,
+)
+from graphseg.errors import InputError
+from graphseg.io.micrographs import read_micrograph
+
+__all__ = [
+    "LabelledStack",
+    "NotObtainableError",
+    "acquisition_of",
+    "date_of",
+    "fetch",
+    "group_of",
+    "label_overlaps",
+    "load_default",
+    "load_folder",
+    "load_published",
+    "load_simulated_sample",
+    "load_stack",
+    "registry",
+]
+
+SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "simulated"
+SUFFIXES = (".png", ".tif", ".tiff")
+LABEL = "_LABEL"
+PIXEL_SIZES = "pixel_sizes.json"
+
+
+def load_stack(source: str = "auto") -> LabelledStack:
+    """Return a labelled stack: ``auto`` (see `load_default`), ``published`` or ``simulated``.
+
+    Raises
+    ------
+    InputError
+        If `source` is none of the three, or if it is not obtainable.
+    """
+    loaders = {
+        "auto": load_default,
+        "published": load_published,
+        "simulated": load_simulated_sample,
+    }
+    if source not in loaders:
+        raise InputError(f"Unknown data source {source!r}; choose one of {', '.join(loaders)}.")
+    return loaders[source]()
+
+
+def load_default() -> LabelledStack:
+    """Return the published data, or the simulated sample if they cannot be obtained.
+
+    Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never
+    a reason to fall back.
+    """
+    try:
+        return load_published()
+    except NotObtainableError as error:
+        warnings.warn(f"{error} Using the bundled simulated sample instead.", stacklevel=2)
+        return load_simulated_sample()
+
+
+def load_published(progress: bool = True) -> LabelledStack:
+    """Return the 131 published images of Sadre et al. (2021) with their labels.
+
+    They are read from `$GRAPHSEG_DATA` (the folder ``training_images`` or the one above it) if it
+    is set, else from the download cache, else downloaded. Every file is checked against its
+    SHA-256; files below `$GRAPHSEG_DATA` are never modified.
+
+    Raises
+    ------
+    InputError
+        If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
+    """
+    content = read_published(progress)
+    names = sorted(Path(name).stem for name in content if LABEL not in name)
+    images = [_decode(content[f"{name}.png"]) for name in names]
+    labels = [_decode(content[f"{name}{LABEL}.png"]) for name in names]
+    return _assemble(names, [_scaled(image) for image in images], labels, "published")
+
+
+def load_simulated_sample() -> LabelledStack:
+    """Return the bundled simulated sample; it is simulated anew outside a checkout."""
+    if SAMPLE_FOLDER.is_dir():
+        return load_folder(SAMPLE_FOLDER, source="simulated")
+    samples = list(simulation.sample_set())
+    return _assemble(
+        [s.name for s in samples],
+        [s.image for s in samples],
+        [s.mask for s in samples],
+        "simulated",
+        [s.pixel_size for s in samples],
+    )
+
+
+def load_folder(
+    path: str | Path, source: str = "folder", classes: LabelClasses | None = None
+) -> LabelledStack:
+    """Return the labelled images of a folder of ``name.png`` and ``name_LABEL.png`` pairs.
+
+    TIFF works too. 8-bit images are divided by 255, all others stretched to their own minimum and
+    maximum. Pixel sizes (Å) come from an optional ``pixel_sizes.json`` (name: value), else from
+    the files.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    source
+        What the stack is called.
+    classes
+        What the grey values of the labels mean; by default every pixel above zero is
+        contamination. With more than two, the stack has ``labels``.
+
+    Raises
+    ------
+    InputError
+        If the folder has no pairs, a partner is missing, a file cannot be read as one greyscale
+        image, sizes differ, or a label has a value of none of the classes.
+    """
+    folder = Path(path)
+    pairs = _find_pairs(folder)
+    listed = _listed_pixel_sizes(folder)
+    images, labels, sizes = [], [], []
+    for name, (image_path, label_path) in pairs.items():
+        micrograph, label = read_micrograph(image_path), read_micrograph(label_path)
+        if label.image.shape != micrograph.image.shape:
+            raise InputError(
+                f"{label_path} is {_size(label.image)} but its image is {_size(micrograph.image)}; "
+                "save the label at the size of its image."
+            )
+        if images and micrograph.image.shape != images[0].shape:
+            raise InputError(
+                f"{image_path} is {_size(micrograph.image)} but the first image of the folder is "
+                f"{_size(images[0])}; bring all images to one size."
+            )
+        images.append(_scaled(micrograph.image))
+        labels.append(label.image)
+        sizes.append(listed.get(name, micrograph.pixel_size))
+    if classes is None:
+        return _assemble(list(pairs), images, labels, source, sizes)
+    numbers = np.stack([classes.numbers(label) for label in labels])
+    masks = as_mask(numbers, classes.contamination)
+    stack = _assemble(list(pairs), images, masks, source, sizes)
+    return stack if len(classes) == 2 else replace(stack, labels=numbers, classes=classes)
+
+
+def _find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give one with name.png and name{LABEL}.png.")
+    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+    images = {name: path for name, path in found.items() if not name.endswith(LABEL)}
+    for name, path in found.items():
+        partner = name.removesuffix(LABEL) if name.endswith(LABEL) else name + LABEL
+        if partner not in found:
+            raise InputError(
+                f"{path} has no partner {partner}{path.suffix}; add it, or remove {path.name}."
+            )
+    if not images:
+        raise InputError(f"{folder} holds no pairs of name.png and name{LABEL}.png; add some.")
+    return {name: (path, found[name + LABEL]) for name, path in images.items()}
+
+
+def _listed_pixel_sizes(folder: Path) -> dict[str, float]:
+    path = folder / PIXEL_SIZES
+    if not path.is_file():
+        return {}
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        sizes = {name: float(size) for name, size in listed.items()}
+        if not all(0 < size < np.inf for size in sizes.values()):
+            raise ValueError("no length")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f'{path} is no list of pixel sizes; write it as {{"name": 0.32, ...}} in Å.'
+        ) from error
+    return sizes
+
+
+def _decode(content: bytes) -> np.ndarray:
+    with Image.open(BytesIO(content)) as image:
+        return np.asarray(image)
+
+
+def _scaled(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / np.float32(255)
+    low, high = float(image.min()), float(image.max())
+    return ((image - low) / max(high - low, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _size(image: np.ndarray) -> str:
+    return " × ".join(str(n) for n in image.shape)
+
+
+def _assemble(
+    names: Sequence[str],
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray] | np.ndarray,
+    source: str,
+    pixel_sizes: Sequence[float | None] = (),
+) -> LabelledStack:
+    sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
+    return LabelledStack(
+        images=np.stack(images),  # (n, H, W)
+        masks=np.stack([label > 0 for label in labels]),
+        names=tuple(names),
+        groups=np.array([group_of(name) for name in names]),
+        dates=np.array([date_of(name) for name in names]),
+        source=source,
+        pixel_size=sizes if np.isfinite(sizes).any() else None,
+    )

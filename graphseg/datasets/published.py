@@ -1,0 +1,186 @@
+"""The published data set: which files it has, where they are, and how they are obtained."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from graphseg.errors import InputError
+
+ENVIRONMENT_VARIABLE = "GRAPHSEG_DATA"
+
+
+class NotObtainableError(InputError):
+    """The published data are neither on this machine nor can they be downloaded."""
+
+
+@cache
+def registry() -> dict:
+    """Return the registry of the published data: repository, commit, folder, SHA-256 a file."""
+    return json.loads(files("graphseg.datasets").joinpath("registry.json").read_text())
+
+
+def source_url() -> str:
+    """Return the address of the authors' public repository at the registered commit."""
+    return "https://raw.githubusercontent.com/{repository}/{commit}/".format(**registry())
+
+
+def fetch(
+    cache_folder: str | Path | None = None,
+    base_url: str | None = None,
+    progress: bool = True,
+    timeout: float = 10.0,
+) -> Path:
+    """Download what the cache lacks of the published data and their licence.
+
+    Every cached file is checked; a damaged or partial one is downloaded again.
+
+    Parameters
+    ----------
+    cache_folder
+        Where to keep the files; by default the user's cache folder.
+    base_url
+        Where to download from; by default `source_url()`.
+    progress
+        Show a progress bar on stderr while downloading.
+    timeout
+        Seconds to wait for the server before giving up.
+
+    Returns
+    -------
+        The folder that holds the images.
+
+    Raises
+    ------
+    NotObtainableError
+        If a file cannot be downloaded or is not the registered one.
+    """
+    known = registry()
+    images = {f"{known['folder']}/{name}": digest for name, digest in known["files"].items()}
+    store = pooch.create(
+        path=cache_folder or pooch.os_cache("graphseg") / known["commit"][:12],
+        base_url=base_url or source_url(),
+        registry=known["licence"] | images,
+    )
+    folder = Path(store.path) / known["folder"]
+    missing = [name for name in store.registry if not _is_intact(store, name)]
+    if missing:
+        _make_folder(folder)
+        _download(store, missing, progress, timeout)
+    return folder
+
+
+def _is_intact(store: pooch.Pooch, name: str) -> bool:
+    path = Path(store.path) / name
+    return path.is_file() and _sha256(path.read_bytes()) == store.registry[name]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotObtainableError(
+            f"{folder} cannot be created to keep the data ({error.strerror}); make it writable, "
+            f"or set ${ENVIRONMENT_VARIABLE} to a copy of the published folder."
+        ) from error
+
+
+def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: float) -> None:
+    downloader = partial(_get, timeout=timeout)
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # one progress bar instead of a line a file
+    try:
+        # The first file alone shows whether the server answers, so offline fails at once.
+        _fetch_all(store, names[:1], downloader, progress=False)
+        _fetch_all(store, names[1:], downloader, progress)
+    finally:
+        logger.setLevel(level)
+
+
+def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None:
+    """Download one file for pooch; unlike pooch's own, this closes the connection on errors."""
+    with requests.get(url, timeout=timeout) as response:
+        response.raise_for_status()
+        Path(output_file).write_bytes(response.content)
+
+
+def _fetch_all(
+    store: pooch.Pooch, names: Iterable[str], downloader: Callable[..., None], progress: bool
+) -> None:
+    pool = ThreadPoolExecutor(max_workers=8)
+    try:
+        jobs = {pool.submit(store.fetch, name, downloader=downloader): name for name in names}
+        bar = tqdm(as_completed(jobs), total=len(jobs), disable=not (progress and jobs))
+        bar.set_description("downloading")
+        for job in bar:
+            try:
+                job.result()
+            except (requests.RequestException, ValueError, OSError) as error:
+                raise _not_obtainable(jobs[job], store, error) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _not_obtainable(name: str, store: pooch.Pooch, error: Exception) -> NotObtainableError:
+    cause = (
+        "is not the registered file" if isinstance(error, ValueError) else "cannot be downloaded"
+    )
+    return NotObtainableError(
+        f"{name} {cause} from {store.base_url} ({type(error).__name__}); go online, or set "
+        f"${ENVIRONMENT_VARIABLE} to a copy of the published folder "
+        f"{registry()['folder']}."
+    )
+
+
+def read_published(progress: bool = True) -> dict[str, bytes]:
+    """Return the checked content of every published file by its name.
+
+    Raises
+    ------
+    InputError
+        If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
+    """
+    given = os.environ.get(ENVIRONMENT_VARIABLE)
+    folder = _given_folder(Path(given)) if given else fetch(progress=progress)
+    return {name: _verified(folder / name, sha) for name, sha in registry()["files"].items()}
+
+
+def _given_folder(path: Path) -> Path:
+    below = path / registry()["folder"]
+    folder = below if below.is_dir() else path
+    if not folder.is_dir():
+        raise InputError(
+            f"${ENVIRONMENT_VARIABLE} is {path}, which is no folder; correct it, or unset it to "
+            "download the data."
+        )
+    return folder
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} of the published data set cannot be read ({error.strerror}); correct "
+            f"${ENVIRONMENT_VARIABLE}, or unset it to download the data."
+        ) from error
+    if _sha256(content) != digest:
+        raise InputError(
+            f"{path} is damaged or not the published file (its SHA-256 differs from the "
+            f"registered one); replace it, or unset ${ENVIRONMENT_VARIABLE} to download the data."
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

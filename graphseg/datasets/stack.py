@@ -1,0 +1,316 @@
+"""Classes of labels: the grey value that each has in files, and which of them are contamination.
+
+Micrographs with their labels, names and acquisitions.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from graphseg.errors import InputError
+
+HIGHEST = 2**16 - 1  # grey value that a file can hold
+
+
+@dataclass(frozen=True)
+class LabelClasses:
+    """What the grey values of labels mean.
+
+    Clean classes come first, and both kinds are in order of their grey values. Of two classes,
+    number 1 is therefore contamination whichever is brighter.
+
+    Attributes
+    ----------
+    values
+        The grey value of each class.
+    contamination
+        The numbers of the classes that are contamination.
+    """
+
+    values: tuple[int, ...]
+    contamination: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __str__(self) -> str:
+        dirty = ", ".join(str(self.values[number]) for number in self.contamination)
+        clean = ", ".join(str(value) for value in self.values[: -len(self.contamination)])
+        return f"{clean} clean; {dirty} contamination"
+
+    @classmethod
+    def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
+        """Return the classes of grey values.
+
+        Parameters
+        ----------
+        values
+            Those that occur.
+        contamination
+            Those that mean contamination; by default all above 0.
+
+        Raises
+        ------
+        InputError
+            If a value is no whole number from 0 to 65535, if one that is named does not occur, or
+            if nothing or everything would be contamination.
+        """
+        known = sorted(set(values))
+        listed = ", ".join(f"{value:g}" for value in known)
+        if any(value != int(value) or not 0 <= value <= HIGHEST for value in known):
+            raise InputError(
+                f"The labels hold the values {listed}; save them as whole numbers from 0 to "
+                f"{HIGHEST}."
+            )
+        for value in contamination:
+            if value not in known:
+                raise InputError(f"No label holds the value {value}; they hold {listed}.")
+        dirty = [v for v in known if (v in contamination if contamination else v > 0)]
+        clean = [v for v in known if v not in dirty]
+        if not clean or not dirty:
+            raise InputError(
+                f"The labels hold {listed}, of which {'all' if dirty else 'none'} would be "
+                "contamination; name the values that are, with --contamination."
+            )
+        numbers = range(len(clean), len(known))
+        return cls(tuple(int(value) for value in clean + dirty), tuple(numbers))
+
+    def numbers(self, label: np.ndarray) -> np.ndarray:
+        """Return the number of the class of each pixel.
+
+        Parameters
+        ----------
+        label
+            Grey values, any shape.
+
+        Returns
+        -------
+            uint8, the same shape.
+
+        Raises
+        ------
+        InputError
+            If a value belongs to no class.
+        """
+        numbers = np.full(label.shape, len(self), np.uint8)
+        for number, value in enumerate(self.values):
+            numbers[label == value] = number
+        if (numbers == len(self)).any():
+            raise InputError(
+                f"A label holds other values than {', '.join(map(str, self.values))}; correct it."
+            )
+        return numbers
+
+    def grey(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the grey values, uint8 or uint16, of class numbers of any shape."""
+        kind = np.uint8 if max(self.values) < 2**8 else np.uint16
+        return np.array(self.values, kind)[numbers]
+
+    def to_card(self) -> list[dict]:
+        """Return the classes as the card of a network has them, for JSON."""
+        return [
+            {"number": number, "grey_value": value, "contamination": number in self.contamination}
+            for number, value in enumerate(self.values)
+        ]
+
+    @classmethod
+    def from_card(cls, card: dict) -> Self | None:
+        """Return the classes that the card of a network has; None if it has none."""
+        if "classes" not in card:
+            return None
+        values = tuple(int(entry["grey_value"]) for entry in card["classes"])
+        dirty = tuple(i for i, entry in enumerate(card["classes"]) if entry["contamination"])
+        return cls(values, dirty)
+
+
+def as_mask(labels: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
+    """Return where labels are contamination.
+
+    Parameters
+    ----------
+    labels
+        Numbers of classes, or bool, which is returned as it is; any shape.
+    contamination
+        The numbers that are contamination.
+
+    Returns
+    -------
+        bool, the same shape.
+    """
+    return labels if labels.dtype == bool else np.isin(labels, contamination)
+
+
+def contamination_probability(probability: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
+    """Return the probability that it is one of the classes that are contamination.
+
+    Parameters
+    ----------
+    probability
+        (..., classes, H, W) float32, of each class.
+    contamination
+        The numbers of those classes.
+
+    Returns
+    -------
+        (..., H, W) float32, at most 1 whatever the rounding.
+    """
+    return np.minimum(probability[..., list(contamination), :, :].sum(-3), np.float32(1))
+
+
+def decide(probability: np.ndarray, contamination: Sequence[int], threshold: float) -> np.ndarray:
+    """Return the class of each pixel, in agreement with the mask of contamination.
+
+    Where all classes of contamination together reach the threshold, it is the most probable of
+    these, elsewhere the most probable of the others. The most probable of all would contradict the
+    mask where contamination is shared by several classes.
+
+    Parameters
+    ----------
+    probability
+        (..., classes, H, W) float32, of each class.
+    contamination
+        The numbers of the classes that are contamination.
+    threshold
+        Of their common probability.
+
+    Returns
+    -------
+        (..., H, W) uint8, numbers of classes.
+    """
+    dirty = np.array(contamination, np.uint8)
+    clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), dirty)
+    found = contamination_probability(probability, contamination) >= threshold
+    best = (group[probability[..., group, :, :].argmax(-3)] for group in (dirty, clean))
+    return np.where(found, *best)
+
+
+# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
+# or turned: found by `graphseg.datasets.duplicates`, confirmed by eye. Later one: earlier one.
+SAME_PLACE = {
+    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
+    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
+    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
+    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledStack:
+    """Micrographs with their labels.
+
+    Attributes
+    ----------
+    images
+        (n, H, W) float32 in [0, 1]; axes are (image, row, column).
+    masks
+        (n, H, W) bool, True where the surface is contaminated.
+    names
+        One name an image, without suffix.
+    groups
+        (n,) str, what must stay on one side of a split, see `group_of`: the frames of one focal or
+        time series share it, and so do acquisitions that show the same place.
+    dates
+        (n,) str such as ``2014_0601``, the day of recording.
+    source
+        ``published``, ``simulated`` or ``folder``.
+    pixel_size
+        (n,) float64 in Å per pixel, NaN where unknown; None if none is known.
+    labels
+        (n, H, W) uint8, the number of the class of each pixel; None if there are no classes but
+        contamination and the rest.
+    classes
+        What those numbers mean; None without `labels`.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    names: tuple[str, ...]
+    groups: np.ndarray
+    dates: np.ndarray
+    source: str
+    pixel_size: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    classes: LabelClasses | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names and the pixels of images and masks, as 64 hexadecimal digits."""
+        sha = hashlib.sha256("\n".join(self.names).encode())
+        sha.update(np.ascontiguousarray(self.images, dtype="<f4").tobytes())
+        sha.update(np.packbits(self.masks).tobytes())
+        if self.labels is not None:
+            sha.update(self.classes.grey(self.labels).tobytes())
+        return sha.hexdigest()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What a network learns: `labels` if there are any, else `masks`; (n, H, W)."""
+        return self.masks if self.labels is None else self.labels
+
+    def pixel_size_of(self, index: int) -> float | None:
+        """Return the pixel size of one image in Å per pixel, None where it is unknown."""
+        if self.pixel_size is None or not np.isfinite(self.pixel_size[index]):
+            return None
+        return float(self.pixel_size[index])
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledStack":
+        """Return the images chosen by integer indices or a boolean array, in that order."""
+        chosen = np.arange(len(self))[indices]
+        return LabelledStack(
+            self.images[chosen],
+            self.masks[chosen],
+            tuple(self.names[i] for i in chosen),
+            self.groups[chosen],
+            self.dates[chosen],
+            self.source,
+            None if self.pixel_size is None else self.pixel_size[chosen],
+            None if self.labels is None else self.labels[chosen],
+            self.classes,
+        )
+
+
+def acquisition_of(name: str) -> str:
+    """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``."""
+    return re.sub(r"_layer_\d+$", "", name)
+
+
+def group_of(name: str) -> str:
+    """Return what an image must share its side of a split with: its acquisition, or its place.
+
+    Acquisitions of :data:`SAME_PLACE` are one group, named after the first of them.
+    """
+    acquisition = acquisition_of(name)
+    return SAME_PLACE.get(acquisition, acquisition)
+
+
+def date_of(name: str) -> str:
+    """Return the leading date of a name (``2014_0601``), or ``undated`` if it has none."""
+    match = re.match(r"\d{4}_\d{4}(?=_|$)", name)
+    return match[0] if match else "undated"
+
+
+def label_overlaps(masks: np.ndarray) -> np.ndarray:
+    """Return the overlap of each pair of labels, intersection over union (Jaccard index).
+
+    Parameters
+    ----------
+    masks
+        (n, H, W) bool.
+
+    Returns
+    -------
+        (n, n) float64, symmetric; NaN for a pair of empty labels.
+    """
+    flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
+    intersection = (flat @ flat.T).astype(np.float64)
+    areas = np.diagonal(intersection)
+    union = areas[:, None] + areas - intersection
+    return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)

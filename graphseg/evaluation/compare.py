@@ -1,0 +1,351 @@
+"""Comparing recorded results: paired differences with confidence intervals, tables."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from graphseg import metrics
+from graphseg.datasets.load import acquisition_of, date_of, group_of
+from graphseg.errors import InputError
+from graphseg.evaluation.records import read_record, summary
+
+RESULTS_FOLDER = Path(__file__).resolve().parents[2] / "data" / "results"
+
+# Enough that the ends of an interval move by a few units of the fourth decimal with the seed; with
+# a hundred resamples they move in the third, which can change what an interval says.
+RESAMPLES = 10_000
+
+
+def image_counts(record: dict, shuffle: int = 0) -> dict[str, np.ndarray]:
+    """Return the counts of every image in one shuffle of a record.
+
+    Returns
+    -------
+    dict of str to ndarray of int64, shape (4,)
+        Image name to true positive, false positive, false negative and true negative pixels.
+    """
+    found = {}
+    for result in record["results"]:
+        if result["shuffle"] == shuffle:
+            found |= dict(zip(result["test"], np.array(result["counts"], np.int64), strict=True))
+    return found
+
+
+def labelled_images(record: dict) -> set[str]:
+    """Return the names of the images of a record whose label is not empty."""
+    return {
+        name
+        for result in record["results"]
+        for name, (tp, _, fn, _) in zip(result["test"], result["counts"], strict=True)
+        if tp + fn
+    }
+
+
+def conventions(record: dict) -> dict[str, dict]:
+    """Return the three ways to treat an empty label, as arguments of the functions below.
+
+    Parameters
+    ----------
+    record : dict
+        Any record of the data set; it tells which labels are empty.
+
+    Returns
+    -------
+    dict of str to dict
+        What a table calls it, and the keyword arguments. "Left out" leaves out the image, also
+        where a method found something on it.
+    """
+    return {
+        "0/0 = 1": {"zero_division": 1.0},
+        "0/0 = 0": {"zero_division": 0.0},
+        "empty labels left out": {"names": labelled_images(record)},
+    }
+
+
+def paired_difference(
+    first: dict,
+    second: dict,
+    score: str = "jaccard",
+    average: str = "pooled",
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+    names: Collection[str] | None = None,
+    zero_division: float = 1.0,
+) -> tuple[float, float, float]:
+    """Bootstrap the difference of two methods over groups of acquisitions.
+
+    Both methods are scored on the same images, each as the mean over all shuffles that its record
+    holds; where a record holds some folds only, on the images that both have. Groups (acquisitions,
+    and places that several of them show), not images, are drawn with replacement, because the
+    frames of a series are not independent. The chance of the training itself is not resampled.
+
+    Parameters
+    ----------
+    first, second : dict
+        Records of the same data set.
+    score : str
+        One of :data:`graphseg.metrics.NAMES`.
+    average : {"pooled", "per_image"}
+        Over all images, see :func:`graphseg.metrics.scores`.
+    resamples : int, default 10,000
+    level : float, default 0.95
+        Of the percentile interval.
+    seed : int, default 0
+    names : collection of str, optional
+        Compare on these images only.
+    zero_division : float, default 1.0
+        The value of 0/0, see :func:`graphseg.metrics.score_table`.
+
+    Returns
+    -------
+    difference, low, high : float
+        First minus second, and its confidence interval.
+
+    Raises
+    ------
+    InputError
+        If the records are of other images, or none is left.
+    """
+    tables = [image_counts(record) for record in (first, second)]
+    if "only" in first or "only" in second:  # some folds only: compare on the images of both
+        names = set(tables[0]) & set(tables[1]) & set(tables[0] if names is None else names)
+    chosen = [set(table) if names is None else set(table) & set(names) for table in tables]
+    if not chosen[0] or chosen[0] != chosen[1]:
+        raise InputError(
+            f"The records {first['name']!r} and {second['name']!r} score different images: "
+            "record both on one data set."
+        )
+    shared = sorted(chosen[0])
+    weights = _drawn(shared, resamples, seed)
+    values = [
+        np.mean(
+            [_reduced(t, weights, score, average, zero_division) for t in _shuffles(r, shared)],
+            axis=0,
+        )
+        for r in (first, second)
+    ]
+    return _interval(values[0] - values[1], level)
+
+
+def score_interval(
+    record: dict,
+    score: str = "jaccard",
+    average: str = "pooled",
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+    names: Collection[str] | None = None,
+    zero_division: float = 1.0,
+) -> tuple[float, float, float]:
+    """Return a score as a mean over folds and shuffles, and its bootstrap interval over groups.
+
+    The value is that of :func:`graphseg.evaluation.records.summary`; the parameters are those of
+    :func:`paired_difference`. A fold of which no image was drawn is left out of that draw.
+
+    Returns
+    -------
+    value, low, high : float
+    """
+    everything = sorted({name for result in record["results"] for name in result["test"]})
+    kept = everything if names is None else [name for name in everything if name in names]
+    weights = _drawn(kept, resamples, seed)
+    place = {name: index for index, name in enumerate(kept)}
+    folds = []
+    for test, table in _folds(record, names):
+        drawn = weights[:, [place[name] for name in test]]
+        values = _reduced(table, drawn, score, average, zero_division)
+        folds.append(np.where(drawn.any(axis=1), values, np.nan))
+    return _interval(np.nanmean(folds, axis=0), level)
+
+
+def fold_scores(
+    record: dict,
+    score: str = "jaccard",
+    average: str = "pooled",
+    names: Collection[str] | None = None,
+    zero_division: float = 1.0,
+) -> np.ndarray:
+    """Return one score of each fold, those of all shuffles, as (n,) float."""
+    return np.array(
+        [metrics.scores(table, average, zero_division)[score] for _, table in _folds(record, names)]
+    )
+
+
+def verdict(low: float, high: float) -> str:
+    """Say what a 95 % interval of :data:`RESAMPLES` draws says.
+
+    The ends move with the seed. Their standard error is about 0.7 % of the width of the interval
+    if the draws are normally distributed. Where zero is less than three of those from an end,
+    another seed could say another thing, and the verdict is "ends at zero".
+
+    Returns
+    -------
+    str
+        "excludes zero", "includes zero" or "ends at zero".
+    """
+    if min(abs(low), abs(high)) < 0.02 * (high - low):
+        return "ends at zero"
+    return "excludes zero" if low > 0 or high < 0 else "includes zero"
+
+
+def only_images(record: dict, names: Collection[str], shuffle: int = 0) -> dict:
+    """Return a record of one fold: the given images, as they were scored in one shuffle.
+
+    Each was scored by a network that had not seen its group, so methods that were recorded on
+    different folds can be compared on the same images.
+    """
+    table = image_counts(record, shuffle)
+    chosen = [name for name in table if name in names]
+    result = {"shuffle": 0, "fold": 0, "test": chosen, "counts": [table[n] for n in chosen]}
+    return record | {"results": [result]}
+
+
+def number_of_groups(record: dict) -> int:
+    """Return of how many groups the folds of a record are made.
+
+    Records older than the groups of one place do not say it: theirs are the acquisitions.
+    """
+    if "groups" in record:
+        return record["groups"]
+    group = {"random": str, "acquisition": acquisition_of, "date": date_of}[record["protocol"]]
+    return len({group(name) for result in record["results"] for name in result["test"]})
+
+
+def _folds(record: dict, names: Collection[str] | None) -> Iterator[tuple[list, np.ndarray]]:
+    """Yield names and counts (n, 4) of each fold; folds with no chosen image are left out."""
+    for result in record["results"]:
+        rows = [
+            (name, counts)
+            for name, counts in zip(result["test"], result["counts"], strict=True)
+            if names is None or name in names
+        ]
+        if rows:
+            test, counts = zip(*rows, strict=True)
+            yield list(test), np.array(counts, np.int64)
+
+
+def _shuffles(record: dict, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Yield the counts (n, 4) of the named images, once for each shuffle that scored them all."""
+    for shuffle in sorted({result["shuffle"] for result in record["results"]}):
+        table = image_counts(record, shuffle)
+        if set(names) <= set(table):
+            yield np.array([table[name] for name in names])
+
+
+def _drawn(names: Sequence[str], resamples: int, seed: int) -> np.ndarray:
+    """Return how often each image is drawn, (resamples + 1, n) int; in row 0 each is there once."""
+    groups = np.unique([group_of(name) for name in names], return_inverse=True)[1]
+    number = groups.max() + 1
+    generator = np.random.default_rng(seed)
+    times = generator.multinomial(number, np.full(number, 1 / number), resamples)
+    return np.vstack([np.ones(number, int), times])[:, groups]
+
+
+def _reduced(
+    table: np.ndarray, weights: np.ndarray, score: str, average: str, zero_division: float
+) -> np.ndarray:
+    """Score counts (n, 4) under each row of weights (r, n); the result is (r,) float."""
+    if average == "pooled":
+        return metrics.score_table(weights @ table, zero_division)[score]
+    values = metrics.score_table(table, zero_division)[score]
+    defined = np.isfinite(values)
+    total = np.maximum(weights @ defined.astype(int), 1)
+    return weights @ np.where(defined, values, 0.0) / total
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[float, float, float]:
+    """Split the value of row 0 from the draws, and return it with their percentile interval."""
+    low, high = np.quantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
+    return float(values[0]), float(low), float(high)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def score_rows(records: Mapping[str, dict], average: str) -> list[list[str]]:
+    """Return one table row for each method: its label and six scores as mean ± spread of folds.
+
+    The spaces do not break, so that a narrow column keeps mean and spread on one line.
+    """
+    rows = []
+    for label, record in records.items():
+        rows.append(
+            [
+                label,
+                *(
+                    f"{mean:.3f}\u00a0±\u00a0{spread:.3f}"
+                    for mean, spread in summary(record, average).values()
+                ),
+            ]
+        )
+    return rows
+
+
+def table_one(
+    printed: Mapping[str, Mapping], records: Mapping[str, dict], ours: str, bragg: str
+) -> tuple[list[str], list[list[str]]]:
+    """Return Table 1 of the paper with our methods on the same rows, as header and rows.
+
+    Parameters
+    ----------
+    printed : mapping
+        ``unet``, ``bragg`` and ``difference_percent``, each score to value, as the paper has them.
+    records : mapping of str to dict
+        Label to record: one column each, a mean over folds and shuffles.
+    ours, bragg : str
+        Labels of the two whose difference stands beside the paper's.
+    """
+    header = [
+        "score",
+        "U-Net, as printed",
+        "Bragg filter, as printed",
+        "difference (%), as printed",
+        *records,
+        f"{ours} − {bragg} (%)",
+        f"{ours} − U-Net, as printed (%)",
+    ]
+    rows = []
+    for average, suffix in (("per_image", "per image"), ("pooled", "pooled")):
+        means = {label: summary(record, average) for label, record in records.items()}
+        for name, label in metrics.LABELS.items():
+            values = {method: scores[name][0] for method, scores in means.items()}
+            differences = (values[ours] - values[bragg], values[ours] - printed["unet"][name])
+            rows.append(
+                [
+                    f"{label}, {suffix}",
+                    *(f"{printed[key][name]:.3f}" for key in ("unet", "bragg")),
+                    f"{printed['difference_percent'][name]:.1f}",
+                    *(f"{value:.3f}" for value in values.values()),
+                    *(signed(100 * value, 1) for value in differences),
+                ]
+            )
+    return header, rows
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Format a number with its sign, a real minus sign where it is below zero."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Format a difference with its interval on one line: ``+0.010 [−0.002, +0.029]``.
+
+    Three digits, and four where three would be zeros.
+    """
+    first, *ends = (signed(v, 4 if 0 < abs(v) < 0.0005 else 3) for v in (value, low, high))
+    return f"{first}\u00a0[{ends[0]},\u00a0{ends[1]}]"
+
+
+def read_result(name: str) -> dict:
+    """Read a recorded result of the project, ``data/results/NAME.json``."""
+    return read_record(RESULTS_FOLDER / f"{name}.json")
+
+
+def has_result(name: str) -> bool:
+    """Whether a result is recorded."""
+    return (RESULTS_FOLDER / f"{name}.json").exists()

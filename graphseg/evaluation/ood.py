@@ -1,0 +1,452 @@
+"""What `graphseg.evaluation.ood` measures of an image: lattice, grey levels, spectrum, features.
+
+All of it is measured on a field of about `SIDE` pixels, at the scale at which a network gets the
+image, and none of it depends on the brightness and contrast of the file.
+
+What a network knows, as far as images tell: where its training images lie in descriptors.
+
+Is an image outside of what a network knows? A distance to its training images, and a reason.
+
+What `graphseg.evaluation.ood` measures of the training images is described by their mean and
+covariance, once without the network and once by the features of its encoder; an image far from
+both (Mahalanobis distance, Lee et al., NeurIPS 2018) is a stranger. The threshold comes from
+training images that are left out in turn, by acquisition. No stranger is needed for any of it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Self
+
+import numpy as np
+import torch
+from scipy import fft, stats
+from scipy.signal.windows import hann
+from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import GroupKFold
+
+from graphseg.errors import InputError
+from graphseg.simulation import LATTICE_CONSTANT
+from graphseg.structure.lattice import (
+    CALIBRATION_ERROR,
+    SMALLEST_SIDE,
+    Lattice,
+    measure_lattice,
+)
+from graphseg.unet import pretrained, scale
+from graphseg.unet.inference import moments
+from graphseg.unet.network import UNet, prepared
+from graphseg.unet.segmenter import UNetSegmenter
+
+SIDE = 256  # pixels; that of the images that networks were trained on
+BANDS = 16  # rings of equal width in the spectrum, up to half a cycle per pixel
+QUANTILES = (0.001, 0.02, 0.16, 0.5, 0.84, 0.98, 0.999)
+FEATURE_FLOOR = 1e-9  # keeps logarithms finite
+PARTS = {"lattice": 4, "grey levels": 3 + len(QUANTILES), "spectrum": 2 * BANDS}  # and lengths
+# Where fields are cut from larger images, in units of their sides.
+CENTRES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))
+FEW = 4  # up to as many times the area of a field, its middle has to do
+
+
+def fields(image: np.ndarray) -> list[np.ndarray]:
+    """Return the parts of an image that are looked at, views of (h, w) up to `SIDE` each.
+
+    The image itself if it is small, else its middle, and of a large one two further parts.
+    """
+    centres = CENTRES if image.size > FEW * SIDE**2 else CENTRES[:1]
+    return [_field(image, centre) for centre in centres]
+
+
+def _field(image: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+    slices = []
+    for length, place in zip(image.shape, centre, strict=True):
+        start = int(np.clip(place * length - SIDE / 2, 0, max(length - SIDE, 0)))
+        slices.append(slice(start, start + SIDE))
+    return image[tuple(slices)]
+
+
+def statistics(field: np.ndarray, lattice: Lattice | None = None) -> np.ndarray:
+    """Return what is measured without a network, in the order of `PARTS`, float64.
+
+    Parameters
+    ----------
+    field
+        (h, w) float32, at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels each.
+    lattice
+        Its lattice if it was measured already, without a pixel size being known.
+    """
+    lattice = measure_lattice(field) if lattice is None else lattice
+    mean, deviation = moments(field)
+    standard = ((field - mean) / deviation).astype(np.float32)
+    return np.concatenate([_lattice(lattice), _grey_levels(field, standard), _spectrum(standard)])
+
+
+def _lattice(lattice: Lattice) -> np.ndarray:
+    """Return clarity, ratio and strength of the two rings, and how certain the contrast is."""
+    first, second = np.abs(lattice.amplitudes)
+    ratio, strength = np.arctan2(second, first + 1e-6), np.log(np.hypot(first, second) + 1e-3)
+    return np.array([np.log(lattice.score + 0.05), ratio, strength, lattice.certainty])
+
+
+def _grey_levels(field: np.ndarray, standard: np.ndarray) -> np.ndarray:
+    """Return skewness, kurtosis, the share of extreme pixels and quantiles."""
+    flat = standard.ravel()
+    shape = (
+        [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
+        if flat.any()
+        else [0, 0]
+    )
+    extremes = np.log(extreme_share(field) + 1e-4)
+    return np.array([*shape, extremes, *np.quantile(flat, QUANTILES)])
+
+
+def extreme_share(field: np.ndarray) -> float:
+    """Return the share of pixels that have the lowest or the highest value."""
+    low, high = field.min(), field.max()
+    return float(np.count_nonzero((field == low) | (field == high)) / field.size)
+
+
+def _spectrum(standard: np.ndarray) -> np.ndarray:
+    """Return for each ring the logarithm of its mean power, and how much spots stand out in it.
+
+    The latter is the difference between the logarithm of the mean and the mean of the logarithm.
+    """
+    height, width = standard.shape
+    window = np.outer(hann(height, False), hann(width, False)).astype(np.float32)
+    power = np.abs(fft.rfft2(standard * window)).ravel() ** 2 + np.float32(FEATURE_FLOOR)
+    radius = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width)).ravel()
+    ring = np.minimum((radius * 2 * BANDS).astype(int), BANDS)  # the corners come last
+    number = np.maximum(np.bincount(ring, minlength=BANDS + 1), 1)
+    mean, logarithm = (
+        np.bincount(ring, values, BANDS + 1)[:BANDS] / number[:BANDS]
+        for values in (power, np.log(power))
+    )
+    level = np.log(power.mean())
+    mean = np.log(mean + FEATURE_FLOOR)
+    return np.concatenate([mean - level, mean - logarithm])
+
+
+@torch.inference_mode()
+def features(network: UNet, field: np.ndarray, precision: torch.dtype) -> np.ndarray:
+    """Return the mean of each feature of the encoder, level by level, float64.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    field
+        (h, w); what goes beyond a multiple of the network's coarsest pixel is cut off.
+    precision
+        Of the convolutions.
+    """
+    height, width = (n - n % network.multiple for n in field.shape)
+    mean, deviation = moments(field)
+    standard = ((field[:height, :width] - mean) / deviation).astype(np.float32)
+    device = next(network.parameters()).device
+    values = torch.from_numpy(standard)[None, None].to(device, precision)
+    values = torch.nn.functional.pixel_unshuffle(values, network.stride)
+    found = []
+    for level, block in enumerate(prepared(network, precision).encoder):
+        if level:
+            values = torch.nn.functional.max_pool2d(values, 2)
+        values = block(values)  # (1, features, h', w')
+        found.append(values[0].float().mean((1, 2)))
+    return torch.cat(found).double().cpu().numpy()
+
+
+VARIANCE_FLOOR = 1e-4  # of variances, in units of the spread of a descriptor; rounding is below it
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Where the training images lie in some descriptors: mean, principal axes and variances.
+
+    Attributes
+    ----------
+    centre, spread
+        (d,) of the training images; descriptors are measured in these.
+    axes, variances
+        (k, d) orthonormal and (k,), of the shrunk covariance (Ledoit & Wolf 2004).
+    rest
+        The mean variance across the axes.
+    """
+
+    centre: np.ndarray
+    spread: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
+    rest: float
+
+    @classmethod
+    def fit(cls, descriptors: np.ndarray, axes: int) -> Self:
+        """Describe (n, d) descriptors by at most so many principal axes."""
+        centre, spread = descriptors.mean(axis=0), descriptors.std(axis=0)
+        spread = np.maximum(spread, 1e-3 * spread.mean() + 1e-9)
+        shrunk = LedoitWolf(assume_centered=True).fit((descriptors - centre) / spread).covariance_
+        variances, vectors = np.linalg.eigh(shrunk)
+        variances, vectors = np.maximum(variances[::-1], VARIANCE_FLOOR), vectors.T[::-1]
+        rest = float(variances[axes:].mean()) if axes < len(variances) else 1.0
+        return cls(centre, spread, vectors[:axes], variances[:axes], rest)
+
+    def distances(self, descriptors: np.ndarray) -> np.ndarray:
+        """Return the root mean square distance of (n, d) descriptors, (n,)."""
+        relative = (descriptors - self.centre) / self.spread
+        along = relative @ self.axes.T
+        across = np.maximum((relative**2).sum(axis=1) - (along**2).sum(axis=1), 0)
+        total = (along**2 / self.variances).sum(axis=1) + across / self.rest
+        return np.sqrt(total / descriptors.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a network knows, as far as images tell.
+
+    Attributes
+    ----------
+    clouds
+        Of the statistics and, if there is a network, of its features.
+    medians
+        Of the distances of left-out training images; each cloud counts in units of its own.
+    threshold
+        Distance beyond which an image is a stranger.
+    """
+
+    clouds: tuple[Cloud, ...]
+    medians: tuple[float, ...]
+    threshold: float
+
+    def strangeness(self, descriptors: Sequence[np.ndarray]) -> np.ndarray:
+        """Return how strange images are, (n,); 1 is the threshold.
+
+        `descriptors` has an (n, d) array for each cloud.
+        """
+        parts = [
+            cloud.distances(values) / median
+            for cloud, values, median in zip(self.clouds, descriptors, self.medians, strict=True)
+        ]
+        return np.sqrt(np.mean(np.square(parts), axis=0)) / self.threshold
+
+    def as_json(self) -> dict:
+        """Return numbers of four digits that JSON can hold."""
+        clouds = [
+            {name: _rounded(value) for name, value in asdict(cloud).items()}
+            for cloud in self.clouds
+        ]
+        return {"clouds": clouds, "medians": list(self.medians), "threshold": self.threshold}
+
+    @classmethod
+    def from_json(cls, stored: dict) -> Self:
+        """Return what `as_json` gave.
+
+        Raises
+        ------
+        InputError
+            If something is missing.
+        """
+        try:
+            clouds = tuple(
+                Cloud(**{name: np.asarray(value, float) for name, value in cloud.items()})
+                for cloud in stored["clouds"]
+            )
+            return cls(clouds, tuple(stored["medians"]), float(stored["threshold"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "What the network knows of images cannot be read: install graphseg again."
+            ) from error
+
+
+def _rounded(value: np.ndarray | float) -> list | float:
+    if np.ndim(value) == 2:
+        return [_rounded(row) for row in value]
+    digits = [float(f"{number:.4g}") for number in np.atleast_1d(value)]
+    return digits if np.ndim(value) else digits[0]
+
+
+FILE = pretrained.FOLDER / "known_images.json"
+AXES = 24  # principal directions of the features that are kept; across them one variance for all
+INNER_FOLDS = 5
+# The threshold lies this many standard deviations above the median of the logarithms, both robust.
+DEVIATIONS = 3.0
+FEWEST = 10  # images; from fewer no covariance can be told
+SATURATED = 0.05  # share of pixels of one value; in published images it is below 0.0001
+FLAG = "stranger"
+UNLIKE = "is unlike that of the images that the network was trained on"
+SENTENCES = {
+    "lattice": f"its lattice {UNLIKE}",
+    "grey levels": f"the distribution of its grey levels {UNLIKE}",
+    "spectrum": f"its spectrum, the share of fine and coarse structure, {UNLIKE}",
+    "features": "the network sees textures in it that its training images do not have",
+}
+
+
+def describe(
+    segmenter: UNetSegmenter | None, images: np.ndarray, plain: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Measure training images, of larger ones the middle.
+
+    Parameters
+    ----------
+    segmenter
+        A trained network, or None for statistics only.
+    images
+        (n, H, W).
+    plain
+        Their statistics if they are there already, (n, d).
+
+    Returns
+    -------
+        For each cloud (n, d) float64.
+    """
+    parts = [fields(np.asarray(image, np.float32))[0] for image in images]
+    found = [np.stack([statistics(part) for part in parts]) if plain is None else plain]
+    if segmenter is not None:
+        found.append(np.stack([_features(segmenter, part) for part in parts]))
+    return found
+
+
+def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
+    return features(segmenter.module_, field, getattr(torch, segmenter.precision_))
+
+
+def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> Known:
+    """Describe the training images and find the threshold on those left out in turn.
+
+    Parameters
+    ----------
+    descriptors
+        (n, d) for each cloud, as `describe` gives them.
+    groups
+        (n,) acquisitions; those of one are left out together.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than `FEWEST` images or `INNER_FOLDS` acquisitions.
+    """
+    number, acquisitions = len(groups), len(np.unique(groups))
+    if number < FEWEST or acquisitions < INNER_FOLDS:
+        raise InputError(
+            f"From {number} images of {acquisitions} acquisitions nothing can be said of strangers;"
+            f" give at least {FEWEST} images of {INNER_FOLDS} acquisitions."
+        )
+    left_out = np.empty((len(descriptors), number))
+    for fitted, tested in GroupKFold(INNER_FOLDS).split(left_out.T, groups=groups):
+        for row, values in zip(left_out, descriptors, strict=True):
+            row[tested] = _cloud(values[fitted]).distances(values[tested])
+    medians = np.median(left_out, axis=1)
+    joined = np.log(np.sqrt(np.mean((left_out / medians[:, None]) ** 2, axis=0)))
+    middle = np.median(joined)
+    spread = 1.4826 * np.median(np.abs(joined - middle))
+    threshold = float(np.exp(middle + DEVIATIONS * spread))
+    return Known(tuple(map(_cloud, descriptors)), tuple(map(float, medians)), threshold)
+
+
+def _cloud(descriptors: np.ndarray) -> Cloud:
+    full = descriptors.shape[1] == sum(PARTS.values())
+    return Cloud.fit(descriptors, descriptors.shape[1] if full else AXES)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check says of one image.
+
+    Attributes
+    ----------
+    strangeness
+        Distance to the training images in units of the threshold; None if nothing is known of
+        them, or the image is too small.
+    reason
+        One clause if the image is a stranger, else "".
+    """
+
+    strangeness: float | None
+    reason: str = ""
+
+    @property
+    def warning(self) -> str:
+        """One sentence for the user, or ""."""
+        if not self.reason:
+            return ""
+        return (
+            f"The image is outside of what the network knows: {self.reason}; do not trust its mask "
+            "before you have looked at it."
+        )
+
+
+def judge(
+    known: Known | None,
+    segmenter: UNetSegmenter,
+    image: np.ndarray,
+    found: scale.Scale,
+) -> Verdict:
+    """Say whether an image is a stranger, and why.
+
+    Of a large image three fields are looked at, and the median counts, so that one of them may be
+    covered by contamination.
+
+    Parameters
+    ----------
+    known
+        See `package`; None if nothing is known.
+    segmenter
+        The network.
+    image
+        (H, W), any real dtype, at least one value different from the others.
+    found
+        Its scale, see `graphseg.unet.scale.find_scale`.
+    """
+    image = np.asarray(image, np.float32)
+    if found.factor != 1:
+        image = scale.resize(image, [max(round(n * found.factor), 1) for n in image.shape])
+    if known is None or min(image.shape) < max(SMALLEST_SIDE, segmenter.module_.multiple):
+        return Verdict(None)
+    size = found.pixel_size and found.pixel_size / found.factor
+    parts = fields(image)
+    whole = found.lattice if parts[0].shape == image.shape and found.factor == 1 else None
+    lattices = [whole or measure_lattice(part) for part in parts]
+    found_here = [np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])]
+    if len(known.clouds) > 1:
+        found_here.append(np.stack([_features(segmenter, part) for part in parts]))
+    scores = known.strangeness(found_here)
+    middle = int(np.argsort(scores)[len(scores) // 2])
+    reason = _obvious(parts[middle], lattices[middle], size if found.source == "file" else None)
+    if not reason and scores[middle] > 1:
+        reason = SENTENCES[_largest(known, [values[middle] for values in found_here])]
+    return Verdict(float(scores[middle]), reason)
+
+
+def _obvious(field: np.ndarray, lattice: Lattice, pixel_size: float | None) -> str:
+    """Return the plain reason why a field is a stranger, whatever its distance, or ""."""
+    share = extreme_share(field)
+    if share > SATURATED:
+        return f"{share:.0%} of its pixels are at the lowest or the highest grey level, cut off"
+    if not lattice.found:
+        return "no lattice of graphene was found in it"
+    if pixel_size is not None:
+        constant = lattice.parameter * pixel_size
+        if abs(constant / LATTICE_CONSTANT - 1) > CALIBRATION_ERROR:
+            return (
+                f"by its pixel size its lattice constant would be {constant:.3g} Å, and that of "
+                f"graphene is {LATTICE_CONSTANT} Å"
+            )
+    return ""
+
+
+def _largest(known: Known, row: Sequence[np.ndarray]) -> str:
+    """Return the part of the descriptors that lies farthest out, by its mean square."""
+    relative = [(v - c.centre) / c.spread for c, v in zip(known.clouds, row, strict=True)]
+    ends = np.cumsum(list(PARTS.values()))
+    pieces = dict(zip(PARTS, np.split(relative[0], ends[:-1]), strict=True))
+    if len(relative) > 1:
+        pieces["features"] = relative[1]
+    return max(pieces, key=lambda name: float(np.mean(pieces[name] ** 2)))
+
+
+@lru_cache(maxsize=2)
+def package(digest: str) -> Known | None:
+    """Return what the network that comes along knows; None for a file of another digest."""
+    if not FILE.exists():
+        return None
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    return Known.from_json(stored["known"]) if stored["network"] == digest else None

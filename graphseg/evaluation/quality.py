@@ -1,0 +1,295 @@
+"""How sure a mask is: a map for every pixel, and the Jaccard index to expect for every image.
+
+An image is predicted several times: by several networks, and in the eight symmetries of the square
+(test-time augmentation). Where the predictions differ, or their mean is undecided, the mask is
+uncertain. For a whole image the share of what may be contamination (probability at least 0.1) that
+is almost surely contamination (at least 0.9) tells how good the mask is; a line fitted to images
+whose labels are known turns it into an expected Jaccard index with an interval.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+from graphseg.errors import InputError
+from graphseg.unet import pretrained
+from graphseg.unet.inference import SYMMETRIES
+from graphseg.unet.segmenter import UNetSegmenter
+
+POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
+COVERAGE = 0.9  # of the interval
+DRAWS = 1000  # of the bootstrap
+INTERVAL = (2.5, 97.5)  # percentiles of it
+LARGEST_SHARE = 0.05  # of the pixels that one would look at first
+FILE = pretrained.FOLDER / "calibration.json"
+
+
+def views(segmenter: UNetSegmenter, images: np.ndarray) -> np.ndarray:
+    """Predict every image in the eight symmetries of the square.
+
+    Parameters
+    ----------
+    segmenter
+        Loaded with ``averaging=False``.
+    images
+        (n, H, W) float.
+
+    Returns
+    -------
+        (8, n, H, W) float32, each turned back.
+    """
+    return np.stack([_view(segmenter, images, *symmetry) for symmetry in SYMMETRIES])
+
+
+def _view(segmenter, images, quarters: int, mirrored: bool) -> np.ndarray:
+    turned = np.rot90(images[..., ::-1] if mirrored else images, quarters, (-2, -1))
+    result = segmenter.predict_proba(np.ascontiguousarray(turned))
+    back = np.rot90(result, -quarters, (-2, -1))
+    return back[..., ::-1] if mirrored else back
+
+
+def ensemble(
+    segmenters: Sequence[UNetSegmenter], images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict by several networks in eight symmetries.
+
+    Parameters
+    ----------
+    segmenters
+        Loaded with ``averaging=False``; for new images for instance all five fold networks.
+    images
+        (n, H, W) float.
+
+    Returns
+    -------
+        Mean and standard deviation of all predictions, both (n, H, W) float32.
+
+    Raises
+    ------
+    InputError
+        Without a network.
+    """
+    if not segmenters:
+        raise InputError("An ensemble needs at least one network.")
+    total = np.zeros(images.shape)
+    square = np.zeros(images.shape)
+    for segmenter in segmenters:
+        for symmetry in SYMMETRIES:
+            one = _view(segmenter, images, *symmetry)
+            total += one
+            square += one.astype(float) ** 2
+    number = len(segmenters) * len(SYMMETRIES)
+    mean = total / number
+    variance = np.maximum(square / number - mean**2, 0)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
+def certain_shares(probabilities: Iterable[np.ndarray]) -> np.ndarray:
+    """Return how much of what may be contamination surely is, for every image.
+
+    Parameters
+    ----------
+    probabilities
+        Maps (H, W); their sizes may differ.
+
+    Returns
+    -------
+        (n,) from 0 to 1; 1 where nothing may be contamination.
+    """
+    shares = []
+    for probability in probabilities:
+        possible = np.count_nonzero(probability >= POSSIBLE)
+        certain = np.count_nonzero(probability >= CERTAIN)
+        shares.append(certain / possible if possible else 1.0)
+    return np.array(shares)
+
+
+@dataclass(frozen=True)
+class ExpectedJaccard:
+    """A line from the certain share to the Jaccard index.
+
+    Attributes
+    ----------
+    slope, intercept
+        Of the line.
+    below, above
+        How far below and above it the interval reaches.
+    """
+
+    slope: float
+    intercept: float
+    below: float
+    above: float
+
+    @classmethod
+    def fit(
+        cls, shares: np.ndarray, jaccards: np.ndarray, coverage: float = COVERAGE
+    ) -> "ExpectedJaccard":
+        """Fit to images whose labels are known.
+
+        Slope and intercept are repeated medians (Siegel, Biometrika 69, 242, 1982), so that single
+        odd labels do not turn the line. The interval is that of the residuals of images left out
+        one at a time, widened for their finite number (jackknife, Barber et al., Ann. Statist. 49,
+        486, 2021).
+
+        Parameters
+        ----------
+        shares, jaccards
+            (n,) each.
+        coverage
+            Share of new images that the interval is to hold.
+        """
+        line = _line(shares, jaccards)
+        left_out = np.ones(len(shares), bool)
+        residuals = np.empty(len(shares))
+        for index in range(len(shares)):
+            left_out[index] = False
+            slope, intercept = _line(shares[left_out], jaccards[left_out])
+            residuals[index] = jaccards[index] - (slope * shares[index] + intercept)
+            left_out[index] = True
+        tail = min((1 - (1 - coverage) / 2) * (len(shares) + 1) / len(shares), 1)
+        below = -np.quantile(residuals, 1 - tail, method="lower")
+        above = np.quantile(residuals, tail, method="higher")
+        return cls(*line, max(float(below), 0.0), max(float(above), 0.0))
+
+    def __call__(self, shares: np.ndarray) -> np.ndarray:
+        """Return expected Jaccard index, lower and upper end of its interval, (n, 3) in [0, 1]."""
+        middle = self.slope * np.asarray(shares, float) + self.intercept
+        ends = np.stack([middle, middle - self.below, middle + self.above], axis=-1)
+        return ends.clip(0, 1)
+
+
+def _line(shares: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
+    if np.ptp(shares) == 0:
+        return 0.0, float(np.median(jaccards))
+    slope, intercept = stats.siegelslopes(jaccards, shares)
+    return float(slope), float(intercept)
+
+
+def other_folds(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each fold the images of all other folds, and its own, as int arrays."""
+    for number in np.unique(fold):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def expect_out_of_fold(
+    shares: np.ndarray, jaccards: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Expect the Jaccard index of every image by lines fitted to others.
+
+    Parameters
+    ----------
+    shares, jaccards
+        (n,) each, out of fold.
+    pairs
+        Images to fit on and images to expect, for instance of
+        :func:`graphseg.evaluation.calibration.inner_folds` or :func:`other_folds`.
+
+    Returns
+    -------
+        (n, 3): expected, lower and upper end.
+    """
+    result = np.full((len(shares), 3), np.nan)
+    for train, test in pairs:
+        result[test] = ExpectedJaccard.fit(shares[train], jaccards[train])(shares[test])
+    return result
+
+
+def correlation(
+    expected: np.ndarray,
+    measured: np.ndarray,
+    groups: np.ndarray,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Return Pearson's and Spearman's correlation with intervals of a bootstrap of acquisitions.
+
+    Parameters
+    ----------
+    expected, measured
+        (n,) each.
+    groups
+        (n,) acquisitions.
+    draws, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+        ``"pearson"`` and ``"spearman"``, each with value, lower and upper end; 0 where all values
+        are equal and tell nothing.
+    """
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    rng = np.random.default_rng(seed)
+    drawn = [
+        np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        for _ in range(draws)
+    ]
+    result = {}
+    for name, of in (("pearson", np.asarray), ("spearman", stats.rankdata)):
+        values = [_correlation(of(expected[i]), of(measured[i])) for i in drawn]
+        value = _correlation(of(expected), of(measured))
+        result[name] = [value, *map(float, np.percentile(values, INTERVAL))]
+    return result
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    if np.ptp(first) < 1e-9 or np.ptp(second) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def found_errors(uncertain: np.ndarray, wrong: np.ndarray, share: float = LARGEST_SHARE) -> float:
+    """Return the share of wrong pixels among the most uncertain pixels of all images.
+
+    Parameters
+    ----------
+    uncertain
+        (n, H, W) float, higher where less sure.
+    wrong
+        (n, H, W) bool.
+    share
+        Of the pixels that are looked at, the most uncertain first.
+    """
+    order = np.argsort(uncertain, axis=None)[::-1][: round(share * uncertain.size)]
+    return float(wrong.ravel()[order].sum() / max(wrong.sum(), 1))
+
+
+@lru_cache(maxsize=1)
+def package() -> dict | None:
+    """Return what is known of the pretrained networks, None before it has been measured."""
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else None
+
+
+def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
+    """Return what a table says about an image that the network that comes along has predicted.
+
+    Parameters
+    ----------
+    probability
+        (H, W).
+    digits
+        Of the fractions.
+
+    Returns
+    -------
+        ``expected_jaccard`` with ``expected_low`` and ``expected_high``, and ``look_first``,
+        "yes" if it is lower than for nine tenths of the published images. Nothing before
+        `python -m book.studies calibrate`.
+    """
+    stored = package()
+    if stored is None:
+        return {}
+    line = ExpectedJaccard(**stored["expected_jaccard"])
+    names = ("expected_jaccard", "expected_low", "expected_high")
+    values = [round(float(v), digits) for v in line(certain_shares([probability]))[0]]
+    look_first = "yes" if values[0] < stored["look_below"] else ""
+    return dict(zip(names, values, strict=True)) | {"look_first": look_first}
+
+
+def as_json(model: ExpectedJaccard) -> dict[str, float]:
+    """Return the model as JSON can hold it."""
+    return asdict(model)

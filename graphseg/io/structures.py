@@ -1,0 +1,209 @@
+"""Atoms and bonds as files that other programs read: CSV, extended XYZ, and ASE's Atoms.
+
+In structures, lengths are in Å and the axes are right-handed as one looks at the micrograph: x
+runs along the columns to the right, y from the bottom row upwards, z towards the viewer.
+"""
+
+import csv
+from collections.abc import Callable, Iterable
+from io import StringIO
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphseg.errors import InputError
+from graphseg.io.outputs import whole_file
+
+if TYPE_CHECKING:
+    import ase
+
+CARBON = 6
+VACUUM = 10.0  # Å, height of the cell, which is not periodic
+
+
+def write_atoms_csv(
+    path: str | PathLike,
+    positions: np.ndarray,
+    pixel_size: float,
+    shape: tuple[int, int],
+    amplitudes: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a table of atoms: ``atom, row_px, column_px, x_angstrom, y_angstrom, amplitude``.
+
+    Parameters
+    ----------
+    path
+        Where to; the file appears under this name only when it is complete.
+    positions
+        (n, 2) in pixels, (row, column).
+    pixel_size
+        Å per pixel.
+    shape
+        (H, W) of the micrograph.
+    amplitudes
+        (n,), see `graphseg.structure.atoms.Atoms`; without them the column is left out.
+    overwrite
+        Replace a file of this name.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is not set, or positions or pixel size are unusable.
+    """
+    coordinates = to_angstrom(positions, pixel_size, shape)
+    header = ["atom", "row_px", "column_px", "x_angstrom", "y_angstrom"]
+    columns = [*np.asarray(positions).T, *coordinates.T[:2]]
+    if amplitudes is not None:
+        if np.shape(amplitudes) != (len(positions),):
+            raise InputError("There must be one amplitude for each atom; check their number.")
+        header.append("amplitude")
+        columns.append(amplitudes)
+    rows = (
+        [index, *(f"{value:.4f}" for value in row)]
+        for index, row in enumerate(zip(*columns, strict=True))
+    )
+    _write_table(path, header, rows, overwrite)
+
+
+def write_bonds_csv(
+    path: str | PathLike,
+    positions: np.ndarray,
+    bonds: np.ndarray,
+    pixel_size: float,
+    overwrite: bool = False,
+) -> None:
+    """Write a table of bonds: ``first, second, length_angstrom, angle_degrees``.
+
+    Atoms are numbered as in the table of atoms. The angle is measured from the direction of the
+    columns towards that of the rows and lies in [0, 180).
+
+    Parameters
+    ----------
+    path
+        Where to; the file appears under this name only when it is complete.
+    positions
+        (n, 2) in pixels, (row, column).
+    bonds
+        (m, 2) int, pairs of atoms.
+    pixel_size
+        Å per pixel.
+    overwrite
+        Replace a file of this name.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is not set, or the pixel size is no positive number.
+    """
+    _check_pixel_size(pixel_size)
+    between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
+    lengths = np.linalg.norm(between, axis=1) * pixel_size
+    angles = np.degrees(np.arctan2(between[:, 0], between[:, 1])) % 180
+    rows = (
+        [first, second, f"{length:.4f}", f"{angle:.3f}"]
+        for (first, second), length, angle in zip(bonds.tolist(), lengths, angles, strict=True)
+    )
+    _write_table(path, ["first", "second", "length_angstrom", "angle_degrees"], rows, overwrite)
+
+
+def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
+    """Return coordinates (n, 3) in Å, (x, y, z), of positions (n, 2) in pixels, (row, column).
+
+    The centre of the lower left pixel of a micrograph of `shape` (H, W) is the origin; z is 0.
+    """
+    _check_pixel_size(pixel_size)
+    positions = np.asarray(positions, float)
+    if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
+        raise InputError("Positions must be finite and of shape (n, 2); check the atoms.")
+    up = shape[0] - 1 - positions[:, 0]
+    flat = np.stack([positions[:, 1], up, np.zeros(len(positions))], axis=1)
+    return flat * pixel_size
+
+
+def to_ase(
+    positions: np.ndarray,
+    pixel_size: float,
+    shape: tuple[int, int],
+    amplitudes: np.ndarray | None = None,
+) -> "ase.Atoms":
+    """Return the atoms as an `ase.Atoms` of carbon in Å, not periodic.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) in pixels, (row, column).
+    pixel_size
+        Å per pixel.
+    shape
+        (H, W) of the micrograph: the cell is as large, and 10 Å high.
+    amplitudes
+        (n,), kept as the array ``amplitude``.
+
+    Raises
+    ------
+    InputError
+        If ASE is not installed, or positions or pixel size are unusable.
+    """
+    coordinates = to_angstrom(positions, pixel_size, shape)
+    try:
+        from ase import Atoms  # on demand: it is optional
+    except ImportError as error:
+        raise InputError(
+            "Structures need the package ase; install it with pip install 'graphseg[physics]'."
+        ) from error
+    cell = [shape[1] * pixel_size, shape[0] * pixel_size, VACUUM]
+    atoms = Atoms(numbers=[CARBON] * len(coordinates), positions=coordinates, cell=cell)
+    atoms.info["pixel_size"] = float(pixel_size)
+    if amplitudes is not None:
+        atoms.set_array("amplitude", np.asarray(amplitudes, float))
+    return atoms
+
+
+def write_extended_xyz(
+    path: str | PathLike,
+    positions: np.ndarray,
+    pixel_size: float,
+    shape: tuple[int, int],
+    amplitudes: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the atoms as extended XYZ, which OVITO, ASE and others read; see `to_ase`.
+
+    Raises
+    ------
+    InputError
+        As `to_ase`, and if the file exists and `overwrite` is not set.
+    """
+    structure = to_ase(positions, pixel_size, shape, amplitudes)
+    from ase.io import write
+
+    _write(path, lambda target: write(target, structure, format="extxyz"), overwrite)
+
+
+def _check_pixel_size(pixel_size: float | None) -> None:
+    if pixel_size is None or not np.isfinite(pixel_size) or pixel_size <= 0:
+        raise InputError(
+            f"A pixel size of {pixel_size} gives no lengths in Å; give Å per pixel, for instance "
+            "2.46 divided by the lattice parameter in pixels."
+        )
+
+
+def _write_table(
+    path: str | PathLike, header: list[str], rows: Iterable[list], overwrite: bool
+) -> None:
+    text = StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    _write(path, lambda target: target.write_text(text.getvalue(), encoding="utf-8"), overwrite)
+
+
+def _write(path: str | PathLike, fill: Callable[[Path], object], overwrite: bool) -> None:
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists; choose another name or allow to overwrite it.")
+    with whole_file(path) as temporary:
+        fill(temporary)

@@ -1,0 +1,16 @@
+"""Figures in one style, and widgets.
+
+Micrographs with scale bars, masks, error maps, orientation, classes, atoms and rings, always in the
+same colour-blind-safe colours; sliders for notebooks; the label painter. Nothing here computes a
+result. It imports every other room but the command line.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "micrographs": ["overlay_mask", "show_error_map", "show_micrograph", "use_style"],
+        "structure": ["show_bonds", "show_classes", "show_orientation"],
+    },
+)

@@ -1,0 +1,285 @@
+"""Figures of simulated training: samples with their truth, contact sheets, curves of labels.
+
+Figures of sorting and of data reduction: the contact sheet, the intervals, what was lost.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+from PIL import Image, ImageOps
+
+from graphseg.batch.ranking import Ranking
+from graphseg.errors import InputError
+from graphseg.evaluation import records
+from graphseg.io.outputs import small_picture
+from graphseg.plotting.micrographs import (
+    BLUE,
+    ORANGE,
+    SKY,
+    overlay_mask,
+    scale_bar_length,
+    show_micrograph,
+)
+from graphseg.simulation.samples import Sample
+
+SHEET_GAP = 4  # pixels between the tiles of a sheet
+CLIPPED = 0.005  # share of pixels at each end that a tile may lose: stretches hide what they show
+COLOURS = (ORANGE, BLUE, SKY)
+
+
+def show_sample(axes: Axes, sample: Sample, title: str = "") -> None:
+    """Show a sample with its outline, its boundaries (dark blue) and its holes (light blue)."""
+    show_micrograph(axes, sample.image, sample.pixel_size, title)
+    overlay_mask(axes, sample.boundary, BLUE, linewidth=1.0)
+    overlay_mask(axes, sample.vacuum, SKY, linewidth=0.8)
+    overlay_mask(axes, sample.mask)
+
+
+def show_sheet(axes: Axes, images: Sequence[np.ndarray], columns: int = 8) -> None:
+    """Show numbered images of one size without any hint of where they come from.
+
+    Parameters
+    ----------
+    axes
+    images
+        n micrographs (H, W), each stretched by itself.
+    columns
+        Pictures in a row.
+    """
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape
+    sheet = np.ones((rows * (height + SHEET_GAP), columns * (width + SHEET_GAP)), np.float32)
+    for number, image in enumerate(images):
+        top, left = number // columns * (height + SHEET_GAP), number % columns * (width + SHEET_GAP)
+        low, high = np.quantile(image, [CLIPPED, 1 - CLIPPED])
+        tile = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
+        sheet[top : top + height, left : left + width] = tile
+        axes.text(
+            left + 8, top + 8, f"{number + 1}", va="top", fontsize=7, color="white",
+            bbox={"facecolor": "black", "pad": 1, "linewidth": 0},
+        )  # fmt: skip
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def show_label_curve(
+    axes: Axes,
+    curves: Mapping[str, Mapping[int, dict]],
+    average: str = "per_image",
+    most: int | None = None,
+) -> None:
+    """Show the Jaccard index against the number of labelled acquisitions, on a logarithmic axis.
+
+    Parameters
+    ----------
+    axes
+    curves
+        Of each name, records by number of acquisitions, see `book.studies.learning_curve.at`. No
+        labels at all stand at one half.
+    average
+        ``"pooled"`` or ``"per_image"``, see `graphseg.metrics.scores`.
+    most
+        The number that is all of them, and named so.
+    """
+    for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
+        budgets = sorted(points)
+        rows = [records.summary(points[budget], average)["jaccard"] for budget in budgets]
+        mean, spread = np.array(rows).T
+        axes.errorbar(
+            [budget or 0.5 for budget in budgets], mean, spread, marker="o", capsize=3,
+            color=colour, label=name,
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    ticks = sorted({budget for points in curves.values() for budget in points})
+    named = {most: f"all ({most})"} if most is not None else {}
+    axes.set_xticks([tick or 0.5 for tick in ticks], [named.get(t, str(t)) for t in ticks])
+    axes.set(xlabel="labelled acquisitions", ylabel=f"Jaccard index {average.replace('_', ' ')}")
+    axes.legend(loc="lower right")
+
+
+def show_steps(
+    axes: Axes, scores: Mapping[str, Sequence[float]], reference: Sequence[float] = ()
+) -> None:
+    """Show the Jaccard index of every training of each step, one step below the other.
+
+    Parameters
+    ----------
+    axes
+    scores
+        Step to the indices of its trainings.
+    reference
+        Indices of trainings that differ in nothing but their seeds, shown in a row of their own:
+        how far chance alone moves a point.
+    """
+    rows = [*scores.items(), *([("full trainings, other seeds", reference)] if reference else [])]
+    for place, (name, values) in enumerate(rows):
+        colour = BLUE if name in scores else ORANGE
+        axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.7)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("Jaccard index, pooled")
+
+
+SIDE = 128  # pixels of a tile, its longest side
+GAP = 6  # pixels between tiles
+CAPTION = 26  # pixels below a tile, for rank and clean fraction
+INCHES = 0.8  # width of a tile
+
+
+def contact_sheet(
+    ranking: Ranking,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    pixel_size: ArrayLike | None = None,
+    columns: int = 12,
+) -> Figure:
+    """Show all images in order of their clean fraction, contamination in red.
+
+    Below each stand its rank and its clean fraction; every picture has a scale bar of the same
+    length, given in the title. After Fig. 6 of Sadre et al. (2021),
+    doi 10.1017/S1431927621000167.
+
+    Parameters
+    ----------
+    ranking
+        Of these images.
+    images, masks
+        n micrographs (H, W) and masks bool, in the order of what was ranked; sizes may differ.
+    pixel_size
+        Å per pixel, one number or n; without it, or where one is unknown, bars are in pixels.
+    columns
+        Pictures in a row.
+
+    Raises
+    ------
+    InputError
+        If there is not one image and one mask for each rank, or no column.
+    """
+    if len(images) != len(ranking) or len(masks) != len(ranking) or columns < 1:
+        raise InputError(
+            f"{len(images)} images and {len(masks)} masks in {columns} columns do not make a sheet "
+            f"of {len(ranking)} ranks; give one image and one mask for each."
+        )
+    order = ranking.index
+    tiles = [_tile(images[i], masks[i]) for i in order]
+    corners = _corners(len(tiles), columns)
+    figure, axes = _canvas(_mosaic(tiles, corners))
+    shapes = np.array([images[i].shape for i in order])
+    label = _add_bars(axes, corners, shapes, _sizes(pixel_size, len(images))[order])
+    for number, ((top, left), fraction) in enumerate(zip(corners, ranking.fraction, strict=True)):
+        text = f"{number + 1}: {100 * fraction:.0f} %"
+        middle = left + SIDE / 2
+        axes.text(middle, top + SIDE + 2, text, ha="center", va="top", fontsize=6)
+    axes.set_title(f"clean fraction; contamination in red; bars {label}")
+    return figure
+
+
+def _corners(number: int, columns: int) -> np.ndarray:
+    """Row and column of each tile's upper left pixel, (n, 2)."""
+    places = np.stack(np.divmod(np.arange(number), columns), axis=1)
+    return places * [SIDE + CAPTION, SIDE + GAP]
+
+
+def _tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(small_picture(image, mask, SIDE))
+    return np.asarray(ImageOps.pad(small, (SIDE, SIDE), color="white"))
+
+
+def _mosaic(tiles: Sequence[np.ndarray], corners: np.ndarray) -> np.ndarray:
+    top, left = corners.max(axis=0)
+    mosaic = np.full((top + SIDE + CAPTION, left + SIDE, 3), 255, np.uint8)
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        mosaic[top : top + SIDE, left : left + SIDE] = tile
+    return mosaic
+
+
+def _canvas(mosaic: np.ndarray) -> tuple[Figure, Axes]:
+    height, width = np.array(mosaic.shape[:2]) * INCHES / SIDE
+    figure = Figure(figsize=(max(width, 4.0), height + 0.4), layout="constrained")
+    axes = figure.add_subplot()
+    # One picture for all tiles: a hundred axes would take seconds to lay out.
+    axes.imshow(mosaic, interpolation="antialiased")
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _sizes(pixel_size: ArrayLike | None, number: int) -> np.ndarray:
+    sizes = np.broadcast_to(np.nan if pixel_size is None else pixel_size, number)
+    return np.asarray(sizes, dtype=float)
+
+
+def _add_bars(axes: Axes, corners: np.ndarray, shapes: np.ndarray, sizes: np.ndarray) -> str:
+    """Draw bars of one length, (n, 2) shapes in pixels and (n,) Å per pixel; return the label."""
+    known = np.isfinite(sizes).all()
+    sizes = sizes if known else np.ones(len(sizes))
+    smallest = int(np.argmin(shapes[:, 1] * sizes))
+    bar, label = scale_bar_length(int(shapes[smallest, 1]), sizes[smallest] if known else None)
+    lengths = bar * sizes[smallest] / sizes * SIDE / shapes.max(axis=1)
+    margins = (SIDE - SIDE * shapes / shapes.max(axis=1)[:, None]) / 2  # beside a narrow image
+    bars = [
+        Rectangle((left + aside + 5, top + SIDE - above - 9), length, 4)
+        for (top, left), (above, aside), length in zip(corners, margins, lengths, strict=True)
+    ]
+    axes.add_collection(
+        PatchCollection(
+            bars, facecolor="white", edgecolor="black", linewidth=0.4, gid="scale-bars"
+        )
+    )  # fmt: skip
+    return label
+
+
+def show_intervals(axes: Axes, ranking: Ranking) -> None:
+    """Show clean fractions with their intervals against rank, and the labels where known."""
+    ranks = np.arange(1, len(ranking) + 1)
+    errors = [ranking.fraction - ranking.low, ranking.high - ranking.fraction]
+    axes.errorbar(
+        ranks, 100 * ranking.fraction, 100 * np.array(errors), fmt=".", ms=4, lw=0.8,
+        label="prediction and interval",
+    )  # fmt: skip
+    if np.isfinite(ranking.labelled).any():
+        axes.plot(ranks, 100 * ranking.labelled, "x", color=ORANGE, ms=4, label="label")
+    axes.set(xlabel="rank", ylabel="clean fraction, %")
+    axes.legend()
+
+
+def show_reduction(
+    axes: Sequence[Axes],
+    original: np.ndarray,
+    reduced: np.ndarray,
+    exact: np.ndarray,
+    pixel_size: float | None = None,
+) -> AxesImage:
+    """Show a micrograph, what a reduction kept of it, and the error it made.
+
+    Parameters
+    ----------
+    axes
+        Three: original, reduced with the outline of what is coarse, and reduced minus original.
+    original, reduced
+        (H, W).
+    exact
+        (H, W) bool, True where pixels were kept bit for bit.
+    pixel_size
+        Å per pixel.
+
+    Returns
+    -------
+        The picture of the error, for a colour bar; in grey levels of the original.
+    """
+    limits = tuple(np.percentile(original, [0.5, 99.5]))
+    show_micrograph(axes[0], original, pixel_size, "original", limits)
+    show_micrograph(
+        axes[1], reduced, pixel_size, f"{100 * (1 - exact.mean()):.1f} % coarse", limits
+    )
+    overlay_mask(axes[1], ~exact)
+    error = np.asarray(reduced, dtype=float) - original
+    extreme = float(np.abs(error).max()) or 1.0
+    shown = show_micrograph(axes[2], error, pixel_size, "error", (-extreme, extreme))
+    shown.set_cmap("RdBu_r")
+    return shown

@@ -1,0 +1,190 @@
+"""Fit of atoms to a micrograph: is each of them there, and where exactly.
+
+To first order a micrograph of a single layer is a sum of equal, overlapping images of one atom.
+That image is measured from the micrograph itself, given approximate positions, as the transfer
+at the rings of lattice spots; no defocus has to be known. Then the difference between the image
+and its model tells, through a matched filter at each atom, how much of the atom is there and in
+which direction it should move. Positions are (n, 2) in pixels, axis order (row, column).
+"""
+
+import numpy as np
+import scipy.fft as fft
+from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
+
+from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, radius
+
+RINGS = (FIRST_RING, SECOND_RING, 2 * FIRST_RING)  # |g| times a, of the three strongest rings
+CUT_ON = 0.4  # times 1/a: what lies below has left with the background
+CUT_OFF = 2.6  # times 1/a: atoms transfer nothing from there on
+RESOLVED = 0.46  # cycles per pixel; beyond it aliases spoil the spline that places the atoms
+BAND = 0.06  # times 1/a, half width of the bands in which transfer is measured
+BORDER = 1.5  # lattice parameters added around the image, where its periodic transform wraps
+FOOTPRINT = 0.2  # lattice parameters, standard deviation of an atom's image
+DAMPING = 0.8  # of the steps, because neighbouring atoms overlap and move together
+STEPS = 2
+
+
+class AtomFit:
+    """The image of one atom and the comparison of atoms with a micrograph.
+
+    Parameters
+    ----------
+    signal
+        The micrograph without its background.
+    positions
+        (n, 2), where atoms are, nearly all of them right within a fraction of a bond.
+
+    Attributes
+    ----------
+    energy : float
+        Squared signal-to-noise ratio of one atom, seen by the matched filter.
+    stiffness : float
+        Inverse variance in 1/px² with which the image alone places one atom along one axis.
+    """
+
+    def __init__(self, signal: LatticeSignal, positions: np.ndarray):
+        shape = signal.image.shape
+        self._border = int(BORDER * signal.parameter)
+        self._size = tuple(fft.next_fast_len(n + 2 * self._border, real=True) for n in shape)
+        self._image = self._framed(signal.image)
+        self._inside = self._framed(np.ones(shape, np.float32))
+        self._rows = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
+        self._columns = fft.rfftfreq(self._size[1]).astype(np.float32)
+        self._frequency = radius(self._size)
+        # Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
+        self._spline = (np.sinc(self._rows) * np.sinc(self._columns)) ** 4
+        turns = 2 * np.pi * self._rows, 2 * np.pi * self._columns
+        self._interpolating = 9 / (2 + np.cos(turns[0])) / (2 + np.cos(turns[1]))
+        self._transfer = self._measure_transfer(signal, positions, shape)
+        noise = signal.noise_at(self._frequency).astype(np.float32)
+        self._matched = self._transfer / noise
+        power = self._matched * self._transfer * self._multiplicity() / np.prod(self._size)
+        self.energy = float(power.sum())
+        self.stiffness = float((power * (2 * np.pi * self._frequency) ** 2).sum() / 2)
+        footprint = FOOTPRINT * signal.parameter
+        self._share = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
+
+    def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
+        """Return how much of an atom is at each site, (n,): 1 for atoms, 0 for empty sites.
+
+        Their noise has the variance 1 / (`energy` · `share`). Sites that share less than a tenth
+        of an atom's image with the frame cannot be judged and get 1.
+
+        Parameters
+        ----------
+        positions
+            (n, 2), sites.
+        occupied
+            (n,) bool, which of them hold an atom as far as known. Images of neighbouring atoms
+            overlap, so that the amplitude of a site depends on those around it.
+        """
+        share = self.share(positions)
+        (excess,) = self._sample([self._compared(positions[occupied])], positions)
+        judged = share > 0.1
+        return np.where(judged, occupied + excess / (self.energy * np.where(judged, share, 1)), 1.0)
+
+    def share(self, positions: np.ndarray) -> np.ndarray:
+        """Return the share of an atom's image at each position that lies in the frame."""
+        places = np.rint(positions + self._border).astype(int)
+        rows, columns = np.clip(places, 0, np.array(self._size) - 1).T
+        return self._share[rows, columns]
+
+    def refine(self, positions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """Move atoms to where image and expectation agree best, (n, 2).
+
+        Gauss–Newton steps for all atoms at once, towards the maximum of the posterior: noise as
+        measured, and Gaussian errors of the given positions.
+
+        Parameters
+        ----------
+        positions
+            (n, 2), the expected positions.
+        deviation
+            (n,), their standard deviation along one axis in pixels.
+        """
+        prior = 1 / deviation[:, None] ** 2
+        stiffness = self.stiffness * self.share(positions)[:, None] + prior
+        moved = positions.copy()
+        for _ in range(STEPS):
+            spectrum = self._compared(moved) * np.complex64(2j * np.pi)
+            slopes = self._sample([spectrum * self._rows, spectrum * self._columns], moved)
+            moved += DAMPING * (slopes.T - prior * (moved - positions)) / stiffness
+        return moved
+
+    def _framed(self, image: np.ndarray) -> np.ndarray:
+        """Put an image into the middle of zeros."""
+        framed = np.zeros(self._size, np.float32)
+        rows, columns = (slice(self._border, self._border + n) for n in image.shape)
+        framed[rows, columns] = image
+        return framed
+
+    def _multiplicity(self) -> np.ndarray:
+        """Return how often each column of the half spectrum occurs in the whole one."""
+        twice = np.full(len(self._columns), 2.0, np.float32)
+        twice[0] = 1
+        if self._size[1] % 2 == 0:
+            twice[-1] = 1
+        return twice
+
+    def _measure_transfer(
+        self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray:
+        """Return the transform of one atom's image, real, interpolated between the rings.
+
+        On each ring it is the least-squares ratio of the spectra of image and atoms.
+        """
+        window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
+        window = self._framed(window * signal.quiet)
+        atoms = fft.rfft2(self._scattered(positions) * window) / self._spline
+        image = fft.rfft2(self._image * window)
+        scaled = self._frequency * signal.parameter
+        values = []
+        for ring in RINGS:
+            band = np.abs(scaled - ring) < BAND
+            power = float((np.abs(atoms[band]) ** 2).sum())
+            resolved = ring / signal.parameter < RESOLVED and power > 0
+            product = float((image[band] * atoms[band].conj()).real.sum())
+            values.append(product / power if resolved else 0.0)
+        curve = PchipInterpolator([0, CUT_ON, *RINGS, CUT_OFF], [0, 0, *values, 0])
+        within = scaled < min(CUT_OFF, RESOLVED * signal.parameter)
+        return np.where(within, curve(np.minimum(scaled, CUT_OFF)), 0).astype(np.float32)
+
+    def _scattered(self, positions: np.ndarray) -> np.ndarray:
+        """Lay cubic B-splines of weight 1 on the grid."""
+        places = positions + self._border
+        places = places[((places >= 1) & (places < np.array(self._size) - 2)).all(axis=1)]
+        corner = np.floor(places).astype(np.intp)
+        rows, columns = _spline_weights(places - corner)  # (4, n) each
+        offset = np.arange(-1, 3)
+        flat = (corner[:, 0] + offset[:, None, None]) * self._size[1]
+        flat = flat + corner[:, 1] + offset[:, None]  # (4, 4, n)
+        weights = rows[:, None] * columns
+        grid = np.bincount(flat.ravel(), weights.ravel(), self._size[0] * self._size[1])
+        return grid.reshape(self._size).astype(np.float32)
+
+    def _compared(self, positions: np.ndarray) -> np.ndarray:
+        """Return the matched filter's response to image minus model, as a half spectrum."""
+        model = fft.rfft2(self._scattered(positions)) * (self._transfer / self._spline)
+        difference = (self._image - fft.irfft2(model, self._size)) * self._inside
+        return fft.rfft2(difference) * self._matched
+
+    def _sample(self, spectra: list[np.ndarray], positions: np.ndarray) -> np.ndarray:
+        """Return the images of half spectra at positions, (k, n), by cubic splines."""
+        places = (positions + self._border).T
+        values = []
+        for spectrum in spectra:
+            coefficients = fft.irfft2(spectrum * self._interpolating, self._size)
+            values.append(
+                ndimage.map_coordinates(
+                    coefficients, places, order=3, mode="grid-wrap", prefilter=False
+                )
+            )
+        return np.stack(values)
+
+
+def _spline_weights(rest: np.ndarray) -> np.ndarray:
+    """Return the weights of the four nearest grid points, (2, 4, n), at offsets (n, 2) in 0…1."""
+    t = rest.T[:, None]
+    parts = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
+    return np.concatenate(parts, axis=1) / 6

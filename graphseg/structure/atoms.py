@@ -1,0 +1,519 @@
+"""Sites of atoms from the centres of the rings they form.
+
+Rings are searched as maxima of the denoised image, to sub-pixels. Every triangle of neighbouring
+centres has an atom in its middle. All positions are (n, 2) in pixels, (row, column).
+
+Atoms of graphene in a micrograph, and the bonds between them.
+
+Carbon in graphene has three neighbours, so its atoms are the corners of a tiling by rings. The
+centres of these rings are the deepest and best separated features of an image, 2.46 Å apart
+instead of 1.42 Å. They are searched first; every triangle of neighbouring centres is then the
+site of an atom, at pentagons and heptagons too, and an empty site is told by the missing
+intensity. See `graphseg.structure.denoise` for the denoising and `graphseg.structure.atomfit` for
+the comparison with the image. Positions are (n, 2) float64 in pixels, (row, column), with pixel
+centres at integers.
+
+Atoms found against atoms known: recall, precision, and the error of positions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.spatial import Delaunay, QhullError, cKDTree
+
+from graphseg.checks import checked_images, checked_masks, real_numbers
+from graphseg.errors import InputError
+from graphseg.structure.atomfit import AtomFit
+from graphseg.structure.denoise import LatticeSignal, analyse, enhance
+
+BOND = 1 / np.sqrt(3)  # lattice parameters
+# Lattice parameters: no ring centre is nearer than the first to a more distinct one, nor nearer
+# than the second to two of them. Adjacent pentagons are at 0.79; between a pentagon and a heptagon
+# the filter shortens the distance; atoms, with three ring centres at 0.58, may be weak maxima too.
+CLOSEST_RINGS, CROWDED_RINGS = 0.6, 0.72
+WIDEST_RINGS = 1.6  # lattice parameters; adjacent nonagons are at 1.55
+CLOSEST_SITES = 0.6  # bond lengths
+WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Where atoms should be.
+
+    Attributes
+    ----------
+    positions
+        (n, 2) float64 in pixels.
+    regular
+        (n,) bool, True where all three rings have six neighbours.
+    triangles
+        (n,) bool, True for triangles of ring centres, False for sites that only complete a ring
+        along an edge.
+    """
+
+    positions: np.ndarray
+    regular: np.ndarray
+    triangles: np.ndarray
+
+
+def ring_centres(signal: LatticeSignal) -> np.ndarray:
+    """Return the centres of the rings of atoms, (n, 2) in pixels."""
+    closest, crowded = CLOSEST_RINGS * signal.parameter, CROWDED_RINGS * signal.parameter
+    return maxima(enhance(signal, "rings"), closest, crowded, signal.quiet)
+
+
+def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
+    """Return the sites of atoms between ring centres.
+
+    Parameters
+    ----------
+    centres
+        (n, 2) in pixels.
+    parameter
+        Lattice parameter in pixels.
+    """
+    corners, open_ring = _triangles(centres, WIDEST_RINGS * parameter)
+    middles = centres[corners].mean(axis=1)
+    extra = np.empty((0, 2))
+    if len(corners):
+        closest = CLOSEST_SITES * BOND * parameter
+        extra = _opposite(centres, corners, open_ring, middles, closest)
+    positions = np.concatenate([middles, extra])
+    triangles = np.arange(len(positions)) < len(middles)
+    regular = np.zeros(len(positions), bool)
+    regular[: len(middles)] = (np.bincount(corners.ravel()) == 6)[corners].all(axis=1)
+    return Sites(positions, regular, triangles)
+
+
+def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
+    """Return the maxima of an image, (n, 2), to sub-pixels.
+
+    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
+    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
+    that do not lie on the outermost pixels.
+    """
+    highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
+    highest[[0, -1]] = highest[:, [0, -1]] = False
+    places = np.argwhere(highest)
+    heights = image[highest].astype(float)
+    if not len(places):
+        return np.empty((0, 2))
+    among = heights[usual[tuple(places.T)]]
+    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
+    places, heights = places[strong], heights[strong]
+    pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
+    lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    near = ((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2).sum(axis=1) < closest**2
+    kept = np.bincount(lower, np.where(near, 2, 1), len(places)) < 2
+    return _vertices(image, places[kept])
+
+
+def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where paraboloids through the 3 × 3 pixels around maxima (n, 2) peak."""
+    rows, columns = places.T
+    at = {
+        (i, j): image[rows + i, columns + j].astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)
+    }
+    down, across = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
+    bend_down = at[1, 0] + at[-1, 0] - 2 * at[0, 0]
+    bend_across = at[0, 1] + at[0, -1] - 2 * at[0, 0]
+    twist = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / 4
+    determinant = bend_down * bend_across - twist**2
+    shift = np.stack([twist * across - bend_across * down, twist * down - bend_down * across], -1)
+    usable = determinant > 0
+    shift[usable] /= determinant[usable, None]
+    shift[~usable] = 0
+    return places + np.clip(shift, -0.7, 0.7)
+
+
+def _triangles(centres: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Triangulate ring centres (n, 2), without sides longer than `longest`.
+
+    Returns the triangles (t, 3) int, and which centres (n,) bool they do not surround.
+    """
+    open_ring = np.zeros(len(centres), bool)
+    try:
+        triangulation = Delaunay(centres)
+    except (QhullError, ValueError):  # fewer than three centres, or all on a line
+        return np.empty((0, 3), np.intp), open_ring
+    corners = triangulation.simplices
+    points = centres[corners]
+    sides = ((points - np.roll(points, 1, axis=1)) ** 2).sum(axis=2)
+    kept = sides.max(axis=1) < longest**2
+    beyond = ~np.append(kept, False)[triangulation.neighbors]  # (t, 3): across from each corner
+    triangle, corner = np.nonzero(beyond & kept[:, None])
+    for other in (1, 2):
+        open_ring[corners[triangle, (corner + other) % 3]] = True
+    return corners[kept], open_ring
+
+
+def _opposite(
+    centres: np.ndarray,
+    corners: np.ndarray,
+    open_ring: np.ndarray,
+    middles: np.ndarray,
+    closest: float,
+) -> np.ndarray:
+    """Return the sites (n, 2) that complete rings along edges and holes.
+
+    There a ring centre lacks neighbours to form triangles with. Each of its atoms has another
+    one opposite; what falls on a site that is known is left out, what falls together is averaged.
+    """
+    triangle, corner = np.nonzero(open_ring[corners])
+    mirrored = 2 * centres[corners[triangle, corner]] - middles[triangle]
+    mirrored = mirrored[cKDTree(middles).query(mirrored)[0] > closest]
+    pairs = cKDTree(mirrored).query_pairs(closest, output_type="ndarray")
+    links = sparse.coo_array((np.ones(len(pairs)), pairs.T), (len(mirrored),) * 2)
+    number, label = sparse.csgraph.connected_components(links)
+    weight = np.bincount(label, minlength=number)
+    return np.stack([np.bincount(label, x, number) / weight for x in mirrored.T], axis=1)
+
+
+LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
+SMALLEST_PARAMETER = 2.5  # pixels: below it the first ring of spots nears the Nyquist limit
+COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
+# Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
+# is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
+# grow to holes in faint images, less would leave atoms in holes.
+OCCUPIED = np.log(999)
+EMPTY_NEIGHBOUR = 0.55 * OCCUPIED
+ROUNDS = 3  # of deciding about sites given their neighbours
+# Standard deviation of a triangle's middle from the atom: next to hexagons only, and elsewhere.
+REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
+FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
+FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
+METHODS = ("rings", "peaks")
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Atoms of one micrograph.
+
+    Attributes
+    ----------
+    positions
+        (n, 2) float64 in pixels, (row, column).
+    amplitudes
+        (n,) float64, how much of an atom's image is there: 1 on average.
+    lattice_parameter
+        In pixels.
+    contrast
+        1 if atoms are bright, −1 if they are dark.
+    certainty
+        Of a measured contrast, 0…1. Below 0.25 atoms may be confused with ring centres.
+    signal_to_noise
+        Of a single atom under the matched filter. Below 4 most vacancies are lost in the noise,
+        and below 1.2 no atoms are reported, since noise alone gives as much.
+    """
+
+    positions: np.ndarray
+    amplitudes: np.ndarray
+    lattice_parameter: float
+    contrast: int
+    certainty: float
+    signal_to_noise: float
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def find_atoms(
+    image: np.ndarray,
+    lattice_parameter: float,
+    mask: np.ndarray | None = None,
+    contrast: int | None = None,
+    method: str = "rings",
+) -> Atoms:
+    """Find the atoms of a single layer of graphene.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype and scale.
+    lattice_parameter
+        In pixels: 2.46 Å divided by the pixel size, at least 2.5 and better 4.9 (0.5 Å per pixel)
+        or more. All lengths of the search follow from it; an error of 5 % does no harm.
+    mask
+        (H, W) bool, True = contamination. Noise and contrast are measured outside of it, and no
+        atom is reported inside.
+    contrast
+        1 where atoms are bright, −1 where they are dark; measured by default.
+    method
+        ``"rings"`` for the triangles of ring centres; ``"peaks"`` for the maxima of the denoised
+        image, which assumes no three-fold bonding but needs a bond of 4 pixels and more dose.
+
+    Raises
+    ------
+    InputError
+        If image and mask do not fit, or the lattice parameter or another choice is impossible.
+    """
+    image, clean = _checked(image, mask, lattice_parameter)
+    if contrast not in (None, 1, -1) or method not in METHODS:
+        raise InputError(
+            f"contrast={contrast!r} or method={method!r} is unknown; give 1, -1 or None, and one "
+            f"of {METHODS}."
+        )
+    factor = int(lattice_parameter // (COARSE / 2)) if lattice_parameter > COARSE else 1
+    small, small_clean = _binned(image, factor), _binned(clean, factor) == 1
+    signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
+    search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
+    positions, amplitudes, energy = search(signal)
+    positions = positions * factor + (factor - 1) / 2
+    kept = is_true_at(clean, positions) & (energy >= FAINTEST**2)
+    return Atoms(
+        positions[kept],
+        amplitudes[kept],
+        lattice_parameter,
+        signal.signs[0],
+        signal.certainty if contrast is None else 1.0,
+        energy**0.5,
+    )
+
+
+def find_bonds(
+    positions: np.ndarray, lattice_parameter: float, longest: float = LONGEST_BOND
+) -> np.ndarray:
+    """Return the bonds between atoms, (m, 2) int, each once, the smaller index first.
+
+    Two atoms are bonded if each is among the three nearest of the other and they are nearer than
+    `longest` bond lengths (1.42 Å). Of two bonds that cross only the shorter stays, so that the
+    bonds are a planar graph.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) in pixels.
+    lattice_parameter
+        In pixels.
+    longest
+        In bond lengths.
+
+    Raises
+    ------
+    InputError
+        If the lattice parameter or `longest` is not positive.
+    """
+    if not (np.isfinite(lattice_parameter) and lattice_parameter > 0 and longest > 0):
+        raise InputError("Lattice parameter and longest bond must be positive; check both.")
+    if len(positions) < 2:
+        return np.empty((0, 2), np.intp)
+    nearest = _neighbours(positions, longest * BOND * lattice_parameter)
+    number = len(positions)
+    first, second = np.repeat(np.arange(number), 3), nearest.ravel()
+    real = second < number
+    keys = np.minimum(first, second)[real] * number + np.maximum(first, second)[real]
+    keys, counts = np.unique(keys, return_counts=True)
+    pairs = np.stack(np.divmod(keys[counts == 2], number), axis=1)
+    return _without_crossings(positions, pairs)
+
+
+def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return whether an (H, W) bool mask is True at the pixels nearest to positions, (n,) bool.
+
+    False outside of the mask.
+    """
+    pixels = np.rint(positions).astype(int)
+    inside = ((pixels >= 0) & (pixels < mask.shape)).all(axis=1)
+    rows, columns = np.where(inside[:, None], pixels, 0).T
+    return inside & mask[rows, columns]
+
+
+def _checked(
+    image: np.ndarray, mask: np.ndarray | None, parameter: float
+) -> tuple[np.ndarray, np.ndarray]:
+    image = real_numbers(image, "Images")
+    if image.ndim != 2:
+        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
+    image = checked_images(image[None])[0]
+    if not SMALLEST_PARAMETER <= parameter <= min(image.shape) / 3:
+        raise InputError(
+            f"A lattice parameter of {parameter:.3g} pixels cannot be used in an image of "
+            f"{image.shape}; it must be 2.5 pixels to a third of the side: check the pixel size."
+        )
+    clean = np.ones(image.shape, bool) if mask is None else ~checked_masks(mask, image.shape)
+    if not clean.any():
+        raise InputError("The mask covers the whole image; there is no clean area to search.")
+    return image, clean
+
+
+def _binned(image: np.ndarray, factor: int) -> np.ndarray:
+    """Average blocks of `factor` pixels squared; what is left over at the far edges is cut off."""
+    if factor == 1:
+        return image
+    height, width = (n // factor for n in image.shape)
+    blocks = image[: height * factor, : width * factor].reshape(height, factor, width, factor)
+    return blocks.mean(axis=(1, 3), dtype=np.float32)
+
+
+def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:
+    """Return the three nearest within `reach`, (n, 3) int; n stands for none."""
+    nearest = cKDTree(positions).query(positions, k=4, distance_upper_bound=reach)[1]
+    own = nearest == np.arange(len(positions))[:, None]
+    own[~own.any(axis=1), 3] = True  # of several atoms in one place, any may come first
+    return nearest[~own].reshape(-1, 3)
+
+
+def _atoms_of_peaks(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
+    closest = CLOSEST_SITES * BOND * signal.parameter
+    positions = maxima(enhance(signal, "atoms"), closest, closest, signal.quiet)
+    if not len(positions):
+        return positions, np.empty(0), 0.0
+    fit = AtomFit(signal, positions)
+    deviation = np.full(len(positions), IRREGULAR_DEVIATION * signal.parameter)
+    positions = fit.refine(positions, deviation)
+    return positions, fit.amplitudes(positions, np.ones(len(positions), bool)), fit.energy
+
+
+def _atoms_of_rings(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
+    sites = sites_of_rings(ring_centres(signal), signal.parameter)
+    if not len(sites.positions):
+        return sites.positions, np.empty(0), 0.0
+    fit = AtomFit(signal, sites.positions[sites.triangles])
+    kept, amplitudes = _occupied(fit, sites, signal.parameter)
+    positions = sites.positions[kept]
+    if signal.parameter >= FITTED_PARAMETER:
+        deviation = np.where(sites.regular[kept], REGULAR_DEVIATION, IRREGULAR_DEVIATION)
+        positions = fit.refine(positions, deviation * signal.parameter)
+    return positions, amplitudes[kept], fit.energy
+
+
+def _occupied(fit: AtomFit, sites: Sites, parameter: float) -> tuple[np.ndarray, np.ndarray]:
+    """Decide which sites hold an atom: (n,) bool, and their amplitudes (n,).
+
+    Amplitudes are normally distributed about 0 or 1, with the spread that is seen or at least
+    that of the noise. An empty site makes its neighbours more probably empty, so that a hole is
+    recognised as a whole (iterated conditional modes, Besag 1986). Sites whose neighbours are
+    outside of the search count them as half empty.
+    """
+    positions, occupied = sites.positions, sites.triangles
+    neighbours = _neighbours(positions, LONGEST_BOND * BOND * parameter)
+    for _ in range(ROUNDS):
+        amplitudes = fit.amplitudes(positions, occupied)
+        odds = _log_odds(fit, positions, amplitudes, occupied)
+        before = occupied
+        for _ in range(ROUNDS):
+            empty = np.append(~occupied, 0.5)[neighbours].sum(axis=1)
+            occupied = odds + OCCUPIED - EMPTY_NEIGHBOUR * empty > 0
+        if (occupied == before).all():
+            break
+    return occupied, amplitudes
+
+
+def _log_odds(
+    fit: AtomFit, positions: np.ndarray, amplitudes: np.ndarray, occupied: np.ndarray
+) -> np.ndarray:
+    """Return the logarithm of the odds of amplitudes (n,) for atoms against empty sites."""
+    seen = amplitudes[occupied] if occupied.any() else amplitudes
+    spread = 1.4826 * np.median(np.abs(seen - np.median(seen)))
+    variance = max(spread**2, 1 / max(fit.energy, 1e-9))
+    return (amplitudes - 0.5) / variance * fit.share(positions)
+
+
+def _without_crossings(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Drop the longer of two bonds (m, 2) that cross."""
+    if len(bonds) < 2:
+        return bonds
+    ends = positions[bonds]  # (m, 2, 2): bond, end, axis
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    pairs = cKDTree(ends.mean(axis=1)).query_pairs(lengths.max(), output_type="ndarray")
+    shared = (bonds[pairs[:, 0], :, None] == bonds[pairs[:, 1], None, :]).any(axis=(1, 2))
+    pairs = pairs[~shared]
+    first, second = ends[pairs[:, 0]], ends[pairs[:, 1]]
+    pairs = pairs[_separates(first, second) & _separates(second, first)]
+    longer = np.where(lengths[pairs[:, 0]] > lengths[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    return np.delete(bonds, longer, axis=0)
+
+
+def _separates(lines: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for lines (k, 2, 2) whether the ends of `others` lie on different sides of each."""
+    along = lines[:, 1] - lines[:, 0]
+    to = others - lines[:, :1]
+    side = along[:, None, 0] * to[..., 1] - along[:, None, 1] * to[..., 0]
+    return side[:, 0] * side[:, 1] < 0
+
+
+@dataclass(frozen=True)
+class AtomScores:
+    """How well atoms were found.
+
+    Attributes
+    ----------
+    recall
+        Share of the true atoms that were found; NaN without any.
+    precision
+        Share of the found atoms that are true; NaN without any.
+    error
+        Root mean square distance of the pairs, in the unit of the positions; NaN without any.
+    true
+        Number of true atoms.
+    """
+
+    recall: float
+    precision: float
+    error: float
+    true: int
+
+
+def score_atoms(
+    found: np.ndarray, true: np.ndarray, tolerance: float, inside: np.ndarray | None = None
+) -> AtomScores:
+    """Pair found and true atoms that are each other's nearest within a tolerance.
+
+    Parameters
+    ----------
+    found, true
+        (n, 2) and (m, 2) float, (row, column), both in the same unit.
+    tolerance
+        Largest distance of a pair.
+    inside
+        (H, W) bool, with positions in pixels: only true atoms inside count for the recall, and
+        only found atoms inside for the precision. Partners may lie outside, so that an atom on
+        the line is not called wrong.
+
+    Raises
+    ------
+    InputError
+        If the tolerance is not positive.
+    """
+    if not tolerance > 0:
+        raise InputError(f"A tolerance of {tolerance} pairs nothing; give a positive length.")
+    found, true = (np.reshape(np.asarray(p, float), (-1, 2)) for p in (found, true))
+    pairs = _mutual(found, true, tolerance)
+    counted_found, counted_true = (_inside(p, inside) for p in (found, true))
+    hit_found, hit_true = np.zeros(len(found), bool), np.zeros(len(true), bool)
+    hit_found[pairs[:, 0]], hit_true[pairs[:, 1]] = True, True
+    chosen = counted_true[pairs[:, 1]]
+    distance = np.linalg.norm(found[pairs[chosen, 0]] - true[pairs[chosen, 1]], axis=1)
+    return AtomScores(
+        recall=_mean(hit_true[counted_true]),
+        precision=_mean(hit_found[counted_found]),
+        error=float(np.sqrt(np.mean(distance**2))) if len(distance) else float("nan"),
+        true=int(counted_true.sum()),
+    )
+
+
+def _mutual(first: np.ndarray, second: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return the pairs (k, 2) of indices that are each other's nearest within the tolerance."""
+    if not len(first) or not len(second):
+        return np.empty((0, 2), int)
+    distance, there = cKDTree(second).query(first)
+    _, back = cKDTree(first).query(second)
+    mine = np.arange(len(first))
+    kept = (distance <= tolerance) & (back[there] == mine)
+    return np.column_stack([mine, there])[kept]
+
+
+def _inside(positions: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    if inside is None:
+        return np.ones(len(positions), bool)
+    pixels = np.rint(positions).astype(int)
+    within = ((pixels >= 0) & (pixels < inside.shape)).all(axis=1)
+    rows, columns = np.where(within[:, None], pixels, 0).T
+    return within & inside[rows, columns]
+
+
+def _mean(hits: np.ndarray) -> float:
+    return float(hits.mean()) if len(hits) else float("nan")

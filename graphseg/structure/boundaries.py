@@ -1,0 +1,295 @@
+"""Grain boundaries of graphene, as lines where the orientation jumps.
+
+The orientation θ is handled as the complex number e^{6iθ}, in which 0° and 60° are the same. Where
+its gradient is a ridge, the orientations on both sides of the ridge are compared; a jump makes a
+boundary. Positions are in pixels, (row, column).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.signal import savgol_filter
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+from skimage.morphology import skeletonize
+
+from graphseg.errors import InputError
+from graphseg.structure.lattice import SECTOR
+from graphseg.structure.orientation import OrientationMap, map_orientation
+
+SMALLEST_MISORIENTATION = np.radians(2.5)  # sum of noise and strain in published images stays below
+CONTINUATION = 0.6  # of the smallest misorientation: a line may fade to this, as hysteresis
+SHORTEST = 5.0  # lattice parameters; shorter lines are noise
+STEP = 2.5  # lattice parameters from the line to where its sides are compared
+SMOOTHING = 1.0  # lattice parameters, of the orientation before its gradient
+LINE_SMOOTHING = 8.0  # lattice parameters along the line, for the parabola that smooths it
+LEAST_ORDER = 0.4  # of the order that 95 % of the clean area stay below, on both sides of a line
+LEAST_COHERENCE = 0.9  # length of the mean of e^{6iθ}, on both sides; in contamination it is lower
+TOUCH = 1.5  # pixels; neighbours on the grid, also diagonal
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """One line between two grains.
+
+    Attributes
+    ----------
+    positions
+        (n, 2) float64 pixels along the line, one about every pixel.
+    misorientation
+        Angle between the lattices of both sides in radians, 0 to π/6.
+    pixel_size
+        Å per pixel.
+    """
+
+    positions: np.ndarray
+    misorientation: float
+    pixel_size: float
+
+    @property
+    def length(self) -> float:
+        """Length in pixels."""
+        return float(np.hypot(*np.diff(self.positions, axis=0).T).sum())
+
+    @property
+    def length_angstrom(self) -> float:
+        """Length in Å."""
+        return self.length * self.pixel_size
+
+
+def find_boundaries(
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    lattice_parameter: float | None = None,
+    pixel_size: float | None = None,
+    *,
+    orientation: OrientationMap | None = None,
+    smallest_misorientation: float = SMALLEST_MISORIENTATION,
+) -> tuple[Boundary, ...]:
+    """Find the grain boundaries of one micrograph, longest first.
+
+    Lines end at contamination, and where one side is no lattice. Where two lattices lie over one
+    another (`graphseg.structure.superposition`), none is reported: jumps of the orientation are
+    then changes of which lattice is the stronger one.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    mask
+        (H, W) bool, True = contamination.
+    lattice_parameter, pixel_size
+        In pixels, and Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
+    orientation
+        The orientation map of the image, if it is at hand; image and mask are then not used.
+    smallest_misorientation
+        In radians; smaller jumps are no boundary.
+
+    Raises
+    ------
+    InputError
+        If no lattice is found, or the input cannot be used.
+    """
+    if not 0 < smallest_misorientation <= SECTOR / 2:
+        raise InputError(
+            f"A smallest misorientation of {smallest_misorientation:.3g} rad is impossible; "
+            "give a value above 0 and at most π/6."
+        )
+    if orientation is None:
+        orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
+    if orientation.superposition.found:
+        return ()
+    parameter = orientation.lattice.parameter
+    field = _field(orientation)
+    ridges = _hysteresis(_jumps(field, smallest_misorientation), smallest_misorientation)
+
+    def line(path: np.ndarray) -> Boundary:
+        smooth = _smoothed(path, LINE_SMOOTHING * parameter)
+        smooth = smooth.clip(0, np.array(orientation.order.shape) - 1)
+        return Boundary(smooth, _misorientation(field, smooth), orientation.lattice.pixel_size)
+
+    def is_boundary(path: np.ndarray) -> bool:
+        found = line(path)
+        # A boundary of small angle θ is a row of dislocations a/θ apart: what is shorter is none.
+        dislocations = found.length * found.misorientation / parameter
+        return found.misorientation >= smallest_misorientation and dislocations >= 1
+
+    paths = [path for path in _paths(ridges, SHORTEST * parameter) if is_boundary(path)]
+    boundaries = [line(part) for part in _split(paths, 2 * parameter)]
+    return tuple(sorted(boundaries, key=lambda boundary: -boundary.length))
+
+
+def boundary_mask(
+    boundaries: tuple[Boundary, ...], shape: tuple[int, int], width: float
+) -> np.ndarray:
+    """Return the boundaries as lines `width` pixels wide, (H, W) bool."""
+    drawn = np.zeros(shape, bool)
+    for boundary in boundaries:
+        rows, columns = np.rint(boundary.positions).astype(int).T
+        drawn[rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)] = True
+    if not drawn.any():
+        return drawn
+    return ndimage.distance_transform_edt(~drawn) <= width / 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """e^{6iθ} smoothed, the size of its steepest slope / 6, and its direction (H, W, 2).
+
+    `known` is 1 where the lattice is good enough to have an orientation, else 0.
+    """
+
+    turned: np.ndarray
+    slope: np.ndarray
+    normals: np.ndarray
+    known: np.ndarray
+    valid: np.ndarray
+    parameter: float
+
+
+def _field(orientation: OrientationMap) -> _Field:
+    """Smooth by a normalised convolution, weighted by the squared order.
+
+    So what is invalid has no part in it; the gradient follows from the quotient rule.
+    """
+    order, valid = orientation.order, orientation.valid
+    parameter = orientation.lattice.parameter
+    weight = order.astype(float) ** 2
+    turned = weight * np.exp(6j * orientation.orientation)
+
+    def smooth(image: np.ndarray, derivative: tuple[int, int] = (0, 0)) -> np.ndarray:
+        return ndimage.gaussian_filter(
+            image, SMOOTHING * parameter, order=derivative, mode="constant", truncate=3
+        )
+
+    total = np.maximum(smooth(weight), 1e-9)
+    mean = smooth(turned) / total
+    down, across = (
+        (smooth(turned, axis) - mean * smooth(weight, axis)) / total for axis in ((1, 0), (0, 1))
+    )
+    slope, normals = _steepest(down, across)
+    good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
+    known = (order > LEAST_ORDER * good) & (np.abs(mean) > LEAST_COHERENCE)
+    return _Field(mean, slope / 6, normals, known.astype(float), valid, parameter)
+
+
+def _steepest(down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steepest slope of a complex function and its direction, from its gradient.
+
+    It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
+    """
+    rows, columns = np.abs(down) ** 2, np.abs(across) ** 2
+    mixed = (down * across.conj()).real
+    largest = (rows + columns) / 2 + np.hypot((rows - columns) / 2, mixed)
+    angle = np.arctan2(2 * mixed, columns - rows) / 2
+    return np.sqrt(largest), np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+
+
+def _jumps(field: _Field, smallest: float) -> np.ndarray:
+    """Return the jump of orientation across each ridge of its slope, radians, 0 elsewhere."""
+    lowest = CONTINUATION * smallest
+    # A jump Δ smoothed over σ has the slope Δ/(√2π σ); the map itself is smoothed as much again.
+    least = lowest / (3 * np.sqrt(2 * np.pi) * SMOOTHING * field.parameter)
+    places = np.argwhere(field.valid & (field.slope > least))  # (n, 2)
+    normals = field.normals[tuple(places.T)]  # (n, 2)
+    height = field.slope[tuple(places.T)]
+    for side in (-1, 1):
+        ridge = height >= _at(field.slope, places + side * normals)
+        places, normals, height = places[ridge], normals[ridge], height[ridge]
+    jumps = np.zeros(field.slope.shape)
+    jumps[tuple(places.T)] = np.abs(np.angle(_turn(field, places, normals, STEP))) / 6
+    return np.where(jumps > lowest, jumps, 0)
+
+
+def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -> np.ndarray:
+    """Return e^{6iΔ} of the jump Δ across (n, 2) places; 0 where one side has no lattice.
+
+    The sides are `step` lattice parameters away along the normals.
+    """
+    sides = [places + side * step * field.parameter * normals for side in (-1, 1)]
+    known = np.minimum(*(_at(field.known, side) for side in sides)) > 0.99
+    first, second = (_at(field.turned, side) for side in sides)
+    return np.where(known, first * second.conj(), 0)
+
+
+def _misorientation(field: _Field, line: np.ndarray) -> float:
+    """Return the mean jump across a line in radians, from near it to further away.
+
+    Near a small-angle boundary the lattice is bent about each of its dislocations.
+    """
+    tangents = np.gradient(line, axis=0)
+    normals = np.column_stack([tangents[:, 1], -tangents[:, 0]])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    turns = [_turn(field, line, normals, STEP * factor).sum() for factor in (1, 1.5, 2)]
+    return float(np.abs(np.angle(np.sum(turns))) / 6)
+
+
+def _at(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return an image, linear between its pixels, at (n, 2) places; 0 outside of it."""
+    return ndimage.map_coordinates(image, places.T, order=1, cval=0)
+
+
+def _hysteresis(jump: np.ndarray, smallest: float) -> np.ndarray:
+    """Return the thinned lines of `jump` that reach the smallest value somewhere, (H, W) bool."""
+    labels, count = ndimage.label(jump > 0, np.ones((3, 3)))
+    highest = ndimage.maximum(jump, labels, np.arange(count + 1))
+    return skeletonize((np.asarray(highest) >= smallest)[labels] & (labels > 0))
+
+
+def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
+    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out.
+
+    The longest shortest path through a connected part is a line; what is left of the part may
+    hold branches, which are found in the same way.
+    """
+    labels, count = ndimage.label(ridges, np.ones((3, 3)))
+    parts = [np.argwhere(labels == k + 1) for k in range(count)]
+    paths = []
+    while parts:
+        pixels = parts.pop()
+        path = _longest_path(pixels)
+        if len(path) < shortest / np.sqrt(2) or _length(pixels[path]) < shortest:
+            continue
+        paths.append(pixels[path])
+        rest = np.zeros(ridges.shape, bool)
+        rest[tuple(np.delete(pixels, path, axis=0).T)] = True
+        labels, count = ndimage.label(rest, np.ones((3, 3)))
+        parts += [np.argwhere(labels == k + 1) for k in range(count)]
+    return sorted(paths, key=len, reverse=True)
+
+
+def _longest_path(pixels: np.ndarray) -> np.ndarray:
+    """Return the indices, in order, of the longest of all shortest paths in a connected part."""
+    graph = cKDTree(pixels).sparse_distance_matrix(cKDTree(pixels), TOUCH).tocsr()
+    start = int(dijkstra(graph, indices=0).argmax())
+    distance, before = dijkstra(graph, indices=start, return_predecessors=True)
+    path = [int(distance.argmax())]
+    while path[-1] != start:
+        path.append(int(before[path[-1]]))
+    return np.array(path)
+
+
+def _split(paths: list[np.ndarray], reach: float) -> list[np.ndarray]:
+    """Cut each path where another one ends next to it: three grains meet there."""
+    parts = []
+    for path in paths:
+        ends = [other[end] for other in paths if other is not path for end in (0, -1)]
+        cuts = set()
+        for end in ends:
+            distance = np.hypot(*(path - end).T)
+            nearest = int(distance.argmin())
+            if distance[nearest] < reach and reach < nearest < len(path) - reach:
+                cuts.add(nearest)
+        parts += np.split(path, sorted(cuts))
+    return parts
+
+
+def _length(path: np.ndarray) -> float:
+    return float(np.hypot(*np.diff(path, axis=0).T).sum())
+
+
+def _smoothed(path: np.ndarray, width: float) -> np.ndarray:
+    """Return a path without the steps of the grid, (n, 2) float64, by local parabolas."""
+    window = min(int(width), len(path)) // 2 * 2 - 1  # odd
+    return savgol_filter(path.astype(float), window, polyorder=2, axis=0)

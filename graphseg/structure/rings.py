@@ -1,0 +1,253 @@
+"""Rings of the bond graph, and the defects of the lattice that they tell.
+
+The bonds of a sheet are a planar graph; its faces are the rings. Graphene has hexagons, a grain
+boundary pentagons and heptagons, and a missing atom leaves a larger face. Positions are (n, 2)
+float64 in pixels, axis order (row, column).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from skimage.draw import polygon2mask
+
+from graphseg.errors import InputError
+
+SMALLEST_RING, LARGEST_RING = 4, 9
+# Atoms around a gap that still counts as a vacancy: one atom leaves 12, a hexagon 18.
+LARGEST_GAP = 18
+
+
+@dataclass(frozen=True, eq=False)
+class Rings:
+    """The bounded faces of a planar bond graph, each once.
+
+    Attributes
+    ----------
+    sizes
+        (r,) int, number of atoms of each face.
+    members
+        Tuple of r int arrays, the atoms of each face in order around it.
+    centres
+        (r, 2) float64 in pixels, the mean of the atoms.
+    areas
+        (r,) float64 in px².
+    """
+
+    sizes: np.ndarray
+    members: tuple[np.ndarray, ...]
+    centres: np.ndarray
+    areas: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def regular(self) -> np.ndarray:
+        """(r,) bool, the faces of 4 to 9 atoms; larger ones are gaps."""
+        return (self.sizes >= SMALLEST_RING) & (self.sizes <= LARGEST_RING)
+
+    def keep(self, chosen: np.ndarray) -> "Rings":
+        """Return the faces `chosen` (r,) bool."""
+        members = tuple(m for m, wanted in zip(self.members, chosen, strict=True) if wanted)
+        return Rings(self.sizes[chosen], members, self.centres[chosen], self.areas[chosen])
+
+    def mean_size(self) -> float:
+        """Return the mean number of atoms of the rings of 4 to 9; NaN without any."""
+        return float(self.sizes[self.regular].mean()) if self.regular.any() else float("nan")
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect of the lattice.
+
+    Attributes
+    ----------
+    kind
+        ``"ring"`` for a ring of 4 to 9 atoms that is no hexagon, ``"vacancy"`` for a gap.
+    size
+        Atoms of the ring, or around the gap.
+    missing
+        Atoms missing in a gap; 0 for rings.
+    position
+        Centre as (row, column) in pixels.
+    boundary
+        Index of the nearest grain boundary, None if none is known.
+    distance
+        To it in pixels, None if none is known.
+    """
+
+    kind: str
+    size: int
+    missing: int
+    position: tuple[float, float]
+    boundary: int | None = None
+    distance: float | None = None
+
+
+def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
+    """Return the bounded faces of the bond graph.
+
+    Every bond is walked once in each direction, turning into the next bond at every atom; each
+    closed walk is a face, and the walk around the outside of the sheet has the opposite sense.
+    Atoms that lie on no closed walk (dangling chains) are left out first; faces that touch
+    themselves at an atom are no rings and are left out too.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) in pixels.
+    bonds
+        (m, 2) int, pairs of atoms that do not cross, as `graphseg.structure.atoms.find_bonds`
+        gives them.
+
+    Raises
+    ------
+    InputError
+        If a bond names an atom that does not exist, or joins one to itself.
+    """
+    positions = np.reshape(np.asarray(positions, float), (-1, 2))
+    bonds = _without_chains(_checked_bonds(positions, bonds), len(positions))
+    start = np.concatenate([bonds[:, 0], bonds[:, 1]])
+    if not len(start):
+        return Rings(np.empty(0, int), (), np.empty((0, 2)), np.empty(0))
+    following = _next_half_edges(positions, bonds)
+    number = len(start)
+    links = sparse.coo_array((np.ones(number), (np.arange(number), following)), (number, number))
+    face = sparse.csgraph.connected_components(links, directed=False)[1]
+    here, there = positions[start], positions[start[following]]
+    areas = np.bincount(face, here[:, 1] * there[:, 0] - here[:, 0] * there[:, 1]) / 2
+    bounded = areas > 0
+    members = tuple(_walks(start, following, face, bounded))
+    centres = np.array([positions[walk].mean(axis=0) for walk in members]).reshape(-1, 2)
+    simple = np.array([len(set(walk.tolist())) == len(walk) for walk in members], bool)
+    return Rings(np.bincount(face)[bounded], members, centres, areas[bounded]).keep(simple)
+
+
+def find_defects(
+    rings: Rings,
+    positions: np.ndarray,
+    lattice_parameter: float,
+    mask: np.ndarray | None = None,
+    boundaries: Sequence[np.ndarray] = (),
+) -> list[Defect]:
+    """List the rings of 4 to 9 atoms that are no hexagons, and the vacancies.
+
+    A face of 10 to 18 atoms is a vacancy if its area has room for at least one more atom, and
+    no contamination lies within. In a sheet of hexagons a gap of area A with L atoms around it
+    lacks 1 + 2 A / A₀ − L / 2 atoms, where A₀ is the area of a hexagon (by Euler's formula).
+
+    Parameters
+    ----------
+    rings
+        Faces of the bond graph.
+    positions
+        (n, 2), the atoms in pixels.
+    lattice_parameter
+        In pixels.
+    mask
+        (H, W) bool, True = contamination.
+    boundaries
+        Grain boundaries as lines, (k, 2) points each in pixels.
+    """
+    missing = _missing(rings, lattice_parameter)
+    ring = rings.regular & (rings.sizes != 6)
+    gap = (rings.sizes > LARGEST_RING) & (rings.sizes <= LARGEST_GAP) & (missing >= 1)
+    for index in np.flatnonzero(gap) if mask is not None else ():
+        gap[index] = not (mask & polygon2mask(mask.shape, positions[rings.members[index]])).any()
+    chosen = np.flatnonzero(ring | gap)
+    nearest, distances = _nearest_line(rings.centres[chosen], boundaries)
+    return [
+        Defect(
+            kind="vacancy" if gap[index] else "ring",
+            size=int(rings.sizes[index]),
+            missing=int(missing[index]) if gap[index] else 0,
+            position=(float(rings.centres[index, 0]), float(rings.centres[index, 1])),
+            boundary=int(line) if len(boundaries) else None,
+            distance=float(distance) if len(boundaries) else None,
+        )
+        for index, line, distance in zip(chosen, nearest, distances, strict=True)
+    ]
+
+
+def _missing(rings: Rings, lattice_parameter: float) -> np.ndarray:
+    hexagon = np.sqrt(3) / 2 * lattice_parameter**2
+    return np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
+
+
+def _checked_bonds(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    bonds = np.asarray(bonds, np.intp).reshape(-1, 2)
+    if len(bonds) and not (bonds.min() >= 0 and bonds.max() < len(positions)):
+        raise InputError(
+            f"Bonds name atoms {bonds.min()} to {bonds.max()} but there are {len(positions)}; "
+            "give bonds and positions of the same micrograph."
+        )
+    if (bonds[:, 0] == bonds[:, 1]).any():
+        raise InputError("A bond joins an atom to itself; remove it.")
+    return np.unique(np.sort(bonds, axis=1), axis=0)
+
+
+def _without_chains(bonds: np.ndarray, number: int) -> np.ndarray:
+    """Remove atoms with a single bond until every atom that is left has two."""
+    while len(bonds):
+        lonely = np.bincount(bonds.ravel(), minlength=number) == 1
+        kept = ~lonely[bonds].any(axis=1)
+        if kept.all():
+            break
+        bonds = bonds[kept]
+    return bonds
+
+
+def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Return for each half-edge the one that follows it around the face on the same side, (2m,).
+
+    Half-edge i < m runs along bond i, half-edge i + m back. Arriving at an atom, the walk leaves
+    by the bond that comes before the way back in the order of angles.
+    """
+    count = 2 * len(bonds)
+    start = np.concatenate([bonds[:, 0], bonds[:, 1]])
+    end = np.concatenate([bonds[:, 1], bonds[:, 0]])
+    direction = positions[end] - positions[start]
+    order = np.lexsort((np.arctan2(direction[:, 0], direction[:, 1]), start))
+    degree = np.bincount(start)
+    first = (np.cumsum(degree) - degree)[start[order]]
+    previous = np.empty(count, np.intp)
+    previous[order] = order[first + (np.arange(count) - first - 1) % degree[start[order]]]
+    return previous[(np.arange(count) + len(bonds)) % count]
+
+
+def _walks(
+    start: np.ndarray, following: np.ndarray, face: np.ndarray, wanted: np.ndarray
+) -> list[np.ndarray]:
+    """Return the atoms around each wanted face in order, for all faces of one size at once."""
+    first = np.unique(face, return_index=True)[1][wanted]  # one half-edge of each
+    lengths = np.bincount(face)[wanted]
+    walks = [np.empty(0, np.intp)] * len(first)
+    for length in np.unique(lengths):
+        chosen = np.flatnonzero(lengths == length)
+        steps = [first[chosen]]
+        for _ in range(length - 1):
+            steps.append(following[steps[-1]])
+        for index, walk in zip(chosen, start[np.stack(steps, axis=1)], strict=True):
+            walks[index] = walk
+    return walks
+
+
+def _nearest_line(points: np.ndarray, lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest of `lines` to each point (n, 2), its index and distance."""
+    if not len(lines):
+        return np.zeros(len(points), int), np.zeros(len(points))
+    distances = np.stack([_distance_to_line(points, np.asarray(line, float)) for line in lines])
+    nearest = distances.argmin(axis=0)
+    return nearest, distances[nearest, np.arange(len(points))]
+
+
+def _distance_to_line(points: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Return the distance of points (n, 2) to a line of one or more vertices (k, 2)."""
+    first, second = (line, line) if len(line) == 1 else (line[:-1], line[1:])
+    along = second - first  # (k − 1, 2)
+    squared = np.maximum((along**2).sum(axis=1), 1e-12)
+    to = points[:, None] - first  # (n, k − 1, 2)
+    share = np.clip((to * along).sum(axis=2) / squared, 0, 1)
+    return np.linalg.norm(to - share[..., None] * along, axis=2).min(axis=1)

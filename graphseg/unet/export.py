@@ -1,0 +1,203 @@
+"""Networks as ONNX files, which other programs and languages run without PyTorch or graphseg."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from graphseg.errors import InputError
+from graphseg.io.outputs import whole_file
+from graphseg.unet.network import UNet
+from graphseg.unet.segmenter import UNetSegmenter
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+INPUT, OUTPUT, SEVERAL = "image", "probability", "probabilities"
+DIMENSIONS = ("n", "height", "width")
+LARGEST_DIFFERENCE = 1e-4  # of a probability from PyTorch's
+CHECKED_SHAPES = ((1, 64, 64), (2, 37, 70), (1, 129, 5))  # (n, H, W), multiples and others
+LARGEST_SIDE = 2**16  # pixels
+ROUNDING = 1e-6  # relative deviation that the float32 mean of a constant image can leave
+
+
+class PortableNetwork(nn.Module):
+    """A network with all that belongs to it: standardising, padding, probabilities.
+
+    It does what `graphseg.unet.segmenter.UNetSegmenter.predict_proba` does with a whole image in
+    one pass, in float32.
+
+    Parameters
+    ----------
+    network : UNet
+        In evaluation mode; of two classes number 1 is contamination.
+    """
+
+    def __init__(self, network: UNet):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the probability of contamination, or of each class if there are more than two.
+
+        Parameters
+        ----------
+        images : tensor of float32, shape (n, H, W)
+            Any scale, and any size of at least half the network's ``multiple``; each is
+            standardised by itself (eq. 3).
+
+        Returns
+        -------
+        tensor of float32, shape (n, H, W) or (n, classes, H, W)
+        """
+        height, width = images.shape[-2:]
+        mean = images.mean((1, 2), keepdim=True)
+        centred = images - mean
+        deviation = centred.square().mean((1, 2), keepdim=True).sqrt()
+        constant = deviation <= ROUNDING * mean.abs()
+        standard = torch.where(constant, 0, centred / torch.where(constant, 1, deviation))
+        rows, columns = (self._mirrored(length) for length in (height, width))
+        padded = standard[:, rows][:, :, columns]
+        found = self.network(padded[:, None]).softmax(1)[..., :height, :width]
+        return found[:, 1] if found.shape[1] == 2 else found
+
+    def _mirrored(self, length: int) -> torch.Tensor:
+        """Return which pixel stands at each place of an axis that is padded by mirroring."""
+        multiple = self.network.multiple
+        place = torch.arange((length + multiple - 1) // multiple * multiple)
+        return torch.where(place < length, place, 2 * length - 1 - place).clamp(min=0)
+
+
+def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
+    """Write a trained network as ONNX and compare it with PyTorch through ONNX Runtime.
+
+    The file takes ``image``, float32 (n, height, width) of any scale and size, and gives
+    ``probability`` of the same shape; of more than two classes ``probabilities``, (n, classes,
+    height, width), in the order of the card's ``classes``. It is the single pass, without averaging
+    over symmetries and without tiles. Its metadata hold the card of the network, as JSON, the
+    threshold and the range of pixel sizes.
+
+    Parameters
+    ----------
+    segmenter
+        Trained or loaded.
+    path
+        The file; an existing one is replaced, and only by one that agrees.
+
+    Returns
+    -------
+        The largest difference of a probability from PyTorch's.
+
+    Raises
+    ------
+    InputError
+        If a package is missing, or the difference exceeds 1e-4.
+    NotFittedError
+        If the segmenter is not trained.
+    """
+    if not hasattr(segmenter, "module_"):
+        raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+    onnx, _, runtime = (_package(name) for name in PACKAGES)
+    network = deepcopy(segmenter.module_).cpu().float()
+    portable = PortableNetwork(network.to(memory_format=torch.contiguous_format)).eval()
+    output = OUTPUT if segmenter.classes == 2 else SEVERAL
+    model = _exported(portable, output)
+    _describe(onnx, model, segmenter)
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    difference = _difference(runtime, content, portable, output)
+    if not difference <= LARGEST_DIFFERENCE:
+        raise InputError(
+            f"{path} is not written: ONNX Runtime differs from PyTorch by {difference:.1e}; use "
+            "other versions of torch, onnxscript and onnxruntime."
+        )
+    path = Path(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    return difference
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"An open model needs the Python package {name}; install graphseg[onnx] and try again."
+        ) from error
+
+
+def _exported(portable: PortableNetwork, output: str):
+    """Return the ONNX model, an ``onnx.ModelProto``, with free height, width and number."""
+    free = [torch.export.Dim(name, min=1, max=LARGEST_SIDE) for name in DIMENSIONS]
+    example = torch.randn(
+        2, 70, 93
+    )  # no dimension is 1 or a multiple: both would be taken as fixed
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            portable,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(dict(enumerate(free)),),
+            input_names=[INPUT],
+            output_names=[output],
+            external_data=False,
+            verbose=False,
+        )
+    return program.model_proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep back what the exporter says of packages that are not needed and of its own code."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _describe(onnx: ModuleType, model, segmenter: UNetSegmenter) -> None:
+    """Name the dimensions of the result and add the card."""
+    number, *classes, height, width = model.graph.output[0].type.tensor_type.shape.dim
+    for dimension, name in zip((number, height, width), DIMENSIONS, strict=True):
+        dimension.dim_param = name
+    what = "each class" if classes else "surface contamination"
+    model.doc_string = (
+        f"Probability of {what} for each pixel of micrographs; see the card for what the network "
+        "knows."
+    )
+    card = segmenter.card_
+    facts = {
+        "card": json.dumps(card),
+        "threshold": str(segmenter.threshold),
+        "pixel_sizes_angstrom": json.dumps(card.get("pixel_sizes")),
+    }
+    onnx.helper.set_model_props(model, facts)
+
+
+def _difference(
+    runtime: ModuleType, content: bytes, portable: PortableNetwork, output: str
+) -> float:
+    """Return the largest difference of ONNX Runtime from PyTorch over images of several sizes."""
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(0)
+    differences = []
+    for shape in CHECKED_SHAPES:
+        images = generator.normal(100, 10, shape).astype(np.float32)
+        (found,) = session.run([output], {INPUT: images})
+        with torch.inference_mode():
+            expected = portable(torch.from_numpy(images)).numpy()
+        differences.append(float(np.abs(found - expected).max()))
+    return max(differences)

@@ -1,0 +1,92 @@
+"""The trained networks that come with the package, and how they are made.
+
+``default`` is trained on simulated images and then on all published ones. ``simulated`` has seen no
+published image or label; ``beginning``, from an earlier generator, neither, and is what the
+networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the networks
+of one cross-validation grouped by acquisition: each has never seen the images that its card lists
+as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
+paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
+``blurred`` is made as ``default`` is, but half of its training images were blurred: a little worse
+on images as sharp as the published ones, and much better on others.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from graphseg.datasets.load import LabelledStack
+from graphseg.errors import InputError
+from graphseg.unet.segmenter import UNetSegmenter
+
+FOLDER = Path(__file__).resolve().parent / "models"
+PIXEL_SIZES = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
+LIMITS = (
+    "Trained on HRTEM images of monolayer graphene at 80 kV, 256 x 256 pixels, with labels of one "
+    "person. Other materials, STEM images and other pixel sizes are outside what it has seen; "
+    "flakes of a second layer may be called contamination. The probability is not calibrated."
+)
+
+
+def names() -> list[str]:
+    """Return the names of the networks that are here."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def load(name: str = "default", **changes) -> UNetSegmenter:
+    """Load a network that comes with the package.
+
+    Parameters
+    ----------
+    name
+        ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
+        ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
+    **changes
+        Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
+
+    Raises
+    ------
+    InputError
+        If there is no network of this name.
+    """
+    if name not in names():
+        listed = ", ".join(names()) or "none"
+        raise InputError(f"No network {name!r} comes with the package; there are: {listed}.")
+    return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
+
+
+def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
+    """Predict every image with a fold network that has not seen it.
+
+    Parameters
+    ----------
+    stack
+        The published images, or others: those that no card lists are unknown to all networks, and
+        are dealt out to them in turn.
+    **changes
+        Parameters to change, for instance ``averaging=False`` for speed.
+
+    Returns
+    -------
+        (n, H, W) float32, the probability of contamination.
+    """
+    result = np.empty(stack.images.shape, np.float32)
+    numbers = fold_of(stack.names)
+    for number in np.unique(numbers):
+        network = load(f"fold_{number}", **changes)
+        result[numbers == number] = network.predict_proba(stack.images[numbers == number])
+    return result
+
+
+def fold_of(images: Sequence[str]) -> np.ndarray:
+    """Return the number of the fold network that has not seen each image, (n,) int.
+
+    Images that no card lists are unknown to all networks, and are dealt out to them in turn.
+    """
+    networks = [name for name in names() if name.startswith("fold_")]
+    owner = {
+        image: number
+        for number, name in enumerate(networks)
+        for image in load(name).card_["held_out"]
+    }
+    return np.array([owner.get(name, i % len(networks)) for i, name in enumerate(images)], int)

@@ -1,0 +1,473 @@
+"""What a U-Net is made with: parameters, the published recipes, what identifies a training.
+
+The U-Net as an estimator: training, prediction of images of any size, saving and loading.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from graphseg import metrics
+from graphseg.checks import check_parameters, checked_images, checked_labels, checked_masks
+from graphseg.datasets.stack import as_mask, decide
+from graphseg.errors import InputError
+from graphseg.preprocessing import standardise
+from graphseg.unet import training, weights
+from graphseg.unet.inference import (
+    blend_tiles,
+    margin,
+    moments,
+    pad_to_multiple,
+    probabilities,
+)
+from graphseg.unet.network import UNet
+from graphseg.unet.training import IGNORED
+
+DIGEST = "sha256:"
+# What another machine or another way of watching may change without making it another training.
+NOT_PART_OF_THE_RESULT = (
+    "device", "checkpoint", "progress", "tile", "overlap", "threshold",
+)  # fmt: skip
+# A weight file has parameters too, so what they ask memory for is bounded.
+RANGES = {
+    "levels": (1, 8), "features": (1, 1024), "stride": (1, 16), "classes": (2, 256),
+    "epochs": (0, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3),
+    "noise": (0, 1e3), "blur": (0, 32), "adversarial": (0, 1e3), "weight_decay": (0, 1e3),
+    "threshold": (0, 1), "tile": (1, 2**20), "overlap": (0, 2**20),
+    "seed": (0, 2**63 - 1),
+}  # fmt: skip
+MOST_FEATURES = 4096  # of a block; the largest published network has 1024
+
+
+class UNetParameters(BaseEstimator):
+    """What a `graphseg.unet.segmenter.UNetSegmenter` is made with.
+
+    Parameters
+    ----------
+    levels, features, normalisation, stride
+        The network, see :class:`graphseg.unet.network.UNet`.
+    augmentation : bool, default True
+        Random symmetries of the square and contrast, see :func:`graphseg.unet.training.augment`.
+    noise : float, default 0
+        Largest standard deviation of white noise that is added to standardised images.
+    blur : float, default 0
+        Largest blur of training images in pixels, in every direction another, as by focus, drift
+        and a coarser camera; see :func:`graphseg.unet.training.blurred`.
+    adversarial : float, default 0
+        Largest step against its label that an image is moved by, in standard deviations; twice as
+        slow, see :func:`graphseg.unet.training.moved`.
+    epochs : int, default 25
+    batch_size : int, default 4
+        Images a step.
+    learning_rate : float, default 1e-3
+        Constant, or the highest of the cycle.
+    schedule : {"one-cycle", "constant"}
+    optimiser : {"adamw", "adam"}
+    weight_decay : float, default 0.01
+        Only ``"adamw"`` uses it.
+    loss : {"cross-entropy", "cross-entropy + jaccard"}
+        See :mod:`graphseg.unet.training`.
+    initial : path or None
+        A weight file to start from, of the same network, instead of random weights; for instance
+        one trained on simulated images. If it has other classes, each class starts as its clean
+        class or its contamination, see :func:`graphseg.unet.weights.change_classes`.
+    classes : int, default 2
+        Of the labels. With two, they are masks and class 1 is contamination.
+    contamination : sequence of int, default (1,)
+        The numbers of the classes that are contamination.
+    averaging : bool, default False
+        Average predictions over the eight symmetries of the square (test-time augmentation);
+        eight times slower.
+    threshold : float, default 0.5
+        Probability at and above which a pixel is called contamination.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
+    device : str, default "auto"
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    tile, overlap : int, default 1024 and 128
+        Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
+        said if the network sees farther.
+    seed : int, default 0
+        Of the initial weights, the order of batches and the augmentation.
+    checkpoint : path or None
+        A file that is rewritten after every epoch; a training that finds it continues from it.
+    progress : bool, default True
+        Show a bar on stderr.
+    """
+
+    def __init__(
+        self,
+        levels: int = 4,
+        features: int = 16,
+        normalisation: str = "batch",
+        stride: int = 1,
+        augmentation: bool = True,
+        noise: float = 0.0,
+        blur: float = 0.0,
+        adversarial: float = 0.0,
+        epochs: int = 25,
+        batch_size: int = 4,
+        learning_rate: float = 1e-3,
+        schedule: str = "one-cycle",
+        optimiser: str = "adamw",
+        weight_decay: float = 0.01,
+        loss: str = "cross-entropy",
+        initial: str | Path | None = None,
+        classes: int = 2,
+        contamination: Sequence[int] = (1,),
+        averaging: bool = False,
+        threshold: float = 0.5,
+        precision: str = "auto",
+        device: str = "auto",
+        tile: int = 1024,
+        overlap: int = 128,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        progress: bool = True,
+    ):
+        self.levels = levels
+        self.features = features
+        self.normalisation = normalisation
+        self.stride = stride
+        self.augmentation = augmentation
+        self.noise = noise
+        self.blur = blur
+        self.adversarial = adversarial
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.optimiser = optimiser
+        self.weight_decay = weight_decay
+        self.loss = loss
+        self.initial = initial
+        self.classes = classes
+        self.contamination = contamination
+        self.averaging = averaging
+        self.threshold = threshold
+        self.precision = precision
+        self.device = device
+        self.tile = tile
+        self.overlap = overlap
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.progress = progress
+
+    @classmethod
+    def paper(cls, **changes) -> Self:
+        """Return the paper's network and recipe: 32 features, Adam at 1e-4, batch 1, 300 epochs."""
+        recipe = dict(
+            levels=4,
+            features=32,
+            normalisation="none",
+            augmentation=False,
+            epochs=300,
+            batch_size=1,
+            learning_rate=1e-4,
+            schedule="constant",
+            optimiser="adam",
+        )
+        return cls(**(recipe | changes))
+
+    @classmethod
+    def original(cls, **changes) -> Self:
+        """Return the original U-Net's size (5 levels, 64 features) with the paper's recipe."""
+        return cls.paper(**(dict(levels=5, features=64) | changes))
+
+    @property
+    def contaminated(self) -> list[bool]:
+        """Whether each class is contamination."""
+        return [number in self.contamination for number in range(self.classes)]
+
+    def portable_parameters(self) -> dict:
+        """Return what another machine needs to make the same estimator, as JSON can hold it."""
+        kept = self._parameters_without(("checkpoint", "progress"))
+        return kept | {"initial": self._initial_digest()}
+
+    def _recipe(self) -> dict:
+        kept = self._parameters_without(NOT_PART_OF_THE_RESULT)
+        return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
+
+    def _parameters_without(self, names: Sequence[str]) -> dict:
+        """Return the parameters but some; those that few change are mentioned if they are changed.
+
+        Files that were written before there could be more stay valid so.
+        """
+        left_out = [*names, *(n for n in ("noise", "blur", "adversarial") if not getattr(self, n))]
+        left_out += ["classes", "contamination"] if self.classes == 2 else []
+        return {k: v for k, v in self.get_params().items() if k not in left_out}
+
+    def _resolve(self) -> str:
+        """Find what ``"auto"`` comes to on this machine, and return the precision."""
+        check_parameters(self, RANGES)
+        if self.features * 2 ** (self.levels - 1) > MOST_FEATURES:
+            raise InputError(
+                f"{self.levels} levels of {self.features} features are too many; the last may have "
+                f"{MOST_FEATURES}."
+            )
+        self.device_ = training.choose_device(self.device)
+        self._dtype = training.choose_precision(self.precision, self.device_)
+        self.precision_ = str(self._dtype).removeprefix("torch.")
+        return self.precision_
+
+    def _identity(self) -> dict:
+        """Return what makes two trainings the same; at a constant rate a longer one contains both.
+
+        Epochs draw from generators of their own, so a finished training at a constant learning
+        rate can be continued to more epochs.
+        """
+        constant = self.schedule == "constant"
+        return {k: v for k, v in self._recipe().items() if not (constant and k == "epochs")}
+
+    def _initial_digest(self) -> str | None:
+        """Name the initial weights by what they are: a path means nothing on another machine."""
+        if self.initial is None or str(self.initial).startswith(DIGEST):
+            return self.initial
+        return DIGEST + weights.digest(Path(self.initial))
+
+
+__all__ = ["DIGEST", "UNetSegmenter"]
+
+
+class UNetSegmenter(UNetParameters):
+    """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
+
+    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
+    eight symmetries of the square and a one-cycle schedule, which reach the paper's scores in a
+    tenth of its epochs. :meth:`paper` and :meth:`original` give the published configurations.
+
+    Parameters
+    ----------
+    **parameters
+        See :class:`graphseg.unet.segmenter.UNetParameters`.
+
+    Attributes
+    ----------
+    module_ : UNet
+        The trained network.
+    history_ : list of dict
+        For each epoch ``train_loss`` (cross-entropy), ``dur`` (seconds) and, if ``fit`` was given
+        held-out images, their pooled scores.
+    precision_, device_ : str
+        What ``"auto"`` came to.
+    card_ : dict
+        Where the weights come from: data digest, recipe, versions.
+
+    References
+    ----------
+    Ronneberger, Fischer & Brox (2015), doi 10.1007/978-3-319-24574-4_28; Sadre et al. (2021),
+    doi 10.1017/S1431927621000167.
+    """
+
+    def fit(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Self:
+        """Train on labelled micrographs, or continue the training of ``checkpoint``.
+
+        Parameters
+        ----------
+        images : array of float, shape (n, H, W)
+            Any size; standardised here (eq. 3).
+        masks : array of bool, shape (n, H, W)
+            ``True`` = contamination; with more than two classes their numbers instead.
+        held_out : (images, masks), optional
+            Scored after every epoch for the learning curve. Never used to choose anything.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If images and masks do not fit together, a value is not finite, a parameter is
+            unknown, the checkpoint is of another training, or the initial weights are missing
+            or of another network.
+        """
+        self._resolve()
+        images = checked_images(images)
+        masks = self._checked_labels(masks, images.shape)
+        inputs, labels = self._training_set(images, masks)
+        signature = training.signature_of(self._identity(), inputs, labels)
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
+            torch.manual_seed(self.seed)
+            network = self._network()
+        if self.initial is not None:
+            self._start(network, Path(self.initial))
+        self.history_ = training.train(
+            network,
+            inputs,
+            labels,
+            self._recipe(),
+            device=self.device_,
+            score=self._scorer(*held_out) if held_out is not None else None,
+            checkpoint=None if self.checkpoint is None else (Path(self.checkpoint), signature),
+            progress=self.progress,
+        )
+        self.module_ = network.eval()
+        self.card_ = {
+            "recipe": self._recipe(),
+            "training_digest": signature,
+            "images": len(images),
+            "seconds": round(time.perf_counter() - started, 3),
+            "versions": weights.versions(),
+        }
+        return self
+
+    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+        """Return the probability of contamination.
+
+        Parameters
+        ----------
+        images : array of float, shape (n, H, W)
+
+        Returns
+        -------
+        array of float32, shape (n, H, W)
+            In [0, 1]; with more than two classes (n, classes, H, W), of each class.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit`` or ``load``.
+        InputError
+            If the images are no stack of finite values.
+        """
+        if not hasattr(self, "module_"):
+            raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+        self._resolve()
+        images = checked_images(images)
+        number, *size = images.shape
+        shape = (number, *size) if self.classes == 2 else (number, self.classes, *size)
+        probability = np.zeros(shape, np.float32)
+        # One image at a time: on a processor larger batches were never faster and cost memory.
+        for image, out in zip(images, probability, strict=True):
+            self._add_probability(image, out)
+        return probability
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return masks, ``True`` = contamination; array of bool, shape (n, H, W).
+
+        With more than two classes it is their numbers, uint8, see `graphseg.datasets.stack.decide`.
+        """
+        probability = self.predict_proba(images)
+        if self.classes == 2:
+            return probability >= self.threshold
+        return decide(probability, self.contamination, self.threshold)
+
+    def score(self, images: np.ndarray, masks: np.ndarray) -> float:
+        """Return the pooled accuracy over all pixels, the paper's model-selection score."""
+        return self._scores(images, masks)["accuracy"]
+
+    def save(self, path: str | Path, half: bool = False, card: dict | None = None) -> None:
+        """Write the trained network as safetensors with a JSON header.
+
+        Parameters
+        ----------
+        path : path
+        half : bool, default False
+            Store 16-bit floats: half the size, probabilities change by about 1e-3.
+        card : dict, optional
+            Anything to add to the header: scores, data, limits.
+        """
+        if not hasattr(self, "module_"):
+            raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+        header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
+        weights.save(Path(path), self.module_.state_dict(), header, half)
+
+    @classmethod
+    def load(cls, path: str | Path, **changes) -> Self:
+        """Read what :meth:`save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        path : path
+        **changes
+            Parameters to change, for instance ``device`` or ``averaging``.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged or not of this kind.
+        """
+        header, tensors = weights.load(Path(path))
+        segmenter = cls(**(weights.checked_parameters(path, header, cls) | changes))
+        segmenter._resolve()
+        with torch.device("meta"):  # takes no memory before the sizes in the file are known to fit
+            network = segmenter._network()
+        weights.fill(network, tensors, Path(path))
+        network.to(segmenter.device_, memory_format=torch.channels_last)
+        segmenter.module_ = network.eval()
+        segmenter.card_, segmenter.history_ = header["card"], []
+        return segmenter
+
+    def _checked_labels(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if self.classes == 2:
+            return checked_masks(labels, shape)
+        if not set(self.contamination) < set(range(self.classes)) or not self.contamination:
+            raise InputError(
+                f"Of the classes 0 to {self.classes - 1} some but not all must be contamination, "
+                f"not {list(self.contamination)}; give their numbers."
+            )
+        return checked_labels(labels, shape, self.classes)
+
+    def _start(self, network: UNet, path: Path) -> None:
+        """Take over weights; of other classes the last layer is made from theirs."""
+        header, tensors = weights.load(path)
+        origin = type(self)(**header["parameters"])
+        known, wanted = origin.contaminated, self.contaminated
+        if known != wanted:
+            tensors = weights.change_classes(tensors, known, wanted)
+        weights.fill(network, tensors, path)
+
+    def _network(self) -> UNet:
+        network = UNet(
+            classes=self.classes,
+            levels=self.levels,
+            features=self.features,
+            normalisation=self.normalisation,
+            stride=self.stride,
+        )
+        return network.to(memory_format=torch.channels_last)
+
+    def _training_set(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return standardised images (n, 1, H', W') and labels (n, H', W'), padded alike."""
+        multiple = self.stride * 2 ** (self.levels - 1)
+        inputs = pad_to_multiple(standardise(images), multiple)[:, None]  # (n, 1, H', W')
+        labels = np.full(inputs[:, 0].shape, IGNORED, np.int64)
+        labels[:, : masks.shape[1], : masks.shape[2]] = masks
+        return inputs, labels
+
+    def _add_probability(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
+        network = self.module_
+        mean, deviation = moments(image)
+        run = partial(probabilities, network, precision=self._dtype, averaging=self.averaging)
+
+        def predict(tile: np.ndarray) -> np.ndarray:
+            return run(((tile - mean) / deviation).astype(np.float32))
+
+        reach = margin(network)
+        blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
+
+    def _scores(self, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+        true, found = (as_mask(x, self.contamination) for x in (masks, self.predict(images)))
+        return metrics.scores(metrics.counts(true, found))
+
+    def _scorer(self, images: np.ndarray, masks: np.ndarray):
+        def score(network: UNet) -> dict[str, float]:
+            self.module_ = network
+            return self._scores(images, masks)
+
+        return score

@@ -1,0 +1,154 @@
+"""Strangers: the distance on clouds of known shape, reasons on made images, the shipped file."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from book.studies import ood as strangerset
+from book.studies import ood as strangertrial
+from graphseg.errors import InputError
+from graphseg.evaluation import ood
+from graphseg.simulation import simulate
+from graphseg.unet import pretrained, scale, weights
+
+
+@pytest.fixture(scope="module")
+def graphene():
+    return simulate(5, 0)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return pretrained.load("default", averaging=False)
+
+
+@pytest.fixture(scope="module")
+def known():
+    return ood.Known.from_json(json.loads(ood.FILE.read_text())["known"])
+
+
+def judge(known, network, image, pixel_size=None):
+    return ood.judge(known, network, image, scale.find_scale(image, pixel_size))
+
+
+def test_the_distance_is_that_of_mahalanobis():
+    rng = np.random.default_rng(0)
+    mixing = np.array([[2.0, 0.0], [1.5, 0.5]])
+    points = rng.normal(size=(20000, 2)) @ mixing.T + [3, -1]
+    cloud = ood.Cloud.fit(points, 2)
+    tested = np.array([[3.0, -1.0], [5.0, -1.0], [3.0, 0.0]])
+    inverse = np.linalg.inv(mixing @ mixing.T)
+    away = tested - [3, -1]
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", away, inverse, away) / 2)
+    np.testing.assert_allclose(cloud.distances(tested), expected, rtol=0.03, atol=0.02)
+
+
+def test_directions_that_are_left_out_share_one_variance():
+    rng = np.random.default_rng(1)
+    points = rng.normal(size=(5000, 30))
+    whole, few = (ood.Cloud.fit(points, axes) for axes in (30, 4))
+    tested = 5 * rng.normal(size=(10, 30))
+    np.testing.assert_allclose(few.distances(tested), whole.distances(tested), rtol=0.05)
+
+
+def test_few_known_images_are_called_strangers_and_far_ones_are():
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(100), 2)
+    clouds = [rng.normal(size=(200, 46)), rng.normal(size=(200, 60))]
+    known = ood.fit(clouds, groups)
+    usual = known.strangeness([rng.normal(size=(400, 46)), rng.normal(size=(400, 60))])
+    far = known.strangeness([rng.normal(size=(400, 46)) + 1.5, rng.normal(size=(400, 60))])
+    assert np.mean(usual > 1) < 0.03
+    assert np.mean(far > 1) > 0.97
+
+
+def test_what_is_known_survives_json():
+    rng = np.random.default_rng(3)
+    values = [rng.normal(size=(40, 46))]
+    known = ood.fit(values, np.arange(40))
+    again = ood.Known.from_json(json.loads(json.dumps(known.as_json())))
+    np.testing.assert_allclose(again.strangeness(values), known.strangeness(values), rtol=1e-2)
+    with pytest.raises(InputError, match="strangers again"):
+        ood.Known.from_json({"clouds": []})
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(InputError, match="give at least 10 images"):
+        ood.fit([np.zeros((4, 46))], np.arange(4))
+
+
+def test_descriptors_do_not_depend_on_brightness_and_contrast(graphene):
+    plain = ood.statistics(graphene.image)
+    changed = ood.statistics(3000 + 500 * graphene.image)
+    assert len(plain) == sum(ood.PARTS.values())
+    np.testing.assert_allclose(changed, plain, rtol=2e-2, atol=2e-2)
+
+
+def test_fields_are_cut_from_large_images_only():
+    assert ood.fields(np.zeros((100, 300)))[0].shape == (100, 256)
+    assert len(ood.fields(np.zeros((512, 512)))) == 1
+    assert [part.shape for part in ood.fields(np.zeros((700, 800)))] == [(256, 256)] * 3
+
+
+def test_the_shipped_file_belongs_to_the_shipped_network():
+    # Fails after the networks were trained anew: run python -m book.studies strangers.
+    digest = weights.digest(pretrained.FOLDER / "default.safetensors")
+    assert ood.package(digest) is not None
+    assert ood.package("0" * 64) is None
+
+
+def test_graphene_is_no_stranger_and_spoilt_it_is_one_with_a_reason(known, network, graphene):
+    image = graphene.image
+    verdict = judge(known, network, image)
+    assert verdict.strangeness < 1 and verdict.reason == verdict.warning == ""
+    noise = np.random.default_rng(0).poisson(100, image.shape).astype(np.float32)
+    cases = {
+        "grey level, cut off": np.clip(image, *np.quantile(image, [0.2, 0.8])),
+        "no lattice of graphene": noise,
+        "that of the images that the network was trained on": ndimage.gaussian_filter(image, 1.5),
+    }
+    for words, spoilt in cases.items():
+        found = judge(known, network, spoilt)
+        assert words in found.reason and words in found.warning
+        assert found.warning.startswith("The image is outside of what the network knows: ")
+
+
+def test_a_wrong_lattice_constant_is_told_by_the_pixel_size(known, network, graphene):
+    right = judge(known, network, graphene.image, graphene.pixel_size)
+    wrong = judge(known, network, graphene.image, graphene.pixel_size * 3.16 / 2.46)
+    assert right.reason == ""
+    assert "lattice constant would be 3.1" in wrong.reason
+
+
+def test_nothing_is_said_where_nothing_is_known(network, graphene):
+    assert judge(None, network, graphene.image) == ood.Verdict(None)
+
+
+def test_tiny_images_are_not_judged(known, network):
+    tiny = np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32)
+    assert judge(known, network, tiny, 0.4).strangeness is None
+
+
+def test_the_stranger_set_is_the_same_again_and_has_every_kind(graphene):
+    images = graphene.image[None, :96, :96]
+    first, again = (list(strangerset.stranger_set(images, each=1)) for _ in range(2))
+    assert [one.kind for one in first] == list(strangerset.KINDS)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.image.dtype == np.float32 and np.isfinite(one.image).all()
+        assert one.image.min() < one.image.max()
+    assert [one.kind for one in first if one.source >= 0] == list(strangerset.SPOILT)
+
+
+def test_photographs_come_with_scikit_image():
+    for name in strangerset.PHOTOGRAPHS:  # a download would fail without a network
+        assert min(strangerset._grey(name).shape) >= 100
+
+
+def test_area_counts_pairs():
+    def one(score):
+        return strangertrial.Judged("k", ood.Verdict(score), "")
+
+    assert strangertrial._area([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75

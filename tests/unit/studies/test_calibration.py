@@ -1,0 +1,51 @@
+"""The record of confidence holds what the package needs, on the bundled images too."""
+
+import json
+
+import numpy as np
+import pytest
+
+from book.studies import calibration as confidence
+from graphseg.datasets import load
+from graphseg.evaluation import calibration
+from graphseg.unet import pretrained
+
+
+@pytest.fixture(scope="module")
+def record():
+    stack = load.load_stack("simulated")
+    small = stack.subset(np.arange(15))
+    cut = type(small)(
+        **{name: getattr(small, name) for name in
+           ("names", "dates", "source", "pixel_size")},
+        groups=np.array([f"g{k}" for k in range(15)]),
+        images=small.images[:, :32, :32],
+        masks=small.masks[:, :32, :32],
+    )  # fmt: skip
+    return confidence.measure(cut, draws=20)
+
+
+def test_the_record_is_json_and_complete(record):
+    again = json.loads(json.dumps(record))
+    assert set(again["calibration"]) == set(calibration.METHODS)
+    assert len(again["images"]) == 15
+    for way in ("eight views", "eight views, inner", "eight views, other", "one view"):
+        assert set(again["correlations"][way]) == {"pearson", "spearman"}
+    for found in again["calibration"].values():
+        assert sum(found["pixels"]) == 15 * 32 * 32
+        assert 0 <= found["error"] <= 1
+    for name in ("undecided mean", "spread of views"):
+        assert 0 <= again["errors_found"][name] <= 1
+
+
+def test_the_file_of_the_package_is_part_of_the_record(record):
+    kept = confidence.package_file(record)
+    assert kept["temperature"] == record["temperature"]
+    assert set(kept["networks"]) == {"default", "simulated", *(f"fold_{k}" for k in range(5))}
+
+
+def test_every_image_belongs_to_the_network_that_has_not_seen_it():
+    held_out = [pretrained.load(f"fold_{k}").card_["held_out"] for k in range(5)]
+    names = [images[0] for images in held_out]
+    assert pretrained.fold_of(names).tolist() == list(range(5))
+    assert pretrained.fold_of(["unknown"] * 7).tolist() == [0, 1, 2, 3, 4, 0, 1]

@@ -1,0 +1,96 @@
+"""The networks that come with the package: complete cards, honest folds, a bounded size."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from graphseg import metrics
+from graphseg.datasets import load
+from graphseg.errors import InputError
+from graphseg.evaluation import compare, crossval
+from graphseg.unet import pretrained, weights
+from graphseg.unet.network import parameter_count
+from graphseg.unet.segmenter import DIGEST, UNetSegmenter
+
+NAMES = ["default", *(f"fold_{fold}" for fold in range(5))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_has_its_card(name):
+    card = pretrained.load(name, device="cpu").card_
+    wanted = {"data", "data_digest", "pixel_sizes", "limits", "cross_validation", "recipe"}
+    assert wanted <= set(card)
+    scores = card["cross_validation"]["mean_and_spread"]["pooled"]
+    assert set(scores) == set(metrics.NAMES)
+    if name != "default":
+        assert card["held_out"]
+
+
+@pytest.mark.parametrize("name", ["simulated", "beginning"])
+def test_simulated_networks_have_seen_no_label(name):
+    card = pretrained.load(name, device="cpu").card_
+    assert "no published image" in card["data"] and card["recipe"]["initial"] is None
+
+
+def test_where_the_networks_that_have_seen_labels_start():
+    digest = DIGEST + weights.digest(pretrained.FOLDER / "beginning.safetensors")
+    for name in NAMES:
+        assert pretrained.load(name, device="cpu").card_["recipe"]["initial"] == digest
+
+
+def test_the_network_for_blurred_images_is_better_on_those():
+    stack = load.load_simulated_sample()
+    images = np.stack([gaussian_filter(image, 1.0) for image in stack.images])
+    scores = {}
+    for name in ("default", "blurred"):
+        masks = pretrained.load(name, averaging=False).predict(images)
+        scores[name] = metrics.scores(metrics.counts(stack.masks, masks))["jaccard"]
+    assert scores["blurred"] > scores["default"] + 0.1
+    card = pretrained.load("blurred").card_
+    assert card["recipe"]["blur"] == 1.5 and card["images"] == 131
+
+
+def test_the_papers_network_is_of_its_size_and_recipe():
+    network = pretrained.load("paper_fold_0", device="cpu")
+    assert parameter_count(network.module_) == 1_925_058
+    recipe = UNetSegmenter.paper().get_params()
+    changed = {k for k, v in network.card_["recipe"].items() if v != recipe[k]}
+    assert changed <= {"precision"}
+    assert network.card_["held_out"] == pretrained.load("fold_0", device="cpu").card_["held_out"]
+
+
+def test_the_networks_stay_small():
+    assert pretrained.names() == sorted(
+        [*NAMES, "beginning", "blurred", "paper_fold_0", "simulated"]
+    )
+    assert sum(path.stat().st_size for path in pretrained.FOLDER.iterdir()) <= 25e6
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="default"):
+        pretrained.load("fold_9")
+
+
+def test_fold_networks_were_not_trained_on_what_they_are_tested_on(published):
+    for fold, (train, test) in enumerate(crossval.splits(published, "acquisition")):
+        card = pretrained.load(f"fold_{fold}", device="cpu").card_
+        assert card["held_out"] == [published.names[index] for index in test]
+        assert card["images"] == len(train)
+
+
+def test_a_fold_network_gives_its_recorded_scores(published):
+    network = pretrained.load("fold_0", device="cpu")
+    recorded = compare.image_counts(compare.read_result("ours_acquisition"))
+    chosen = [published.names.index(name) for name in network.card_["held_out"][:6]]
+    found = metrics.scores(
+        metrics.counts(published.masks[chosen], network.predict(published.images[chosen]))
+    )
+    table = np.array([recorded[published.names[index]] for index in chosen])
+    # Half precision and other processors move single pixels along the edges.
+    assert found["jaccard"] == pytest.approx(metrics.scores(table)["jaccard"], abs=0.003)
+
+
+def test_the_default_network_works_on_the_simulated_sample():
+    stack = load.load_simulated_sample().subset(np.arange(6))
+    network = pretrained.load(device="cpu", averaging=False)
+    assert network.score(stack.images, stack.masks) > 0.8
