@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from book.studies.__main__ import app
 from graphseg import metrics
-from graphseg.cli import app
 from graphseg.errors import InputError
 from graphseg.evaluation import calibration, quality
 

@@ -70,7 +70,7 @@ def test_what_is_known_survives_json():
     known = ood.fit(values, np.arange(40))
     again = ood.Known.from_json(json.loads(json.dumps(known.as_json())))
     np.testing.assert_allclose(again.strangeness(values), known.strangeness(values), rtol=1e-2)
-    with pytest.raises(InputError, match="strangers again"):
+    with pytest.raises(InputError, match="install graphseg again"):
         ood.Known.from_json({"clouds": []})
 
 

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from book.studies import calibration, defect_masking
+from book.studies.__main__ import app
 from book.studies.clean_sheets import Sheet
-from graphseg.cli import app
 
 FAST = ("--no-averaging", "--no-published", "--source", "simulated")
 

@@ -8,6 +8,7 @@ from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import compare, crossval
+from graphseg.evaluation.compare import read_result
 from graphseg.unet import pretrained, weights
 from graphseg.unet.network import parameter_count
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
@@ -56,7 +57,8 @@ def test_the_papers_network_is_of_its_size_and_recipe():
     recipe = UNetSegmenter.paper().get_params()
     changed = {k for k, v in network.card_["recipe"].items() if v != recipe[k]}
     assert changed <= {"precision"}
-    assert network.card_["held_out"] == pretrained.load("fold_0", device="cpu").card_["held_out"]
+    (fold,) = read_result("unet_paper_fold")["results"]
+    assert network.card_["held_out"] == fold["test"]
 
 
 def test_the_networks_stay_small():
