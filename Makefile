@@ -42,6 +42,7 @@ browser: $(STAMP) ## obtain a browser for the tests, unless there is one
 test: $(STAMP) browser ## run everything that continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book tests/faults
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks
@@ -51,6 +52,7 @@ lab: $(STAMP) ## open JupyterLab with the paired notebooks
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 
 format: $(STAMP) ## format the code, and write the notebooks as JupyterLab saves them
 	$(PYTHON) -m ruff check --fix .

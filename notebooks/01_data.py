@@ -36,6 +36,7 @@ from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
 from book.tools.notebook import announce, record
+from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
 from graphseg.datasets.stack import SAME_PLACE, acquisition_of
 from graphseg.plotting import micrographs
@@ -113,7 +114,7 @@ figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
     bins=np.arange(0, 66, 5),
-    color=micrographs.CLASS_COLOURS["contamination"],
+    color=CLASS_COLOURS["contamination"],
 )
 ax.axvline(
     100 * np.median(coverage), color="black", linestyle="--", label="median"

@@ -42,6 +42,7 @@ from scipy.stats import spearmanr
 
 from book.tools.notebook import announce, record
 from graphseg import simulation
+from graphseg.colours import SKY
 from graphseg.datasets import load
 from graphseg.plotting import explore, micrographs
 from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
@@ -105,7 +106,7 @@ robust = flat_field(raw.counts, degree=(2, 2), window=32)
 # %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 micrographs.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
-micrographs.overlay_mask(axes[0], robust.excluded, micrographs.SKY, linewidth=0.8)
+micrographs.overlay_mask(axes[0], robust.excluded, SKY, linewidth=0.8)
 micrographs.overlay_mask(axes[0], raw.mask)
 micrographs.show_micrograph(
     axes[1], robust.background, raw.pixel_size, "background, robust"

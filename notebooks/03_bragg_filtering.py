@@ -42,6 +42,7 @@ from IPython.display import Markdown
 from book.tools.notebook import announce, record, timing
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
+from graphseg.colours import METHOD_COLOURS, VERMILION
 from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import (
@@ -165,7 +166,7 @@ for panel, values, label in zip(
     panel.plot(values)
     panel.set(xlabel="step", ylabel=label, ylim=(0, None))
 axes[3].axhline(
-    segmenter.mask_threshold_, color=micrographs.VERMILION, linestyle="--"
+    segmenter.mask_threshold_, color=VERMILION, linestyle="--"
 );
 
 # %% tags=["remove-input"]
@@ -196,7 +197,7 @@ fitted = {"Bragg filter": segmenter, "no-lattice baseline": baseline}
 colours = dict(
     zip(
         fitted,
-        map(micrographs.METHOD_COLOURS.get, ("bragg", "control")),
+        map(METHOD_COLOURS.get, ("bragg", "control")),
         strict=True,
     )
 )

@@ -44,6 +44,7 @@ from sklearn.base import clone
 
 from book.tools.notebook import announce, record, timing
 from graphseg import metrics
+from graphseg.colours import METHOD_COLOURS
 from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
@@ -191,7 +192,7 @@ left.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
 right.plot(
     epoch,
     [row["jaccard"] for row in segmenter.history_],
-    color=micrographs.METHOD_COLOURS["unet"],
+    color=METHOD_COLOURS["unet"],
 )
 right.set(xlabel="epoch", ylabel="Jaccard, held out", ylim=(0, 1));
 

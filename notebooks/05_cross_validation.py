@@ -42,6 +42,7 @@ from sklearn.model_selection import GridSearchCV
 
 from book.tools.notebook import announce, record, record_scores
 from graphseg import metrics
+from graphseg.colours import BLUE, GREEN, ORANGE
 from graphseg.datasets import load
 from graphseg.datasets.stack import SAME_PLACE
 from graphseg.evaluation import crossval, methods
@@ -119,7 +120,7 @@ for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
         crossval.splits(stack, protocol, folds), start=1
     ):
         shared = np.isin(stack.groups[test], stack.groups[train])
-        colours = np.where(shared, micrographs.ORANGE, micrographs.BLUE)
+        colours = np.where(shared, ORANGE, BLUE)
         panel.scatter(
             test, np.full(len(test), number), c=colours, marker="s", s=12
         )
@@ -258,7 +259,7 @@ figure, axes = plt.subplots(figsize=(7.5, 3.2))
 for shift, key, colour in zip(
     (0.2, 0.0, -0.2),
     keys,
-    (micrographs.GREEN, micrographs.BLUE, micrographs.ORANGE),
+    (GREEN, BLUE, ORANGE),
     strict=True,
 ):
     for row, part in enumerate(parts):

@@ -37,6 +37,7 @@ from IPython.display import Markdown
 from book.studies import label_noise
 from book.tools.notebook import announce, record, record_scores
 from graphseg import metrics
+from graphseg.colours import BLUE, GREEN, ORANGE, SKY
 from graphseg.datasets import load
 from graphseg.evaluation import compare, crossval, methods
 from graphseg.evaluation.compare import has_result, read_result, with_interval
@@ -342,9 +343,9 @@ differences = {
 # %% mystnb={"figure": {"caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over groups: per image with 0/0 = 1, per image without the three empty labels, and pooled. An interval that excludes zero is a difference that the choice of these images does not explain. Notice where leaving out three images moves a point.", "name": "fig-differences"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(7, 4.6))
 styles = {
-    "per image, 0/0 = 1": ("o", micrographs.BLUE, 0.22),
-    "per image, empty labels left out": ("D", micrographs.GREEN, 0.0),
-    "pooled": ("s", micrographs.ORANGE, -0.22),
+    "per image, 0/0 = 1": ("o", BLUE, 0.22),
+    "per image, empty labels left out": ("D", GREEN, 0.0),
+    "pooled": ("s", ORANGE, -0.22),
 }
 for row, pair in enumerate(steps[::-1]):
     for way, (marker, colour, shift) in styles.items():
@@ -927,7 +928,7 @@ for panel, region in zip(axes.flat, regions, strict=False):
         f"{region.area} px",
     )
     micrographs.overlay_mask(panel, stack.masks[number])
-    micrographs.overlay_mask(panel, dissent, micrographs.SKY, tint=0.25)
+    micrographs.overlay_mask(panel, dissent, SKY, tint=0.25)
 for panel in axes.flat[len(regions) :]:
     panel.set_axis_off()
 

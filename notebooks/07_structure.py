@@ -36,6 +36,7 @@ from IPython.display import Markdown
 
 from book.tools.notebook import announce, record
 from graphseg.classical.fourier import find_peaks, in_units
+from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation.compare import markdown_table
@@ -373,7 +374,7 @@ rows = [
             for n in chosen
         ),
     ]
-    for name in micrographs.CLASS_COLOURS
+    for name in CLASS_COLOURS
 ]
 Markdown(markdown_table(["class", "longest boundaries", "most vacuum"], rows))
 

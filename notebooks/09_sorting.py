@@ -42,6 +42,7 @@ from graphseg import metrics
 from graphseg.batch import ranking as sorting
 from graphseg.batch import reduction, report
 from graphseg.batch.coarsening import Coarsening
+from graphseg.colours import BLUE, SKY
 from graphseg.datasets import load
 from graphseg.evaluation import crossval, quality
 from graphseg.evaluation.compare import markdown_table
@@ -124,8 +125,8 @@ axes.errorbar(
     fraction,
     yerr=ends,
     fmt=".",
-    color=micrographs.BLUE,
-    ecolor=micrographs.SKY,
+    color=BLUE,
+    ecolor=SKY,
     markersize=4,
 )
 axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)

@@ -51,6 +51,7 @@ from book.studies import (
 )
 from book.studies.robustness import said
 from book.tools.notebook import announce, record
+from graphseg.colours import VERMILION
 from graphseg.datasets import load
 from graphseg.evaluation import calibration, compare, quality, records
 from graphseg.plotting import micrographs
@@ -364,7 +365,7 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
 size = stack.pixel_size_of(doubtful)
 micrographs.show_micrograph(axes[0], stack.images[doubtful], size)
 micrographs.overlay_mask(axes[0], stack.masks[doubtful])
-micrographs.overlay_mask(axes[0], mean[0] >= 0.5, micrographs.VERMILION, tint=0.3)
+micrographs.overlay_mask(axes[0], mean[0] >= 0.5, VERMILION, tint=0.3)
 for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
     ax.imshow(shown_map, cmap="cividis", vmin=0, vmax=top)
     ax.set_axis_off()

@@ -53,6 +53,7 @@ from book.tools.commandline import command_line
 from book.tools.dm4 import write_dm4
 from book.tools.notebook import announce, record, timing
 from graphseg import metrics
+from graphseg.colours import ORANGE, VERMILION
 from graphseg.datasets import load
 from graphseg.datasets.check import check_folder
 from graphseg.errors import InputError
@@ -163,8 +164,8 @@ for axis, name in zip(axes, chosen, strict=True):
     mask = tifffile.imread(here / "masks" / f"{name}_mask.tif") > 0
     title = name.replace("_", " ")
     micrographs.show_micrograph(axis, sample.image, sample.pixel_size, title)
-    micrographs.overlay_mask(axis, mask, micrographs.VERMILION, tint=0.4, linewidth=0)
-    micrographs.overlay_mask(axis, sample.mask, micrographs.ORANGE)
+    micrographs.overlay_mask(axis, mask, VERMILION, tint=0.4, linewidth=0)
+    micrographs.overlay_mask(axis, sample.mask, ORANGE)
 
 # %% tags=["remove-input"]
 scores = {
@@ -484,9 +485,9 @@ for axis, title, mask in zip(
     micrographs.show_micrograph(axis, new.image, new.pixel_size, title)
     if mask is not None:
         micrographs.overlay_mask(
-            axis, mask, micrographs.VERMILION, tint=0.4, linewidth=0
+            axis, mask, VERMILION, tint=0.4, linewidth=0
         )
-        micrographs.overlay_mask(axis, new.mask, micrographs.ORANGE)
+        micrographs.overlay_mask(axis, new.mask, ORANGE)
 
 # %% tags=["remove-input"]
 for name, mask in found.items():

@@ -12,15 +12,8 @@ from matplotlib.image import AxesImage
 
 from book.studies.clean_sheets import Sheet
 from book.studies.ood import Stranger
-from graphseg.plotting.micrographs import (
-    BLUE,
-    METHOD_COLOURS,
-    ORANGE,
-    SKY,
-    VERMILION,
-    overlay_mask,
-    show_micrograph,
-)
+from graphseg.colours import BLUE, METHOD_COLOURS, ORANGE, SKY, VERMILION
+from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 
 COLOURS = METHOD_COLOURS | {"unet, averaged": SKY}
 NAMES = {

@@ -8,11 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from graphseg.datasets.load import LABEL, SUFFIXES
-from graphseg.errors import InputError
-from graphseg.io.micrographs import read_micrograph
-from graphseg.io.outputs import grey_levels
-from graphseg.plotting.micrographs import (
+from graphseg.colours import (
     BLACK,
     CLASS_COLOURS,
     GREEN,
@@ -22,6 +18,10 @@ from graphseg.plotting.micrographs import (
     VERMILION,
     YELLOW,
 )
+from graphseg.datasets.load import LABEL, SUFFIXES
+from graphseg.errors import InputError
+from graphseg.io.micrographs import read_micrograph
+from graphseg.io.outputs import grey_levels
 
 CONTAMINATION = 255  # in a label with no other class
 COLOURS = (ORANGE, SKY, GREEN, VERMILION, PURPLE, YELLOW, BLACK)  # of classes without their own

@@ -24,17 +24,9 @@ from graphseg import metrics
 from graphseg.batch import ranking
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition, weighted_spectrum
+from graphseg.colours import BLUE, CLASS_COLOURS, ORANGE, SKY
 from graphseg.errors import InputError
-from graphseg.plotting.micrographs import (
-    BLUE,
-    CLASS_COLOURS,
-    ORANGE,
-    SKY,
-    STYLE,
-    overlay_mask,
-    show_error_map,
-    show_micrograph,
-)
+from graphseg.plotting.micrographs import STYLE, overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import add_direction_key, show_bonds
 from graphseg.preprocessing import flat_field
 from graphseg.simulation import LATTICE_CONSTANT

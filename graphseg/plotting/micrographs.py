@@ -12,35 +12,18 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from graphseg import metrics
-
-# Okabe and Ito's palette, which readers with colour-vision deficiency can tell apart.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
-)  # fmt: skip
-
-# The four classes, as in Fig. 1 of the paper.
-CLASS_COLOURS = {
-    "lattice": "#FFFFFF",
-    "boundary": "#D62728",
-    "vacuum": "#009E73",
-    "contamination": "#0072B2",
-}
-METHOD_COLOURS = {
-    "paper": "#7F7F7F",
-    "control": BLACK,
-    "bragg": ORANGE,
-    "adaptive": YELLOW,
-    "unet": BLUE,
-    "unet_bn": SKY,
-}
-# Fig. 4 of the paper.
-ERROR_COLOURS = {
-    "true positive": "#FFFFFF",
-    "true negative": "#000000",
-    "false positive": "#FF0000",
-    "false negative": "#0000FF",
-}
-LABEL_COLOUR = ORANGE  # contour of a label: visible on light and dark grey
+from graphseg.colours import (
+    BLACK,
+    BLUE,
+    CLASS_COLOURS,
+    ERROR_COLOURS,
+    GREEN,
+    LABEL_COLOUR,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+)
 
 STYLE = {
     "figure.dpi": 100,

@@ -15,17 +15,11 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from graphseg.batch.ranking import Ranking
+from graphseg.colours import BLUE, ORANGE, SKY
 from graphseg.errors import InputError
 from graphseg.evaluation import records
 from graphseg.io.outputs import small_picture
-from graphseg.plotting.micrographs import (
-    BLUE,
-    ORANGE,
-    SKY,
-    overlay_mask,
-    scale_bar_length,
-    show_micrograph,
-)
+from graphseg.plotting.micrographs import overlay_mask, scale_bar_length, show_micrograph
 from graphseg.simulation.samples import Sample
 
 SHEET_GAP = 4  # pixels between the tiles of a sheet

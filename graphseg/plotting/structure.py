@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from graphseg.plotting.micrographs import (
+from graphseg.colours import (
     BLACK,
     BLUE,
     CLASS_COLOURS,
@@ -23,10 +23,8 @@ from graphseg.plotting.micrographs import (
     SKY,
     VERMILION,
     YELLOW,
-    add_scale_bar,
-    overlay_mask,
-    show_micrograph,
 )
+from graphseg.plotting.micrographs import add_scale_bar, overlay_mask, show_micrograph
 from graphseg.structure.boundaries import Boundary
 from graphseg.structure.classes import ClassMap
 from graphseg.structure.orientation import OrientationMap

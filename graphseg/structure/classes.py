@@ -11,7 +11,7 @@ import scipy.fft as fft
 from matplotlib.colors import to_rgb
 from scipy import ndimage
 
-from graphseg.plotting.micrographs import CLASS_COLOURS
+from graphseg.colours import CLASS_COLOURS
 from graphseg.preprocessing import flat_field
 from graphseg.structure.boundaries import Boundary, boundary_mask, find_boundaries
 from graphseg.structure.lattice import Lattice, checked_micrograph

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from graphseg.colours import CLASS_COLOURS, ERROR_COLOURS
 from graphseg.metrics import error_map
 from graphseg.plotting import micrographs
 
@@ -72,7 +73,7 @@ def test_the_legend_of_errors_names_the_colours_of_the_error_map(axes):
     truth, predicted = np.array([[1, 0, 0, 1]], bool), np.array([[1, 0, 1, 0]], bool)
     shown = micrographs.show_error_map(axes, error_map(truth, predicted))
     order = ("true positive", "true negative", "false positive", "false negative")
-    expected = [[round(255 * c) for c in to_rgb(micrographs.ERROR_COLOURS[name])] for name in order]
+    expected = [[round(255 * c) for c in to_rgb(ERROR_COLOURS[name])] for name in order]
     np.testing.assert_array_equal(shown.get_array()[0], expected)
     micrographs.add_error_legend(axes.figure)
     texts = [text.get_text() for text in axes.figure.legends[0].get_texts()]
@@ -80,7 +81,7 @@ def test_the_legend_of_errors_names_the_colours_of_the_error_map(axes):
 
 
 def test_classes_have_four_different_colours(axes):
-    colours = {to_rgb(colour) for colour in micrographs.CLASS_COLOURS.values()}
+    colours = {to_rgb(colour) for colour in CLASS_COLOURS.values()}
     assert len(colours) == 4
     micrographs.add_class_legend(axes.figure, ["lattice", "contamination"])
     texts = [text.get_text() for text in axes.figure.legends[0].get_texts()]

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from graphseg.plotting.micrographs import CLASS_COLOURS
+from graphseg.colours import CLASS_COLOURS
 from graphseg.plotting.structure import (
     add_orientation_key,
     orientation_image,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
+from graphseg.colours import CLASS_COLOURS
 from graphseg.errors import InputError
-from graphseg.plotting.micrographs import CLASS_COLOURS
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.simulation.samples import simulate
 from graphseg.structure.classes import (
