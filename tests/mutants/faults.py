@@ -16,12 +16,12 @@ class Fault:
     name
         What is wrong.
     module
-        Of the package.
+        Its file from the project's folder, without suffix.
     old, new
         Text that occurs once in the module, and what takes its place.
     tests
-        Of ``tests/unit`` that should notice: ``metrics`` for a file, ``metrics::test_x`` for a
-        single test.
+        Of ``tests/unit`` that should notice: ``structure/rings`` for the file
+        ``structure/test_rings.py``, ``structure/rings::test_x`` for a single test.
     notebooks
         Whose recorded numbers should notice if no test does.
     """
@@ -33,6 +33,18 @@ class Fault:
     tests: tuple[str, ...]
     notebooks: tuple[str, ...] = ()
 
+    @property
+    def path(self) -> str:
+        """The file of the module, from the project's folder."""
+        return f"{self.module}.py"
+
+
+def path_of(name: str) -> str:
+    """Return what pytest calls one of the `tests` of a fault, from the project's folder."""
+    file, *single = name.split("::", 1)
+    *folder, stem = file.split("/")
+    return "::".join(["/".join(["tests/unit", *folder, f"test_{stem}.py"]), *single])
+
 
 PREPROCESSING, BRAGG, UNET = "02_preprocessing", "03_bragg_filtering", "04_unet"
 FOLDS, COMPARISON, STRUCTURE = "05_cross_validation", "06_comparison", "07_structure"
@@ -42,7 +54,7 @@ FAULTS = (
     # Flat field, normalisation, standardisation: eqs 1–3.
     Fault(
         "eq. 1: Bernstein polynomials without their falling factor",
-        "preprocessing",
+        "graphseg/preprocessing",
         "u**i * (1 - u) ** (degree - i)",
         "u**i * (1 - u) ** degree",
         ("preprocessing",),
@@ -50,7 +62,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 1: the surface is fitted to what should be left out",
-        "preprocessing",
+        "graphseg/preprocessing",
         "_masked_coefficients(image, rows, columns, ~exclude)",
         "_masked_coefficients(image, rows, columns, exclude)",
         ("preprocessing",),
@@ -58,7 +70,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 1: only bright patches are taken for contamination",
-        "preprocessing",
+        "graphseg/preprocessing",
         "np.abs(_robust_score(mean, step)) > threshold",
         "_robust_score(mean, step) > threshold",
         ("preprocessing",),
@@ -66,7 +78,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 2: the background is subtracted, not divided by",
-        "preprocessing",
+        "graphseg/preprocessing",
         "(image / background)",
         "(image - background)",
         ("preprocessing",),
@@ -74,7 +86,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 3: divided by the variance",
-        "preprocessing",
+        "graphseg/preprocessing",
         "centred.std(",
         "centred.var(",
         ("preprocessing",),
@@ -82,14 +94,14 @@ FAULTS = (
     ),
     Fault(
         "eq. 3: one mean for all images of a stack",
-        "preprocessing",
+        "graphseg/preprocessing",
         "image.mean(axis=(-2, -1), keepdims=True",
         "image.mean(keepdims=True",
         ("preprocessing",),
     ),
     Fault(
         "resizing: half a pixel is missing from every area",
-        "preprocessing",
+        "graphseg/preprocessing",
         "np.minimum(stop, pixel + 1)",
         "np.minimum(stop, pixel + 0.5)",
         ("preprocessing",),
@@ -98,7 +110,7 @@ FAULTS = (
     # Bragg filter: eqs 4–6.
     Fault(
         "eq. 4: heights not multiplied by the frequency",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "spectrum *= _distance(height, width)",
         "spectrum *= REFERENCE_PIXELS / (height * width)",
         ("classical/bragg",),
@@ -106,7 +118,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 4: the threshold G is ignored",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "peaks.heights >= threshold",
         "peaks.heights >= 0 * threshold",
         ("classical/bragg",),
@@ -114,7 +126,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 4: the vertex of the parabola on the wrong side",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "np.divide(before - after, 2 * curvature",
         "np.divide(after - before, 2 * curvature",
         ("classical/bragg",),
@@ -122,7 +134,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 5: apertures wider by the square root of two",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "return np.exp(-(distance**2) / (2 * width**2))",
         "return np.exp(-(distance**2) / (4 * width**2))",
         ("classical/bragg",),
@@ -130,7 +142,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 5: no aperture at the opposite peak",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "-peaks.positions[used]]",
         "peaks.positions[used]]",
         ("classical/bragg",),
@@ -138,7 +150,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 5: the lattice fades at the left and right edge",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "filtered / inside[0][:, None] / inside[1]",
         "filtered / inside[0][:, None]",
         ("classical/bragg",),
@@ -146,7 +158,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 6: the residual keeps its sign",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "local_mean(np.abs(image - lattice), smoothing)",
         "local_mean(image - lattice, smoothing)",
         ("classical/bragg",),
@@ -154,7 +166,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 6: the Gaussian of the local mean too narrow",
-        "classical/fourier",
+        "graphseg/classical/fourier",
         "np.exp(-(distance**2) / (2 * smoothing**2))",
         "np.exp(-(distance**2) / smoothing**2)",
         ("classical/bragg",),
@@ -162,7 +174,7 @@ FAULTS = (
     ),
     Fault(
         "eq. 6: smoothing over 5 instead of 6 pixels",
-        "classical/bragg",
+        "graphseg/classical/bragg",
         "smoothing: float = 6.0",
         "smoothing: float = 5.0",
         ("classical/bragg",),
@@ -170,7 +182,7 @@ FAULTS = (
     ),
     Fault(
         "fit: the union counts the overlap twice",
-        "classical/bragg",
+        "graphseg/classical/bragg",
         "soft[~mask].sum(dtype=float) + mask.sum()",
         "soft.sum(dtype=float) + mask.sum()",
         ("classical/bragg",),
@@ -178,7 +190,7 @@ FAULTS = (
     ),
     Fault(
         "fit: the derivative by M with a wrong sign",
-        "classical/bragg",
+        "graphseg/classical/bragg",
         "overlap_slope - jaccard * union_slope",
         "overlap_slope + jaccard * union_slope",
         ("classical/bragg",),
@@ -186,7 +198,7 @@ FAULTS = (
     ),
     Fault(
         "fit: false positives of the hard threshold counted from below",
-        "classical/bragg",
+        "graphseg/classical/bragg",
         'negative.size - np.searchsorted(negative, positive, side="left")',
         'np.searchsorted(negative, positive, side="left")',
         ("classical/bragg",),
@@ -194,7 +206,7 @@ FAULTS = (
     ),
     Fault(
         "adaptive filter: the level of the image is not subtracted",
-        "classical/adaptive",
+        "graphseg/classical/adaptive",
         "energy - np.float32(level) - np.float32(self.threshold_)",
         "energy - np.float32(self.threshold_)",
         ("classical/adaptive",),
@@ -202,7 +214,7 @@ FAULTS = (
     # The six scores.
     Fault(
         "precision computed as recall",
-        "metrics",
+        "graphseg/metrics",
         "_ratio(tp, tp + fp, zero_division)",
         "_ratio(tp, tp + fn, zero_division)",
         ("metrics",),
@@ -210,7 +222,7 @@ FAULTS = (
     ),
     Fault(
         "F1 without its factor",
-        "metrics",
+        "graphseg/metrics",
         "_ratio(2 * tp, 2 * tp + fp + fn, zero_division)",
         "_ratio(2 * tp, tp + fp + fn, zero_division)",
         ("metrics",),
@@ -218,7 +230,7 @@ FAULTS = (
     ),
     Fault(
         "balanced accuracy: negative predictive value for specificity",
-        "metrics",
+        "graphseg/metrics",
         "_ratio(tn, tn + fp, np.nan)",
         "_ratio(tn, tn + fn, np.nan)",
         ("metrics",),
@@ -226,7 +238,7 @@ FAULTS = (
     ),
     Fault(
         "Jaccard index without the missed pixels",
-        "metrics",
+        "graphseg/metrics",
         "_ratio(tp, tp + fp + fn, zero_division)",
         "_ratio(tp, tp + fp, zero_division)",
         ("metrics",),
@@ -234,7 +246,7 @@ FAULTS = (
     ),
     Fault(
         "0/0 is 0, whatever was asked for",
-        "metrics",
+        "graphseg/metrics",
         "np.full_like(numerator, zero_division)",
         "np.zeros_like(numerator)",
         ("metrics",),
@@ -242,7 +254,7 @@ FAULTS = (
     ),
     Fault(
         "pooled and per image exchanged",
-        "metrics",
+        "graphseg/metrics",
         'if average == "pooled":',
         'if average == "per_image":',
         ("metrics",),
@@ -250,7 +262,7 @@ FAULTS = (
     ),
     Fault(
         "false positives and false negatives exchanged",
-        "metrics",
+        "graphseg/metrics",
         "~true & predicted, true & ~predicted",
         "true & ~predicted, ~true & predicted",
         ("metrics",),
@@ -267,7 +279,7 @@ FAULTS = (
     # Splits: what leaks.
     Fault(
         "folds ignore acquisitions",
-        "evaluation/crossval",
+        "graphseg/evaluation/crossval",
         'KFold if protocol == "random" else GroupKFold',
         "KFold",
         ("evaluation/crossval::test_every_image_is_tested_once_and_groups_stay_together",),
@@ -275,7 +287,7 @@ FAULTS = (
     ),
     Fault(
         "every shuffle is the first",
-        "evaluation/crossval",
+        "graphseg/evaluation/crossval",
         "random_state=shuffle",
         "random_state=0",
         ("evaluation/crossval::test_shuffles_differ",),
@@ -283,7 +295,7 @@ FAULTS = (
     ),
     Fault(
         "folds by date are folds by acquisition",
-        "evaluation/crossval",
+        "graphseg/evaluation/crossval",
         '"date": stack.dates',
         '"date": stack.groups',
         ("evaluation/crossval::test_every_image_is_tested_once_and_groups_stay_together",),
@@ -291,7 +303,7 @@ FAULTS = (
     ),
     Fault(
         "test images are trained on",
-        "evaluation/crossval",
+        "graphseg/evaluation/crossval",
         "estimator.fit(*_training_part(stack, train, extra))",
         "estimator.fit(*_training_part(stack, np.r_[train, test], extra))",
         ("evaluation/crossval::test_further_images_are_trained_on_and_never_tested",),
@@ -313,7 +325,7 @@ FAULTS = (
     ),
     Fault(
         "acquisitions of one place on both sides",
-        "datasets/stack",
+        "graphseg/datasets/stack",
         "SAME_PLACE.get(acquisition, acquisition)",
         "acquisition",
         ("datasets/load",),
@@ -321,7 +333,7 @@ FAULTS = (
     ),
     Fault(
         "every frame is an acquisition of its own",
-        "datasets/stack",
+        "graphseg/datasets/stack",
         r're.sub(r"_layer_\d+$", "", name)',
         "name",
         ("datasets/load",),
@@ -329,7 +341,7 @@ FAULTS = (
     ),
     Fault(
         "calibration is tested on frames of acquisitions that it was fitted to",
-        "evaluation/calibration",
+        "graphseg/evaluation/calibration",
         "split(unseen, groups=groups[unseen])",
         "split(unseen, groups=np.arange(len(unseen)))",
         ("evaluation/calibration",),
@@ -337,7 +349,7 @@ FAULTS = (
     # Statistics.
     Fault(
         "bootstrap of images instead of acquisitions: differences",
-        "evaluation/compare",
+        "graphseg/evaluation/compare",
         "np.unique([group_of(name) for name in names], return_inverse=True)[1]",
         "np.arange(len(names))",
         ("evaluation/compare",),
@@ -345,7 +357,7 @@ FAULTS = (
     ),
     Fault(
         "bootstrap of images instead of acquisitions: thresholds",
-        "evaluation/calibration",
+        "graphseg/evaluation/calibration",
         "np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])",
         "counts",
         (
@@ -354,14 +366,14 @@ FAULTS = (
     ),
     Fault(
         "bootstrap of images instead of acquisitions: correlations",
-        "evaluation/quality",
+        "graphseg/evaluation/quality",
         "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
         "[np.array([i]) for i in range(len(groups))]",
         ("evaluation/quality::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
     ),
     Fault(
         "bootstrap of images instead of acquisitions: ranks",
-        "batch/ranking",
+        "graphseg/batch/ranking",
         "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
         "[np.array([i]) for i in range(len(groups))]",
         ("batch/ranking::test_rank_agreement_is_spearman_with_an_interval",),
@@ -369,7 +381,7 @@ FAULTS = (
     ),
     Fault(
         "an interval of 90 % called one of 95 %",
-        "evaluation/compare",
+        "graphseg/evaluation/compare",
         "[(1 - level) / 2, (1 + level) / 2]",
         "[1 - level, level]",
         ("evaluation/compare",),
@@ -377,7 +389,7 @@ FAULTS = (
     ),
     Fault(
         "a bootstrap without replacement",
-        "evaluation/compare",
+        "graphseg/evaluation/compare",
         "generator.multinomial(number, np.full(number, 1 / number), resamples)",
         "np.ones((resamples, number), int)",
         ("evaluation/compare",),
@@ -385,7 +397,7 @@ FAULTS = (
     ),
     Fault(
         "the spread of folds divided by n",
-        "evaluation/records",
+        "graphseg/evaluation/records",
         "spread = 1 if len(rows) > 1 else 0",
         "spread = 0",
         ("evaluation/records",),
@@ -393,7 +405,7 @@ FAULTS = (
     ),
     Fault(
         "the conformal level without its + 1",
-        "batch/ranking",
+        "graphseg/batch/ranking",
         "(len(scores) + 1) * coverage",
         "len(scores) * coverage",
         ("batch/ranking",),
@@ -401,7 +413,7 @@ FAULTS = (
     ),
     Fault(
         "the jackknife interval without its + 1",
-        "evaluation/quality",
+        "graphseg/evaluation/quality",
         "(len(shares) + 1) / len(shares)",
         "1",
         ("evaluation/quality::test_intervals_from_few_images_hold_as_many_as_those_from_many",),
@@ -409,7 +421,7 @@ FAULTS = (
     ),
     Fault(
         "intervals of clean fractions at twice the tail",
-        "batch/ranking",
+        "graphseg/batch/ranking",
         "low, high = (1 - level) / 2, (1 + level) / 2",
         "low, high = 1 - level, level",
         ("batch/ranking",),
@@ -418,14 +430,14 @@ FAULTS = (
     # Calibration.
     Fault(
         "temperature: logits multiplied instead of divided",
-        "evaluation/calibration",
+        "graphseg/evaluation/calibration",
         "scaled = logits / np.exp(log_temperature)",
         "scaled = logits * np.exp(log_temperature)",
         ("evaluation/calibration",),
     ),
     Fault(
         "calibration error: what is too low makes up for what is too high",
-        "evaluation/calibration",
+        "graphseg/evaluation/calibration",
         "np.nansum(weight * np.abs(self.said - self.true))",
         "np.nansum(weight * (self.said - self.true))",
         ("evaluation/calibration",),
@@ -433,21 +445,21 @@ FAULTS = (
     # Losses and predictions.
     Fault(
         "loss: the union counts the overlap twice",
-        "unet/training",
+        "graphseg/unet/training",
         "(true + probable).sum((2, 3)) - both",
         "(true + probable).sum((2, 3))",
         ("unet/training_losses",),
     ),
     Fault(
         "loss: the padding counts",
-        "unet/training",
+        "graphseg/unet/training",
         "(logits.softmax(1) * counted)[:, 1:]",
         "logits.softmax(1)[:, 1:]",
         ("unet/training_losses",),
     ),
     Fault(
         "test-time augmentation turns predictions the wrong way back",
-        "unet/inference",
+        "graphseg/unet/inference",
         "torch.rot90(values, -quarters",
         "torch.rot90(values, quarters",
         ("unet/inference",),
@@ -455,7 +467,7 @@ FAULTS = (
     ),
     Fault(
         "augmentation turns the image and not its label",
-        "unet/training",
+        "graphseg/unet/training",
         "turned.append((image * float(generator.uniform(0.9, 1.1)), label))",
         "turned.append((image.flip(-2) * float(generator.uniform(0.9, 1.1)), label))",
         ("unet/segmenter::test_augmentation_is_a_symmetry_of_image_and_label",),
@@ -464,7 +476,7 @@ FAULTS = (
     # Sorting.
     Fault(
         "the dirtiest image first",
-        "batch/ranking",
+        "graphseg/batch/ranking",
         "np.lexsort((np.asarray(names), -fractions))",
         "np.lexsort((np.asarray(names), fractions))",
         ("batch/ranking",),
@@ -472,7 +484,7 @@ FAULTS = (
     ),
     Fault(
         "excluded pixels count as clean",
-        "batch/ranking",
+        "graphseg/batch/ranking",
         "[p[~m] for p, m in zip(maps, masks, strict=True)]",
         "[np.where(m, 0, p).ravel() for p, m in zip(maps, masks, strict=True)]",
         ("batch/ranking",),
@@ -481,7 +493,7 @@ FAULTS = (
     # Lattice, orientation, boundaries.
     Fault(
         "white atoms called black",
-        "structure/lattice",
+        "graphseg/structure/lattice",
         "1 if amplitudes[0] < 0 else -1",
         "1 if amplitudes[0] > 0 else -1",
         ("structure/lattice",),
@@ -489,7 +501,7 @@ FAULTS = (
     ),
     Fault(
         "the pixel size upside down",
-        "structure/lattice",
+        "graphseg/structure/lattice",
         "LATTICE_CONSTANT / parameter)",
         "parameter / LATTICE_CONSTANT)",
         ("structure/lattice",),
@@ -497,7 +509,7 @@ FAULTS = (
     ),
     Fault(
         "orientations off by a quarter of a step",
-        "structure/orientation",
+        "graphseg/structure/orientation",
         "position * (sector / orientations) % sector",
         "(position + 0.25) * (sector / orientations) % sector",
         ("structure/orientation",),
@@ -505,7 +517,7 @@ FAULTS = (
     ),
     Fault(
         "orientation between the steps on the wrong side",
-        "structure/orientation",
+        "graphseg/structure/orientation",
         "(left - right) / (2 * curvature)",
         "(right - left) / (2 * curvature)",
         ("structure/orientation",),
@@ -513,7 +525,7 @@ FAULTS = (
     ),
     Fault(
         "misorientations twice as large",
-        "structure/boundaries",
+        "graphseg/structure/boundaries",
         "np.abs(np.angle(np.sum(turns))) / 6",
         "np.abs(np.angle(np.sum(turns))) / 3",
         ("structure/boundaries",),
@@ -521,7 +533,7 @@ FAULTS = (
     ),
     Fault(
         "lengths in Å divided by the pixel size",
-        "structure/boundaries",
+        "graphseg/structure/boundaries",
         "self.length * self.pixel_size",
         "self.length / self.pixel_size",
         ("structure/boundaries",),
@@ -530,7 +542,7 @@ FAULTS = (
     # Atoms and rings.
     Fault(
         "atoms of binned images off by half a pixel",
-        "structure/atoms",
+        "graphseg/structure/atoms",
         "positions * factor + (factor - 1) / 2",
         "positions * factor",
         ("structure/atoms",),
@@ -538,7 +550,7 @@ FAULTS = (
     ),
     Fault(
         "the prior odds of a vacancy upside down",
-        "structure/atoms",
+        "graphseg/structure/atoms",
         "odds + OCCUPIED - EMPTY_NEIGHBOUR",
         "odds - OCCUPIED - EMPTY_NEIGHBOUR",
         ("structure/atoms",),
@@ -546,7 +558,7 @@ FAULTS = (
     ),
     Fault(
         "precision of atoms computed as recall",
-        "structure/atoms",
+        "graphseg/structure/atoms",
         "precision=_mean(hit_found[counted_found])",
         "precision=_mean(hit_true[counted_true])",
         ("structure/atoms_scores",),
@@ -554,7 +566,7 @@ FAULTS = (
     ),
     Fault(
         "mean distance of atoms instead of root mean square",
-        "structure/atoms",
+        "graphseg/structure/atoms",
         "np.sqrt(np.mean(distance**2))",
         "np.mean(distance)",
         ("structure/atoms_scores",),
@@ -562,7 +574,7 @@ FAULTS = (
     ),
     Fault(
         "one atom too many missing in a gap",
-        "structure/rings",
+        "graphseg/structure/rings",
         "np.rint(1 + 2 * rings.areas",
         "np.rint(2 + 2 * rings.areas",
         ("structure/rings",),

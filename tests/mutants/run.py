@@ -26,7 +26,7 @@ from hypothesis import Phase, settings
 
 from book.tools import record
 from book.tools.errors import ToolError
-from tests.mutants.faults import FAULTS, Fault
+from tests.mutants.faults import FAULTS, Fault, path_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = ("book", "graphseg", "tests")  # packages of the project, which a fork imports from the copy
@@ -49,7 +49,7 @@ def planted(fault: Fault, text: str) -> str:
     times = text.count(fault.old)
     if times != 1:
         raise ToolError(
-            f"{fault.name}: {fault.old!r} occurs {times} times in graphseg/{fault.module}.py; "
+            f"{fault.name}: {fault.old!r} occurs {times} times in {fault.path}; "
             "mend the fault in tests/mutants/faults.py."
         )
     return text.replace(fault.old, fault.new)
@@ -76,7 +76,7 @@ class Copy:
 
     def module(self, fault: Fault) -> Path:
         """Return the file that a fault is in."""
-        return self.folder / "graphseg" / f"{fault.module}.py"
+        return self.folder / fault.path
 
     def tests(self, names: Iterable[str]) -> str:
         """Return the first unit test that fails, or nothing if all pass."""
@@ -91,10 +91,10 @@ class Copy:
         if code is None:
             return "tests that do not end"
         text = output.read_text(encoding="utf8")
-        failed = re.search(r"^(?:FAILED|ERROR) tests/unit/test_(.+?)(?: - .*)?$", text, re.M)
+        failed = re.search(r"^(?:FAILED|ERROR) (tests/unit/.+?)(?: - .*)?$", text, re.M)
         if failed is None:
             raise ToolError(f"The tests did not run:\n{text[-3000:]}")
-        return failed[1].replace(".py", "", 1)
+        return failed[1]
 
     def _test(self, names: list[str], output: Path) -> None:
         """Run tests in the copy and end this process, which is a fork."""
@@ -107,11 +107,10 @@ class Copy:
             for name in [n for n in sys.modules if n.split(".")[0] in OWN]:
                 del sys.modules[name]
             sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
-            files = [f"tests/unit/test_{re.sub('(?=::)|$', '.py', n, count=1)}" for n in names]
             # A failing example need not be made small.
             settings.register_profile("first", phases=(Phase.explicit, Phase.generate))
             settings.load_profile("first")
-            code = pytest.main(["-x", "-q", *PLUGINS, *files])
+            code = pytest.main(["-x", "-q", *PLUGINS, *names])
             sys.stdout.flush()
         finally:
             os._exit(code)
@@ -143,7 +142,10 @@ class Copy:
         path = self.module(fault)
         text = path.read_text(encoding="utf8")
         wrong = planted(fault, text)
-        for look, names in ((self.tests, fault.tests), (self.numbers, fault.notebooks)):
+        for look, names in (
+            (self.tests, map(path_of, fault.tests)),
+            (self.numbers, fault.notebooks),
+        ):
             for name in names:
                 _write(path, wrong)
                 try:

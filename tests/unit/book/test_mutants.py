@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from book.tools.errors import ToolError
-from tests.mutants.faults import FAULTS, Fault
+from tests.mutants.faults import FAULTS, Fault, path_of
 from tests.mutants.run import planted
 
 
@@ -15,13 +15,13 @@ def test_there_are_thirty_faults_and_more_with_names_of_their_own():
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_fits_the_code_and_names_tests_and_chapters_that_exist(fault, root):
-    text = (root / "graphseg" / f"{fault.module}.py").read_text(encoding="utf8")
+    text = (root / fault.path).read_text(encoding="utf8")
     wrong = planted(fault, text)
     assert ast.dump(ast.parse(wrong)) != ast.dump(ast.parse(text))
     assert fault.tests
     for name in fault.tests:
-        file, _, test = name.partition("::")
-        tests = (root / "tests" / "unit" / f"test_{file}.py").read_text(encoding="utf8")
+        file, _, test = path_of(name).partition("::")
+        tests = (root / file).read_text(encoding="utf8")
         assert f"def {test}(" in tests if test else tests
     assert all((root / "notebooks" / f"{name}.py").is_file() for name in fault.notebooks)
 
