@@ -5,26 +5,17 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import graphseg
-from graphseg.batch import run
-from graphseg.batch.coarsening import Coarsening
-from graphseg.batch.network import Network
-from graphseg.batch.report import write_tables
-from graphseg.batch.sources import find_sources
-from graphseg.batch.stream import Job, Task
-from graphseg.batch.tasks import Analyse, Reduce, Segment, Sort
-from graphseg.datasets import check, load
 from graphseg.errors import InputError
-from graphseg.evaluation import methods, scorecard
-from graphseg.io.outputs import MASK_FORMS, PROBABILITY_TYPES
-from graphseg.unet import export as openmodels
-from graphseg.unet import finetune
-from graphseg.unet.segmenter import UNetSegmenter
 
+if TYPE_CHECKING:
+    from graphseg.batch.network import Network
+    from graphseg.batch.stream import Task
+
+# What a command needs is imported when it is called: --help shall not wait for PyTorch.
 app = typer.Typer(
     help="Find surface contamination in atomic-resolution micrographs of graphene.",
     no_args_is_help=True,
@@ -32,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
     pretty_exceptions_enable=False,
 )
+MARGIN = 8.0  # px, that of `graphseg.batch.coarsening.Coarsening`
 Source = Annotated[str, typer.Option(help="auto, published or simulated")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="a parameter of the method, NAME=VALUE; repeat")
@@ -120,6 +112,8 @@ app.info.epilog = EXAMPLES
 @app.command()
 def fetch() -> None:
     """Download the published data set, or check what is there."""
+    from graphseg.datasets import load
+
     stack = load.load_published()
     typer.echo(f"{len(stack)} labelled micrographs, digest {stack.digest[:12]}")
 
@@ -127,6 +121,9 @@ def fetch() -> None:
 @app.command()
 def info() -> None:
     """Print the version, the data found and its digest."""
+    import graphseg
+    from graphseg.datasets import load
+
     stack = load.load_default()
     typer.echo(f"graphseg {graphseg.__version__}")
     typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
@@ -173,6 +170,9 @@ def segment(
     What is finished is passed over, so the same command continues after an interruption. A file
     that cannot be read is reported and passed over, and the exit code is then 2.
     """
+    from graphseg.batch.tasks import Segment
+    from graphseg.io.outputs import MASK_FORMS, PROBABILITY_TYPES
+
     _refuse_unknown("--masks", masks, MASK_FORMS)
     _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
     network = _network(model, averaging, device, pixel_size)
@@ -204,6 +204,8 @@ def analyse(
     contamination blue), the atoms, bonds and defects as CSV and the atoms as extended XYZ; areas
     in nm² and the numbers of atoms, rings and vacancies are in the table.
     """
+    from graphseg.batch.tasks import Analyse
+
     if structures and find_spec("ase") is None:
         raise InputError(
             "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
@@ -234,6 +236,8 @@ def sort(
 
     Example: graphseg sort night/ --output ranking
     """
+    from graphseg.batch.tasks import Sort
+
     network = _network(model, averaging, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Sort(network, exclude_vacuum), how)
@@ -248,7 +252,7 @@ def reduce(
     ] = "lossless",
     margin: Annotated[
         float, typer.Option(help="pixels along the outline of contamination that stay exact")
-    ] = Coarsening.margin,
+    ] = MARGIN,
     model: Model = None,
     averaging: Averaging = True,
     pixel_size: PixelSize = None,
@@ -264,12 +268,19 @@ def reduce(
 
     Example: graphseg reduce night/ --output smaller --mode blocks
     """
+    from graphseg.batch.coarsening import Coarsening
+    from graphseg.batch.tasks import Reduce
+
     network = _network(model, averaging, device, pixel_size)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
     _work(task, How(images, output, workers, scheduler, resume, overwrite))
 
 
-def _network(model: Path | None, averaging: bool, device: str, pixel_size: float | None) -> Network:
+def _network(
+    model: Path | None, averaging: bool, device: str, pixel_size: float | None
+) -> "Network":
+    from graphseg.batch.network import Network
+
     return Network.choose(model, averaging=averaging, device=device, pixel_size=pixel_size)
 
 
@@ -279,8 +290,13 @@ def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...
         raise InputError(f"{option} {value} is unknown: use {listed}.")
 
 
-def _work(task: Task, how: How) -> None:
+def _work(task: "Task", how: How) -> None:
     """Do a task, write the tables, say what came out; failures end in exit code 2."""
+    from graphseg.batch import run
+    from graphseg.batch.report import write_tables
+    from graphseg.batch.sources import find_sources
+    from graphseg.batch.stream import Job
+
     sources = find_sources(how.images)
     job = Job(task, how.output.absolute(), how.resume, how.overwrite)
     found = run.run(job, sources, how.workers, how.scheduler)
@@ -324,6 +340,10 @@ def train(
     writes class maps. The card with the scores is in the weight file, and beside it as JSON. A
     killed training continues when the same command is given again.
     """
+    from graphseg.datasets import check
+    from graphseg.evaluation import methods, scorecard
+    from graphseg.unet import finetune
+
     refuse_existing(output)
     refuse_existing(finetune.card_file_of(output))
     beginning, changed = finetune.Start.find(start), parsed(changes)
@@ -355,6 +375,10 @@ def export(
     It takes images as float32 (n, height, width) of any scale and size, and gives probabilities.
     The file is only written if ONNX Runtime agrees with PyTorch within 1e-4.
     """
+    from graphseg.unet import export as openmodels
+    from graphseg.unet import finetune
+    from graphseg.unet.segmenter import UNetSegmenter
+
     refuse_existing(output)
     path = finetune.Start.find(model).path
     if path is None:
@@ -377,6 +401,9 @@ def pretrain(
 
     Example: graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
     """
+    from graphseg.evaluation import methods
+    from graphseg.unet import finetune
+
     refuse_existing(output)
     segmenter = methods.make("unet", **({"seed": seed} | parsed(changes)))
     finetune.pretrain(segmenter, output, images, seed, n_jobs=jobs, defects=defects)

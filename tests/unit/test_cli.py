@@ -1,11 +1,15 @@
 """The command line as a user meets it: results, one-sentence errors, exit codes, nothing lost."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from graphseg import cli
+from graphseg.batch.coarsening import Coarsening
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 
@@ -95,3 +99,20 @@ def test_search_chooses_on_inner_folds(run):
     assert len(record["searches"]) == 1 and record["only"] == [1]
     code, _, err = run("search", "control", "--grid", "smoothing", "--output", "t.json")
     assert code == 2 and "NAME=VALUE" in err
+
+
+def test_help_waits_for_no_library_that_computes():
+    code = "import sys, graphseg.cli; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "scipy", "sklearn", "matplotlib", "numpy"} & set(done.stdout.split())
+
+
+def test_the_margin_of_the_help_is_that_of_the_reduction():
+    assert Coarsening.margin == cli.MARGIN
+
+
+@pytest.mark.parametrize("command", ["segment", "analyse", "sort", "reduce", "train", "export"])
+def test_help_keeps_its_square_brackets_and_examples(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0 and f"Example: graphseg {command} " in " ".join(out.split())
+    assert "graphseg." not in out.replace("graphseg.unet", "")  # what is left of graphseg[onnx]
