@@ -431,7 +431,6 @@ outer = metrics.scores(
     metrics.counts(stack.masks[test], search.predict(stack.images[test]))
 )
 record("best_smoothing", float(search.best_params_["smoothing"]))
-record("outer_accuracy", outer["accuracy"])
 record_scores("outer", outer)
 
 # %% [markdown]
