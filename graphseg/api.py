@@ -56,6 +56,7 @@ def read(path: str | Path, frame: int | None = None) -> Micrograph:
     >>> Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder.name}/dark.png")
     >>> gs.read(f"{folder.name}/dark.png").image.shape
     (4, 6)
+    >>> folder.cleanup()
     """
     return read_micrograph(path, frame)
 

@@ -269,7 +269,11 @@ near = float((wrong & (to_edge <= 3)).sum() / max(1, wrong.sum()))
 chance = float(
     (to_edge <= 3).mean()
 )  # the share of all pixels that are this near
-record("near_edge_percent", 100 * near)  # follows the training, whose scores may move
+record(
+    "near_edge_percent",
+    100 * near,
+    reason="it follows a short training, which rounding moves",
+)
 record("edge_percent", 100 * chance)
 
 # %% [markdown]
