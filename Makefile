@@ -47,7 +47,7 @@ test: $(STAMP) browser ## run everything that continuous integration runs
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks
 	$(PYTHON) -m jupytext --sync notebooks/*.py
-	$(PYTHON) -m jupyter lab --LabApp.default_url=/lab/tree/ipynb $(LAB)
+	PYTHONPATH="$(CURDIR)" $(PYTHON) -m jupyter lab --LabApp.default_url=/lab/tree/ipynb $(LAB)
 
 lint: $(STAMP) ## check style and formatting
 	$(PYTHON) -m ruff check .

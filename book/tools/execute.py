@@ -182,6 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", type=_setting, default=[], metavar="NAME=JSON")
     chosen = parser.parse_args(arguments)
     share_cores(os.environ, os.cpu_count() or 1)
+    # Chapters import studies and tools of the book, which are not installed.
+    given = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *([given] if given else [])])
     start = time.monotonic()
     try:
         done = execute(chosen.source, chosen.output, chosen.profile, dict(chosen.set))
