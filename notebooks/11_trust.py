@@ -555,7 +555,7 @@ record("attack_images", len(endured["images"]))
 #
 # ## Natural changes
 
-# %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0° too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0\u00b0 too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}} tags=["hide-input"]
 curves = endured["changes"] | endured["physical"]
 figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), sharey=True)
 for ax, (name, curve) in zip(axes.flat, curves.items(), strict=True):
