@@ -347,10 +347,10 @@ for number in range(acquisitions):
 # running notebook (`make lab`), so on this page there is only its call:
 #
 # ```python
-# from graphseg import shipped
+# from graphseg import load_model
 # from graphseg.plotting.painter import LabelPainter
 #
-# LabelPainter("my_labels", start=shipped.load())
+# LabelPainter("my_labels", start=load_model())
 # ```
 #
 # It shows one image of the folder at a time with the mask of the network as the starting point:

@@ -20,7 +20,7 @@ PATIENCE = 240_000  # ms; JupyterLab takes seconds to start, but minutes on a ma
 LATE = "[anywidget] Failed to initialize model."
 SHAPE = (60, 96)  # of the images: not square, so that no axis can be mistaken for the other
 ONE_CLASS = """
-from graphseg.labelling import LabelPainter
+from graphseg.plotting.painter import LabelPainter
 
 class Bright:
     def predict(self, images):

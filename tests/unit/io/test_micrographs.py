@@ -476,7 +476,7 @@ def test_an_hdf5_file_whose_visitor_dies_is_given_up(tmp_path, image, monkeypatc
 
 def test_the_visitor_of_hdf5_files_has_limits():
     code = (
-        "from resource import *; from graphseg import hdf5probe; hdf5probe._limit();"
+        "from resource import *; from graphseg.io import guard; guard._limit();"
         "print(getrlimit(RLIMIT_CPU)[0], getrlimit(RLIMIT_AS)[0])"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
