@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from book.studies import __main__ as studies
 from graphseg import cli
 from graphseg.errors import InputError
 
@@ -75,12 +76,19 @@ def faults(cases, refused=True):
 
 
 def command(capsys, monkeypatch, *arguments):
-    """Call ``graphseg`` as a shell does: (exit code, lines of stdout, lines of stderr)."""
+    """Call ``graphseg``, or a study by its name, as a shell does.
+
+    Returns (exit code, lines of stdout, lines of stderr).
+    """
+    named = {
+        c.name or c.callback.__name__.replace("_", "-") for c in studies.app.registered_commands
+    }
+    chosen = studies.app if arguments and str(arguments[0]) in named else cli.app
     monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
     code = 0
     try:
         with limits():
-            cli.main()
+            cli.call(chosen)
     except SystemExit as stopped:
         code = stopped.code or 0
     said = capsys.readouterr()
