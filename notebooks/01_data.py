@@ -173,11 +173,12 @@ for ax, i in zip(axes.flat, members, strict=True):
 # ## One place, two names
 #
 # Not everything that belongs together has one name. A microscopist may start a second series at the
-# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images: it maps
-# where an image is rough, which does not depend on the focus, and correlates the maps of two images
-# over small shifts. In the published images no two of different days reach its threshold, which was
-# set there. Every pair of acquisitions above it was then looked at: most show one place beyond
-# doubt; the one with the lowest similarity probably does, and is merged to be on the safe side.
+# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images:
+# it maps where an image is rough, which does not depend on the focus, and correlates the maps of two
+# images over small shifts. In the published images no two of different days reach its threshold,
+# which was set there. Every pair of acquisitions above it was then looked at: most show one place
+# beyond doubt; the one with the lowest similarity probably does, and is merged to be on the safe
+# side.
 
 # %%
 maps = np.stack([duplicates.texture_map(image) for image in stack.images])
