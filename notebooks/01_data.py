@@ -173,10 +173,12 @@ for ax, i in zip(axes.flat, members, strict=True):
 # ## One place, two names
 #
 # Not everything that belongs together has one name. A microscopist may start a second series at the
-# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images: it maps
-# where an image is rough, which does not depend on the focus, and correlates the maps of two images
-# over small shifts. In the published images no two of different days reach its threshold, which was
-# set there. Every pair of acquisitions above it was then looked at.
+# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images:
+# it maps where an image is rough, which does not depend on the focus, and correlates the maps of two
+# images over small shifts. In the published images no two of different days reach its threshold,
+# which was set there. Every pair of acquisitions above it was then looked at: most show one place
+# beyond doubt; the one with the lowest similarity probably does, and is merged to be on the safe
+# side.
 
 # %%
 maps = np.stack([duplicates.texture_map(image) for image in stack.images])
@@ -257,7 +259,7 @@ ax.set(
     xlim=(0, 1),
     ylim=(0, 1),
 )
-ax.legend(loc="lower right");
+ax.legend(loc="center", bbox_to_anchor=(0.33, 0.5));
 
 # %% [markdown]
 # The pairs of a series are not independent of each other, so we take one number a series, the
@@ -348,7 +350,8 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # - Labels mark surface contamination; lattice, boundaries and holes are all "clean".
 # - Half of the images have less than {glue:text}`data_coverage_median:.1f` % contamination, so
 #   accuracy hides what matters.
-# - {glue:text}`data_acquisitions:d` acquisitions show {glue:text}`data_groups:d` places.
+# - {glue:text}`data_pairs:d` pairs of acquisitions show one place each:
+#   {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups.
 # - Frames of one acquisition share most of their label
 #   (overlap {glue:text}`data_overlap_series:.2f`), and a random split would let
 #   {glue:text}`data_leak_random:.0f` % of the test images leak. Split by acquisition, and keep

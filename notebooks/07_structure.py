@@ -353,7 +353,7 @@ lengths = {  # nm
 vacuum = {n: found.percentages["vacuum"] for n, found in maps.items()}
 chosen = [max(lengths, key=lengths.get), max(vacuum, key=vacuum.get)]
 
-# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest share of vacuum (bottom), chosen by that rule, with their orientation and their four classes. Notice where the boundary stops: at contamination, and where one side has no order.", "name": "fig-classes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest share of vacuum (bottom), chosen by that rule, with their orientation and their four classes. Notice where the boundary stops: at contamination, and at a hole, where one side has no order.", "name": "fig-classes"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8.5, 6))
 for row, number in zip(axes, chosen, strict=True):
     found = maps[number]

@@ -109,6 +109,35 @@ def test_a_sheet_without_edges(pixel_size, dose, defocus):
     assert degree.mean() > 2.95
 
 
+@pytest.mark.parametrize("pixel_size", [0.2, 0.3, 0.4, 0.5])
+def test_the_dose_decides_and_the_pixel_size_hardly(pixel_size):
+    """The caption of the figure of chapter 8: all pixel sizes do at 1,000, none at 250."""
+    parameter, true = CONSTANT / pixel_size, sheet(0.3).positions
+    found = {}
+    for dose in (250.0, 1000.0):
+        atoms = find_atoms(expose(sheet(0.3), pixel_size, dose, -25.0), parameter)
+        found[dose] = scores(atoms.positions * pixel_size, true)
+    assert min(found[1000.0][:2]) >= 0.98 and found[1000.0][2] <= 0.15
+    assert max(found[250.0][:2]) < 0.95
+
+
+def test_the_seam_of_a_periodic_simulation_costs_atoms_if_it_comes_near():
+    """Why images are simulated with 8 Å around the frame, whatever the pixel size."""
+    structure = crystal(60 + 12, 0.3, low=-12.0)
+    recalls = {}
+    for margin in (3.2, 8.0):  # Å
+        image = image_of(
+            structure.positions, structure.numbers, 60.0, 0.2, dose=1e4,
+            rng=np.random.default_rng(0), margin=round(margin / 0.2),
+        )  # fmt: skip
+        found = find_atoms(image, CONSTANT / 0.2).positions * 0.2
+        true = structure.positions[
+            ((structure.positions > 2.6) & (structure.positions < 57.4)).all(axis=1)
+        ]
+        recalls[margin] = (cKDTree(found).query(true)[0] < TOLERANCE).mean()
+    assert recalls[3.2] < 0.98 < 0.995 < recalls[8.0]
+
+
 @pytest.mark.parametrize(("pixel_size", "dose"), [(0.2, 1e4), (0.35, 1e4), (0.5, 1e4)])
 def test_rings_of_a_grain_boundary_survive_the_filter(pixel_size, dose):
     structure, distance = two_grains()
