@@ -37,11 +37,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+from book.tools import codecs
 from book.tools.notebook import announce, record
 from graphseg import metrics
 from graphseg.batch import ranking as sorting
 from graphseg.batch import reduction, report
-from graphseg.batch.coarsening import Coarsening
+from graphseg.batch.reduction import Coarsening
 from graphseg.colours import BLUE, SKY
 from graphseg.datasets import load
 from graphseg.evaluation import crossval, quality
@@ -255,7 +256,7 @@ explore.ranking_explorer(probabilities, labelled)
 
 # %%
 grey = np.rint(255 * stack.images).astype(np.uint8)
-plain = reduction.plain_sizes(grey)
+plain = codecs.plain_sizes(grey)
 choices = {
     "without loss": Coarsening(),
     "eight grey levels in contamination": Coarsening("levels"),

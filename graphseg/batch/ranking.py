@@ -41,6 +41,12 @@ def clean_fractions(
     ------
     InputError
         If a map is no probability map, or the excluded masks have other sizes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean_fractions([np.array([[0.1, 0.9], [0.2, 0.3]])]).tolist()
+    [0.75]
     """
     usable, sizes = _usable(probabilities, excluded)
     return np.array([np.sum(p < threshold) for p in usable]) / sizes

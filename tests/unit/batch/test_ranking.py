@@ -209,7 +209,7 @@ def test_page_escapes_names_and_needs_nothing_else(tmp_path):
     write_html(path, rank([evil, "b"], [0.5, 0.6]), pictures, title="<b>")
     text = path.read_text(encoding="utf-8")
     assert text.count("<script>") == 1
-    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;" in text
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&amp;" in text
     assert "<title>&lt;b&gt;</title>" in text
     assert not re.search(r"https?:|//[a-z]", text)
     assert text.count("data:image/jpeg") == 2

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
+from book.tools.codecs import plain_sizes
 from graphseg.batch import reduction
-from graphseg.batch.coarsening import CLASSES, Coarsening, coarsen
-from graphseg.batch.reduction import LossWarning, plain_sizes, read_reduced, write_reduced
+from graphseg.batch.reduction import (
+    CLASSES,
+    Coarsening,
+    LossWarning,
+    coarsen,
+    read_reduced,
+    write_reduced,
+)
 from graphseg.errors import InputError
 from graphseg.plotting import results
 
