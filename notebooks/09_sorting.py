@@ -70,7 +70,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %%
 probabilities = pretrained.out_of_fold(stack, averaging=averaging)
-fraction = sorting.clean_fractions(probabilities)
+fraction = quality.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
 agreement = sorting.rank_agreement(
     fraction, labelled, groups=stack.groups, seed=seed
@@ -108,11 +108,11 @@ interval = np.empty((len(stack), 2))
 levels = []
 for others, fold in folds:
     levels.append(
-        sorting.calibrated_level(
+        quality.calibrated_level(
             probabilities[others], labelled[others], coverage
         )
     )
-    interval[fold] = sorting.clean_intervals(probabilities[fold], levels[-1])
+    interval[fold] = quality.clean_intervals(probabilities[fold], levels[-1])
 
 # %%
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "manifest": ["find_sources"],
         "tasks": ["Analyse", "Network", "Reduce", "Segment", "Sort"],
-        "ranking": ["clean_fractions"],
+        "ranking": ["rank"],
         "reduction": ["read_reduced", "write_reduced"],
     },
 )

@@ -237,10 +237,7 @@ class _Frame:
     now: dict
     number: int
     frames: int
-
-    @property
-    def name(self) -> str:
-        return frame_name(self.source, self.number, self.frames)
+    name: str
 
     def outcome(self, error: str | Exception | None = None, warning: str = "") -> Outcome:
         shown, number = self.source.shown, self.number if self.frames > 1 else None
@@ -306,9 +303,10 @@ def _read(
         try:
             now = fingerprint(source.path)
             with open_series(source.path) as series:
-                for number in range(len(series)):
-                    frame = _Frame(source, now, number, len(series))
-                    yield _read_frame(manifest, frame, series)
+                frames = len(series)
+                for number in range(frames):
+                    name = frame_name(source, number, frames)
+                    yield _read_frame(manifest, _Frame(source, now, number, frames, name), series)
         except Exception as error:  # a reader may fail in any way; the others shall go on
             yield Outcome(source.shown, frames=0, error=_sentence(source, error))
 

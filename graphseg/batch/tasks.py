@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from graphseg.batch import ranking
 from graphseg.batch.manifest import Writer
 from graphseg.batch.reduction import Coarsening, store
 from graphseg.batch.report import csv_text, jpeg
@@ -276,8 +275,8 @@ class NetworkTask:
         height, width = micrograph.image.shape
         maps, excluded = [prediction.probability], None if vacuum is None else [vacuum]
         threshold = self.network.segmenter().threshold
-        clean = ranking.clean_fractions(maps, threshold, excluded)[0]
-        low, high = ranking.clean_intervals(maps, excluded=excluded)[0]
+        clean = quality.clean_fractions(maps, threshold, excluded)[0]
+        low, high = quality.clean_intervals(maps, excluded=excluded)[0]
         size, strangeness = prediction.pixel_size, prediction.strangeness
         return {
             "height": height,

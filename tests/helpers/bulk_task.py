@@ -23,6 +23,7 @@ class Brightness:
     killers: tuple[str, ...] = ()  # these files kill their process,
     once: str = ""  # and this one,
     mercy: str = ""  # until there is a file of this name
+    begun: str = ""  # a file that is made when the work begins
     command: ClassVar[str] = "brightness"
     suffixes: ClassVar[tuple[str, ...]] = ("_mean.txt", "_copy.bin")
 
@@ -33,6 +34,8 @@ class Brightness:
         return 2
 
     def work(self, micrograph, name):
+        if self.begun:
+            Path(self.begun).touch()
         time.sleep(self.seconds)
         mean = float(micrograph.image.mean())
         if name in self.killers or (name == self.once and not Path(self.mercy).exists()):

@@ -1,5 +1,6 @@
 """A folder of micrographs: nothing is lost, nothing is half-written, nothing is done twice."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -552,3 +553,84 @@ def test_files_are_dealt_out_in_few_pieces():
     )
     assert sorted(int(outcome.shown) for outcome in done) == list(range(200))
     assert max(given_out) == 12 and len(given_out) == 17
+
+
+def children(parent):
+    """The processes that a process has started, and theirs, as Linux lists them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                number = int(path.parent.name)
+                found += [number, *children(number)]
+    return found
+
+
+def alive(process):
+    """Whether a process is there and more than what is left of it until its parent has noticed."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs the files of Linux")
+def test_no_worker_outlives_a_parent_that_is_killed(long_night, tmp_path):
+    """Not while they work, and not while they wait for the one that does."""
+    out, mercy = tmp_path / "out", tmp_path / "working"
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.bulk_task as t;"
+        "from pathlib import Path;"
+        f"t.run(Path({str(long_night)!r}), Path({str(out)!r}), t.Brightness(seconds=600,"
+        f" begun={str(mercy)!r}), workers=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not mercy.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    started = children(process.pid)
+    assert len(started) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, started)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [number for number in started if alive(number)]
+
+
+def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night, tmp_path):
+    """Its records as they were written, in a time before the modules of today."""
+    out, task = tmp_path / "out", Brightness()
+    sources = find_sources([long_night])
+    for number, source in enumerate(sources[:7]):
+        now = os.stat(source.path)
+        results = {"_mean.txt": "as it was left", "_copy.bin": "in those days"}
+        for suffix, text in results.items():
+            path = out / f"{source.name}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        record = {
+            "format": 1,
+            "made_by": {"version": 1},
+            "outputs": {f"{source.name}{s}": len(text) for s, text in results.items()},
+            "source": {
+                "path": str(source.path),
+                "size": now.st_size,
+                "modified": now.st_mtime_ns,
+                "sha256": "0" * 64,
+            },
+            "frame": 0,
+            "frames": 1,
+            "row": {"file": source.shown, "frame": "", "name": source.name, "mean": number},
+            "thumbnail": None,
+        }
+        path = out / ".graphseg" / "brightness" / f"{source.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    found = run(long_night, out, task)
+    assert found.finished == 20 and not found.errors
+    assert [row["mean"] for row in found.rows[:7]] == list(range(7))
+    assert (out / "06_mean.txt").read_text() == "as it was left"
+    assert (out / "07_mean.txt").read_text() != "as it was left"
