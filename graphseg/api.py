@@ -226,7 +226,7 @@ def segment(
     read = as_micrograph(micrograph)
     network = Network.choose(
         None if model is None else Path(model),
-        averaging=test_time_augmentation,
+        test_time_augmentation=test_time_augmentation,
         device=device,
         pixel_size=pixel_size,
     )

@@ -42,7 +42,7 @@ from IPython.display import Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from book.tools.notebook import announce, record, timing
+from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.colours import METHOD_COLOURS
 from graphseg.datasets import load
@@ -57,7 +57,7 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 micrographs.use_style()
 stack = load.load_stack(data_source)
-announce(stack)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -268,7 +268,7 @@ wrong = predicted[labelled] != labels
 near = float((wrong & (to_edge <= 3)).sum() / max(1, wrong.sum()))
 chance = float(
     (to_edge <= 3).mean()
-)  # the share of all pixels that are this near
+)  # the fraction of all pixels that are this near
 record(
     "near_edge_percent",
     100 * near,

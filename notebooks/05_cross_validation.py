@@ -40,7 +40,7 @@ import numpy as np
 from IPython.display import Markdown
 from sklearn.model_selection import GridSearchCV
 
-from book.tools.notebook import announce, record, record_scores
+from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE
 from graphseg.datasets import load
@@ -62,7 +62,7 @@ from graphseg.plotting import micrographs
 
 micrographs.use_style()
 stack = load.load_stack(data_source)
-announce(stack)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -82,8 +82,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 #
 # An acquisition is read from the file name. That is not enough: a few acquisitions show a place
 # that an earlier one of the same day shows too, shifted or turned. A comparison of textures
-# (`graphseg.datasets.duplicates`) points to them, and a person who looks at the pairs confirms. Such
-# acquisitions are one group.
+# (`graphseg.datasets.duplicates`) points to them, and a person who looks at the pairs confirms.
+# Such acquisitions are one group.
 
 # %%
 leaks = {}
@@ -114,7 +114,7 @@ record("leaking_percent", 100 * leaks["random"] / len(stack))
 # which.
 
 # %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image of whose group another image is in the training set; grouping leaves none.", "name": "fig-folds"}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
+figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), fractionx=True, fractiony=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
     for number, (train, test) in enumerate(
         crossval.splits(stack, protocol, folds), start=1
@@ -154,10 +154,10 @@ axes[1].set_xlabel("image");
 # care. It runs here live, under both protocols and with {eq}`eq-folds` for every shuffle.
 
 # %%
-baseline = methods.make("control", progress=False)
+baseline = methods.make("no-lattice", progress=False)
 live = {
     protocol: crossval.cross_validate(
-        baseline, stack, "control", protocol, folds, shuffles, progress=False
+        baseline, stack, "no-lattice", protocol, folds, shuffles, progress=False
     )
     for protocol in ("random", "acquisition")
 }
@@ -395,9 +395,9 @@ for name, values in zip(("places", "others", "all"), merging.values(), strict=Tr
 #
 # ## Choosing parameters, inside
 #
-# How wide should the no-lattice baseline smooth? Trying three widths and keeping the best *test* score would
-# be selection on the test. The choice belongs inside: the training images of each fold are split
-# again, again by acquisition, and scikit-learn's own grid search chooses there.
+# How wide should the no-lattice baseline smooth? Trying three widths and keeping the best *test*
+# score would be selection on the test. The choice belongs inside: the training images of each fold
+# are split again, again by acquisition, and scikit-learn's own grid search chooses there.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds)[0]
@@ -437,8 +437,9 @@ record_scores("outer", outer)
 # The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part,
 # the accuracy is {glue:text}`outer_accuracy:.3f`.
 #
-# For networks `python -m book.studies search` does the same, outer fold by outer fold, keeps every finished
-# training, and can be killed and continued. A small grid, searched on a processor with short trainings, is recorded:
+# For networks `python -m book.studies search` does the same, outer fold by outer fold, keeps every
+# finished training, and can be killed and continued. A small grid, searched on a processor with
+# short trainings, is recorded:
 
 # %%
 found = read_result("search_recipe")
@@ -569,8 +570,8 @@ record("unet_images", unet["data"]["images"])
 #
 # Name the frames of one series `…_layer_0001.png`, `…_layer_0002.png`, and the package keeps them
 # together. Series of one place it cannot know: give them one name, or look with
-# `graphseg.datasets.duplicates`. Then `graphseg.datasets.load.load_folder` gives the stack, and `graphseg.cross_validate`
-# takes any estimator with `fit` and `predict`.
+# `graphseg.datasets.duplicates`. Then `graphseg.datasets.load.load_folder` gives the stack, and
+# `graphseg.cross_validate` takes any estimator with `fit` and `predict`.
 #
 # ## What was found
 #
