@@ -35,6 +35,7 @@ import numpy as np
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
+import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
@@ -43,7 +44,7 @@ from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 

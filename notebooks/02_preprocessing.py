@@ -40,17 +40,17 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
+import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg import simulation
 from graphseg.colours import SKY
-from graphseg.datasets import load
 from graphseg.plotting import explore, micrographs
 from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
 from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges, OpticsRanges
 from graphseg.unet.scale import KNOWN
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -88,7 +88,7 @@ recorded = replace(
     simulation.GRAPHENE, detector=uneven, contaminant=fifth, optics=dark
 )
 fine = replace(recorded, size=raw_size, pixel_size=(0.2, 0.2), margin=32)
-raw = simulation.simulate(seed, 0, fine)
+raw = gs.simulate(seed, 0, fine)
 
 # %%
 plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
@@ -144,7 +144,7 @@ for fraction in fractions:
         clean_fraction=float(fraction == 0), coverage=(fraction, 1)
     )
     samples = [
-        simulation.simulate(seed, i, replace(recorded, contaminant=covered))
+        gs.simulate(seed, i, replace(recorded, contaminant=covered))
         for i in range(1, repeats + 1)
     ]
     masks = [s.mask for s in samples]
@@ -218,7 +218,7 @@ record("preprocessing_better", 100 * better)
 # Choose the degree yourself. What happens to the corners as it grows?
 
 # %%
-example = simulation.simulate(seed, 1, recorded)
+example = gs.simulate(seed, 1, recorded)
 explore.flat_field_explorer(example.counts, example.pixel_size)
 
 # %% [markdown]

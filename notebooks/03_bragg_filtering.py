@@ -39,11 +39,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
 from graphseg.colours import METHOD_COLOURS, VERMILION
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
@@ -58,7 +58,7 @@ from graphseg.plotting import explore, micrographs
 from graphseg.unet.scale import find_scale
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -276,7 +276,7 @@ options = {
     "progress": False,
 }
 records = {
-    name: crossval.cross_validate(e, stack, name, **options)
+    name: gs.cross_validate(e, stack, name, **options)
     for name, e in compared.items()
 }
 

@@ -42,21 +42,19 @@ from IPython.display import Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
+import graphseg as gs
 from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.colours import METHOD_COLOURS
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
 from graphseg.evaluation.records import read_record
 from graphseg.plotting import explore, micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.network import UNet, parameter_count
 from graphseg.unet.scale import find_scale
-from graphseg.unet.segmenter import UNetSegmenter
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -91,10 +89,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %%
 configurations = {
-    "paper's U-Net": UNetSegmenter.paper(),
-    "original-size U-Net": UNetSegmenter.original(),
-    "small U-Net": UNetSegmenter(),
-    "our network": pretrained.load("default"),
+    "paper's U-Net": gs.UNetSegmenter.paper(),
+    "original-size U-Net": gs.UNetSegmenter.original(),
+    "small U-Net": gs.UNetSegmenter(),
+    "our network": gs.load_model("default"),
 }
 shape = ("levels", "features", "normalisation", "stride")
 networks = {

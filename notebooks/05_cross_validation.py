@@ -40,6 +40,7 @@ import numpy as np
 from IPython.display import Markdown
 from sklearn.model_selection import GridSearchCV
 
+import graphseg as gs
 from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE
@@ -61,7 +62,7 @@ from graphseg.evaluation.records import summary, training_minutes
 from graphseg.plotting import micrographs
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -156,7 +157,7 @@ axes[1].set_xlabel("image");
 # %%
 baseline = methods.make("no-lattice", progress=False)
 live = {
-    protocol: crossval.cross_validate(
+    protocol: gs.cross_validate(
         baseline, stack, "no-lattice", protocol, folds, shuffles, progress=False
     )
     for protocol in ("random", "acquisition")

@@ -34,6 +34,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import label_noise
 from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics
@@ -44,11 +45,10 @@ from graphseg.evaluation.compare import has_result, read_result, with_interval
 from graphseg.evaluation.methods import display_name
 from graphseg.evaluation.records import read_record, summary, training_minutes
 from graphseg.plotting import micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.scale import measure_pixel_size
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -700,7 +700,7 @@ for way, (average, options) in ways.items():
 # have not seen:
 
 # %%
-trained_on = pretrained.load("paper_fold_0")
+trained_on = gs.load_model("paper_fold_0")
 fresh = np.flatnonzero(np.isin(stack.names, trained_on.card_["held_out"]))
 if not len(fresh):  # images of another source: it has seen none of them
     fresh = np.arange(len(stack))[:4]
@@ -775,7 +775,7 @@ Markdown(compare.markdown_table(columns, rows))
 # Jaccard index over the Bragg filter, and the one where it gains least or loses.
 
 # %%
-unet = pretrained.load(f"fold_{fold}")
+unet = gs.load_model(f"fold_{fold}")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
     unseen = crossval.splits(stack, "acquisition", folds=5)[fold][1]

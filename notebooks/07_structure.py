@@ -34,11 +34,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
-from graphseg.datasets import load
-from graphseg.errors import InputError
 from graphseg.evaluation.compare import markdown_table
 from graphseg.plotting import explore, micrographs
 from graphseg.plotting.structure import (
@@ -60,7 +59,7 @@ from graphseg.structure.superposition import LEAST_FRACTION, find_superposition
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -342,7 +341,7 @@ for number in range(len(stack)):
         maps[number] = classify(
             stack.images[number], probability[number] >= 0.5
         )
-    except InputError:  # no lattice was found
+    except gs.InputError:  # no lattice was found
         without += 1
 
 # %%

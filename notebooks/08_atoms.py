@@ -34,9 +34,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import atoms_under_masks
 from book.tools.notebook import record, show_source
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import markdown_table, read_result
 from graphseg.plotting import explore, micrographs, structure
@@ -48,10 +48,9 @@ from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
 from graphseg.structure.denoise import analyse, radius
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.rings import find_defects, find_rings
-from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -331,7 +330,7 @@ for key in ("bragg", "unet"):
 # outside more than the network.
 
 # %%
-unet = pretrained.load("fold_0")
+unet = gs.load_model("fold_0")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
     unseen = crossval.splits(stack, "acquisition", folds=5)[0][1]

@@ -37,13 +37,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg import metrics
-from graphseg.batch import ranking as sorting
-from graphseg.batch import reduction, report
+from graphseg.batch import ranking, reduction, report
 from graphseg.batch.coarsening import Coarsening
 from graphseg.colours import BLUE, SKY
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, quality
 from graphseg.evaluation.compare import markdown_table
 from graphseg.io import outputs
@@ -51,7 +50,7 @@ from graphseg.plotting import explore, micrographs, results
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -69,9 +68,9 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %%
 probabilities = pretrained.out_of_fold(stack, test_time_augmentation=test_time_augmentation)
-fraction = sorting.clean_fractions(probabilities)
+fraction = ranking.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
-agreement = sorting.rank_agreement(
+agreement = ranking.rank_agreement(
     fraction, labelled, groups=stack.groups, seed=seed
 )
 
@@ -107,11 +106,11 @@ interval = np.empty((len(stack), 2))
 levels = []
 for others, fold in folds:
     levels.append(
-        sorting.calibrated_level(
+        ranking.calibrated_level(
             probabilities[others], labelled[others], coverage
         )
     )
-    interval[fold] = sorting.clean_intervals(probabilities[fold], levels[-1])
+    interval[fold] = ranking.clean_intervals(probabilities[fold], levels[-1])
 
 # %%
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])
@@ -155,7 +154,7 @@ record("median_width", 100 * float(np.median(width)))
 # ## The ranking
 
 # %%
-ranking = sorting.rank(stack.names, fraction, interval, labelled)
+ranking = ranking.rank(stack.names, fraction, interval, labelled)
 rows = [
     [
         f"{row['rank']}",

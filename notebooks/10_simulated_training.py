@@ -36,10 +36,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import learning_curve, simulation_only
 from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics, simulation
-from graphseg.datasets import load
 from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
     markdown_table,
@@ -53,7 +53,7 @@ from graphseg.structure.lattice import measure_lattice
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -86,7 +86,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # the images must correlate to 0.98.
 
 # %%
-samples = [simulation.simulate(seed, index) for index in range(max(sheet, 4))]
+samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
 coverage = np.array([sample.mask.mean() for sample in samples])
 record("simulated_coverage", 100 * np.median(coverage))
 
@@ -444,7 +444,7 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # least one percent.
 
 # %%
-network = pretrained.load("simulated", test_time_augmentation=False)
+network = gs.load_model("simulated", test_time_augmentation=False)
 predicted = network.predict(stack.images)
 table = metrics.counts(stack.masks, predicted)
 index = metrics.score_table(table)["jaccard"]
@@ -498,7 +498,7 @@ materials = {
     "molybdenum disulphide": simulation.MOS2,
 }
 others = {
-    name: simulation.simulate(seed, 1, configuration)
+    name: gs.simulate(seed, 1, configuration)
     for name, configuration in materials.items()
 }
 

@@ -37,6 +37,7 @@ import numpy as np
 from IPython.display import Markdown
 from scipy.stats import binomtest
 
+import graphseg as gs
 from book.studies import (
     clean_sheets,
     defect_masking,
@@ -52,13 +53,12 @@ from book.studies import (
 from book.studies.robustness import said
 from book.tools.notebook import record, show_source
 from graphseg.colours import VERMILION
-from graphseg.datasets import load
 from graphseg.evaluation import calibration, compare, quality, records
 from graphseg.plotting import micrographs
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
+stack = gs.load_stack(data_source)
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -79,7 +79,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # mask $C$ covers. A site is one on a ring of other than six, a missing one, or an atom on top.
 
 # %%
-network = pretrained.load("default", test_time_augmentation=False)
+network = gs.load_model("default", test_time_augmentation=False)
 shown = [
     clean_sheets.sheet(kind, seed, 1, pixel_size, dose, contrast)
     for kind in clean_sheets.KINDS
@@ -358,7 +358,7 @@ record("caught_spread", 100 * errors_found["spread of views"])
 probabilities = pretrained.out_of_fold(stack)
 doubtful = int(np.argmin(quality.certain_fractions(probabilities)))
 fold = pretrained.fold_of(stack.names)[doubtful]
-held_out = pretrained.load(f"fold_{fold}", test_time_augmentation=False)
+held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
 mean, spread = quality.ensemble([held_out], example)
 

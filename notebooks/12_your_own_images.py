@@ -49,24 +49,22 @@ from IPython.display import Markdown
 from PIL import Image
 from scipy import stats
 
+import graphseg as gs
 from book.tools.commandline import command_line
 from book.tools.dm4 import write_dm4
 from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.colours import ORANGE, VERMILION
-from graphseg.datasets import load
 from graphseg.datasets.check import check_folder
-from graphseg.errors import InputError
 from graphseg.evaluation.compare import markdown_table
 from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
-from graphseg.simulation.samples import simulate
 from graphseg.unet import pretrained, weights
 
 micrographs.use_style()
-show_source(load.load_stack(data_source))
+show_source(gs.load_stack(data_source))
 here = Path(tempfile.mkdtemp())
 
 # %% [markdown]
@@ -85,7 +83,7 @@ kinds |= {
     "no_pixel_size": {},
 }
 samples = {
-    name: simulate(seed, number, replace(GRAPHENE, **changes))
+    name: gs.simulate(seed, number, replace(GRAPHENE, **changes))
     for number, (name, changes) in enumerate(kinds.items())
 }
 
@@ -111,7 +109,7 @@ for path in sorted(night.iterdir()):
         size = " × ".join(map(str, first.image.shape))
         step = first.pixel_size
         rows.append([path.name, size, f"{step:.3f}" if step else "–"])
-    except InputError as error:
+    except gs.InputError as error:
         rows.append([path.name, str(error).replace(str(here), "…"), "–"])
 Markdown(markdown_table(["file", "pixels", "Å per pixel"], rows))
 
@@ -251,7 +249,7 @@ timing("second_seconds", second_run)
 # %%
 image = samples["large_field"].image[None]
 networks = [
-    pretrained.load(test_time_augmentation=False, tile=tile, precision="float32")
+    gs.load_model(test_time_augmentation=False, tile=tile, precision="float32")
     for tile in (1024, 416)
 ]
 at_once, in_tiles = (network.predict(image) for network in networks)
@@ -329,7 +327,7 @@ other = replace(GRAPHENE, detector=faint, contaminant=contaminant)
 labels = here / "my_labels"
 labels.mkdir()
 for number in range(acquisitions):
-    sample = simulate(seed, number, other)
+    sample = gs.simulate(seed, number, other)
     image, mask = (
         part.reshape(2, 128, 2, 128) for part in (sample.image, sample.mask)
     )
@@ -465,7 +463,7 @@ Markdown(markdown_table(heading, rows))
 # The weight file goes where our network was:
 
 # %%
-new = simulate(seed, acquisitions, other)
+new = gs.simulate(seed, acquisitions, other)
 (here / "tonight").mkdir()
 write_dm4(here / "tonight" / "faint.dm4", 4000 * new.image, new.pixel_size)
 command_line("graphseg segment tonight --output usual", here)

@@ -56,6 +56,32 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
 
 
+def load_model(name: str | Path = "default", **changes) -> UNetSegmenter:
+    """Load a pretrained network by its name, or a weight file by its path.
+
+    Parameters
+    ----------
+    name
+        One of `names`, or a file that ``graphseg train`` wrote.
+    **changes
+        Parameters of the estimator to change, for instance ``device="cuda"``.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a network nor such a file, or the file is no weight file.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> gs.load_model("default").classes
+    2
+    """
+    if str(name) in names():
+        return load(str(name), **changes)
+    return UNetSegmenter.load(name, **changes)
+
+
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
     """Predict every image with a fold network that has not seen it.
 
