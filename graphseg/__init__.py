@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "classical.adaptive": ["AdaptiveBraggSegmenter"],
         "classical.bragg": ["BraggSegmenter"],
         "classical.pixels": ["PixelClassifier"],
-        "datasets.load": ["load_stack"],
+        "datasets.load": ["load_folder", "load_stack"],
         "errors": ["InputError"],
         "evaluation.crossval": ["cross_validate"],
         "simulation.samples": ["simulate"],
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # what checkers of types and editors see
     from graphseg.classical.adaptive import AdaptiveBraggSegmenter
     from graphseg.classical.bragg import BraggSegmenter
     from graphseg.classical.pixels import PixelClassifier
-    from graphseg.datasets.load import load_stack
+    from graphseg.datasets.load import load_folder, load_stack
     from graphseg.errors import InputError
     from graphseg.evaluation.crossval import cross_validate
     from graphseg.simulation.samples import simulate

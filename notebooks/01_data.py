@@ -333,9 +333,9 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # Put images and labels in one folder, as `name.png` and `name_LABEL.png` (TIFF works as well):
 #
 # ```python
-# from graphseg import datasets
+# import graphseg as gs
 #
-# stack = datasets.load_folder("my_images")
+# stack = gs.load_folder("my_images")
 # ```
 #
 # All images must have the same size, and each needs its label. A missing partner, a wrong size, or

@@ -388,10 +388,10 @@ record("preprocessing_noise", 100 * explained / difference)
 # ## On your own images
 #
 # ```python
-# from graphseg.io.micrographs import read_micrograph
+# import graphseg as gs
 # from graphseg.preprocessing import flat_field, resize_area, standardise
 #
-# micrograph = read_micrograph("flake.dm4")
+# micrograph = gs.read("flake.dm4")
 # flat = flat_field(micrograph.image)
 # small, pixel_size = resize_area(flat.corrected, (256, 256), micrograph.pixel_size)
 # image = standardise(small)

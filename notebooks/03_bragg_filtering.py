@@ -571,15 +571,14 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # With `name.png` and `name_LABEL.png` in a folder, fit to your labels:
 #
 # ```python
-# from graphseg import datasets
-# from graphseg.classical.bragg import BraggSegmenter
+# import graphseg as gs
 #
-# stack = datasets.load_folder("my_folder")
-# segmenter = BraggSegmenter().fit(stack.images, stack.masks)
+# stack = gs.load_folder("my_folder")
+# segmenter = gs.BraggSegmenter().fit(stack.images, stack.masks)
 # masks = segmenter.predict(stack.images)
 # ```
 #
-# Without labels, `BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
+# Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
 # with `graphseg.plotting.explore.bragg_explorer`. Any height and width will do:
 
 # %%

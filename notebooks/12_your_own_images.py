@@ -312,6 +312,33 @@ record("lattice_error", 100 * deviation)
 # `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d` atoms in pixels and
 # Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without `--no-structures` there is also
 # an extended XYZ file for other programs. The cleanest image is {glue:text}`cleanest:s`.
+
+# %% [markdown]
+# ## One micrograph, in Python
+#
+# The same steps for a single image in a notebook or a script. `segment` takes what `read` returned,
+# a path, a two-dimensional array or a HyperSpy signal; it finds the scale and raises the same flags
+# as the command.
+
+# %%
+micrograph = gs.read(night / "area_1.dm4")
+result = gs.segment(micrograph)
+structure = gs.analyse(micrograph, result)
+result.save(here / "area_1_mask.tif")
+result.flags, result.quality
+
+# %% mystnb={"figure": {"caption": "The same image with the outline of its mask, as `result.plot()` draws it.", "name": "fig-one-micrograph"}}
+result.plot();
+
+# %% tags=["remove-input"]
+written = tifffile.imread(here / "masks" / "area_1_mask.tif") > 0
+record("python_differs", int((result.mask != written).sum()))
+record("python_atoms", len(structure.atoms.positions))
+record("python_fraction", 100 * result.contaminated_fraction)
+
+# %% [markdown]
+# {glue:text}`python_fraction:.1f` % of it is contaminated, and {glue:text}`python_atoms:d` atoms are
+# found outside. The mask differs from that of the command in {glue:text}`python_differs:d` pixels.
 #
 # ## When the masks are not good enough
 #
@@ -345,10 +372,10 @@ for number in range(acquisitions):
 # running notebook (`make lab`), so on this page there is only its call:
 #
 # ```python
-# from graphseg import load_model
+# import graphseg as gs
 # from graphseg.plotting.painter import LabelPainter
 #
-# LabelPainter("my_labels", start=load_model())
+# LabelPainter("my_labels", start=gs.load_model())
 # ```
 #
 # It shows one image of the folder at a time with the mask of the network as the starting point:

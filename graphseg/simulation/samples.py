@@ -278,7 +278,7 @@ def simulate(
     frame
         Other frames show the same place under other conditions and with other noise.
     """
-    layout, contaminant, lenses, camera, on_top = (
+    layout, patches, lenses, camera, on_top = (
         np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(5)
     )
     if frame:
@@ -292,7 +292,7 @@ def simulate(
     frame = (0.0, size * pixel_size)
     layer = polycrystals.draw_layer(layout, low, high, configuration)
     contaminant = draw_contaminant(
-        contaminant, low, high, frame, configuration.contaminant, configuration.material
+        patches, low, high, frame, configuration.contaminant, configuration.material
     )
     contaminant = joined(
         [contaminant, draw_on_top(on_top, low, high, frame, layer, configuration.defects)]
@@ -301,7 +301,7 @@ def simulate(
     image = image_layers(layer, contaminant, pixel_size, conditions, configuration)
     lit = illumination(camera, image.shape, configuration.detector)
     counts = count_electrons(camera, image * lit, pixel_size, conditions)
-    growth = float(contaminant.uniform(*configuration.contaminant.label_growth))
+    growth = float(patches.uniform(*configuration.contaminant.label_growth))
     maps = truth_maps(layer, contaminant, size, pixel_size, growth)
     pixels = layer.positions / pixel_size
     visible = layer.keep(((pixels > -0.5) & (pixels < size - 0.5)).all(axis=1))
