@@ -1,4 +1,4 @@
-"""How many modules ``graphseg segment`` runs through for one image: ``python -m book.tools.journey``.
+"""The modules that ``graphseg segment`` runs through: ``python -m book.tools.journey``.
 
 Whoever reads along, from the command to the mask, opens these modules and jumps between them. A
 module counts when a function of it runs; what runs while modules are imported does not. A switch is

@@ -25,6 +25,11 @@ from graphseg.io.outputs import temporary_name, whole_file
 
 HIDDEN = ".graphseg"  # folder of the records inside a folder of results
 FORMAT = 1  # of a record; one of another format counts as none
+RENAMED = {  # options, columns and flags that records of before call otherwise
+    "averaging": "test_time_augmentation",
+    "strangeness": "ood_score",
+    "stranger": "out_of_distribution",
+}
 FRAME = "_frame_"
 LABEL = "_LABEL"
 
@@ -489,9 +494,16 @@ def _read(path: Path) -> dict | None:
     """Return a record; None where there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return record if record.get("format") == FORMAT else None
+        if record.get("format") != FORMAT:
+            return None
     except (OSError, ValueError, AttributeError):
         return None
+    for part in ("made_by", "row"):
+        record[part] = {RENAMED.get(key, key): value for key, value in record[part].items()}
+    if "flags" in record["row"]:
+        flags = record["row"]["flags"].split()
+        record["row"]["flags"] = " ".join(RENAMED.get(flag, flag) for flag in flags)
+    return record
 
 
 def _refuse(conflicts: Sequence[Path]) -> None:

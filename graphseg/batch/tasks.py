@@ -63,7 +63,7 @@ class Prediction:
     labels
         (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network
         knows contamination and the rest only.
-    strangeness
+    ood_score
         Distance to what the network was trained on, 1 is the threshold; None if not known.
     flags
         Why it is to be looked at.
@@ -76,7 +76,7 @@ class Prediction:
     factor: float = 1.0
     warning: str = ""
     labels: np.ndarray | None = None
-    strangeness: float | None = None
+    ood_score: float | None = None
     flags: tuple[str, ...] = ()
 
     @property
@@ -93,7 +93,7 @@ class Network:
     ----------
     model
         A weight file, or the name of another pretrained network; None for the default.
-    averaging
+    test_time_augmentation
         Over the eight symmetries of the square.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
@@ -109,13 +109,13 @@ class Network:
     --------
     >>> import graphseg as gs
     >>> micrograph = Micrograph(gs.load_stack("simulated").images[0])
-    >>> prediction = Network.choose(averaging=False, device="cpu").predict(micrograph)
+    >>> prediction = Network.choose(test_time_augmentation=False, device="cpu").predict(micrograph)
     >>> prediction.mask.shape, prediction.flags
     ((256, 256), ())
     """
 
     model: Path | None = None
-    averaging: bool = True
+    test_time_augmentation: bool = True
     device: str = "auto"
     pixel_size: float | None = None
     digest: str = ""
@@ -157,11 +157,16 @@ class Network:
 
     def segmenter(self) -> UNetSegmenter:
         """Return the network, loaded once a process."""
-        return _load(self.file, self.digest, self.averaging, self.device, self.precision)
+        return _load(
+            self.file, self.digest, self.test_time_augmentation, self.device, self.precision
+        )
 
     def made_by(self) -> dict:
         """Return what decides on the predictions."""
-        kept = {name: getattr(self, name) for name in ("averaging", "precision", "pixel_size")}
+        kept = {
+            name: getattr(self, name)
+            for name in ("test_time_augmentation", "precision", "pixel_size")
+        }
         return {"model": self.digest} | kept
 
     @cached_property
@@ -204,16 +209,20 @@ class Network:
             found.factor,
             next(filter(None, doubts.values()), ""),
             labels,
-            verdict.strangeness,
+            verdict.ood_score,
             tuple(flag for flag, warning in doubts.items() if warning),
         )
 
 
 @lru_cache(maxsize=2)
-def _load(file: Path, digest: str, averaging: bool, device: str, precision: str) -> UNetSegmenter:
+def _load(
+    file: Path, digest: str, test_time_augmentation: bool, device: str, precision: str
+) -> UNetSegmenter:
     if weights.digest(file) != digest:
         raise InputError(f"{file} is not the same on all machines; copy one version to all.")
-    return UNetSegmenter.load(file, averaging=averaging, device=device, precision=precision)
+    return UNetSegmenter.load(
+        file, test_time_augmentation=test_time_augmentation, device=device, precision=precision
+    )
 
 
 @dataclass(frozen=True)
@@ -277,7 +286,7 @@ class NetworkTask:
         threshold = self.network.segmenter().threshold
         clean = quality.clean_fractions(maps, threshold, excluded)[0]
         low, high = quality.clean_intervals(maps, excluded=excluded)[0]
-        size, strangeness = prediction.pixel_size, prediction.strangeness
+        size, ood_score = prediction.pixel_size, prediction.ood_score
         return {
             "height": height,
             "width": width,
@@ -286,7 +295,7 @@ class NetworkTask:
             "scale_factor": round(prediction.factor, DIGITS),
             "flags": "",
             "warning": prediction.warning,
-            "strangeness": strangeness and round(strangeness, DIGITS),
+            "ood_score": ood_score and round(ood_score, DIGITS),
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),

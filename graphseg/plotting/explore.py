@@ -271,7 +271,7 @@ def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.
     probabilities
         (n, H, W) of contamination.
     labelled
-        (n,) clean shares according to the labels.
+        (n,) clean fractions according to the labels.
 
     Raises
     ------
@@ -281,7 +281,7 @@ def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.
     labelled = np.asarray(labelled, dtype=float)
     if labelled.shape != (len(probabilities),):
         raise InputError(
-            f"{len(probabilities)} images have {labelled.size} labelled shares; give one each."
+            f"{len(probabilities)} images have {labelled.size} labelled fractions; give one each."
         )
     by_label = stats.rankdata(-labelled)
 
@@ -323,8 +323,8 @@ def classes_explorer(
             return
         right.imshow(found.image)
         right.set(xticks=[], yticks=[])
-        shares = ", ".join(f"{name} {found.percentages[name]:.0f} %" for name in CLASSES)
-        right.set_title(shares, fontsize=8)
+        fractions = ", ".join(f"{name} {found.percentages[name]:.0f} %" for name in CLASSES)
+        right.set_title(fractions, fontsize=8)
         for name, colour in CLASS_COLOURS.items():
             right.plot([], [], "s", color=colour, markeredgecolor="black", label=name)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)

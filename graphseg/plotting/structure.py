@@ -63,7 +63,7 @@ def add_orientation_key(axes: Axes, size: float = 0.22) -> Axes:
     axes
         Those of the image.
     size
-        Diameter as a share of the height of the image.
+        Diameter as a fraction of the height of the image.
     """
     key = axes.inset_axes((1 - size - 0.02, 0.02, size, size))
     side = np.linspace(-1, 1, KEY_PIXELS)
@@ -185,7 +185,7 @@ def add_direction_key(axes: Axes, size: float = 0.2) -> Axes:
     axes
         Those of the image.
     size
-        Diameter as a share of the height of the image.
+        Diameter as a fraction of the height of the image.
     """
     key = axes.inset_axes((0.98 - size, 0.02, size, size))
     side = np.linspace(-1, 1, BOND_KEY_PIXELS)

@@ -82,7 +82,7 @@ class UNetParameters(BaseEstimator):
         Of the labels. With two, they are masks and class 1 is contamination.
     contamination : sequence of int, default (1,)
         The numbers of the classes that are contamination.
-    averaging : bool, default False
+    test_time_augmentation : bool, default False
         Average predictions over the eight symmetries of the square (test-time augmentation);
         eight times slower.
     threshold : float, default 0.5
@@ -122,7 +122,7 @@ class UNetParameters(BaseEstimator):
         initial: str | Path | None = None,
         classes: int = 2,
         contamination: Sequence[int] = (1,),
-        averaging: bool = False,
+        test_time_augmentation: bool = False,
         threshold: float = 0.5,
         precision: str = "auto",
         device: str = "auto",
@@ -150,7 +150,7 @@ class UNetParameters(BaseEstimator):
         self.initial = initial
         self.classes = classes
         self.contamination = contamination
-        self.averaging = averaging
+        self.test_time_augmentation = test_time_augmentation
         self.threshold = threshold
         self.precision = precision
         self.device = device
@@ -394,7 +394,7 @@ class UNetSegmenter(UNetParameters):
         ----------
         path : path
         **changes
-            Parameters to change, for instance ``device`` or ``averaging``.
+            Parameters to change, for instance ``device`` or ``test_time_augmentation``.
 
         Raises
         ------
@@ -453,7 +453,12 @@ class UNetSegmenter(UNetParameters):
         """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
         network = self.module_
         mean, deviation = moments(image)
-        run = partial(probabilities, network, precision=self._dtype, averaging=self.averaging)
+        run = partial(
+            probabilities,
+            network,
+            precision=self._dtype,
+            test_time_augmentation=self.test_time_augmentation,
+        )
 
         def predict(tile: np.ndarray) -> np.ndarray:
             return run(((tile - mean) / deviation).astype(np.float32))

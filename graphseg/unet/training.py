@@ -68,7 +68,7 @@ class CrossEntropyJaccard(torch.nn.Module):
 LOSSES = {"cross-entropy": CrossEntropy, "cross-entropy + jaccard": CrossEntropyJaccard}
 
 
-BLURRED = 0.5  # share of the images; the others stay as sharp as they are
+BLURRED = 0.5  # fraction of the images; the others stay as sharp as they are
 
 
 def augment(

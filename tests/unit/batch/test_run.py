@@ -20,7 +20,7 @@ from graphseg.batch import run as batch
 from graphseg.batch.manifest import HIDDEN, Source, find_sources
 from graphseg.batch.run import Outcome, Result
 from graphseg.errors import InputError
-from tests.helpers.bulk_task import SIGKILL, Brightness, run
+from tests.helpers.batch_task import SIGKILL, Brightness, run
 
 
 def image(seed, shape=(16, 17)):
@@ -115,10 +115,12 @@ def test_a_moved_folder_is_recognised_by_its_content(night, tmp_path, monkeypatc
     assert {Path(row["file"]).is_relative_to(moved) for row in found.rows} == {True}
 
 
-@pytest.mark.parametrize("why", ["input", "options", "edited", "stranger", "no resume", "table"])
+@pytest.mark.parametrize(
+    "why", ["input", "options", "edited", "out_of_distribution", "no resume", "table"]
+)
 def test_what_is_in_the_way_is_replaced_only_if_told(night, tmp_path, why):
     out, task, options = tmp_path / "out", Brightness(), {}
-    if why == "stranger":
+    if why == "out_of_distribution":
         out.mkdir()
         (out / "image_3_mean.txt").write_text("mine")
     else:
@@ -322,7 +324,7 @@ def test_a_run_that_is_killed_continues_to_the_same_end(long_night, tmp_path, wo
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     found = run(long_night, undisturbed, Brightness())
     program = (
-        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.bulk_task as t;"
+        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.batch_task as t;"
         "from pathlib import Path;"
         f"t.run(Path({str(long_night)!r}), Path({str(out)!r}), t.Brightness(seconds=0.05),"
         f"workers={workers})"
@@ -580,7 +582,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(long_night, tmp_path):
     """Not while they work, and not while they wait for the one that does."""
     out, mercy = tmp_path / "out", tmp_path / "working"
     program = (
-        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.bulk_task as t;"
+        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.batch_task as t;"
         "from pathlib import Path;"
         f"t.run(Path({str(long_night)!r}), Path({str(out)!r}), t.Brightness(seconds=600,"
         f" begun={str(mercy)!r}), workers=2)"
@@ -601,8 +603,13 @@ def test_no_worker_outlives_a_parent_that_is_killed(long_night, tmp_path):
 
 
 def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night, tmp_path):
-    """Its records as they were written, in a time before the modules of today."""
-    out, task = tmp_path / "out", Brightness()
+    """Its records as they were written, with the names that options and columns had then."""
+
+    class Today(Brightness):
+        def made_by(self):
+            return {"version": 1, "test_time_augmentation": True}
+
+    out, task = tmp_path / "out", Today()
     sources = find_sources([long_night])
     for number, source in enumerate(sources[:7]):
         now = os.stat(source.path)
@@ -613,7 +620,7 @@ def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night,
             path.write_text(text)
         record = {
             "format": 1,
-            "made_by": {"version": 1},
+            "made_by": {"version": 1, "averaging": True},
             "outputs": {f"{source.name}{s}": len(text) for s, text in results.items()},
             "source": {
                 "path": str(source.path),
@@ -623,7 +630,14 @@ def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night,
             },
             "frame": 0,
             "frames": 1,
-            "row": {"file": source.shown, "frame": "", "name": source.name, "mean": number},
+            "row": {
+                "file": source.shown,
+                "frame": "",
+                "name": source.name,
+                "mean": number,
+                "strangeness": 0.5,
+                "flags": "stranger low_signal",
+            },
             "thumbnail": None,
         }
         path = out / ".graphseg" / "brightness" / f"{source.name}.json"
@@ -632,5 +646,8 @@ def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night,
     found = run(long_night, out, task)
     assert found.finished == 20 and not found.errors
     assert [row["mean"] for row in found.rows[:7]] == list(range(7))
+    assert {(row["ood_score"], row["flags"]) for row in found.rows[:7]} == {
+        (0.5, "out_of_distribution low_signal")
+    }
     assert (out / "06_mean.txt").read_text() == "as it was left"
     assert (out / "07_mean.txt").read_text() != "as it was left"

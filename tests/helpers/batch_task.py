@@ -1,4 +1,4 @@
-"""A task for the tests of bulk work, in a file of its own that worker processes load quickly."""
+"""A task for the tests of batch work, in a file of its own that worker processes load quickly."""
 
 import os
 import signal
