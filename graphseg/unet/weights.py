@@ -80,6 +80,14 @@ def write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
         ) from error
 
 
+def read(path: Path, device: str = "cpu") -> tuple[dict, dict[str, torch.Tensor]]:
+    """Return the header, {} if there is none, and the tensors that :func:`write` wrote."""
+    with safe_open(path, "pt", device=device) as file:
+        text = (file.metadata() or {}).get("graphseg", "{}")
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return json.loads(text), tensors
+
+
 def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Read header and tensors.
 
@@ -96,10 +104,7 @@ def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise InputError(f"There is no weight file {path}: check the name.")
     try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("graphseg", "{}")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        header = json.loads(text)
+        header, tensors = read(path)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
