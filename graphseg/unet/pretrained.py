@@ -17,6 +17,7 @@ import numpy as np
 
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
+from graphseg.unet import weights
 from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
@@ -38,7 +39,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
 
     Parameters
     ----------
-    name
+    name : str
         ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
         ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
@@ -48,6 +49,12 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     ------
     InputError
         If there is no network of this name.
+
+    Examples
+    --------
+    >>> network = load("simulated", averaging=False, progress=False)
+    >>> network.predict(np.eye(64)[None]).shape
+    (1, 64, 64)
     """
     if name not in names():
         listed = ", ".join(names()) or "none"
@@ -60,15 +67,15 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
 
     Parameters
     ----------
-    stack
-        The published images, or others: those that no card lists are unknown to all networks, and
-        are dealt out to them in turn.
+    stack : LabelledStack
+        The published images, or others, see :func:`fold_of`.
     **changes
         Parameters to change, for instance ``averaging=False`` for speed.
 
     Returns
     -------
-        (n, H, W) float32, the probability of contamination.
+    array of float32, shape (n, H, W)
+        The probability of contamination.
     """
     result = np.empty(stack.images.shape, np.float32)
     numbers = fold_of(stack.names)
@@ -87,6 +94,6 @@ def fold_of(images: Sequence[str]) -> np.ndarray:
     owner = {
         image: number
         for number, name in enumerate(networks)
-        for image in load(name).card_["held_out"]
+        for image in weights.load(FOLDER / f"{name}.safetensors")[0]["card"]["held_out"]
     }
     return np.array([owner.get(name, i % len(networks)) for i, name in enumerate(images)], int)

@@ -42,17 +42,7 @@ def digest(path: Path) -> str:
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], header: dict, half: bool) -> None:
-    """Write tensors and header to a temporary name, then rename.
-
-    Parameters
-    ----------
-    path : Path
-    tensors : dict of str to tensor
-    header : dict
-        Anything JSON can hold.
-    half : bool
-        Store floats as float16.
-    """
+    """Write the tensors of a network, floats as float16 if ``half``, and a header (JSON)."""
     stored = {
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in tensors.items()
