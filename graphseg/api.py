@@ -18,13 +18,11 @@ from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.io import outputs
 from graphseg.io.micrographs import Micrograph, read_frames, read_micrograph
-from graphseg.unet import pretrained
-from graphseg.unet.segmenter import UNetSegmenter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Segmentation", "analyse", "load_model", "read", "read_series", "segment"]
+__all__ = ["Segmentation", "analyse", "read", "read_series", "segment"]
 
 
 def read(path: str | Path, frame: int | None = None) -> Micrograph:
@@ -64,32 +62,6 @@ def read(path: str | Path, frame: int | None = None) -> Micrograph:
 def read_series(path: str | Path) -> Iterator[Micrograph]:
     """Yield the frames of a file one by one, so that a long series needs little memory."""
     return read_frames(path)
-
-
-def load_model(name: str | Path = "default", **changes: Any) -> UNetSegmenter:
-    """Load a pretrained network by its name, or a weight file by its path.
-
-    Parameters
-    ----------
-    name
-        One of :func:`graphseg.unet.pretrained.names`, or a file that ``graphseg train`` wrote.
-    **changes
-        Parameters of the estimator to change, for instance ``device="cuda"``.
-
-    Raises
-    ------
-    InputError
-        If there is neither such a network nor such a file, or the file is no weight file.
-
-    Examples
-    --------
-    >>> import graphseg as gs
-    >>> gs.load_model("default").classes
-    2
-    """
-    if str(name) in pretrained.names():
-        return pretrained.load(str(name), **changes)
-    return UNetSegmenter.load(name, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +198,7 @@ def segment(
     read = as_micrograph(micrograph)
     network = Network.choose(
         None if model is None else Path(model),
-        averaging=test_time_augmentation,
+        test_time_augmentation=test_time_augmentation,
         device=device,
         pixel_size=pixel_size,
     )

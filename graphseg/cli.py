@@ -32,7 +32,10 @@ Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
 Only = Annotated[list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")]
 Jobs = Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")]
 Defects = Annotated[
-    int, typer.Option(help="further simulated training images, full of defects that are no dirt")
+    int,
+    typer.Option(
+        help="further simulated training images, full of defects that are not contamination"
+    ),
 ]
 Scheduler = Annotated[
     str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
@@ -69,10 +72,10 @@ Model = Annotated[
     Path | None,
     typer.Option(
         help="a weight file of `graphseg train`, or `blurred`, a network for images that are less "
-        "sharp; else the one that comes along"
+        "sharp; else the bundled one"
     ),
 ]
-Averaging = Annotated[
+TestTimeAugmentation = Annotated[
     bool, typer.Option(help="over the eight symmetries: a little better, eight times slower")
 ]
 PixelSize = Annotated[
@@ -146,7 +149,7 @@ def segment(
     images: Images,
     output: Results,
     model: Model = None,
-    averaging: Averaging = True,
+    test_time_augmentation: TestTimeAugmentation = True,
     masks: Annotated[str, typer.Option(help="tif (with the pixel size) or png")] = "tif",
     probabilities: Annotated[
         str | None, typer.Option(help="also write probability maps: float32 or float16")
@@ -175,7 +178,7 @@ def segment(
 
     _refuse_unknown("--masks", masks, MASK_FORMS)
     _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
-    network = _network(model, averaging, device, pixel_size)
+    network = _network(model, test_time_augmentation, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Segment(network, masks, probabilities, overlays), how)
 
@@ -188,7 +191,7 @@ def analyse(
         bool, typer.Option(help="also write the atoms as extended XYZ, which needs ASE")
     ] = True,
     model: Model = None,
-    averaging: Averaging = True,
+    test_time_augmentation: TestTimeAugmentation = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -211,7 +214,7 @@ def analyse(
             "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
             "say --no-structures."
         )
-    network = _network(model, averaging, device, pixel_size)
+    network = _network(model, test_time_augmentation, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Analyse(network, structures), how)
 
@@ -224,7 +227,7 @@ def sort(
         bool, typer.Option("--exclude-vacuum", help="holes do not count as clean either")
     ] = False,
     model: Model = None,
-    averaging: Averaging = True,
+    test_time_augmentation: TestTimeAugmentation = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -238,7 +241,7 @@ def sort(
     """
     from graphseg.batch.tasks import Sort
 
-    network = _network(model, averaging, device, pixel_size)
+    network = _network(model, test_time_augmentation, device, pixel_size)
     how = How(images, output, workers, scheduler, resume, overwrite)
     _work(Sort(network, exclude_vacuum), how)
 
@@ -254,7 +257,7 @@ def reduce(
         float, typer.Option(help="pixels along the outline of contamination that stay exact")
     ] = MARGIN,
     model: Model = None,
-    averaging: Averaging = True,
+    test_time_augmentation: TestTimeAugmentation = True,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -271,17 +274,19 @@ def reduce(
     from graphseg.batch.coarsening import Coarsening
     from graphseg.batch.tasks import Reduce
 
-    network = _network(model, averaging, device, pixel_size)
+    network = _network(model, test_time_augmentation, device, pixel_size)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
     _work(task, How(images, output, workers, scheduler, resume, overwrite))
 
 
 def _network(
-    model: Path | None, averaging: bool, device: str, pixel_size: float | None
+    model: Path | None, test_time_augmentation: bool, device: str, pixel_size: float | None
 ) -> "Network":
     from graphseg.batch.network import Network
 
-    return Network.choose(model, averaging=averaging, device=device, pixel_size=pixel_size)
+    return Network.choose(
+        model, test_time_augmentation=test_time_augmentation, device=device, pixel_size=pixel_size
+    )
 
 
 def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...]) -> None:
@@ -335,7 +340,7 @@ def train(
 
     Example: graphseg train my_labels --from nothing --contamination 128 --output w.safetensors
 
-    The folder is checked first. The weights start from those that come along. Labels may have
+    The folder is checked first. The weights start from the bundled ones. Labels may have
     any number of classes, one grey value each; with more than two, `graphseg segment --model` also
     writes class maps. The card with the scores is in the weight file, and beside it as JSON. A
     killed training continues when the same command is given again.
@@ -346,26 +351,26 @@ def train(
 
     refuse_existing(output)
     refuse_existing(finetune.card_file_of(output))
-    beginning, changed = finetune.Start.find(start), parsed(changes)
+    initial, changed = finetune.Start.find(start), parsed(changes)
     for name in sorted({"classes", "contamination", "initial", "checkpoint"} & set(changed)):
         raise InputError(f"--set {name} is not possible here; see graphseg train --help.")
     report = check.check_folder(folder, progress=True)
     stack, classes = finetune.read_labels(report, contamination or (), two_classes)
     number = scorecard.number_of_folds(stack, folds)
-    segmenter = methods.make("unet", **(beginning.parameters(stack.classes) | changed))
+    segmenter = methods.make("unet", **(initial.parameters(stack.classes) | changed))
     typer.echo(f"{report}\nclasses: {classes}", err=True)
     scores = scorecard.cross_validation(
-        segmenter, stack, number, beginning.path, finetune.run_folder_of(output), jobs
+        segmenter, stack, number, initial.path, finetune.run_folder_of(output), jobs
     )
-    card = finetune.model_card(stack, classes, report, beginning, scores)
+    card = finetune.model_card(stack, classes, report, initial, scores)
     card = finetune.train_all(segmenter, stack, output, card)
-    typer.echo(f"{output}: {card['data']}, from {beginning.name}; {classes}")
+    typer.echo(f"{output}: {card['data']}, from {initial.name}; {classes}")
     typer.echo(scorecard.scores_text(card))
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="a weight file, or a network that comes along")],
+    model: Annotated[str, typer.Argument(help="a weight file, or a bundled network")],
     output: Annotated[Path, typer.Option(help="the ONNX file to write")],
 ) -> None:
     """Write a network as ONNX, for programs without Python; needs graphseg[onnx].

@@ -14,7 +14,7 @@ CLASS_COLOURS = {
 }
 METHOD_COLOURS = {
     "paper": "#7F7F7F",
-    "control": BLACK,
+    "no-lattice": BLACK,
     "bragg": ORANGE,
     "adaptive": YELLOW,
     "unet": BLUE,

@@ -10,7 +10,7 @@ from graphseg.checks import real_numbers
 from graphseg.errors import InputError
 
 ROUNDING = 1e-9  # relative differences below this are rounding, not structure
-NEGLIGIBLE_CHANGE = 1e-3  # share of pixels; below it the search for contamination has settled
+NEGLIGIBLE_CHANGE = 1e-3  # fraction of pixels; below it the search for contamination has settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +193,9 @@ def resize_area(
 ) -> tuple[np.ndarray, float | None]:
     """Reduce an image by averaging over the area that each new pixel covers.
 
-    Each new pixel is the mean of the old ones below it, those at its rim weighted by the share
+    Each new pixel is the mean of the old ones below it, those at its rim weighted by the fraction
     that it covers, so any ratio works and the mean of the image is kept. Of a mask it gives the
-    covered share.
+    covered fraction.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
 
 
 def _overlaps(old: int, new: int) -> np.ndarray:
-    """Return the (new, old) float32 share that each old pixel has in the mean of each new one."""
+    """Return the (new, old) float32 weights of the old pixels in the mean of each new one."""
     edges = np.arange(new + 1) * (old / new)
     start, stop = edges[:-1, None], edges[1:, None]
     pixel = np.arange(old)

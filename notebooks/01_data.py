@@ -35,7 +35,8 @@ import numpy as np
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
-from book.tools.notebook import announce, record
+import graphseg as gs
+from book.tools.notebook import record, show_source
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
 from graphseg.datasets.stack import SAME_PLACE, acquisition_of
@@ -43,8 +44,8 @@ from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -54,11 +55,11 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # aberration-corrected transmission electron microscope, the TEAM 0.5, in phase contrast: the
 # electrons pass through the sheet, and the phase that the atoms give them is turned into
 # brightness by a small defocus. The authors reduced the micrographs, of 1024 or 2048 pixels a side,
-# to 256 × 256 pixels; the files have 8 bits. The images are not part of this project. They are read from the folder that the
-# environment variable `GRAPHSEG_DATA` names, or downloaded once from the authors' repository; each
-# file is checked against its registered SHA-256 sum, and a damaged one is fetched again. Where
-# neither is possible, a small simulated sample takes their place, and a note at the top of the
-# page says so.
+# to 256 × 256 pixels; the files have 8 bits. The images are not part of this project. They are read
+# from the folder that the environment variable `GRAPHSEG_DATA` names, or downloaded once from the
+# authors' repository; each file is checked against its registered SHA-256 sum, and a damaged one is
+# fetched again. Where neither is possible, a small simulated sample takes their place, and a note
+# at the top of the page says so.
 #
 # A loaded stack holds the images, the masks, the names, and two things that are read off the
 # names: the acquisition and the date.
@@ -75,7 +76,7 @@ record("data_digest", stack.digest[:12])
 # a side; the first digits of their digest are {glue:text}`data_digest:s`.
 # {numref}`fig-data-examples` shows some, from the least contaminated to the most.
 
-# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated share, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}}
+# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated fraction, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}}
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
 lattices = [
@@ -100,16 +101,16 @@ for ax, i in zip(axes.flat, shown, strict=False):
 # A label is a second image of the same size. Every pixel above zero is **contamination**: patches
 # of disordered material, mostly hydrocarbons, that lie on the sheet. Everything else is the
 # negative class, whether it is lattice, a grain boundary or a hole. So a label does not answer
-# "is this graphene?" but "is the surface dirty here?". Grain boundaries are the hard case: they
-# are irregular too, and yet clean.
+# "is this graphene?" but "is the surface contaminated here?". Grain boundaries are the hard case:
+# they are irregular too, and yet clean.
 #
-# The contaminated share of an image, its *coverage*, is
+# The contaminated fraction of an image, its *coverage*, is
 #
 # $$ c = \frac{1}{N} \sum_r M(r), $$ (eq-coverage)
 #
 # where $M(r)$ is 1 in a contaminated pixel $r$ and 0 elsewhere, and $N$ is the number of pixels.
 
-# %% mystnb={"figure": {"caption": "Contaminated share of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}}
+# %% mystnb={"figure": {"caption": "Contaminated fraction of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}}
 figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
@@ -119,7 +120,7 @@ ax.hist(
 ax.axvline(
     100 * np.median(coverage), color="black", linestyle="--", label="median"
 )
-ax.set(xlabel="contaminated share (%)", ylabel="images")
+ax.set(xlabel="contaminated fraction (%)", ylabel="images")
 ax.legend();
 
 # %%
@@ -173,12 +174,12 @@ for ax, i in zip(axes.flat, members, strict=True):
 # ## One place, two names
 #
 # Not everything that belongs together has one name. A microscopist may start a second series at the
-# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images:
-# it maps where an image is rough, which does not depend on the focus, and correlates the maps of two
-# images over small shifts. In the published images no two of different days reach its threshold,
-# which was set there. Every pair of acquisitions above it was then looked at: most show one place
-# beyond doubt; the one with the lowest similarity probably does, and is merged to be on the safe
-# side.
+# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such
+# images: it maps where an image is rough, which does not depend on the focus, and correlates the
+# maps of two images over small shifts. In the published images no two of different days reach its
+# threshold, which was set there. Every pair of acquisitions above it was then looked at: most show
+# one place beyond doubt; the one with the lowest similarity probably does, and is merged to be on
+# the safe side.
 
 # %%
 maps = np.stack([duplicates.texture_map(image) for image in stack.images])
@@ -216,8 +217,8 @@ record("data_threshold", duplicates.THRESHOLD)
 # {glue:text}`data_pairs:d` pairs of acquisitions exceed the threshold of
 # {glue:text}`data_threshold:.2f` ({numref}`fig-data-places`). The published pairs are
 # {glue:text}`data_places:s`. Each is one **group**, and so are the frames of any other acquisition:
-# {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups. Whenever this
-# book splits by acquisition, it keeps these groups together.
+# {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups. Whenever
+# this book splits by acquisition, it keeps these groups together.
 #
 # ## How alike are two frames?
 #
@@ -227,8 +228,8 @@ record("data_threshold", duplicates.THRESHOLD)
 # $$ J(A, B) = \frac{|A \cap B|}{|A \cup B|}. $$ (eq-overlap)
 #
 # It is 1 for equal labels and 0 for labels that share no pixel. We take it for every pair of
-# images, and sort the pairs: same acquisition, same day but another place, and different days. Pairs
-# of two acquisitions that show one place are left out: their labels are shifted.
+# images, and sort the pairs: same acquisition, same day but another place, and different days.
+# Pairs of two acquisitions that show one place are left out: their labels are shifted.
 
 # %%
 overlaps = load.label_overlaps(stack.masks)
@@ -245,7 +246,7 @@ values = {
     kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
 }
 
-# %% mystnb={"figure": {"caption": "Share of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}}
+# %% mystnb={"figure": {"caption": "Fraction of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}}
 figure, ax = plt.subplots(figsize=(6, 3.4))
 for kind, found in values.items():
     ax.step(
@@ -255,7 +256,7 @@ for kind, found in values.items():
     )
 ax.set(
     xlabel="overlap of two labels",
-    ylabel="share of pairs",
+    ylabel="fraction of pairs",
     xlim=(0, 1),
     ylim=(0, 1),
 )
@@ -314,7 +315,8 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation
 # over the parts {glue:text}`data_leak_spread:.0f` %). When groups stay together, none does
 # ({glue:text}`data_leak_grouped:.0f` %). That costs nothing, so this book splits by acquisition
-# unless it says otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the scores.
+# unless it says otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the
+# scores.
 #
 # ## What this does not show
 #
@@ -331,9 +333,9 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # Put images and labels in one folder, as `name.png` and `name_LABEL.png` (TIFF works as well):
 #
 # ```python
-# from graphseg import datasets
+# import graphseg as gs
 #
-# stack = datasets.load_folder("my_images")
+# stack = gs.load_folder("my_images")
 # ```
 #
 # All images must have the same size, and each needs its label. A missing partner, a wrong size, or

@@ -29,7 +29,7 @@ raw_size: int = 512  # pixels a side of the simulated raw micrograph
 gradient: float = (
     0.4  # largest deviation of its illumination from the mean, relative
 )
-repeats: int = 10  # simulated micrographs for each contaminated share
+repeats: int = 10  # simulated micrographs for each contaminated fraction
 seed: int = 5  # of the simulated micrographs
 
 # %%
@@ -40,18 +40,18 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
-from book.tools.notebook import announce, record
+import graphseg as gs
+from book.tools.notebook import record, show_source
 from graphseg import simulation
 from graphseg.colours import SKY
-from graphseg.datasets import load
 from graphseg.plotting import explore, micrographs
 from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
 from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges, OpticsRanges
 from graphseg.unet.scale import KNOWN
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -80,15 +80,15 @@ uneven = DetectorRanges(
     gradient=gradient,
     bow=gradient / 4,
     blotches=(0, 0),
-    seam_share=0,
+    seam_fraction=0,
 )
-fifth = ContaminantRanges(clean_share=0, coverage=(0.2, 1))
+fifth = ContaminantRanges(clean_fraction=0, coverage=(0.2, 1))
 dark = OpticsRanges(absorption=(0.1, 0.1))
 recorded = replace(
     simulation.GRAPHENE, detector=uneven, contaminant=fifth, optics=dark
 )
 fine = replace(recorded, size=raw_size, pixel_size=(0.2, 0.2), margin=32)
-raw = simulation.simulate(seed, 0, fine)
+raw = gs.simulate(seed, 0, fine)
 
 # %%
 plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
@@ -137,14 +137,14 @@ figure.colorbar(shown, ax=axes, label="error (%)");
 # count, because {eq}`eq-standardise` removes it.
 
 # %%
-shares = [0.0, 0.1, 0.2, 0.3, 0.4]
+fractions = [0.0, 0.1, 0.2, 0.3, 0.4]
 errors = {"plain": [], "robust": [], "mask given": [], "mask + 4 px": []}
-for share in shares:
+for fraction in fractions:
     covered = ContaminantRanges(
-        clean_share=float(share == 0), coverage=(share, 1)
+        clean_fraction=float(fraction == 0), coverage=(fraction, 1)
     )
     samples = [
-        simulation.simulate(seed, i, replace(recorded, contaminant=covered))
+        gs.simulate(seed, i, replace(recorded, contaminant=covered))
         for i in range(1, repeats + 1)
     ]
     masks = [s.mask for s in samples]
@@ -166,13 +166,13 @@ for share in shares:
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
-# %% mystnb={"figure": {"caption": "Error of the background against the contaminated share: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one share stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}}
+# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip(
     (-0.6, -0.2, 0.2, 0.6), errors.items(), strict=True
 ):
     low, middle, high = np.percentile(found, [16, 50, 84], axis=1)
-    x = 100 * np.array(shares) + offset
+    x = 100 * np.array(fractions) + offset
     ax.errorbar(
         x,
         middle,
@@ -182,7 +182,7 @@ for offset, (name, found) in zip(
         label=name,
     )
 ax.set(
-    xlabel="contaminated share (%)",
+    xlabel="contaminated fraction (%)",
     ylabel="error of the background (%)",
     ylim=(0, None),
 )
@@ -191,9 +191,9 @@ ax.legend();
 # %%
 noise = "rounding moves the draws of simulated noise: each processor has its own"
 for name in ("plain", "robust"):
-    for share, place in (("clean", 0), ("fifth", 2), ("most", -1)):
+    for fraction, place in (("clean", 0), ("fifth", 2), ("most", -1)):
         middle = np.median(errors[name][place])
-        record(f"preprocessing_{share}_{name}", middle, reason=noise)
+        record(f"preprocessing_{fraction}_{name}", middle, reason=noise)
     worst = np.max(errors[name][-1])
     record(f"preprocessing_most_{name}_worst", worst, reason=noise)
 record("preprocessing_fifth_given", np.median(errors["mask given"][2]))
@@ -218,7 +218,7 @@ record("preprocessing_better", 100 * better)
 # Choose the degree yourself. What happens to the corners as it grows?
 
 # %%
-example = simulation.simulate(seed, 1, recorded)
+example = gs.simulate(seed, 1, recorded)
 explore.flat_field_explorer(example.counts, example.pixel_size)
 
 # %% [markdown]
@@ -256,7 +256,7 @@ darker = [
 ]
 record("preprocessing_stack_darker", 100 * np.mean(darker))
 
-# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated share.", "name": "fig-preprocessing-stack"}}
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction.", "name": "fig-preprocessing-stack"}}
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
@@ -267,7 +267,7 @@ for name, found in deviation.items():
         label=name,
     )
 ax.set(
-    xlabel="contaminated share (%)", ylabel="deviation of the background (%)"
+    xlabel="contaminated fraction (%)", ylabel="deviation of the background (%)"
 )
 ax.legend();
 
@@ -314,7 +314,7 @@ axes[0].hist(spread, bins=20)
 axes[0].set(xlabel="standard deviation as stored (0 to 1)", ylabel="images")
 axes[1].plot(100 * coverage, clean, "o", markersize=4)
 axes[1].set(
-    xlabel="contaminated share (%)",
+    xlabel="contaminated fraction (%)",
     ylabel="standard deviation, clean area",
 );
 
@@ -330,13 +330,13 @@ record("preprocessing_clean_lowest", min(clean))
 # things. After {eq}`eq-standardise` it means more nearly the same. Not quite: contaminated areas
 # have the stronger contrast and take part in $\sigma$, so in an image with much contamination the
 # clean lattice shrinks, down to {glue:text}`preprocessing_clean_lowest:.2f`. The rank correlation
-# of its deviation with the contaminated share is {glue:text}`preprocessing_rank:.2f`
+# of its deviation with the contaminated fraction is {glue:text}`preprocessing_rank:.2f`
 # ({numref}`fig-preprocessing-standard`).
 #
 # ## A smaller image
 #
 # Cameras give 1024 or 2048 pixels a side; the methods of this book work at 256. Each new pixel is
-# the mean over the area that it covers, where old pixels at its rim count by the share that lies
+# the mean over the area that it covers, where old pixels at its rim count by the fraction that lies
 # inside. So any ratio works, and the pixel size grows by the same ratio. To pick single pixels
 # instead would keep all the noise, and would fold fine detail into false coarse patterns.
 
@@ -388,10 +388,10 @@ record("preprocessing_noise", 100 * explained / difference)
 # ## On your own images
 #
 # ```python
-# from graphseg.io.micrographs import read_micrograph
+# import graphseg as gs
 # from graphseg.preprocessing import flat_field, resize_area, standardise
 #
-# micrograph = read_micrograph("flake.dm4")
+# micrograph = gs.read("flake.dm4")
 # flat = flat_field(micrograph.image)
 # small, pixel_size = resize_area(flat.corrected, (256, 256), micrograph.pixel_size)
 # image = standardise(small)

@@ -39,11 +39,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools.notebook import announce, record, timing
+import graphseg as gs
+from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
 from graphseg.colours import METHOD_COLOURS, VERMILION
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
@@ -58,8 +58,8 @@ from graphseg.plotting import explore, micrographs
 from graphseg.unet.scale import find_scale
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -69,7 +69,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # centre lifts them above the slow variations near zero, so the lattice peaks are the maxima
 #
 # $$
-# \{g\} = \big\{\, q : |q|\,\big|\mathcal{F}\{W I\}(q)\big| \text{ is a local maximum above } G \,\big\} .
+# \{g\} = \big\{\, q : |q|\,\big|\mathcal{F}\{W I\}(q)\big| \text{ is a local maximum above } G
+# \,\big\} .
 # $$ (eq-bragg-peaks)
 #
 # The window $W$ keeps the edges of the image from drawing a cross through the spectrum. An
@@ -191,13 +192,13 @@ record("hard_threshold", segmenter.mask_threshold_)
 # switched off: it averages $|I|$ locally and compares with $M$.
 
 # %%
-baseline = methods.make("control", progress=False)
+baseline = methods.make("no-lattice", progress=False)
 baseline.fit(stack.images[train], stack.masks[train])
 fitted = {"Bragg filter": segmenter, "no-lattice baseline": baseline}
 colours = dict(
     zip(
         fitted,
-        map(METHOD_COLOURS.get, ("bragg", "control")),
+        map(METHOD_COLOURS.get, ("bragg", "no-lattice")),
         strict=True,
     )
 )
@@ -266,7 +267,7 @@ record("own_jaccard", own["jaccard"])
 # %%
 compared = {
     "Bragg filter": methods.make("bragg", steps=steps, progress=False),
-    "no-lattice baseline": methods.make("control", progress=False),
+    "no-lattice baseline": methods.make("no-lattice", progress=False),
 }
 options = {
     "protocol": "acquisition",
@@ -275,7 +276,7 @@ options = {
     "progress": False,
 }
 records = {
-    name: crossval.cross_validate(e, stack, name, **options)
+    name: gs.cross_validate(e, stack, name, **options)
     for name, e in compared.items()
 }
 
@@ -338,7 +339,7 @@ settings = {
     "Bragg filter, paper's settings (random folds)": read_result("bragg_paper_random"),
     "Bragg filter, paper's settings (by acquisition)": read_result("bragg_paper_acquisition"),
     "Bragg filter (by acquisition)": read_result("bragg_acquisition"),
-    "no-lattice baseline (by acquisition)": read_result("control_acquisition"),
+    "no-lattice baseline (by acquisition)": read_result("no_lattice_acquisition"),
 }
 printed = paper["scores"]["bragg"]
 on_random = settings["Bragg filter, paper's settings (random folds)"]
@@ -386,12 +387,13 @@ record("baseline_above_paper", above)
 # than {glue:text}`gap_in_spreads:.2f` of its spread over folds. The average matters for this
 # reading: of pooled pixels, a Jaccard index of {glue:text}`printed_jaccard:.3f` would mean an F1 of
 # {glue:text}`printed_f1_pooled:.3f`, so the printed scores are means over images. The scores of the
-# paper's Bragg filter can thus nearly be had from its text. But the no-lattice baseline, on folds by acquisition, reaches
-# or exceeds the paper's Bragg filter in {glue:text}`baseline_above_paper:d` of the six scores.
+# paper's Bragg filter can thus nearly be had from its text. But the no-lattice baseline, on folds
+# by acquisition, reaches or exceeds the paper's Bragg filter in {glue:text}`baseline_above_paper:d` of the six scores.
 #
 # ### What the units tell
 #
-# The paper gives its fitted numbers with their spread over folds. The printed settings again, now with
+# The paper gives its fitted numbers with their spread over folds. The printed settings again, now
+# with
 # $\sigma$, $G$ and $M$ all fitted, in two units: grey levels from 0 to 1 minus their mean (`raw`),
 # and standardised image by image, as the paper says of its images. In grey levels the search starts
 # from the printed values, and once more from half of the printed $G$ and $M$
@@ -569,15 +571,14 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # With `name.png` and `name_LABEL.png` in a folder, fit to your labels:
 #
 # ```python
-# from graphseg import datasets
-# from graphseg.classical.bragg import BraggSegmenter
+# import graphseg as gs
 #
-# stack = datasets.load_folder("my_folder")
-# segmenter = BraggSegmenter().fit(stack.images, stack.masks)
+# stack = gs.load_folder("my_folder")
+# segmenter = gs.BraggSegmenter().fit(stack.images, stack.masks)
 # masks = segmenter.predict(stack.images)
 # ```
 #
-# Without labels, `BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
+# Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
 # with `graphseg.plotting.explore.bragg_explorer`. Any height and width will do:
 
 # %%

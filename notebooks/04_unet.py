@@ -42,22 +42,20 @@ from IPython.display import Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from book.tools.notebook import announce, record, timing
+import graphseg as gs
+from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.colours import METHOD_COLOURS
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
 from graphseg.evaluation.records import read_record
 from graphseg.plotting import explore, micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.network import UNet, parameter_count
 from graphseg.unet.scale import find_scale
-from graphseg.unet.segmenter import UNetSegmenter
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -91,10 +89,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %%
 configurations = {
-    "paper's U-Net": UNetSegmenter.paper(),
-    "original-size U-Net": UNetSegmenter.original(),
-    "small U-Net": UNetSegmenter(),
-    "our network": pretrained.load("default"),
+    "paper's U-Net": gs.UNetSegmenter.paper(),
+    "original-size U-Net": gs.UNetSegmenter.original(),
+    "small U-Net": gs.UNetSegmenter(),
+    "our network": gs.load_model("default"),
 }
 shape = ("levels", "features", "normalisation", "stride")
 networks = {
@@ -268,7 +266,7 @@ wrong = predicted[labelled] != labels
 near = float((wrong & (to_edge <= 3)).sum() / max(1, wrong.sum()))
 chance = float(
     (to_edge <= 3).mean()
-)  # the share of all pixels that are this near
+)  # the fraction of all pixels that are this near
 record(
     "near_edge_percent",
     100 * near,

@@ -34,8 +34,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import label_noise
-from book.tools.notebook import announce, record, record_scores
+from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE, SKY
 from graphseg.datasets import load
@@ -44,12 +45,11 @@ from graphseg.evaluation.compare import has_result, read_result, with_interval
 from graphseg.evaluation.methods import display_name
 from graphseg.evaluation.records import read_record, summary, training_minutes
 from graphseg.plotting import micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.scale import measure_pixel_size
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -109,8 +109,8 @@ for method in ("bragg", "unet"):
 # - the **Bragg filter** with our choices, and three fitted numbers;
 # - the **adaptive Bragg filter**: the logarithm of the energy that the lattice filter leaves, band
 #   limited, against a level taken from each image itself; a handful of fitted numbers;
-# - the **pixel classifier**: gradient-boosted trees on 24 maps of local energy, with nothing learned
-#   about shape;
+# - the **pixel classifier**: gradient-boosted trees on 24 maps of local energy, with nothing
+#   learned about shape;
 # - the **U-Net, 25 epochs** of {ref}`ch-unet`;
 # - the **U-Net, 40 epochs + TTA**: the same network, trained for longer, its predictions averaged
 #   over the eight symmetries of the square (test-time augmentation, TTA);
@@ -121,20 +121,21 @@ for method in ("bragg", "unet"):
 # Each is fitted on the training folds, the thresholds of the filters included (those of the
 # networks are fixed at one half); the simulation-only network is not fitted to labels and is the
 # mean of five trainings. These are recorded results on the published
-# images, written by `python -m book.studies evaluate` and `python -m book.studies label-free`; nothing is trained for the
-# table. It is Table 1 of the paper with our methods on the same rows: means over folds and
-# shuffles, and the difference of U-Net and Bragg filter in percentage points, as the paper has it.
+# images, written by `python -m book.studies evaluate` and `python -m book.studies simulation-only`;
+# nothing is trained for the table. It is Table 1 of the paper with our methods on the same rows:
+# means over folds and shuffles, and the difference of U-Net and Bragg filter in percentage points,
+# as the paper has it.
 
 # %% tags=["full-width"]
 stems = (
-    "control_acquisition",
+    "no_lattice_acquisition",
     "bragg_paper_acquisition",
     "bragg_acquisition",
     "adaptive_acquisition",
     "classifier_acquisition",
     "unet_acquisition",
     "unet_best_acquisition",
-    "label_free",
+    "simulation_only",
     "ours_acquisition",
 )
 recorded = {display_name(stem): read_result(stem) for stem in stems}
@@ -465,7 +466,7 @@ record("empty_labels", images - len(labelled))
 # much of the way from our Bragg filter to our network do the steps between them go?
 
 # %%
-shares = {
+fractions = {
     way: [
         100
         * differences[*pair, way][0]
@@ -475,11 +476,11 @@ shares = {
     for way in ways
 }
 rows = [
-    [way, *(f"{share:.0f} %" for share in (*parts, 100 - sum(parts)))]
-    for way, parts in shares.items()
+    [way, *(f"{fraction:.0f} %" for fraction in (*parts, 100 - sum(parts)))]
+    for way, parts in fractions.items()
 ]
 columns = [
-    "share of the gain in J",
+    "fraction of the gain in J",
     "band and level from the image",
     "trees on fixed features",
     "the rest",
@@ -487,17 +488,17 @@ columns = [
 Markdown(compare.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
-for way, parts in shares.items():
-    record(f"adaptive_share_{short[way]}", parts[0])
-    record(f"features_share_{short[way]}", parts[1])
+for way, parts in fractions.items():
+    record(f"adaptive_fraction_{short[way]}", parts[0])
+    record(f"features_fraction_{short[way]}", parts[1])
 
 # %% [markdown]
 # From our Bragg filter to our network the index rises by
 # {glue:text}`our_network_minus_bragg_filter_one_interval:s` per image. Of this,
-# {glue:text}`adaptive_share_one:.0f` % comes from looking at the right band of frequencies and
+# {glue:text}`adaptive_fraction_one:.0f` % comes from looking at the right band of frequencies and
 # taking the level from each image, which needs a handful of numbers and no network, and
-# {glue:text}`features_share_one:.0f` % from letting trees combine fixed features. What is left is
-# what learned features, a sense of shape, simulation and averaging add.
+# {glue:text}`features_fraction_one:.0f` % from letting trees combine fixed features. What is left is
+# what learned features, a sense of shape, simulation and test-time augmentation add.
 #
 # ## What the nested search would have chosen
 #
@@ -699,7 +700,7 @@ for way, (average, options) in ways.items():
 # have not seen:
 
 # %%
-trained_on = pretrained.load("paper_fold_0")
+trained_on = gs.load_model("paper_fold_0")
 fresh = np.flatnonzero(np.isin(stack.names, trained_on.card_["held_out"]))
 if not len(fresh):  # images of another source: it has seen none of them
     fresh = np.arange(len(stack))[:4]
@@ -774,7 +775,7 @@ Markdown(compare.markdown_table(columns, rows))
 # Jaccard index over the Bragg filter, and the one where it gains least or loses.
 
 # %%
-unet = pretrained.load(f"fold_{fold}")
+unet = gs.load_model(f"fold_{fold}")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
     unseen = crossval.splits(stack, "acquisition", folds=5)[fold][1]
@@ -838,8 +839,8 @@ record("live_labelled", len(gains))
 #
 # A label's outline is drawn by hand, and nobody draws it twice the same. What if pixels within a
 # few pixels of the outline do not count? The recorded answer is for all published images, each
-# predicted by methods fitted without its acquisition (`python -m book.studies label-noise`; folds as they
-# were before places were merged).
+# predicted by methods fitted without its acquisition (`python -m book.studies label-noise`; folds
+# as they were before places were merged).
 
 # %%
 noise = read_result("label_noise")
@@ -892,8 +893,8 @@ record("regions_labelled", len(wrongly))
 # ## Where the methods contradict the label
 #
 # Sometimes a label is not shifted but doubtful. Where the adaptive Bragg filter, the pixel
-# classifier and our network, which work in different ways, all say the opposite of the label, one may ask who is
-# right. Turning over all such pixels gives labels that score
+# classifier and our network, which work in different ways, all say the opposite of the label, one
+# may ask who is right. Turning over all such pixels gives labels that score
 # {glue:text}`agreed_per_image:.3f` per image ({glue:text}`agreed_pooled:.3f` pooled) against the
 # labels as they are. If the methods were right in all of these places, this is what the truth
 # itself would score. If they share a mistake, it would score more. Of the
@@ -969,7 +970,8 @@ record("live_regions", len(regions))
 #
 # ## On your own images
 #
-# With labels, `python -m book.studies evaluate METHOD --output result.json` writes the record of a method, and
+# With labels, `python -m book.studies evaluate METHOD --output result.json` writes the record of a
+# method, and
 # `comparison.paired_difference` compares two. Without labels no score can be computed; look at
 # masks laid over the images first.
 #

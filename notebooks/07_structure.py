@@ -34,11 +34,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools.notebook import announce, record
+import graphseg as gs
+from book.tools.notebook import record, show_source
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
-from graphseg.datasets import load
-from graphseg.errors import InputError
 from graphseg.evaluation.compare import markdown_table
 from graphseg.plotting import explore, micrographs
 from graphseg.plotting.structure import (
@@ -56,20 +55,20 @@ from graphseg.structure.boundaries import find_boundaries
 from graphseg.structure.classes import classify
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.orientation import map_orientation
-from graphseg.structure.superposition import LEAST_SHARE, find_superposition
+from graphseg.structure.superposition import LEAST_FRACTION, find_superposition
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The lattice of an image
 #
-# In the spectrum of graphene two rings of six spots matter: the first at $2/(\sqrt 3 a)$, the
-# second at $2/a$, where $a$ is the lattice parameter in pixels. Defocus makes one or the other
-# the stronger, so the strongest peak alone does not tell which ring it belongs to.
+# In the spectrum of graphene two rings of six Bragg reflections matter: the first at $2/(\sqrt 3
+# a)$, the second at $2/a$, where $a$ is the lattice parameter in pixels. Defocus makes one or the
+# other the stronger, so the strongest peak alone does not tell which ring it belongs to.
 
 # %%
 lattices, strongest = {}, []
@@ -223,14 +222,14 @@ record("false_boundaries", false_lines)
 # from place to place, and each change looks like a boundary.
 #
 # The spectrum of a small window tells. A window of 12 lattice parameters on a boundary holds the
-# spots of two lattices, but its neighbours hold one. In a twisted bilayer nearly every window holds
-# two. So we count the windows in which a second lattice, turned by at least 8°, stands out nearly
-# as far as the first, as a share of those that hold a lattice at all. Simulated bilayers and
-# bicrystals show whether that tells them apart.
+# reflections of two lattices, but its neighbours hold one. In a twisted bilayer nearly every window
+# holds two. So we count the windows in which a second lattice, turned by at least 8°, stands out
+# nearly as far as the first, as a fraction of those that hold a lattice at all. Simulated bilayers
+# and bicrystals show whether that tells them apart.
 
 # %%
 turns = np.radians(np.linspace(10, 30, trials))
-shares = {"bilayers": [], "bicrystals": []}
+fractions = {"bilayers": [], "bicrystals": []}
 for turn in turns:
     start, normal = rng.uniform(0, np.pi / 3), rng.uniform(0, np.pi)
     lower = crystal(extent + 12, start, low=-12.0).positions
@@ -255,7 +254,7 @@ for turn in turns:
             margin=margin,
         )
         found = find_superposition(image, None, measure_lattice(image))
-        shares[kind].append(found.share)
+        fractions[kind].append(found.fraction)
 
 # %%
 seen = {
@@ -263,29 +262,29 @@ seen = {
     for n, lattice in lattices.items()
 }
 bilayers = [n for n, found in seen.items() if found.found]
-most = max(seen, key=lambda n: seen[n].share)
+most = max(seen, key=lambda n: seen[n].fraction)
 spectrum = np.fft.fftshift(
     np.abs(np.fft.fft2(in_units(stack.images[most], "standardised")))
 )
 
-# %% mystnb={"figure": {"caption": "Left: share of the windows that hold two lattices, for simulated bilayers and bicrystals against the angle between their lattices, and for the images against the usual angle in such windows. Above the dotted line two lattices are taken to lie over one another. Notice the gap between one point and all other images. Right: the spectrum of the image with the highest share, with the radii of both rings (dotted). One lattice has six spots on each, two have twelve.", "name": "fig-bilayer"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: fraction of the windows that hold two lattices, for simulated bilayers and bicrystals against the angle between their lattices, and for the images against the usual angle in such windows. Above the dotted line two lattices are taken to lie over one another. Notice the gap between one point and all other images. Right: the spectrum of the image with the highest fraction, with the radii of both rings (dotted). One lattice has six Bragg reflections on each, two have twelve.", "name": "fig-bilayer"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(8.5, 3.8), width_ratios=(1.25, 1)
 )
 degrees = np.degrees(turns)
-left.plot(degrees, shares["bilayers"], "s", label="simulated bilayers")
-left.plot(degrees, shares["bicrystals"], "^", label="simulated bicrystals")
+left.plot(degrees, fractions["bilayers"], "s", label="simulated bilayers")
+left.plot(degrees, fractions["bicrystals"], "^", label="simulated bicrystals")
 left.plot(
     [np.degrees(found.twist) for found in seen.values()],
-    [found.share for found in seen.values()],
+    [found.fraction for found in seen.values()],
     ".",
     color="black",
     label="images",
 )
-left.axhline(LEAST_SHARE, color="0.5", linestyle=":", linewidth=1)
+left.axhline(LEAST_FRACTION, color="0.5", linestyle=":", linewidth=1)
 left.set(
     xlabel="angle between the lattices (°)",
-    ylabel="share of windows with two",
+    ylabel="fraction of windows with two",
     ylim=(-0.03, 1.05),
 )
 left.legend(loc="center left", bbox_to_anchor=(0.02, 0.6))
@@ -308,22 +307,22 @@ right.set(xlim=(-reach, reach), ylim=(reach, -reach))
 right.set_axis_off();
 
 # %% tags=["remove-input"]
-record("bilayer_share", min(shares["bilayers"]))
-record("bicrystal_share", max(shares["bicrystals"]))
+record("bilayer_fraction", min(fractions["bilayers"]))
+record("bicrystal_fraction", max(fractions["bicrystals"]))
 record("superposed", len(bilayers))
 record("superposed_name", ", ".join(stack.names[n] for n in bilayers) or "none")
-record("superposed_share", seen[most].share)
+record("superposed_fraction", seen[most].fraction)
 record("superposed_twist", float(np.degrees(seen[most].twist)))
-others = [found.share for n, found in seen.items() if n != most]
-record("single_share", max(others))
+others = [found.fraction for n, found in seen.items() if n != most]
+record("single_fraction", max(others))
 
 # %% [markdown]
-# Simulated bilayers have two lattices in at least {glue:text}`bilayer_share:.2f` of their windows,
-# bicrystals in at most {glue:text}`bicrystal_share:.2f` ({numref}`fig-bilayer`). Of the images
-# {glue:text}`superposed:d` are above the limit of one third ({glue:text}`superposed_name:s`). In
-# the image with the highest share it is {glue:text}`superposed_share:.2f`, with a twist of
-# {glue:text}`superposed_twist:.0f`°; the next has {glue:text}`single_share:.2f`. Where two lattices
-# lie over one another `find_boundaries` reports no boundary, the class map has none, and
+# Simulated bilayers have two lattices in at least {glue:text}`bilayer_fraction:.2f` of their
+# windows, bicrystals in at most {glue:text}`bicrystal_fraction:.2f` ({numref}`fig-bilayer`). Of the
+# images {glue:text}`superposed:d` are above the limit of one third
+# ({glue:text}`superposed_name:s`). In the image with the highest fraction it is
+# {glue:text}`superposed_fraction:.2f`, with a twist of {glue:text}`superposed_twist:.0f`°; the next
+# has {glue:text}`single_fraction:.2f`. Where two lattices lie over one another `find_boundaries` reports no boundary, the class map has none, and
 # `graphseg analyse` writes the flag `superposed_lattices` and the twist into its table. Two layers
 # in register are one lattice here, and a twist of less than 8° is not seen.
 #
@@ -335,14 +334,14 @@ record("single_share", max(others))
 # lattice.
 
 # %%
-probability = pretrained.out_of_fold(stack, averaging=False)
+probability = pretrained.out_of_fold(stack, test_time_augmentation=False)
 maps, without = {}, 0
 for number in range(len(stack)):
     try:
         maps[number] = classify(
             stack.images[number], probability[number] >= 0.5
         )
-    except InputError:  # no lattice was found
+    except gs.InputError:  # no lattice was found
         without += 1
 
 # %%
@@ -353,7 +352,7 @@ lengths = {  # nm
 vacuum = {n: found.percentages["vacuum"] for n, found in maps.items()}
 chosen = [max(lengths, key=lengths.get), max(vacuum, key=vacuum.get)]
 
-# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest share of vacuum (bottom), chosen by that rule, with their orientation and their four classes. Notice where the boundary stops: at contamination, and at a hole, where one side has no order.", "name": "fig-classes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest fraction of vacuum (bottom), chosen by that rule, with their orientation and their four classes. Notice where the boundary stops: at contamination, and at a hole, where one side has no order.", "name": "fig-classes"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8.5, 6))
 for row, number in zip(axes, chosen, strict=True):
     found = maps[number]
@@ -402,8 +401,9 @@ record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 #
 # The pixel sizes, measured from the lattice, run from {glue:text}`smallest_pixel:.3f` to
 # {glue:text}`largest_pixel:.3f` Å; {glue:text}`coarse_pixels:d` are above 0.5 Å. There the second
-# ring of spots comes near the Nyquist limit, which it reaches in part at 0.62 Å. A reading that
-# took the first ring for the second would make the pixels smaller by a factor of $\sqrt 3$.
+# ring of Bragg reflections comes near the Nyquist limit, which it reaches in part at 0.62 Å. A
+# reading that took the first ring for the second would make the pixels smaller by a factor of
+# $\sqrt 3$.
 #
 # How much of this hangs on the threshold of the mask?
 

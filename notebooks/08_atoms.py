@@ -34,9 +34,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import atoms_under_masks
-from book.tools.notebook import announce, record
-from graphseg.datasets import load
+from book.tools.notebook import record, show_source
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import markdown_table, read_result
 from graphseg.plotting import explore, micrographs, structure
@@ -48,11 +48,10 @@ from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
 from graphseg.structure.denoise import analyse, radius
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.rings import find_defects, find_rings
-from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -61,7 +60,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # How long is a bond of 1.42 Å in the images, and how strong is the noise between the atoms?
 
 # %%
-bond_lengths, noise_shares = [], []  # pixels; of the standard deviation
+bond_lengths, noise_fractions = [], []  # pixels; of the standard deviation
 frequency = radius(stack.images.shape[1:])
 for image, mask in zip(stack.images, stack.masks, strict=True):
     lattice = measure_lattice(image, mask)
@@ -70,17 +69,18 @@ for image, mask in zip(stack.images, stack.masks, strict=True):
         noise = signal.noise_at(frequency).mean()  # variance
         deviation = np.sqrt(noise) / signal.image[signal.quiet].std()
         bond_lengths.append(lattice.parameter / np.sqrt(3))
-        noise_shares.append(deviation)
+        noise_fractions.append(deviation)
 
 # %% tags=["remove-input"]
 record("shortest_bond", float(np.min(bond_lengths)))
 record("longest_bond", float(np.max(bond_lengths)))
-record("noise_share", float(np.median(noise_shares)))
+record("noise_fraction", float(np.median(noise_fractions)))
 
 # %% [markdown]
 # A bond is {glue:text}`shortest_bond:.1f` to {glue:text}`longest_bond:.1f` pixels long, and the
-# noise has {glue:text}`noise_share:.2f` of the standard deviation of the clean area, in the median
-# over the images. Two neighbouring atoms run into one another; the empty centres of the hexagons,
+# noise has {glue:text}`noise_fraction:.2f` of the standard deviation of the clean area, in the
+# median over the images. Two neighbouring atoms run into one another; the empty centres of the
+# hexagons,
 # 2.46 Å apart, do not. So the centres are found first. Every triangle of neighbouring centres then
 # is one atom, and at pentagons and heptagons too: the atoms are the dual of the triangulation. A
 # triangle whose atom is missing in the image is a vacancy.
@@ -176,11 +176,11 @@ record("ring_high", float(np.nanmax(table[enough, 3])))
 # From {glue:text}`enough_dose:.0f` electrons per Å² on, all {glue:text}`enough_conditions:d`
 # combinations reach a recall and precision of 0.98 and a position error of 0.15 Å
 # ({numref}`fig-atom-truth`). The worst of them have {glue:text}`worst_recall:.3f`,
-# {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and their mean ring has between
-# {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms. The smallest position error is
-# {glue:text}`best_error:.3f` Å. With {glue:text}`least_dose:.0f` electrons per Å² the recall is only
-# {glue:text}`least_recall_low:.2f` to {glue:text}`least_recall_high:.2f`: the noise then decides where
-# rings are seen.
+# {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and their mean ring has
+# between {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms. The smallest position
+# error is {glue:text}`best_error:.3f` Å. With {glue:text}`least_dose:.0f` electrons per Å² the
+# recall is only {glue:text}`least_recall_low:.2f` to {glue:text}`least_recall_high:.2f`: the noise
+# then decides where rings are seen.
 #
 # What does a dose look like?
 
@@ -244,8 +244,9 @@ record("vacancies_found", len(gaps))
 # Inside contamination there is no single layer to resolve, so that atoms reported there cannot be
 # trusted. The recorded result counts atoms and bonds inside and outside of the label, with no mask,
 # with the masks of the Bragg filter and of our network, each made without the image's acquisition,
-# and with the label as the mask (`python -m book.studies mask-effect`). Nobody has marked the true atoms of these
-# images, so the table says where atoms are *reported*, and nothing about whether they are true.
+# and with the label as the mask (`python -m book.studies mask-effect`). Nobody has marked the true
+# atoms of these images, so the table says where atoms are *reported*, and nothing about whether
+# they are true.
 
 # %%
 effect = read_result("mask_effect")
@@ -257,7 +258,7 @@ named = {
     "label": "label",
 }
 left = counts["label"][:, 1]  # outside the label, with the label as the mask
-shares = {key: 100 * table[:, 1] / left for key, table in counts.items()}
+fractions = {key: 100 * table[:, 1] / left for key, table in counts.items()}
 crowded = counts["none"][:, 0] > 0  # images with atoms to remove
 removed = {
     key: 100 * (1 - table[crowded, 0] / counts["none"][crowded, 0])
@@ -268,8 +269,8 @@ rows = [
         name,
         *(f"{total}" for total in counts[key].sum(axis=0)),
         f"{np.median(removed[key]):.1f} %",
-        f"{np.median(shares[key]):.1f} %",
-        f"{shares[key].min():.0f} %",
+        f"{np.median(fractions[key]):.1f} %",
+        f"{fractions[key].min():.0f} %",
     ]
     for key, name in named.items()
 ]
@@ -295,11 +296,11 @@ for key in ("none", "bragg", "unet"):
     table = counts[key]
     record(f"inside_{key}", int(table[:, 0].sum()))
     record(f"left_{key}", 100 * float(table[:, 1].sum() / left.sum()))
-    record(f"median_left_{key}", float(np.median(shares[key])))
-    record(f"least_left_{key}", float(shares[key].min()))
+    record(f"median_left_{key}", float(np.median(fractions[key])))
+    record(f"least_left_{key}", float(fractions[key].min()))
 for key in ("bragg", "unet"):
-    share = 1 - counts[key][:, 0].sum() / counts["none"][:, 0].sum()
-    record(f"removed_{key}", 100 * float(share))
+    fraction = 1 - counts[key][:, 0].sum() / counts["none"][:, 0].sum()
+    record(f"removed_{key}", 100 * float(fraction))
     record(f"median_removed_{key}", float(np.median(removed[key])))
 
 # %% [markdown]
@@ -316,20 +317,20 @@ for key in ("bragg", "unet"):
 # The Bragg filter leaves {glue:text}`left_bragg:.1f` % of their number (median
 # {glue:text}`median_left_bragg:.1f` %, least {glue:text}`least_left_bragg:.0f` %), our network
 # {glue:text}`left_unet:.1f` % (median {glue:text}`median_left_unet:.1f` %, least
-# {glue:text}`least_left_unet:.0f` %). Without a mask it is {glue:text}`left_none:.1f` %: contamination
-# that is not masked puts no atom elsewhere out of reach, because the search measures noise and
-# contrast where the image is quiet.
+# {glue:text}`least_left_unet:.0f` %). Without a mask it is {glue:text}`left_none:.1f` %:
+# contamination that is not masked puts no atom elsewhere out of reach, because the search measures
+# noise and contrast where the image is quiet.
 #
 # ## Three situations
 #
 # Fig. 5 of the paper shows three. Here a rule chooses them, among the images of one fold, which the
 # network has not seen: the one where the Bragg filter leaves most atoms inside the label more than
-# the network; the one where the lower of their two Jaccard indices is highest, if both masks keep at
-# least 95 % of the atoms outside the label; and the one where the Bragg filter costs most atoms
+# the network; the one where the lower of their two Jaccard indices is highest, if both masks keep
+# at least 95 % of the atoms outside the label; and the one where the Bragg filter costs most atoms
 # outside more than the network.
 
 # %%
-unet = pretrained.load("fold_0")
+unet = gs.load_model("fold_0")
 unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
     unseen = crossval.splits(stack, "acquisition", folds=5)[0][1]
@@ -386,12 +387,12 @@ for situation in ("gain", "even", "cost"):
 
 # %% [markdown]
 # {numref}`fig-situations` shows them. In the first the Bragg filter leaves
-# {glue:text}`gain_inside_bragg:d` atoms inside the label, our network {glue:text}`gain_inside_unet:d`.
-# In the second the masks have Jaccard indices of {glue:text}`even_jaccard_bragg:.2f` and
-# {glue:text}`even_jaccard_unet:.2f` with the label, and keep {glue:text}`even_left_bragg:.0f` and
-# {glue:text}`even_left_unet:.0f` % of the atoms. In the third the Bragg filter keeps
-# {glue:text}`cost_left_bragg:.0f` %, our network {glue:text}`cost_left_unet:.0f` %. Choose a mask for
-# the first of them:
+# {glue:text}`gain_inside_bragg:d` atoms inside the label, our network
+# {glue:text}`gain_inside_unet:d`. In the second the masks have Jaccard indices of
+# {glue:text}`even_jaccard_bragg:.2f` and {glue:text}`even_jaccard_unet:.2f` with the label, and
+# keep {glue:text}`even_left_bragg:.0f` and {glue:text}`even_left_unet:.0f` % of the atoms. In the
+# third the Bragg filter keeps {glue:text}`cost_left_bragg:.0f` %, our network
+# {glue:text}`cost_left_unet:.0f` %. Choose a mask for the first of them:
 
 # %%
 first = next(iter(chosen.values()))
@@ -430,8 +431,8 @@ explore.atoms_explorer(
 #
 # ## What was found
 #
-# - From {glue:text}`enough_dose:.0f` electrons per Å² on, atoms are found with a recall and precision
-#   of 0.98 and a position error of 0.15 Å at every pixel size tried, 0.2 to 0.5 Å.
+# - From {glue:text}`enough_dose:.0f` electrons per Å² on, atoms are found with a recall and
+#   precision of 0.98 and a position error of 0.15 Å at every pixel size tried, 0.2 to 0.5 Å.
 # - Without a mask {glue:text}`inside_none:d` atoms are reported inside labelled contamination; the
 #   Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, our network
 #   {glue:text}`removed_unet:.0f` %. They leave {glue:text}`left_bragg:.1f` and

@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
-averaging: bool = True  # test-time augmentation: the eight symmetries
+test_time_augmentation: bool = True  # test-time augmentation: the eight symmetries
 coverage: float = 0.9  # how often an interval should hold the label's value
 seed: int = 0  # of the bootstrap
 
@@ -37,13 +37,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools.notebook import announce, record
+import graphseg as gs
+from book.tools.notebook import record, show_source
 from graphseg import metrics
-from graphseg.batch import ranking as sorting
-from graphseg.batch import reduction, report
+from graphseg.batch import ranking, reduction, report
 from graphseg.batch.coarsening import Coarsening
 from graphseg.colours import BLUE, SKY
-from graphseg.datasets import load
 from graphseg.evaluation import crossval, quality
 from graphseg.evaluation.compare import markdown_table
 from graphseg.io import outputs
@@ -51,8 +50,8 @@ from graphseg.plotting import explore, micrographs, results
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -68,10 +67,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # acquisition, so the ranking is what one would get for new images.
 
 # %%
-probabilities = pretrained.out_of_fold(stack, averaging=averaging)
-fraction = sorting.clean_fractions(probabilities)
+probabilities = pretrained.out_of_fold(stack, test_time_augmentation=test_time_augmentation)
+fraction = ranking.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
-agreement = sorting.rank_agreement(
+agreement = ranking.rank_agreement(
     fraction, labelled, groups=stack.groups, seed=seed
 )
 
@@ -107,17 +106,17 @@ interval = np.empty((len(stack), 2))
 levels = []
 for others, fold in folds:
     levels.append(
-        sorting.calibrated_level(
+        ranking.calibrated_level(
             probabilities[others], labelled[others], coverage
         )
     )
-    interval[fold] = sorting.clean_intervals(probabilities[fold], levels[-1])
+    interval[fold] = ranking.clean_intervals(probabilities[fold], levels[-1])
 
 # %%
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])
 width = np.diff(interval).ravel()
 
-# %% mystnb={"figure": {"caption": "Clean fraction of each image as predicted, with its interval, against that of the label. Notice that the wide intervals belong to images that the network is unsure about, and that few points miss the diagonal.", "name": "fig-clean-share"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Clean fraction of each image as predicted, with its interval, against that of the label. Notice that the wide intervals belong to images that the network is unsure about, and that few points miss the diagonal.", "name": "fig-clean-fraction"}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(4.5, 4.2))
 ends = np.abs(interval.T - fraction)
 axes.errorbar(
@@ -146,7 +145,7 @@ record("level_high", max(levels))
 record("median_width", 100 * float(np.median(width)))
 
 # %% [markdown]
-# {numref}`fig-clean-share` shows all of them. The intervals hold the labelled fraction in
+# {numref}`fig-clean-fraction` shows all of them. The intervals hold the labelled fraction in
 # {glue:text}`coverage_percent:.0f` % of the images; {glue:text}`wanted_percent:.0f` % was asked
 # for. The levels this took lie between {glue:text}`level_low:.2f` and
 # {glue:text}`level_high:.2f`, and half of the intervals are narrower than
@@ -155,7 +154,7 @@ record("median_width", 100 * float(np.median(width)))
 # ## The ranking
 
 # %%
-ranking = sorting.rank(stack.names, fraction, interval, labelled)
+ranking = ranking.rank(stack.names, fraction, interval, labelled)
 rows = [
     [
         f"{row['rank']}",
@@ -203,7 +202,7 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 # %%
 counts = metrics.counts(stack.masks, masks)
 measured = metrics.score_table(counts)["jaccard"]
-certain = quality.certain_shares(probabilities)
+certain = quality.certain_fractions(probabilities)
 expected = quality.expect_out_of_fold(certain, measured, folds)
 tenth = max(round(len(stack) / 10), 1)
 look_first = np.argsort(expected[:, 0], kind="stable")[:tenth]

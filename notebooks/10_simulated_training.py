@@ -16,7 +16,7 @@
 #
 # **What you will be able to do**
 #
-# - simulate micrographs of dirty graphene, with the exact truth of every pixel and atom;
+# - simulate micrographs of contaminated graphene, with the exact truth of every pixel and atom;
 # - train a network without a single label, say what it is worth on real images, and where real
 #   labels come in nevertheless;
 # - say how many labels a network that was pretrained on simulations saves;
@@ -36,10 +36,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+import graphseg as gs
 from book.studies import learning_curve, simulation_only
-from book.tools.notebook import announce, record, record_scores
+from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics, simulation
-from graphseg.datasets import load
 from graphseg.evaluation.compare import (
     RESULTS_FOLDER,
     markdown_table,
@@ -50,11 +50,11 @@ from graphseg.evaluation.records import fold_counts, read_record, summary
 from graphseg.plotting import micrographs, results
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.structure.lattice import measure_lattice
-from graphseg.unet import pretrained as shipped
+from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -67,8 +67,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \psi_{k-1}(\mathbf r) \big], $$ (eq-multislice)
 #
 # where $\sigma$ is the interaction constant and $P_{\Delta z}$ carries the wave to the next
-# slab {cite:p}`Kirkland2020`. One slab is enough for a sheet of one atom; dirt of 30 Å is cut into
-# slabs of 10 Å. The lens shifts the phase of each spatial frequency $\mathbf q$ by
+# slab {cite:p}`Kirkland2020`. One slab is enough for a sheet of one atom; contamination of 30 Å is
+# cut into slabs of 10 Å. The lens shifts the phase of each spatial frequency $\mathbf q$ by
 # $\chi(\mathbf q)$, most of it from the defocus $\Delta f$ and the spherical aberration $C_s$,
 #
 # $$ I(\mathbf r) = \Big\langle \big| \mathcal F^{-1} \big[ \hat\psi(\mathbf q)\,
@@ -86,7 +86,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # the images must correlate to 0.98.
 
 # %%
-samples = [simulation.simulate(seed, index) for index in range(max(sheet, 4))]
+samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
 coverage = np.array([sample.mask.mean() for sample in samples])
 record("simulated_coverage", 100 * np.median(coverage))
 
@@ -140,7 +140,7 @@ results.show_sheet(ax, [shown[index] for index in order], 8)
 # from all images.
 
 # %%
-free = read_result("label_free")
+free = read_result("simulation_only")
 covered = 100 * stack.masks.mean(axis=(1, 2))
 design = np.isin(stack.names, free["design"])
 rows = []
@@ -154,9 +154,9 @@ heading = ["labels", "number", "median coverage, %", "5 % to 95 %", "empty"]
 Markdown(markdown_table(heading, rows))
 
 # %% tags=["remove-input"]
-dirt = GRAPHENE.contaminant
-record("generator_coverage", 100 * dirt.coverage[0])
-record("generator_clean", 100 * dirt.clean_share)
+contaminant = GRAPHENE.contaminant
+record("generator_coverage", 100 * contaminant.coverage[0])
+record("generator_clean", 100 * contaminant.clean_fraction)
 
 # %% [markdown]
 # The generator covers {glue:text}`generator_coverage:.1f` % of a contaminated image in the median
@@ -279,16 +279,16 @@ for name, key in (
 # earlier state of the generator and not as good.
 
 # %%
-nothing = read_result("budget_labels")
-pretrained = read_result("budget_simulated")
-gentle = read_result("budget_gentle")
+nothing = read_result("learning_curve_labels")
+fine_tuned = read_result("learning_curve_simulated")
+gentle = read_result("learning_curve_gentle")
 most = max(gentle["budgets"])  # acquisitions outside a fold, in the smallest
 curves = {
     "from random weights": {
         b: learning_curve.at(nothing, b) for b in nothing["budgets"]
     },
     "from simulated images": {
-        b: learning_curve.at(pretrained, b) for b in pretrained["budgets"]
+        b: learning_curve.at(fine_tuned, b) for b in fine_tuned["budgets"]
     },
     "from simulated images, gently": {
         b: learning_curve.at(gentle, b) for b in gentle["budgets"]
@@ -306,22 +306,22 @@ scores = {
     name: {b: summary(r, average)["jaccard"][0] for b, r in points.items()}
     for name, points in curves.items()
 }
-random_weights, beginning, careful = scores.values()
-record("labels_none", beginning[0])
+random_weights, initial, careful = scores.values()
+record("labels_none", initial[0])
 spread = summary(curves["from simulated images"][0], average)["jaccard"][1]
 record("labels_none_spread", spread)
 record("labels_all_nothing", random_weights[most])
-record("labels_all_simulated", beginning[most])
+record("labels_all_simulated", initial[most])
 record("labels_four_nothing", random_weights[4])
-record("labels_four_simulated", beginning[4])
-record("labels_one_simulated", beginning[1])
+record("labels_four_simulated", initial[4])
+record("labels_one_simulated", initial[1])
 record("labels_one_gentle", careful[1])
 record("labels_all_gentle", careful[most])
 budgets = sorted(random_weights)
 enough = [
     b
     for place, b in enumerate(budgets)
-    if min(random_weights[more] for more in budgets[place:]) > beginning[0]
+    if min(random_weights[more] for more in budgets[place:]) > initial[0]
 ]
 record(
     "labels_worth",
@@ -349,7 +349,7 @@ record("labels_split", max(map(learning_curve.split_places, few)))
 # In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions
 # that show one place ({ref}`ch-data`) lie on both sides of a fold, because they were found later.
 #
-# Would our network of {ref}`ch-comparison` gain from the better beginning? Two trainings were
+# Would our network of {ref}`ch-comparison` gain from the better initial weights? Two trainings were
 # tried, one of them with simulated images of defects beside the labelled ones, and stopped after
 # two and three folds.
 
@@ -393,7 +393,7 @@ names = {
     "crystal": "+ grains, defects, pixel sizes",
     "optics": "+ focus, aberrations, drift",
     "detector": "+ dose, camera, gradient",
-    "contaminant": "+ shapes and texture of dirt",
+    "contaminant": "+ shapes and texture of contaminant",
 }
 steps = {
     names[key]: [
@@ -434,8 +434,8 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # seed. If the halfway generators varied as little, the fall would not be chance, but that is not
 # known: with {glue:text}`realism_seeds:d` training for each step nothing here tells the worth of a
 # step from luck with its seed. A guess at a reason that was not tested: far from focus the lattice
-# itself is grainy, and a network that has not yet seen real noise and real dirt takes the one for
-# the other.
+# itself is grainy, and a network that has not yet seen real noise and real contamination takes the
+# one for the other.
 #
 # ## Where it fails
 #
@@ -444,7 +444,7 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # least one percent.
 
 # %%
-network = shipped.load("simulated", averaging=False)
+network = gs.load_model("simulated", test_time_augmentation=False)
 predicted = network.predict(stack.images)
 table = metrics.counts(stack.masks, predicted)
 index = metrics.score_table(table)["jaccard"]
@@ -498,7 +498,7 @@ materials = {
     "molybdenum disulphide": simulation.MOS2,
 }
 others = {
-    name: simulation.simulate(seed, 1, configuration)
+    name: gs.simulate(seed, 1, configuration)
     for name, configuration in materials.items()
 }
 
@@ -549,8 +549,8 @@ record("materials_deviation", 100 * max(deviations))
 #   half scores {glue:text}`free_per_image_unseen:.3f` and {glue:text}`free_pooled_unseen:.3f`.
 # - Under every convention for 0/0 that is above the paper's network in {glue:text}`free_above:d` of
 #   six scores ({glue:text}`free_above_names:s`); in balanced accuracy per image it is not.
-# - Labels added to a simulated beginning end at {glue:text}`labels_all_simulated:.3f`, labels alone
-#   at {glue:text}`labels_all_nothing:.3f`; few labels make it worse.
+# - Labels added to simulated initial weights end at {glue:text}`labels_all_simulated:.3f`, labels
+#   alone at {glue:text}`labels_all_nothing:.3f`; few labels make it worse.
 
 # %% tags=["hide-input"]
 answer = [str(n + 1) for n, i in enumerate(order) if origin[i] == "generated"]

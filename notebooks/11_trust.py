@@ -37,6 +37,7 @@ import numpy as np
 from IPython.display import Markdown
 from scipy.stats import binomtest
 
+import graphseg as gs
 from book.studies import (
     clean_sheets,
     defect_masking,
@@ -50,16 +51,15 @@ from book.studies import (
     figures as figures_trust,
 )
 from book.studies.robustness import said
-from book.tools.notebook import announce, record
+from book.tools.notebook import record, show_source
 from graphseg.colours import VERMILION
-from graphseg.datasets import load
 from graphseg.evaluation import calibration, compare, quality, records
 from graphseg.plotting import micrographs
 from graphseg.unet import pretrained
 
 micrographs.use_style()
-stack = load.load_stack(data_source)
-announce(stack)
+stack = gs.load_stack(data_source)
+show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
@@ -68,7 +68,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # Grain boundaries, chains of five- and seven-membered rings, Stone-Wales defects, vacancies,
 # holes, single heavy atoms and flakes of a second layer are what one looks for. A closed loop of
 # boundary, of which the flower defect is the smallest {cite:p}`Cockayne2011`, is a patch of other
-# texture with a round outline, and easily taken for dirt. Whether it is, cannot be asked of
+# texture with a round outline, and easily taken for contaminant. Whether it is, cannot be asked of
 # published labels: nobody marked the defects. Simulated sheets know them. Each sheet shows one
 # kind of structure and no contamination, and
 #
@@ -79,7 +79,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # mask $C$ covers. A site is one on a ring of other than six, a missing one, or an atom on top.
 
 # %%
-network = pretrained.load("default", averaging=False)
+network = gs.load_model("default", test_time_augmentation=False)
 shown = [
     clean_sheets.sheet(kind, seed, 1, pixel_size, dose, contrast)
     for kind in clean_sheets.KINDS
@@ -92,8 +92,9 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
     figures_trust.show_sheet(ax, sheet, mask)
 
 # %% [markdown]
-# {numref}`fig-sheets` shows one sheet of each kind. The record behind {numref}`fig-masked-shares`
-# has three of each at three doses, three pixel sizes and with white and with black atoms.
+# {numref}`fig-sheets` shows one sheet of each kind. The record behind
+# {numref}`fig-masked-fractions` has three of each at three doses, three pixel sizes and with white
+# and with black atoms.
 
 # %%
 found = records.read_record(compare.RESULTS_FOLDER / "defects.json")
@@ -103,9 +104,9 @@ verdicts = {name: defect_masking.verdict(table) for name, table in rows.items()}
 recalls = {name: v.pop("recall at boundaries") for name, v in verdicts.items()}
 visible = {name: v.pop("recall of visible") for name, v in verdicts.items()}
 
-# %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. What is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-shares"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. What is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-fractions"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(8.5, 0.6 + 0.35 * len(verdicts)))
-figures_trust.show_shares(
+figures_trust.show_fractions(
     ax, verdicts, defect_masking.LARGEST_MASKED
 );
 
@@ -122,7 +123,7 @@ record("recall_default", recalls["our network"])
 record("recall_visible", visible["our network"])
 record("least_signal", clean_sheets.LEAST_SIGNAL)
 own = rows["our network"]
-low, high = defect_masking.share_interval(own)
+low, high = defect_masking.fraction_interval(own)
 record("masked_low", 100 * low)
 record("masked_high", 100 * high)
 target = defect_masking.LARGEST_MASKED
@@ -134,7 +135,7 @@ record(
     if default["all"] <= target
     else "the value misses it",
 )
-low, high = defect_masking.share_interval(own, "visible", kind=clean_sheets.TOUCHING)
+low, high = defect_masking.fraction_interval(own, "visible", kind=clean_sheets.TOUCHING)
 record("visible_low", low)
 record("visible_high", high)
 least = defect_masking.LEAST_RECALL
@@ -146,7 +147,7 @@ record(
     if visible["our network"] >= least
     else "the value misses it",
 )
-low, high = defect_masking.share_interval(own, kind=clean_sheets.TOUCHING)
+low, high = defect_masking.fraction_interval(own, kind=clean_sheets.TOUCHING)
 record("recall_low", low)
 record("recall_high", high)
 for area, name in (("near", "cost_all"), ("visible", "cost_visible")):
@@ -198,7 +199,7 @@ doses = [f"{level:.0f} e/Å²" for level in clean_sheets.DOSES]
 table = [
     [name]
     + [
-        f"{defect_masking.masked_share(r, kind=clean_sheets.TOUCHING, dose=level):.3f}"
+        f"{defect_masking.masked_fraction(r, kind=clean_sheets.TOUCHING, dose=level):.3f}"
         for level in clean_sheets.DOSES
     ]
     + [f"{recalls[name]:.3f}", f"{visible[name]:.3f}"]
@@ -292,7 +293,8 @@ table = [
 Markdown(compare.markdown_table(header, table))
 
 # %% [markdown]
-# `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its interval.
+# `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its
+# interval.
 #
 # ## What to expect of one mask
 #
@@ -300,7 +302,7 @@ Markdown(compare.markdown_table(header, table))
 # predicted in the eight symmetries of the square; where the answers differ, or their mean $p$ is
 # undecided, the mask is doubtful. For the whole image the certain fraction
 #
-# $$ q = \frac{|\{p \ge 0.9\}|}{|\{p \ge 0.1\}|} $$ (eq-certain-share)
+# $$ q = \frac{|\{p \ge 0.9\}|}{|\{p \ge 0.1\}|} $$ (eq-certain-fraction)
 #
 # is the Jaccard index of what is surely with what is possibly contaminated. A robust line through
 # other images turns it into the index to expect, with an interval that is to hold 90 %.
@@ -328,7 +330,7 @@ spans = confidence["intervals"]["eight views, inner"]
 record("held", 100 * spans["held"])
 record("width", spans["width"])
 errors_found = confidence["errors_found"]
-record("looked_at", 100 * errors_found["share looked at"])
+record("looked_at", 100 * errors_found["fraction looked at"])
 record("caught", 100 * errors_found["undecided mean"])
 record("caught_spread", 100 * errors_found["spread of views"])
 
@@ -354,9 +356,9 @@ record("caught_spread", 100 * errors_found["spread of views"])
 
 # %%
 probabilities = pretrained.out_of_fold(stack)
-doubtful = int(np.argmin(quality.certain_shares(probabilities)))
+doubtful = int(np.argmin(quality.certain_fractions(probabilities)))
 fold = pretrained.fold_of(stack.names)[doubtful]
-held_out = pretrained.load(f"fold_{fold}", averaging=False)
+held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
 mean, spread = quality.ensemble([held_out], example)
 
@@ -383,19 +385,19 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # $\mu$ and shrunk covariance $\Sigma$ of these,
 #
 # $$ s = \frac{1}{s_0} \sqrt{\tfrac{1}{d} (\mathbf x - \mu)^\mathsf{T} \Sigma^{-1}
-# (\mathbf x - \mu)} $$ (eq-strangeness)
+# (\mathbf x - \mu)} $$ (eq-ood-score)
 #
 # is the distance of an image with $d$ descriptors $\mathbf x$ {cite:p}`Lee2018`; tables have it in
-# the column `strangeness`. An image with $s > 1$ is flagged as out-of-distribution. The threshold
-# $s_0$ lies {glue:text}`stranger_deviations:.0f` robust standard deviations above the median of
+# the column `ood_score`. An image with $s > 1$ is flagged as out-of-distribution. The threshold
+# $s_0$ lies {glue:text}`ood_deviations:.0f` robust standard deviations above the median of
 # training images that were left out in turn; no out-of-distribution image is needed for it. Three
 # things are flagged whatever the distance: pixels cut off at the ends of the grey scale, no
 # lattice, and a lattice constant that is not graphene's by the stated pixel size.
 
 # %%
-trial = compare.read_result("strangers")
+trial = compare.read_result("out_of_distribution")
 examples = {
-    one.kind: one for one in ood.stranger_set(stack.images, 2, seed)
+    one.kind: one for one in ood.image_set(stack.images, 2, seed)
 }
 kinds = {
     name: found for name, found in trial["kinds"].items() if not found["near"]
@@ -404,95 +406,95 @@ flagged, held_out = trial["false_alarms_number"], trial["data"]["images"]
 alarms = binomtest(flagged, held_out).proportion_ci(method="exact")
 usual = trial["false_alarms_simulated"]
 
-# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, eight of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-strangers"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, eight of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 5, figsize=(10, 6.6))
-figures_robustness.show_strangers(
+figures_robustness.show_images(
     axes.flat[: len(examples)], list(examples.values())
 )
 for ax in axes.flat[len(examples) :]:
     ax.set_axis_off()
 
-# %% mystnb={"figure": {"caption": "Distance of held-out published images (blue) and of out-of-distribution images (red), judged by fold networks that were trained on neither. Right of the dashed line an image is flagged for its distance alone. Notice boron nitride, which lies among the held-out images.", "name": "fig-strangeness"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Distance of held-out published images (blue) and of out-of-distribution images (red), judged by fold networks that were trained on neither. Right of the dashed line an image is flagged for its distance alone. Notice boron nitride, which lies among the held-out images.", "name": "fig-ood-score"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(7, 4.4))
-figures_robustness.show_strangeness(ax, trial["strangeness"])
+figures_robustness.show_scores(ax, trial["ood_score"])
 
 # %% tags=["remove-input"]
-record("stranger_deviations", trial["parameters"]["deviations"])
-record("stranger_area", trial["area"])
-record("stranger_target", trial["targets"]["area"])
-record("stranger_announced", 100 * trial["announced"])
-record("stranger_alarms", 100 * trial["false_alarms"])
-record("stranger_most_alarms", 100 * trial["targets"]["false_alarms"])
-record("stranger_nitride", trial["kinds"]["boron nitride"]["area"])
-record("stranger_area_all", trial["area_with_near"])
+record("ood_deviations", trial["parameters"]["deviations"])
+record("ood_area", trial["area"])
+record("ood_target", trial["targets"]["area"])
+record("ood_flagged", 100 * trial["flagged"])
+record("ood_alarms", 100 * trial["false_alarms"])
+record("ood_most_alarms", 100 * trial["targets"]["false_alarms"])
+record("ood_nitride", trial["kinds"]["boron nitride"]["area"])
+record("ood_area_all", trial["area_with_near"])
 reached = trial["area_with_near"] >= trial["targets"]["area"]
-record("stranger_all_verdict", "reaches" if reached else "misses")
+record("ood_all_verdict", "reaches" if reached else "misses")
 record(
-    "stranger_decides",
+    "ood_decides",
     "The target is reached either way"
     if reached
     else "To leave boron nitride out was our decision, and the target is met only thanks to it",
 )
 allowed = trial["targets"]["false_alarms"]
 record(
-    "stranger_alarms_verdict",
+    "ood_alarms_verdict",
     "which excludes a higher rate"
     if alarms.high <= allowed
     else "which the value meets, but so few images cannot exclude a higher rate"
     if trial["false_alarms"] <= allowed
     else "which the value misses",
 )
-told_apart = [found["announced"] for found in trial["kinds"].values()]
-record("stranger_announced_all", 100 * float(np.mean(told_apart)))
+told_apart = [found["flagged"] for found in trial["kinds"].values()]
+record("ood_flagged_all", 100 * float(np.mean(told_apart)))
 nitride = trial["kinds"]["boron nitride"]
-record("stranger_nitride_announced", 100 * nitride["announced"])
-record("stranger_nitride_told", 100 * nitride["announced_with_pixel_size"])
-record("stranger_alarms_number", flagged)
-record("stranger_held_out", held_out)
-record("stranger_alarms_low", 100 * alarms.low)
-record("stranger_alarms_high", 100 * alarms.high)
-record("stranger_finer", 100 * usual["finer pixels"])
-record("stranger_larger", 100 * usual["larger images"])
-record("stranger_controls", max(trial["parameters"]["each"] // 2, 1))
-record("stranger_each", trial["parameters"]["each"])
-least = min(found["announced"] for found in kinds.values())
-hardest = [name for name, f in kinds.items() if f["announced"] == least]
-record("stranger_hardest", " and ".join(hardest))
-record("stranger_lowest", 100 * least)
-told = [f["announced_with_pixel_size"] for f in kinds.values()]
+record("ood_nitride_flagged", 100 * nitride["flagged"])
+record("ood_nitride_told", 100 * nitride["flagged_with_pixel_size"])
+record("ood_alarms_number", flagged)
+record("ood_held_out", held_out)
+record("ood_alarms_low", 100 * alarms.low)
+record("ood_alarms_high", 100 * alarms.high)
+record("ood_finer", 100 * usual["finer pixels"])
+record("ood_larger", 100 * usual["larger images"])
+record("ood_usual", max(trial["parameters"]["each"] // 2, 1))
+record("ood_each", trial["parameters"]["each"])
+least = min(found["flagged"] for found in kinds.values())
+hardest = [name for name, f in kinds.items() if f["flagged"] == least]
+record("ood_hardest", " and ".join(hardest))
+record("ood_lowest", 100 * least)
+told = [f["flagged_with_pixel_size"] for f in kinds.values()]
 record(
-    "stranger_told", 100 * min(share for share in told if share is not None)
+    "ood_told", 100 * min(fraction for fraction in told if fraction is not None)
 )
 record(
-    "stranger_cost",
+    "ood_cost",
     100 * trial["seconds"]["check"] / trial["seconds"]["network"],
 )
 
 # %% [markdown]
-# {numref}`fig-strangers` shows the set, {glue:text}`stranger_each:d` images of each kind, and
-# {numref}`fig-strangeness` the result on images held out. Boron nitride is a kind for itself: its
+# {numref}`fig-ood-set` shows the set, {glue:text}`ood_each:d` images of each kind, and
+# {numref}`fig-ood-score` the result on images held out. Boron nitride is a kind for itself: its
 # lattice constant is within two per cent of graphene's, no more than a calibration error.
 #
 # - *Without boron nitride* the area under the receiver operating characteristic (ROC AUC) is
-#   {glue:text}`stranger_area:.4f` (target {glue:text}`stranger_target:.2f`), and
-#   {glue:text}`stranger_announced:.1f` % of the images are flagged.
-# - *With boron nitride* the ROC AUC is {glue:text}`stranger_area_all:.4f` and
-#   {glue:text}`stranger_all_verdict:s` the target; {glue:text}`stranger_announced_all:.1f` % are
-#   flagged. {glue:text}`stranger_decides:s`. Of boron nitride itself
-#   {glue:text}`stranger_nitride_announced:.0f` % is flagged
-#   ({glue:text}`stranger_nitride_told:.0f` % with its pixel size stated), with a ROC AUC of
-#   {glue:text}`stranger_nitride:.2f`: the check does not protect from it.
-# - *False alarms*: {glue:text}`stranger_alarms_number:d` of {glue:text}`stranger_held_out:d` held-out
-#   images, {glue:text}`stranger_alarms:.1f` % (95 % interval {glue:text}`stranger_alarms_low:.1f` to
-#   {glue:text}`stranger_alarms_high:.1f` %). At most {glue:text}`stranger_most_alarms:.0f` % were
-#   allowed, {glue:text}`stranger_alarms_verdict:s`. Of simulated graphene with finer pixels
-#   {glue:text}`stranger_finer:.0f` % are flagged, in larger
-#   images {glue:text}`stranger_larger:.0f` %, of {glue:text}`stranger_controls:d` images each.
+#   {glue:text}`ood_area:.4f` (target {glue:text}`ood_target:.2f`), and
+#   {glue:text}`ood_flagged:.1f` % of the images are flagged.
+# - *With boron nitride* the ROC AUC is {glue:text}`ood_area_all:.4f` and
+#   {glue:text}`ood_all_verdict:s` the target; {glue:text}`ood_flagged_all:.1f` % are
+#   flagged. {glue:text}`ood_decides:s`. Of boron nitride itself
+#   {glue:text}`ood_nitride_flagged:.0f` % is flagged
+#   ({glue:text}`ood_nitride_told:.0f` % with its pixel size stated), with a ROC AUC of
+#   {glue:text}`ood_nitride:.2f`: the check does not protect from it.
+# - *False alarms*: {glue:text}`ood_alarms_number:d` of {glue:text}`ood_held_out:d` held-out
+#   images, {glue:text}`ood_alarms:.1f` % (95 % interval {glue:text}`ood_alarms_low:.1f` to
+#   {glue:text}`ood_alarms_high:.1f` %). At most {glue:text}`ood_most_alarms:.0f` % were
+#   allowed, {glue:text}`ood_alarms_verdict:s`. Of simulated graphene with finer pixels
+#   {glue:text}`ood_finer:.0f` % are flagged, in larger
+#   images {glue:text}`ood_larger:.0f` %, of {glue:text}`ood_usual:d` images each.
 #
-# Hardest among the others: {glue:text}`stranger_hardest:s`, of which
-# {glue:text}`stranger_lowest:.0f` % are flagged. That is without a pixel size; where it is stated,
-# {glue:text}`stranger_told:.0f` % of the simulated kind that is told worst are flagged, again
-# without boron nitride. The check takes {glue:text}`stranger_cost:.0f` % of the time of our network
+# Hardest among the others: {glue:text}`ood_hardest:s`, of which
+# {glue:text}`ood_lowest:.0f` % are flagged. That is without a pixel size; where it is stated,
+# {glue:text}`ood_told:.0f` % of the simulated kind that is told worst are flagged, again
+# without boron nitride. The check takes {glue:text}`ood_cost:.0f` % of the time of our network
 # with its eight views.
 #
 # ## Attacks
@@ -520,7 +522,7 @@ pgd, fgsm, signs = (
 radius = endured["parameters"]["radii"].index(0.1)
 
 # %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size show what is not aimed. Compare how an attack harms the method that it was made for, and the others: what is made for one harms the others far less.", "name": "fig-attacks"}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True)
+figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), fractiony=True)
 for ax, (name, curve) in zip(axes.flat, attacks.items(), strict=False):
     title = figures_robustness.attack_title(name)
     figures_robustness.show_curve(ax, curve, title)
@@ -536,7 +538,7 @@ record("attack_before", pgd["unet"]["pooled"][0])
 record("attack_signs", signs["unet"]["pooled"][radius])
 record("attack_fgsm", fgsm["unet"]["pooled"][radius])
 record("attack_pgd", pgd["unet"]["pooled"][radius])
-record("attack_averaged", pgd["unet, averaged"]["pooled"][radius])
+record("attack_averaged", pgd["unet, eight views"]["pooled"][radius])
 bragged = attacks["PGD on bragg"]["methods"]["bragg"]["pooled"]
 record("attack_bragg_before", bragged[0])
 record("attack_bragg", bragged[radius])
@@ -557,10 +559,10 @@ record("attack_images", len(endured["images"]))
 
 # %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0\u00b0 too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}} tags=["hide-input"]
 curves = endured["changes"] | endured["physical"]
-figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), sharey=True)
+figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), fractiony=True)
 for ax, (name, curve) in zip(axes.flat, curves.items(), strict=True):
-    share = endured["announced"].get(name)
-    figures_robustness.show_curve(ax, curve, name, share, log=name == "dose")
+    fraction = endured["flagged"].get(name)
+    figures_robustness.show_curve(ax, curve, name, fraction, log=name == "dose")
 for row in axes:
     row[0].set_ylabel("Jaccard index, pooled")
 figure.legend(
@@ -573,7 +575,7 @@ figure.legend(
 one = endured["changes"]["blur"]["strengths"].index(1)
 for name, place in (("blur", one), ("noise", -1)):
     methods = endured["changes"][name]["methods"]
-    record(f"{name}_announced", 100 * endured["announced"][name][place])
+    record(f"{name}_flagged", 100 * endured["flagged"][name][place])
     for method in ("unet", "adaptive"):
         record(f"{name}_{method}", methods[method]["pooled"][place])
 
@@ -598,11 +600,11 @@ Markdown(compare.markdown_table(header, rows))
 # {numref}`fig-changes` and the table, first to last strength, set the methods side by side. A
 # network is used to the noise and the sharpness of its training images; what averages pixels, as
 # blur, drift and strong compression do, takes both away. Where the grey area is high the user is
-# warned: by a blur of one pixel {glue:text}`blur_announced:.0f` % of the images are flagged, and
+# warned: by a blur of one pixel {glue:text}`blur_flagged:.0f` % of the images are flagged, and
 # our network has fallen to {glue:text}`blur_unet:.2f`, the adaptive Bragg filter to
 # {glue:text}`blur_adaptive:.2f`. Against noise the check is no help: at two standard deviations our
 # network has fallen to {glue:text}`noise_unet:.2f` (the adaptive Bragg filter to
-# {glue:text}`noise_adaptive:.2f`), and {glue:text}`noise_announced:.0f` % of the images are
+# {glue:text}`noise_adaptive:.2f`), and {glue:text}`noise_flagged:.0f` % of the images are
 # flagged.
 #
 # ## Training against it
@@ -610,7 +612,7 @@ Markdown(compare.markdown_table(header, rows))
 # A few more epochs with noise of random strength on the training images, with half of them blurred,
 # or with images moved against their labels, and the same number without any of it:
 
-# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; and that any of these short trainings lowers the index of unchanged images a little.", "name": "fig-hardening"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; and that any of these short trainings lowers the index of unchanged images a little.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
 trained = endured["training"]["scores"]
 figure, ax = plt.subplots(figsize=(10, 3.8))
 figures_robustness.show_training(ax, trained)
@@ -652,24 +654,25 @@ for average in ("per_image", "pooled"):
 # {glue:text}`hard_gain_said:s`, and that of unharmed images by {glue:text}`hard_cost_said:s`;
 # training with noise changes it by {glue:text}`hard_noise_gain_said:s` in strong noise and by
 # {glue:text}`hard_noise_cost_said:s` without, all against the same training without either
-# ({numref}`fig-hardening`). That is one fold, {glue:text}`hard_images:d` images and a short
-# training, without an interval; the same training without either takes unharmed images from
+# ({numref}`fig-robust-fine-tuning`). That is one fold, {glue:text}`hard_images:d` images and a
+# short training, without an interval; the same training without either takes unharmed images from
 # {glue:text}`hard_before:.3f` to {glue:text}`hard_plain:.3f`.
 #
 # Blur is another matter. With blurred images in the training the Jaccard index at a blur of one
 # pixel is {glue:text}`hard_blur_with:.2f` instead of {glue:text}`hard_blur_without:.2f`, at a
 # drift of four pixels {glue:text}`hard_drift_with:.2f` instead of
 # {glue:text}`hard_drift_without:.2f`, and attacks of 0.05 take {glue:text}`hard_blur_lost:.3f`
-# instead of {glue:text}`hard_plain_lost:.3f`: a network that may not rely on the finest grain of the
-# noise is harder to mislead by it. On sharp images this short training differs from the same without
-# blur by {glue:text}`hard_blur_cost_said:s`. Does a whole one cost anything there? The whole training
-# of our network was repeated with blur on five folds: per image {glue:text}`blurred_per_image_said:s`
-# ({glue:text}`blurred_per_image_low_said:s` to {glue:text}`blurred_per_image_high_said:s`, 95 %
-# bootstrap over acquisitions), pooled {glue:text}`blurred_pooled_said:s`
-# ({glue:text}`blurred_pooled_low_said:s` to {glue:text}`blurred_pooled_high_said:s`). That half of
-# the images stay sharp was decided after a trial with all of them blurred had lost more on four
-# of these folds, so the cost is a little flattered. What is used by default is our network, trained
-# without blur; the *blur-trained network*, trained on all images, comes with the package too:
+# instead of {glue:text}`hard_plain_lost:.3f`: a network that may not rely on the finest grain of
+# the noise is harder to mislead by it. On sharp images this short training differs from the same
+# without blur by {glue:text}`hard_blur_cost_said:s`. Does a whole one cost anything there? The
+# whole training of our network was repeated with blur on five folds: per image
+# {glue:text}`blurred_per_image_said:s` ({glue:text}`blurred_per_image_low_said:s` to
+# {glue:text}`blurred_per_image_high_said:s`, 95 % bootstrap over acquisitions), pooled
+# {glue:text}`blurred_pooled_said:s` ({glue:text}`blurred_pooled_low_said:s` to
+# {glue:text}`blurred_pooled_high_said:s`). That half of the images stay sharp was decided after a
+# trial with all of them blurred had lost more on four of these folds, so the cost is a little
+# flattered. What is used by default is our network, trained without blur; the *blur-trained
+# network*, trained on all images, comes with the package too:
 # `graphseg segment night --model blurred` for images that are flagged because they are less sharp.
 # `graphseg train --set
 # blur=1.5`, `--set noise=1.0` and `--set adversarial=0.2` do the same with your own labels.
@@ -729,25 +732,26 @@ record(
 #
 # `graphseg segment my_folder --output masks` writes the expected Jaccard index with its interval
 # for every image into the table, and marks in the column `look_first` those below what nine of ten
-# published images reach. The column `strangeness` has the distance from the training images, 1 being
+# published images reach. The column `ood_score` has the distance from the training images, 1 being
 # the threshold, and `warning` says why. `graphseg sort` has the same columns. To
 # measure another network, or to repeat this page's records:
 #
 # ```
 # python -m book.studies defects --output data/results/defects.json
 # python -m book.studies calibrate --output data/results/confidence.json
-# python -m book.studies strangers --output data/results/strangers.json
+# python -m book.studies out-of-distribution --output data/results/out_of_distribution.json
 # python -m book.studies robustness --output data/results/robustness.json
 # ```
 #
 # ## Before you trust a mask
 #
-# 1. Is it graphene, imaged by phase contrast, at a pixel size that the network knows? No flag in the
-#    column `flags`, and `strangeness` below 1.
+# 1. Is it graphene, imaged by phase contrast, at a pixel size that the network knows? No flag in
+# the
+#    column `flags`, and `ood_score` below 1.
 # 2. State the pixel size if the file does not (`--pixel-size`): most other crystals are told by it.
 #    Boron nitride is not.
 # 3. Look at the images of `look_first` and at some others: overlays cost one option (`--overlays`).
-# 4. Do you count defects? Mind the shares of masked structure at the top of this page, and
+# 4. Do you count defects? Mind the fractions of masked structure at the top of this page, and
 #    look at every closed loop and every boundary yourself.
 # 5. Choose the threshold for what you need, precision or recall; 0.5 is no more than a habit.
 # 6. Is the image noisier, more blurred or farther from focus than those in {numref}`fig-changes`
@@ -766,10 +770,10 @@ record(
 # - The Jaccard index that one expects of a mask correlates to {glue:text}`pearson:.2f` with the
 #   measured one; nine of ten intervals are meant to hold it and {glue:text}`held:.0f` % do.
 # - Out-of-distribution images are told from held-out ones with a ROC AUC of
-#   {glue:text}`stranger_area:.4f` without boron nitride, at {glue:text}`stranger_alarms:.1f` % false
-#   alarms. With it the ROC AUC is {glue:text}`stranger_area_all:.4f` and
-#   {glue:text}`stranger_all_verdict:s` the target of {glue:text}`stranger_target:.2f`; boron nitride
-#   alone has {glue:text}`stranger_nitride:.2f`.
+#   {glue:text}`ood_area:.4f` without boron nitride, at {glue:text}`ood_alarms:.1f` % false
+#   alarms. With it the ROC AUC is {glue:text}`ood_area_all:.4f` and
+#   {glue:text}`ood_all_verdict:s` the target of {glue:text}`ood_target:.2f`; boron nitride
+#   alone has {glue:text}`ood_nitride:.2f`.
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of our
 #   network in one view from {glue:text}`attack_before:.2f` to {glue:text}`attack_pgd:.2f`, that of
 #   the Bragg filter from {glue:text}`attack_bragg_before:.2f` to {glue:text}`attack_bragg:.2f`.

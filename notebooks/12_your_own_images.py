@@ -49,24 +49,22 @@ from IPython.display import Markdown
 from PIL import Image
 from scipy import stats
 
+import graphseg as gs
 from book.tools.commandline import command_line
 from book.tools.dm4 import write_dm4
-from book.tools.notebook import announce, record, timing
+from book.tools.notebook import record, show_source, timing
 from graphseg import metrics
 from graphseg.colours import ORANGE, VERMILION
-from graphseg.datasets import load
 from graphseg.datasets.check import check_folder
-from graphseg.errors import InputError
 from graphseg.evaluation.compare import markdown_table
 from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
-from graphseg.simulation.samples import simulate
 from graphseg.unet import pretrained, weights
 
 micrographs.use_style()
-announce(load.load_stack(data_source))
+show_source(gs.load_stack(data_source))
 here = Path(tempfile.mkdtemp())
 
 # %% [markdown]
@@ -85,7 +83,7 @@ kinds |= {
     "no_pixel_size": {},
 }
 samples = {
-    name: simulate(seed, number, replace(GRAPHENE, **changes))
+    name: gs.simulate(seed, number, replace(GRAPHENE, **changes))
     for number, (name, changes) in enumerate(kinds.items())
 }
 
@@ -111,7 +109,7 @@ for path in sorted(night.iterdir()):
         size = " × ".join(map(str, first.image.shape))
         step = first.pixel_size
         rows.append([path.name, size, f"{step:.3f}" if step else "–"])
-    except InputError as error:
+    except gs.InputError as error:
         rows.append([path.name, str(error).replace(str(here), "…"), "–"])
 Markdown(markdown_table(["file", "pixels", "Å per pixel"], rows))
 
@@ -180,7 +178,7 @@ scores = {
 failed = [row for row in table if row["error"]]
 flags = {row["name"]: row["flags"].split() for row in table}
 outside = [name for name, found in flags.items() if "outside_known_scale" in found]
-unlike = [name for name, found in flags.items() if "stranger" in found]
+unlike = [name for name, found in flags.items() if "out_of_distribution" in found]
 fine = next(row for row in table if row["name"] == "fine_pixels")
 record("failed", len(failed))
 record("exit_code", code)
@@ -213,9 +211,9 @@ record("known_high", known["pixel_sizes"][1])
 # ### What the flags say
 #
 # Outside of the known pixel sizes: {glue:text}`outside:s`. Unlike the images that the network was
-# trained on (flag `stranger`, {ref}`ch-trust`): {glue:text}`unlike:s`. Of the {glue:text}`areas:d`
-# ordinary images that flag marks {glue:text}`false_alarms:d`; each is a false alarm. The Jaccard
-# index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary images,
+# trained on (flag `out_of_distribution`, {ref}`ch-trust`): {glue:text}`unlike:s`. Of the
+# {glue:text}`areas:d` ordinary images that flag marks {glue:text}`false_alarms:d`; each is a false
+# alarm. The Jaccard index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary images,
 # {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with coarse
 # ones. A flag does not say that a mask is wrong: it says that nobody has measured how good the
 # masks of such images are.
@@ -251,7 +249,7 @@ timing("second_seconds", second_run)
 # %%
 image = samples["large_field"].image[None]
 networks = [
-    pretrained.load(averaging=False, tile=tile, precision="float32")
+    gs.load_model(test_time_augmentation=False, tile=tile, precision="float32")
     for tile in (1024, 416)
 ]
 at_once, in_tiles = (network.predict(image) for network in networks)
@@ -309,11 +307,38 @@ deviation = max(abs(one / LATTICE_CONSTANT - 1) for one in constants)
 record("lattice_error", 100 * deviation)
 
 # %% [markdown]
-# The lattice constants are at most {glue:text}`lattice_error:.1f` % off the 2.46 Å of graphene that was
-# put in, under strains of up to 1 %; a pixel size measured from the lattice is off by as much.
+# The lattice constants are at most {glue:text}`lattice_error:.1f` % off the 2.46 Å of graphene that
+# was put in, under strains of up to 1 %; a pixel size measured from the lattice is off by as much.
 # `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d` atoms in pixels and
 # Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without `--no-structures` there is also
 # an extended XYZ file for other programs. The cleanest image is {glue:text}`cleanest:s`.
+
+# %% [markdown]
+# ## One micrograph, in Python
+#
+# The same steps for a single image in a notebook or a script. `segment` takes what `read` returned,
+# a path, a two-dimensional array or a HyperSpy signal; it finds the scale and raises the same flags
+# as the command.
+
+# %%
+micrograph = gs.read(night / "area_1.dm4")
+result = gs.segment(micrograph)
+structure = gs.analyse(micrograph, result)
+result.save(here / "area_1_mask.tif")
+result.flags, result.quality
+
+# %% mystnb={"figure": {"caption": "The same image with the outline of its mask, as `result.plot()` draws it.", "name": "fig-one-micrograph"}}
+result.plot();
+
+# %% tags=["remove-input"]
+written = tifffile.imread(here / "masks" / "area_1_mask.tif") > 0
+record("python_differs", int((result.mask != written).sum()))
+record("python_atoms", len(structure.atoms.positions))
+record("python_fraction", 100 * result.contaminated_fraction)
+
+# %% [markdown]
+# {glue:text}`python_fraction:.1f` % of it is contaminated, and {glue:text}`python_atoms:d` atoms are
+# found outside. The mask differs from that of the command in {glue:text}`python_differs:d` pixels.
 #
 # ## When the masks are not good enough
 #
@@ -321,15 +346,15 @@ record("lattice_error", 100 * deviation)
 # acquisition were labelled.
 
 # %%
-dirt = replace(GRAPHENE.contaminant, clean_share=0.0, coverage=(0.5, 1.5))
+contaminant = replace(GRAPHENE.contaminant, clean_fraction=0.0, coverage=(0.5, 1.5))
 faint = replace(
-    GRAPHENE.detector, dose=(500.0, 800.0), noise_share=1.0, faint_share=0.0
+    GRAPHENE.detector, dose=(500.0, 800.0), noise_fraction=1.0, faint_fraction=0.0
 )
-other = replace(GRAPHENE, detector=faint, contaminant=dirt)
+other = replace(GRAPHENE, detector=faint, contaminant=contaminant)
 labels = here / "my_labels"
 labels.mkdir()
 for number in range(acquisitions):
-    sample = simulate(seed, number, other)
+    sample = gs.simulate(seed, number, other)
     image, mask = (
         part.reshape(2, 128, 2, 128) for part in (sample.image, sample.mask)
     )
@@ -347,10 +372,10 @@ for number in range(acquisitions):
 # running notebook (`make lab`), so on this page there is only its call:
 #
 # ```python
-# from graphseg import load_model
+# import graphseg as gs
 # from graphseg.plotting.painter import LabelPainter
 #
-# LabelPainter("my_labels", start=load_model())
+# LabelPainter("my_labels", start=gs.load_model())
 # ```
 #
 # It shows one image of the folder at a time with the mask of the network as the starting point:
@@ -394,7 +419,7 @@ code = command_line(
     "graphseg train my_labels --output my_unet.safetensors"
     f" --folds {acquisitions} --set epochs={epochs}"
     f" --set learning_rate={learning_rate} --set precision={precision}"
-    " --set averaging=False",
+    " --set test_time_augmentation=False",
     here,
 )
 
@@ -441,10 +466,11 @@ heading = ["Jaccard index", "before", "after", "gain inside folds", "95 % interv
 Markdown(markdown_table(heading, rows))
 
 # %% [markdown]
-# The table has mean and standard deviation of single folds; before means our network as it came. The
-# gain is that inside the folds, with the interval of its mean over {glue:text}`acquisitions:d` folds
-# (Student's t). {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images are
-# like those that the network knows, a training on a few labels gains nothing and may lose something.
+# The table has mean and standard deviation of single folds; before means our network as it came.
+# The gain is that inside the folds, with the interval of its mean over {glue:text}`acquisitions:d` folds
+# (Student's t). {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images
+# are like those that the network knows, a training on a few labels gains nothing and may lose
+# something.
 #
 # With a single acquisition there is nothing to leave out: the network is trained all the same, and
 # its card says that its score is unknown. A training that is killed continues when the command is
@@ -464,7 +490,7 @@ Markdown(markdown_table(heading, rows))
 # The weight file goes where our network was:
 
 # %%
-new = simulate(seed, acquisitions, other)
+new = gs.simulate(seed, acquisitions, other)
 (here / "tonight").mkdir()
 write_dm4(here / "tonight" / "faint.dm4", 4000 * new.image, new.pixel_size)
 command_line("graphseg segment tonight --output usual", here)
@@ -512,7 +538,7 @@ probability.shape
 
 # %% [markdown]
 # The file takes images of any size and scale and does the standardising itself; what it does not do
-# is rescaling by pixel size, tiling and averaging over symmetries.
+# is rescaling by pixel size, tiling and test-time augmentation.
 #
 # ## What this does not show
 #
@@ -527,8 +553,8 @@ probability.shape
 #
 # - One command makes masks of a whole folder; {glue:text}`failed:d` broken file was reported and
 #   passed over, and a second run rewrote {glue:text}`rewritten:d` masks.
-# - Where an image lies outside of the known pixel sizes, or is unlike the training images, the table
-#   says so: here {glue:text}`outside:s`, and {glue:text}`unlike:s`.
+# - Where an image lies outside of the known pixel sizes, or is unlike the training images, the
+#   table says so: here {glue:text}`outside:s`, and {glue:text}`unlike:s`.
 # - On images of another microscope, {glue:text}`frames:d` labelled frames of
 #   {glue:text}`acquisitions:d` acquisitions changed the pooled Jaccard index from
 #   {glue:text}`before_mean:.2f` to {glue:text}`after_mean:.2f` on acquisitions that were left out.

@@ -17,9 +17,7 @@ from book.studies import (
     robustness,
     simulation_only,
 )
-from book.studies import (
-    ood as strangertrial,
-)
+from book.studies import ood as ood_study
 from graphseg.batch import run
 from graphseg.cli import (
     Changes,
@@ -143,7 +141,7 @@ def search(
 
 
 @app.command()
-def rescore(
+def re_evaluate(
     record: Annotated[Path, typer.Argument(help="a record of `python -m book.studies evaluate`")],
     output: Output,
     source: Source = "auto",
@@ -151,12 +149,12 @@ def rescore(
 ) -> None:
     """Score the networks of a finished evaluation again, predicting in another way.
 
-    Example: python -m book.studies rescore data/results/unet.json --set averaging=True --output
-    other.json
+    Example: python -m book.studies re-evaluate data/results/unet.json --set
+    test_time_augmentation=True --output other.json
     """
     stack = load.load_stack(source)
     folder = Path("runs") / record.stem
-    found = re_evaluation.rescore(records.read_record(record), stack, folder, **parsed(changes))
+    found = re_evaluation.re_evaluate(records.read_record(record), stack, folder, **parsed(changes))
     records.write_record(output, found)
     for average in ("pooled", "per_image"):
         mean, spread = records.summary(found, average)["jaccard"]
@@ -194,7 +192,7 @@ def mask_effect(output: Output, source: Source = "auto") -> None:
 
 
 @app.command()
-def label_free(
+def simulation_only_(
     output: Output,
     seeds: Annotated[int, typer.Option(help="trainings of each configuration")] = 5,
     images: Annotated[int, typer.Option(help="simulated images of each training")] = 900,
@@ -209,8 +207,8 @@ def label_free(
 ) -> None:
     """Train on simulated images only and score on labelled ones; a killed run continues.
 
-    Example: python -m book.studies label-free --seeds 5 --set epochs=12 --output
-    data/results/label_free.json
+    Example: python -m book.studies simulation-only --seeds 5 --set epochs=12 --output
+    data/results/simulation_only.json
     """
     record = simulation_only.score_simulated(
         methods.make("unet", **parsed(changes)),
@@ -229,7 +227,7 @@ def label_free(
 
 
 @app.command()
-def label_budget(
+def learning_curve(
     output: Output,
     budget: Annotated[
         list[int] | None, typer.Option(help="a number of labelled acquisitions; repeat")
@@ -241,9 +239,9 @@ def label_budget(
 ) -> None:
     """Train with few labelled acquisitions and score on whole folds; a killed run continues.
 
-    Example: python -m book.studies label-budget --budget 0 --budget 4 --set
+    Example: python -m book.studies learning-curve --budget 0 --budget 4 --set
     initial=simulated.safetensors
-    --output data/results/budget.json
+    --output data/results/learning_curve.json
     """
     record = learning_curve.label_curve(
         methods.make("unet", **parsed(changes)),
@@ -274,12 +272,12 @@ OUT_OF_FOLD = ("bragg", "adaptive", "unet")
 def defects(
     output: Output,
     method: Annotated[
-        list[str] | None, typer.Option(help="a network that comes along, bragg or adaptive; repeat")
+        list[str] | None, typer.Option(help="a bundled network, bragg or adaptive; repeat")
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="sheets of each kind in each condition")
     ] = defect_masking.REPEATS,
-    averaging: Annotated[
+    test_time_augmentation: Annotated[
         bool, typer.Option(help="over the eight symmetries, as networks predict by default")
     ] = True,
     published: Annotated[
@@ -296,15 +294,16 @@ def defects(
     stack = load.load_stack(source)
     record = records.read_record(output) if output.exists() else {"name": "defects", "methods": {}}
     names = method or [*NETWORKS, *defect_masking.FITTED]
-    changes = {} if averaging else {"averaging": False}
+    changes = {} if test_time_augmentation else {"test_time_augmentation": False}
     for name, found in defect_masking.measure(names, stack, record["methods"], repeats, **changes):
         record["methods"][name] = found
         record["made_with"] = records.provenance()
         records.write_record(output, record)
-        shares = defect_masking.verdict(found["rows"])
-        recall, seen = shares["recall at boundaries"], shares["recall of visible"]
+        fractions = defect_masking.verdict(found["rows"])
+        recall, seen = fractions["recall at boundaries"], fractions["recall of visible"]
         typer.echo(
-            f"{name}: masks {shares['all']:.2%} near defects; recall at boundaries {recall:.3f}, "
+            f"{name}: masks {fractions['all']:.2%} near defects; recall at boundaries "
+            f"{recall:.3f}, "
             f"of what is visible {seen:.3f}"
         )
     if published:
@@ -337,8 +336,8 @@ def calibrate(
 def choose_threshold(
     precision: Annotated[float | None, typer.Option(help="that is wanted, from 0 to 1")] = None,
     recall: Annotated[float | None, typer.Option(help="that is wanted, from 0 to 1")] = None,
-    sure: Annotated[
-        bool, typer.Option("--sure", help="the lower end of its 95 % interval must reach it")
+    confident: Annotated[
+        bool, typer.Option("--confident", help="the lower end of its 95 % interval must reach it")
     ] = False,
 ) -> None:
     """Print the threshold for a wanted precision or recall, or the whole table.
@@ -354,7 +353,7 @@ def choose_threshold(
         )
     rows = stored["thresholds"]
     if precision is not None or recall is not None:
-        rows = [thresholds.choose(rows, precision, recall, sure)]
+        rows = [thresholds.choose(rows, precision, recall, confident)]
     typer.echo("threshold  calibrated  precision          recall             Jaccard")
     for row in rows:
         raw = thresholds.uncalibrated(row["threshold"], stored["temperature"])
@@ -379,11 +378,11 @@ def _published(stack: load.LabelledStack) -> dict:
     }
 
 
-@app.command(name="strangers")
-def measure_strangers(
+@app.command(name="out-of-distribution")
+def measure_out_of_distribution(
     output: Output,
-    each: Annotated[int, typer.Option(min=2, help="strangers of every kind")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="of the strangers")] = 1,
+    each: Annotated[int, typer.Option(min=2, help="images of every kind")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="of the out-of-distribution images")] = 1,
     package: Annotated[
         bool, typer.Option(help="also write what predictions need beside the networks")
     ] = True,
@@ -391,17 +390,18 @@ def measure_strangers(
 ) -> None:
     """Record how well images outside of what the network knows are told; two minutes.
 
-    Example: python -m book.studies strangers --output data/results/strangers.json
+    Example: python -m book.studies out-of-distribution --output
+    data/results/out_of_distribution.json
 
     To be run again after the networks were trained anew: what they know belongs to their weights.
     """
     stack = load.load_stack(source)
     if package:
-        records.write_record(ood.FILE, strangertrial.package_file(stack))
-    found = strangertrial.measure(stack, each, seed)
+        records.write_record(ood.FILE, ood_study.package_file(stack))
+    found = ood_study.measure(stack, each, seed)
     records.write_record(output, found)
     typer.echo(
-        f"area {found['area']:.4f}, announced {found['announced']:.1%}, "
+        f"area {found['area']:.4f}, flagged {found['flagged']:.1%}, "
         f"false alarms {found['false_alarms']:.1%}"
     )
 

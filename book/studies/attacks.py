@@ -40,9 +40,9 @@ class Attack:
     radius
         ε, the largest change of a pixel in standard deviations of the image.
     steps
-        0 draws a sign for every pixel, the control; 1 is FGSM; more are PGD.
+        0 draws a random sign for every pixel; 1 is FGSM; more are PGD.
     seed
-        Of the random start of PGD, and of the control.
+        Of the random start of PGD, and of the random signs.
     """
 
     radius: float

@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from graphseg.batch import run as bulk
+from graphseg.batch import run as batch
 from graphseg.batch.network import Network
 from graphseg.batch.report import write_tables
 from graphseg.batch.sources import find_sources
@@ -102,7 +102,7 @@ def segment_seconds(
     started = time.perf_counter()
     task = Segment(network, "tif", "float32" if everything else None, everything)
     job = Job(task, output)
-    found = bulk.run(job, find_sources([folder]), progress=False, **where)
+    found = batch.run(job, find_sources([folder]), progress=False, **where)
     write_tables(job, found)
     if found.errors:
         raise RuntimeError(f"The benchmark's own images failed: {found.errors[0]}")
@@ -147,7 +147,7 @@ def dask_speedup(network: Network, folder: Path, workspace: Path) -> dict[str, f
         with LocalCluster(**options) as cluster:
             address = cluster.scheduler_address
             warm = find_sources([folder])[: 4 * workers]  # so that each has loaded the network
-            bulk.run(
+            batch.run(
                 Job(Segment(network), workspace / f"warm_{workers}"), warm, progress=False,
                 scheduler=address,
             )  # fmt: skip
@@ -170,7 +170,9 @@ def _digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def run_bulk(images: int = 1000, large: int = 50, dask: int = 400, averaging: bool = True) -> dict:
+def run_batch(
+    images: int = 1000, large: int = 50, dask: int = 400, test_time_augmentation: bool = True
+) -> dict:
     """Measure everything and return the record.
 
     Parameters
@@ -179,12 +181,12 @@ def run_bulk(images: int = 1000, large: int = 50, dask: int = 400, averaging: bo
         Number of images of 256² and of 2048² pixels; 0 leaves the part out.
     dask
         Number of images of 256² pixels for the comparison of one and two Dask workers.
-    averaging
+    test_time_augmentation
         Over the eight symmetries, as the command does by default. Without, the network is eight
         times as fast and all the rest weighs more.
     """
-    network = Network.choose(averaging=averaging, device="cpu")
-    measured: dict = {"averaging": averaging}
+    network = Network.choose(test_time_augmentation=test_time_augmentation, device="cpu")
+    measured: dict = {"test_time_augmentation": test_time_augmentation}
     workspace = Path(tempfile.mkdtemp(prefix="graphseg_bench_"))
     try:
         for name, number in (("small", images), ("large", large), ("dask", dask)):
@@ -239,7 +241,7 @@ def bragg_cost(images: np.ndarray, repeats: int) -> dict[str, float]:
     """Return milliseconds an image on one core, in a stack (n, H, W) and alone, and peak megabytes.
 
     The peak is what Python and NumPy allocate for one image. A single call costs more time than
-    its share of a stack, since each call looks up the thread pools it has to hold back.
+    its fraction of a stack, since each call looks up the thread pools it has to hold back.
     """
     segmenter = BraggSegmenter(progress=False).fit(images)
     with threadpool_limits(1):
@@ -277,7 +279,7 @@ def network_cost(name: str, images: np.ndarray, repeats: int) -> dict[str, float
         four images); ``same_pixels`` (percent of the pixels on which the masks of both ways agree)
         and ``peak_megabytes`` (what predicting one image adds to the memory of the process).
     """
-    segmenter = pretrained.load(NETWORKS[name], averaging=False, device="cpu")
+    segmenter = pretrained.load(NETWORKS[name], test_time_augmentation=False, device="cpu")
     eager = deepcopy(segmenter.module_).to(memory_format=torch.contiguous_format).eval()
     plain = torch.from_numpy(standardise(images))[:, None]
     with torch.inference_mode():
@@ -307,7 +309,7 @@ def _peak_megabytes(name: str, image: np.ndarray) -> float:
 
 
 def _added_memory(name: str, image: np.ndarray) -> float:
-    segmenter = pretrained.load(NETWORKS[name], averaging=False, device="cpu")
+    segmenter = pretrained.load(NETWORKS[name], test_time_augmentation=False, device="cpu")
     segmenter.predict(image[None, :32, :32])  # what torch sets up once is not of the image
     if not PROCESS.exists():  # no Linux: the mark of the whole process is all there is
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -345,7 +347,7 @@ def run(
     images: int = 1000,
     large: int = 50,
     dask: int = 400,
-    averaging: bool = True,
+    test_time_augmentation: bool = True,
 ) -> dict:
     """Measure everything on images of the simulated sample and return the record.
 
@@ -353,8 +355,8 @@ def run(
     ----------
     repeats
         Of each measurement of a single image or a matrix product.
-    images, large, dask, averaging
-        Numbers of files of the bulk work, and how the network predicts them, see
+    images, large, dask, test_time_augmentation
+        Numbers of files of the batch work, and how the network predicts them, see
         `book.studies.benchmark.run`; 0 leaves a part out.
     """
     stack = load.load_simulated_sample().images[:12]
@@ -363,7 +365,7 @@ def run(
         ("gflop_per_second", lambda: {k: multiply_rate(p, repeats) for k, p in precisions.items()}),
         ("bragg", lambda: bragg_cost(stack, repeats)),
         *((name, lambda name=name: network_cost(name, stack, repeats)) for name in NETWORKS),
-        ("bulk", lambda: run_bulk(images, large, dask, averaging)),
+        ("batch", lambda: run_batch(images, large, dask, test_time_augmentation)),
     ]
     measured = {name: part() for name, part in tqdm(parts, desc="benchmark")}
     ours, paper, bragg = (measured[name] for name in ("ours", "paper", "bragg"))
@@ -374,7 +376,7 @@ def run(
         "ours in a stack / alone": ours["fast_in_stack"] / ours["fast"],
         "ours fast / Bragg": ours["fast"] / bragg["milliseconds"],
         "ours fast / ceiling": ours["fast"] / (1e3 * ours["gflop"] / rate[ours["precision"]]),
-    } | ratios(measured["bulk"])
+    } | ratios(measured["batch"])
     return {"threads": torch.get_num_threads(), "repeats": repeats} | measured
 
 
@@ -385,11 +387,17 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1000, help="files of 256 x 256 pixels")
     parser.add_argument("--large", type=int, default=50, help="files of 2048 x 2048 pixels")
     parser.add_argument("--dask", type=int, default=400, help="files for two Dask workers and one")
-    parser.add_argument("--no-averaging", dest="averaging", action="store_false",
-                        help="files without averaging over the symmetries")  # fmt: skip
+    parser.add_argument(
+        "--no-test-time-augmentation",
+        dest="test_time_augmentation",
+        action="store_false",
+        help="files in one pass, without the eight symmetries",
+    )
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
-    measured = run(chosen.repeats, chosen.images, chosen.large, chosen.dask, chosen.averaging)
+    measured = run(
+        chosen.repeats, chosen.images, chosen.large, chosen.dask, chosen.test_time_augmentation
+    )
     for name, values in measured.items():
         print(f"{name}: {_shown(values)}")
     if chosen.output:

@@ -1,4 +1,4 @@
-"""How far the probabilities of the networks that come along can be believed: a recorded result.
+"""How far the probabilities of the bundled networks can be believed: a recorded result.
 
 Every image is predicted by the one fold network that has not seen it, in eight symmetries. All
 other quantities follow from these predictions and the labels.
@@ -10,7 +10,7 @@ from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import calibration, quality
 from graphseg.evaluation.calibration import METHODS, inner_folds
-from graphseg.evaluation.quality import ExpectedJaccard, certain_shares
+from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
 from graphseg.evaluation.records import provenance
 from graphseg.unet import pretrained, weights
 
@@ -39,8 +39,10 @@ def measure(stack: LabelledStack, draws: int = quality.DRAWS) -> dict:
     """
     fold = pretrained.fold_of(stack.names)
     mean, spread, single = _predicted(stack, fold)
-    simulated, _ = quality.ensemble([pretrained.load("simulated", averaging=False)], stack.images)
-    counts = calibration.tally(mean, stack.masks)
+    simulated, _ = quality.ensemble(
+        [pretrained.load("simulated", test_time_augmentation=False)], stack.images
+    )
+    counts = calibration.histograms(mean, stack.masks)
     scaled = calibration.calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
     table = calibration.table(calibration.counts_at(counts, scaled), stack.groups, draws=draws)
     maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
@@ -62,7 +64,7 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
     result = tuple(np.empty(stack.images.shape, np.float32) for _ in range(3))
     for number in np.unique(fold):
         chosen = fold == number
-        network = pretrained.load(f"fold_{number}", averaging=False)
+        network = pretrained.load(f"fold_{number}", test_time_augmentation=False)
         made = quality.views(network, stack.images[chosen])
         parts = (made.mean(axis=0), made.std(axis=0), made[0])
         for whole, part in zip(result, parts, strict=True):
@@ -86,8 +88,8 @@ def _calibration(counts, fold, groups, method: str) -> dict:
         "error": diagram.error,
         "error_other": calibration.reliability(counts, other).error,
         "error_per_image": calibration.error_per_image(counts, values).tolist(),
-        "said": _json(diagram.said),
-        "true": _json(diagram.true),
+        "predicted": _json(diagram.predicted),
+        "observed": _json(diagram.observed),
         "pixels": diagram.pixels.tolist(),
     }
 
@@ -102,16 +104,16 @@ def _expectations(
     """Compare expected with measured Jaccard indices of the masks of eight views."""
     predicted = maps["eight views"] >= THRESHOLD
     measured = metrics.score_table(metrics.counts(stack.masks, predicted))["jaccard"]
-    shares = {name: certain_shares(probabilities) for name, probabilities in maps.items()}
+    fractions = {name: certain_fractions(probabilities) for name, probabilities in maps.items()}
     pairs = {
         "inner": list(inner_folds(fold, stack.groups)),
         "other": list(quality.other_folds(fold)),
     }
     found, correlations, intervals = {}, {}, {}
-    for name, share in shares.items():
-        correlations[name] = quality.correlation(share, measured, stack.groups, draws)
+    for name, fraction in fractions.items():
+        correlations[name] = quality.correlation(fraction, measured, stack.groups, draws)
         for way, split in pairs.items():
-            expected = quality.expect_out_of_fold(share, measured, split)
+            expected = quality.expect_out_of_fold(fraction, measured, split)
             found[f"{name}, {way}"] = expected
             key = f"{name}, {way}"
             correlations[key] = quality.correlation(expected[:, 0], measured, stack.groups, draws)
@@ -121,29 +123,29 @@ def _expectations(
                 "width": float((expected[:, 2] - expected[:, 1]).mean()),
                 "error": float(np.abs(expected[:, 0] - measured).mean()),
             }
-    model = ExpectedJaccard.fit(shares["eight views"], measured)
+    model = ExpectedJaccard.fit(fractions["eight views"], measured)
     best = found["eight views, inner"]
     return {
         "images": {
-            image: {"measured": m, "share": s, "expected": e, "fold": f}
+            image: {"measured": m, "fraction": s, "expected": e, "fold": f}
             for image, m, s, e, f in zip(
-                stack.names, measured.tolist(), shares["eight views"].tolist(), best.tolist(),
+                stack.names, measured.tolist(), fractions["eight views"].tolist(), best.tolist(),
                 fold.tolist(), strict=True,
             )
         },
         "correlations": correlations,
         "intervals": intervals,
         "expected_jaccard": quality.as_json(model),
-        "look_below": float(np.quantile(model(shares["eight views"])[:, 0], LOOK_QUANTILE)),
+        "look_below": float(np.quantile(model(fractions["eight views"])[:, 0], LOOK_QUANTILE)),
     }  # fmt: skip
 
 
 def _errors_found(mean: np.ndarray, spread: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-    """Return the share of wrong pixels among the most uncertain ones, by two maps."""
+    """Return the fraction of wrong pixels among the most uncertain ones, by two maps."""
     wrong = (mean >= THRESHOLD) != masks
     undecided = -np.abs(mean - THRESHOLD)
     return {
-        "share looked at": quality.LARGEST_SHARE,
+        "fraction looked at": quality.LARGEST_FRACTION,
         "undecided mean": quality.found_errors(undecided, wrong),
         "spread of views": quality.found_errors(spread, wrong),
     }

@@ -163,7 +163,7 @@ def _vacancies(rng, perfect: Structure, double: bool, field: Field) -> Structure
 
 def _holes(rng, perfect: Structure, field: Field) -> Structure:
     layer = perfect
-    ranges = replace(CrystalRanges(), vacancies=(0.0, 0.0), hole_share=1.0)
+    ranges = replace(CrystalRanges(), vacancies=(0.0, 0.0), hole_fraction=1.0)
     for _ in range(2):
         layer = grains.without(layer, rng, *field.frame, ranges)
     return layer
@@ -193,16 +193,19 @@ WINDOW = 3.0  # Å, standard deviation of the Gaussian over which its signal is 
 LEAST_SIGNAL = 1.0  # as much signal as noise; in published lattices it is 0.3 to 2
 LEAST_TOUCHING = 300  # pixels of such contamination in a frame
 # In this much defocus both rings of reflections have one sign: atoms are white or black, not both.
-OPTICS = replace(OpticsRanges(), defocus=(18.0, 32.0), far_share=0.0, spherical=0.0)
+OPTICS = replace(OpticsRanges(), defocus=(18.0, 32.0), far_fraction=0.0, spherical=0.0)
 GROWTH = 0.75  # Å, the middle of the range of `ContaminantRanges.label_growth`
 SHEETS = replace(
     GRAPHENE,
     name="sheets",
     crystal=CrystalRanges(
-        grain_shares=(0.0, 0.6, 0.4), vacancies=(0.0, 0.0), stone_wales=(0.0, 0.0), hole_share=0.0
+        grain_fractions=(0.0, 0.6, 0.4),
+        vacancies=(0.0, 0.0),
+        stone_wales=(0.0, 0.0),
+        hole_fraction=0.0,
     ),
     defects=NO_DEFECTS,
-    contaminant=ContaminantRanges(clean_share=0.0, island_share=0.0, chains=0.0, adatoms=0),
+    contaminant=ContaminantRanges(clean_fraction=0.0, island_fraction=0.0, chains=0.0, adatoms=0),
     optics=OPTICS,
 )
 
@@ -337,8 +340,10 @@ def _touching(rng, field: Field):
     configuration = field.configuration
     while True:
         layer = grains.draw_layer(rng, field.low, field.high, configuration)
-        dirt = draw_contaminant(rng, field.low, field.high, field.frame, configuration.contaminant)
+        contaminant = draw_contaminant(
+            rng, field.low, field.high, field.frame, configuration.contaminant
+        )
         points = samples.interface(layer)
-        maps = samples.truth_maps(layer, dirt, field.size, field.pixel_size, GROWTH)
+        maps = samples.truth_maps(layer, contaminant, field.size, field.pixel_size, GROWTH)
         if (maps["mask"] & field.within(points, REACH)).sum() >= LEAST_TOUCHING:
-            return layer, dirt, points, maps
+            return layer, contaminant, points, maps

@@ -26,7 +26,7 @@ BAND = 5.0  # pixels from a detected boundary in published images
 SETTING = ("kind", "pixel_size", "dose", "contrast")
 AREAS = ("near", "far", "other", "visible")
 COLUMNS = (*SETTING, *(f"{area}{end}" for area in AREAS for end in ("", "_masked")))
-FITTED = ("bragg", "adaptive")  # methods without a trained network that come along
+FITTED = ("bragg", "adaptive")  # methods without a trained network that are bundled
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -50,15 +50,15 @@ def count_masked(predict: Predict, frames: Iterable[Sheet]) -> list[list]:
     rows = []
     for frame in frames:
         masked = predict(frame.image[None])[0]
-        away, dirt = ~frame.near, frame.mask
-        areas = (frame.near, away & ~dirt, away & dirt, frame.near & frame.visible)
+        away, contaminant = ~frame.near, frame.mask
+        areas = (frame.near, away & ~contaminant, away & contaminant, frame.near & frame.visible)
         counts = [int(part.sum()) for area in areas for part in (area, area & masked)]
         rows.append([frame.kind, frame.pixel_size, frame.dose, frame.contrast, *counts])
     return rows
 
 
-def masked_share(rows: Sequence[Sequence], area: str = "near", **where) -> float:
-    """Return the masked share of all pixels of an area, each pixel alike.
+def masked_fraction(rows: Sequence[Sequence], area: str = "near", **where) -> float:
+    """Return the masked fraction of all pixels of an area, each pixel alike.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def masked_share(rows: Sequence[Sequence], area: str = "near", **where) -> float
         Of :func:`count_masked`.
     area
         ``"near"`` (defects; of the kind ``"touching"``, contamination near boundaries, and of
-        ``"one crystal"`` the same contamination without them, so that the share is a recall),
+        ``"one crystal"`` the same contamination without them, so that the fraction is a recall),
         ``"far"``, ``"other"`` or ``"visible"``.
     **where
         Values of columns that count, for instance ``kind="loop"`` or ``dose=3e3``. Without a
@@ -102,15 +102,15 @@ def _counts(rows: Sequence[Sequence], area: str, where: Mapping) -> np.ndarray:
     return np.array(chosen, np.int64).reshape(-1, 2)
 
 
-def share_interval(
+def fraction_interval(
     rows: Sequence[Sequence], area: str = "near", seed: int = 0, **where
 ) -> tuple[float, float]:
-    """Return the 95 % interval of :func:`masked_share`, by a bootstrap over sheets.
+    """Return the 95 % interval of :func:`masked_fraction`, by a bootstrap over sheets.
 
     Parameters
     ----------
     rows, area, **where
-        See :func:`masked_share`.
+        See :func:`masked_fraction`.
     seed
         Of the bootstrap.
     """
@@ -143,23 +143,24 @@ def cost_of_boundaries(
     draws = np.random.default_rng(seed).integers(number, size=(DRAWS, number))
     draws = np.vstack([np.arange(number), draws])
     totals = pairs[:, draws].sum(axis=2)  # (2, draws, 2)
-    shares = totals[..., 1] / np.maximum(totals[..., 0], 1)
-    difference = shares[0] - shares[1]
+    fractions = totals[..., 1] / np.maximum(totals[..., 0], 1)
+    difference = fractions[0] - fractions[1]
     low, high = np.percentile(difference[1:], INTERVAL)
     return float(difference[0]), float(low), float(high)
 
 
 def verdict(rows: Sequence[Sequence]) -> dict[str, float]:
-    """Return the masked share near each kind of defect and near all, and the recall at boundaries.
+    """Return the masked fraction near each kind of defect and near all, and the recall at
+    boundaries.
 
     Keys are `KINDS`, ``"all"``, ``"recall at boundaries"`` of all contamination there and
     ``"recall of visible"`` of what stands out of the noise.
     """
-    shares = {kind: masked_share(rows, kind=kind) for kind in KINDS}
-    return shares | {
-        "all": masked_share(rows),
-        "recall at boundaries": masked_share(rows, kind=TOUCHING),
-        "recall of visible": masked_share(rows, "visible", kind=TOUCHING),
+    fractions = {kind: masked_fraction(rows, kind=kind) for kind in KINDS}
+    return fractions | {
+        "all": masked_fraction(rows),
+        "recall at boundaries": masked_fraction(rows, kind=TOUCHING),
+        "recall of visible": masked_fraction(rows, "visible", kind=TOUCHING),
     }
 
 
@@ -184,7 +185,7 @@ def measure(
     repeats, seed
         See :func:`book.studies.clean_sheets.sheets`.
     **changes
-        Parameters of networks to change, for instance ``averaging=False``.
+        Parameters of networks to change, for instance ``test_time_augmentation=False``.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Figures of strangers, of attacks and of what masks endure.
+"""Figures of out-of-distribution images, of attacks and of what masks endure.
 
 Figures of trust: what masks cover, whether probabilities are true, what to expect of a mask.
 """
@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from book.studies.clean_sheets import Sheet
-from book.studies.ood import Stranger
+from book.studies.ood import SetImage
 from graphseg.colours import BLUE, METHOD_COLOURS, ORANGE, SKY, VERMILION
 from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 
-COLOURS = METHOD_COLOURS | {"unet, averaged": SKY}
+COLOURS = METHOD_COLOURS | {"unet, eight views": SKY}
 NAMES = {
     "bragg": "Bragg filter",
     "adaptive": "adaptive Bragg filter",
     "unet": "our network, one view",
-    "unet, averaged": "our network",
+    "unet, eight views": "our network",
 }
 VARIANTS = {
     "as it is": "as it is",
@@ -29,30 +29,30 @@ VARIANTS = {
     "blur": "with blur",
     "adversarial": "with attacks",
 }
-MARKERS = {"bragg": "o", "adaptive": "s", "unet": "^", "unet, averaged": "v"}
+MARKERS = {"bragg": "o", "adaptive": "s", "unet": "^", "unet, eight views": "v"}
 HEIGHT = 0.5  # of a row over which points are spread
-LARGEST = 30.0  # strangeness at which the axis ends
+LARGEST = 30.0  # ood_score at which the axis ends
 
 
-def show_strangers(axes: Sequence[Axes], strangers: Sequence[Stranger]) -> None:
-    """Show one stranger in each axes, with its kind above it."""
-    for ax, one in zip(axes, strangers, strict=True):
+def show_images(axes: Sequence[Axes], images: Sequence[SetImage]) -> None:
+    """Show one image in each axes, with its kind above it."""
+    for ax, one in zip(axes, images, strict=True):
         show_micrograph(ax, one.image, one.pixel_size, one.kind)
 
 
-def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None]]) -> None:
+def show_scores(axes: Axes, ood_score: Mapping[str, Sequence[float | None]]) -> None:
     """Show the distance of every image, a row for each kind; the dashed line is the threshold.
 
     Parameters
     ----------
     axes
         Where to draw.
-    strangeness
+    ood_score
         Kind to the values of its images; None, what is too small to be judged, is left out. The
         kind ``"known"`` are images held out.
     """
     rng = np.random.default_rng(0)
-    for row, (kind, values) in enumerate(strangeness.items()):
+    for row, (kind, values) in enumerate(ood_score.items()):
         known = np.array([value for value in values if value is not None])
         places = row + HEIGHT * rng.uniform(-0.5, 0.5, len(known))
         colour = BLUE if kind == "known" else VERMILION
@@ -60,7 +60,7 @@ def show_strangeness(axes: Axes, strangeness: Mapping[str, Sequence[float | None
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("distance from the training images, in units of the threshold")
-    labels = ["held-out images" if kind == "known" else kind for kind in strangeness]
+    labels = ["held-out images" if kind == "known" else kind for kind in ood_score]
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
 
@@ -75,7 +75,7 @@ def show_curve(
     axes: Axes,
     curve: Mapping,
     title: str = "",
-    announced: Sequence[float] | None = None,
+    flagged: Sequence[float] | None = None,
     average: str = "pooled",
     log: bool = False,
 ) -> None:
@@ -89,8 +89,8 @@ def show_curve(
         Of a record of :mod:`book.studies.robustness`: ``strengths``, ``unit`` and ``methods``.
     title
         Above the axes.
-    announced
-        Share of images that are called strangers at each strength, shown in grey.
+    flagged
+        Fraction of images that are flagged as out-of-distribution at each strength, shown in grey.
     average
         ``"pooled"`` or ``"per_image"``.
     log
@@ -101,9 +101,9 @@ def show_curve(
             curve["strengths"], scores[average], MARKERS[name] + "-", color=COLOURS[name],
             label=NAMES[name], markersize=4,
         )  # fmt: skip
-    if announced is not None:
-        share = axes.fill_between(curve["strengths"], announced, step="mid", label="flagged")
-        share.set(color="#CCCCCC", zorder=0, linewidth=0)
+    if flagged is not None:
+        fraction = axes.fill_between(curve["strengths"], flagged, step="mid", label="flagged")
+        fraction.set(color="#CCCCCC", zorder=0, linewidth=0)
     axes.set_xscale("log" if log else "linear")
     axes.set_ylim(0, 1)
     axes.set_xlabel(curve["unit"])
@@ -134,7 +134,7 @@ def show_training(axes: Axes, scores: Mapping[str, Mapping[str, float]]) -> None
 
 T = TypeVar("T")
 
-LARGEST_SHOWN = 10.0  # per cent, where the colours of shares end
+LARGEST_SHOWN = 10.0  # per cent, where the colours of fractions end
 # What stands in records under a short name, in the order in which it is shown.
 METHODS = {
     "bragg": "Bragg filter",
@@ -169,19 +169,19 @@ def show_sheet(axes: Axes, sheet: Sheet, mask: np.ndarray) -> None:
     overlay_mask(axes, mask, VERMILION, tint=0.3)
 
 
-def show_shares(
+def show_fractions(
     axes: Axes, verdicts: Mapping[str, Mapping[str, float]], target: float
 ) -> AxesImage:
-    """Show the masked share near each kind of defect for each method as a table of colours.
+    """Show the masked fraction near each kind of defect for each method as a table of colours.
 
     Parameters
     ----------
     axes
         Where to draw.
     verdicts
-        Method, then kind of defect, to the share from 0 to 1.
+        Method, then kind of defect, to the fraction from 0 to 1.
     target
-        Shares above it are in bold.
+        Fractions above it are in bold.
     """
     methods, kinds = list(verdicts), list(next(iter(verdicts.values())))
     percent = 100 * np.array([[verdicts[m][k] for k in kinds] for m in methods])
@@ -199,21 +199,21 @@ def show_shares(
 
 
 def show_reliability(axes: Axes, calibrations: Mapping[str, Mapping]) -> None:
-    """Show what was said against what was the case, one line for each way of calibration.
+    """Show observed fractions against predicted probabilities, one line a way of calibration.
 
     Parameters
     ----------
     axes
         Where to draw.
     calibrations
-        Name to ``said`` and ``true`` (None in empty bins) and ``error``.
+        Name to ``predicted`` and ``observed`` (None in empty bins) and ``error``.
     """
     axes.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
     for name, found in calibrations.items():
-        said, true = (np.array(found[key], float) for key in ("said", "true"))
+        predicted, observed = (np.array(found[key], float) for key in ("predicted", "observed"))
         label = f"{CALIBRATIONS.get(name, name)}: error {found['error']:.4f}"
-        axes.plot(said, true, ".-", lw=1, label=label)
-    axes.set(xlabel="probability", ylabel="contaminated share", xlim=(0, 1), ylim=(0, 1))
+        axes.plot(predicted, observed, ".-", lw=1, label=label)
+    axes.set(xlabel="probability", ylabel="contaminated fraction", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     axes.legend(fontsize=8)
 

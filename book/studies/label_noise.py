@@ -196,7 +196,7 @@ def _checked_pair(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, 
     return true, predicted
 
 
-CLASSICAL = ("control", "bragg", "adaptive", "classifier")
+CLASSICAL = ("no-lattice", "bragg", "adaptive", "classifier")
 STRONG = ("adaptive", "classifier", "unet")  # whose agreement against a label counts
 WIDTHS = (-4, -2, -1, 1, 2, 4)  # pixels by which an outline is moved
 

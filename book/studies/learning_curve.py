@@ -1,4 +1,4 @@
-"""How many labels are needed: trainings with few labelled acquisitions, from two beginnings."""
+"""How many labels are needed: trainings with few labelled acquisitions."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def label_curve(
     stack: LabelledStack,
     budgets: Sequence[int] = BUDGETS,
     folds: int = 5,
-    run_folder: str | Path = "runs/label_budget",
+    run_folder: str | Path = "runs/learning_curve",
     steps: int = STEPS,
 ) -> dict:
     """Train with few labelled acquisitions on the folds of the other evaluations.
@@ -63,8 +63,8 @@ def label_curve(
     Parameters
     ----------
     segmenter
-        Unfitted, with the recipe; its ``initial`` is the beginning. It trains for its ``epochs``,
-        or for so many more that there are `steps` steps: few images make short epochs.
+        Unfitted, with the recipe; its ``initial`` names the initial weights. It trains for its
+        ``epochs``, or for so many more that there are `steps` steps: few images make short epochs.
     stack
         Labelled images.
     budgets
@@ -143,7 +143,9 @@ def _evaluated(
     """Train with `budget` acquisitions of the training part and score on the test part."""
     if budget == 0:
         network = UNetSegmenter.load(
-            segmenter.initial, averaging=segmenter.averaging, device=segmenter.device
+            segmenter.initial,
+            test_time_augmentation=segmenter.test_time_augmentation,
+            device=segmenter.device,
         )
         counts = metrics.counts(stack.masks[test], network.predict(stack.images[test])).tolist()
         names = [stack.names[index] for index in test]

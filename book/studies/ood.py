@@ -1,10 +1,12 @@
-"""The documented set of strangers: images that a network trained on graphene should not be given.
+"""The documented set of out-of-distribution images: images that a network trained on graphene
+should not be given.
 
 Simulated ones of other crystals, of films and in other imaging modes; published ones that were
 spoilt; photographs that come with scikit-image. `graphseg.evaluation.ood` is tested on them, and
 nothing of it is fitted to them.
 
-How well `graphseg.evaluation.ood` tells strangers from images that were held out: a record.
+How well `graphseg.evaluation.ood` tells out-of-distribution images from images that were held out:
+a record.
 """
 
 import re
@@ -22,7 +24,7 @@ from tqdm import tqdm
 
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import ood
-from graphseg.evaluation.ood import Known, Verdict
+from graphseg.evaluation.ood import ReferenceSet, Verdict
 from graphseg.evaluation.records import provenance
 from graphseg.preprocessing import resize_area
 from graphseg.simulation import configuration, samples
@@ -65,12 +67,12 @@ PHOTOGRAPHS = (
     "retina", "rocket", "text",
 )  # fmt: skip
 # The lattice constant is that of graphene within a calibration error, 2.504 to 2.46 Å: hardly a
-# stranger, and counted by itself.
+# out-of-distribution image, and counted by itself.
 NEAR = ("boron nitride",)
 
 
 @dataclass(frozen=True, eq=False)
-class Stranger:
+class SetImage:
     """An image that is none of those a network was trained for.
 
     Attributes
@@ -91,7 +93,7 @@ class Stranger:
     source: int = -1
 
 
-def stranger_set(images: np.ndarray, each: int = 12, seed: int = 0) -> Iterator[Stranger]:
+def image_set(images: np.ndarray, each: int = 12, seed: int = 0) -> Iterator[SetImage]:
     """Make the set; the same arguments give the same images.
 
     Parameters
@@ -106,7 +108,7 @@ def stranger_set(images: np.ndarray, each: int = 12, seed: int = 0) -> Iterator[
 
     Yields
     ------
-    Stranger
+    SetImage
         All of one kind, then the next.
     """
     for number, (kind, make) in enumerate(KINDS.items()):
@@ -118,19 +120,20 @@ def stranger_set(images: np.ndarray, each: int = 12, seed: int = 0) -> Iterator[
             else:
                 source = -1
                 image, size = make(rng, index + each * seed)
-            yield Stranger(kind, image.astype(np.float32), size, source)
+            yield SetImage(kind, image.astype(np.float32), size, source)
 
 
-def controls(each: int = 12, seed: int = 0) -> Iterator[Stranger]:
-    """Simulate graphene that is no stranger: as usual, with finer pixels, and in larger images.
+def usual_images(each: int = 12, seed: int = 0) -> Iterator[SetImage]:
+    """Simulate graphene that is not out-of-distribution: as usual, with finer pixels, and in larger
+    images.
 
-    The kinds are the keys of `CONTROLS`; arguments as in `stranger_set`.
+    The kinds are the keys of `USUAL`; arguments as in `image_set`.
     """
-    for number, (kind, chosen) in enumerate(CONTROLS.items()):
+    for number, (kind, chosen) in enumerate(USUAL.items()):
         for index in range(each):
             rng = np.random.default_rng([seed, len(KINDS) + number, index])
             image, size = _sheet(rng, index, chosen)
-            yield Stranger(kind, image, size)
+            yield SetImage(kind, image, size)
 
 
 def _reduced(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -149,8 +152,8 @@ def _enlarged(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def _saturated(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Grey levels cut off on both sides, so that a quarter to three quarters are lost."""
     lost = rng.uniform(0.25, 0.75)
-    share = rng.uniform(0.2, 0.8) * lost
-    return np.clip(image, *np.quantile(image, [share, 1 - lost + share]))
+    fraction = rng.uniform(0.2, 0.8) * lost
+    return np.clip(image, *np.quantile(image, [fraction, 1 - lost + fraction]))
 
 
 def _blurred(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -294,7 +297,7 @@ KINDS: dict[str, Callable] = SPOILT | {
     "photograph": _photograph,
     "boron nitride": partial(_sheet, chosen=configuration.HEXAGONAL_BORON_NITRIDE),
 }
-CONTROLS = {
+USUAL = {
     "graphene": configuration.GRAPHENE,
     "finer pixels": replace(configuration.GRAPHENE, pixel_size=(0.15, 0.20), size=512),
     "larger images": replace(configuration.GRAPHENE, pixel_size=PIXEL_SIZES, size=576),
@@ -316,59 +319,62 @@ class Judged:
     scale_warning: str
 
     @property
-    def announced(self) -> bool:
+    def flagged(self) -> bool:
         """Whether a user is warned."""
         return bool(self.verdict.reason or self.scale_warning)
 
 
 def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
-    """Judge held-out images and strangers by fold networks; one to two minutes.
+    """Judge held-out images and out-of-distribution images by fold networks; one to two minutes.
 
     What a fold network knows is fitted to the images that it was trained on, threshold included;
-    it then judges the images held out from it, strangers made of them, and its share of the rest.
+    it then judges the images held out from it, out-of-distribution images made of them, and its
+    fraction of the rest.
 
     Parameters
     ----------
     stack
         The labelled images.
     each
-        Strangers of every kind.
+        Images of every kind.
     seed
-        Of the strangers.
+        Of the out-of-distribution images.
 
     Returns
     -------
     dict
         A record, see `graphseg.evaluation.records`: targets, ``area``, ``false_alarms``, ``kinds``
-        (each with its area and the share announced, with the pixel size unknown and, where there
+        (each with its area and the fraction flagged, with the pixel size unknown and, where there
         is one, stated), ``false_alarms_simulated`` (of graphene that is simulated), the
-        strangeness of all images, and ``seconds``.
+        ood_score of all images, and ``seconds``.
     """
     folds = pretrained.fold_of(stack.names)
-    set_ = list(tqdm(stranger_set(stack.images, each, seed), "strangers", len(KINDS) * each))
+    set_ = list(
+        tqdm(image_set(stack.images, each, seed), "out-of-distribution images", len(KINDS) * each)
+    )
     dealt = np.array([folds[s.source] if s.source >= 0 else i for i, s in enumerate(set_)])
     dealt %= int(folds.max()) + 1
-    simulated, usual = list(controls(max(each // 2, 1), seed)), []
+    simulated, usual = list(usual_images(max(each // 2, 1), seed)), []
     plain = ood.describe(None, stack.images)[0]
     known, unknown, stated = [], [None] * len(set_), []
     for fold in tqdm(np.unique(folds), desc="folds"):
-        segmenter = pretrained.load(f"fold_{fold}", averaging=False)
+        segmenter = pretrained.load(f"fold_{fold}", test_time_augmentation=False)
         knows = _known(segmenter, stack, folds != fold, plain)
         say = _judge_with(knows, segmenter)
         known += [say("known", image, None) for image in stack.images[folds == fold]]
         usual += [say(c.kind, c.image, None) for c in simulated[fold :: int(folds.max()) + 1]]
         for index in np.flatnonzero(dealt == fold):
-            one: Stranger = set_[index]
+            one: SetImage = set_[index]
             unknown[index] = say(one.kind, one.image, None)
             if one.pixel_size is not None:
                 stated.append(say(one.kind, one.image, one.pixel_size))
     return {
-        "name": "strangers",
+        "name": "out_of_distribution",
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
         "parameters": {"each": each, "seed": seed, "deviations": ood.DEVIATIONS},
         "targets": {"area": SMALLEST_AREA, "false_alarms": MOST_FALSE_ALARMS},
         **_summary(known, unknown, stated),
-        "false_alarms_simulated": {k: _announced(_only(usual, k)) for k in CONTROLS},
+        "false_alarms_simulated": {k: _flagged(_only(usual, k)) for k in USUAL},
         "seconds": _seconds(stack),
         "made_with": provenance(),
     }
@@ -376,14 +382,14 @@ def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
 
 def _known(
     segmenter: UNetSegmenter, stack: LabelledStack, trained: np.ndarray, plain: np.ndarray
-) -> Known:
+) -> ReferenceSet:
     """Describe what a network was trained on; `plain` are the statistics of the whole stack."""
     chosen = stack.subset(np.flatnonzero(trained))
     found = ood.describe(segmenter, chosen.images, plain[trained])
     return ood.fit(found, chosen.groups)
 
 
-def _judge_with(known: Known, segmenter: UNetSegmenter) -> Callable[..., Judged]:
+def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., Judged]:
     sizes = scale.known_pixel_sizes(segmenter.card_)
 
     def say(kind: str, image: np.ndarray, pixel_size: float | None) -> Judged:
@@ -398,11 +404,11 @@ def _summary(known: Sequence[Judged], unknown: Sequence[Judged], stated: Sequenc
     return {
         "area": _area(known, far),
         "area_with_near": _area(known, unknown),
-        "false_alarms": _announced(known),
-        "false_alarms_number": sum(one.announced for one in known),
-        "announced": _announced(far),
+        "false_alarms": _flagged(known),
+        "false_alarms_number": sum(one.flagged for one in known),
+        "flagged": _flagged(far),
         "kinds": {kind: _of_kind(known, unknown, stated, kind) for kind in KINDS},
-        "strangeness": {
+        "ood_score": {
             "known": _scores(known),
             **{kind: _scores(_only(unknown, kind)) for kind in KINDS},
         },
@@ -415,9 +421,9 @@ def _of_kind(known, unknown, stated, kind: str) -> dict:
         "near": kind in NEAR,
         "images": len(plain),
         "area": _area(known, plain),
-        "announced": _announced(plain),
-        "announced_by_scale": round(float(np.mean([bool(o.scale_warning) for o in plain])), DIGITS),
-        "announced_with_pixel_size": _announced(told),
+        "flagged": _flagged(plain),
+        "flagged_by_scale": round(float(np.mean([bool(o.scale_warning) for o in plain])), DIGITS),
+        "flagged_with_pixel_size": _flagged(told),
         "reasons": dict(Counter(_without_numbers(o.verdict.reason) for o in plain)),
     }
 
@@ -431,22 +437,23 @@ def _only(judged: Sequence[Judged], kind: str) -> list[Judged]:
 
 
 def _scores(judged: Sequence[Judged]) -> list[float | None]:
-    """Return strangeness; None of what is too small to be judged."""
-    scores = (one.verdict.strangeness for one in judged)
+    """Return ood_score; None of what is too small to be judged."""
+    scores = (one.verdict.ood_score for one in judged)
     return [None if score is None else round(score, DIGITS) for score in scores]
 
 
-def _announced(judged: Sequence[Judged]) -> float | None:
-    return round(float(np.mean([one.announced for one in judged])), DIGITS) if judged else None
+def _flagged(judged: Sequence[Judged]) -> float | None:
+    return round(float(np.mean([one.flagged for one in judged])), DIGITS) if judged else None
 
 
 def _area(known: Sequence[Judged], others: Sequence[Judged]) -> float:
-    """Return the probability that a stranger is stranger than a known image.
+    """Return the probability that an out-of-distribution image has a higher score than a held-out
+    one.
 
     Of images too small to be judged the warning of their scale is all there is, and it counts.
     """
     values = [
-        one.verdict.strangeness if one.verdict.strangeness is not None else 2.0 * one.announced
+        one.verdict.ood_score if one.verdict.ood_score is not None else 2.0 * one.flagged
         for one in (*known, *others)
     ]
     truth = np.repeat([0, 1], [len(known), len(others)])
@@ -454,8 +461,8 @@ def _area(known: Sequence[Judged], others: Sequence[Judged]) -> float:
 
 
 def _seconds(stack: LabelledStack) -> dict[str, float]:
-    """Return the median time per image of the network as it is shipped, and of the check."""
-    segmenter = pretrained.load("default", averaging=True)
+    """Return the median time per image of the network as it is bundled, and of the check."""
+    segmenter = pretrained.load("default", test_time_augmentation=True)
     known = _known(segmenter, stack, np.ones(len(stack), bool), ood.describe(None, stack.images)[0])
     images = stack.images[:TIMED]
     found = [scale.find_scale(image) for image in images]

@@ -12,7 +12,7 @@ from graphseg.evaluation.records import provenance
 from graphseg.unet.segmenter import UNetSegmenter
 
 
-def rescore(record: dict, stack: LabelledStack, run_folder: str | Path, **changes) -> dict:
+def re_evaluate(record: dict, stack: LabelledStack, run_folder: str | Path, **changes) -> dict:
     """Score the kept fold networks of a cross-validation again, predicting in another way.
 
     Parameters
@@ -24,12 +24,12 @@ def rescore(record: dict, stack: LabelledStack, run_folder: str | Path, **change
     run_folder : path
         Where that cross-validation kept its networks, in half precision.
     **changes
-        Parameters of the prediction: ``averaging``, ``threshold``, ``precision``.
+        Parameters of the prediction: ``test_time_augmentation``, ``threshold``, ``precision``.
 
     Returns
     -------
     dict
-        A record like the first, with other counts; ``rescored`` holds the changes.
+        A record like the first, with other counts; ``re_evaluated`` holds the changes.
 
     Raises
     ------
@@ -48,4 +48,4 @@ def rescore(record: dict, stack: LabelledStack, run_folder: str | Path, **change
         seconds = round(time.perf_counter() - started, 3)
         counts = metrics.counts(stack.masks[test], predicted).tolist()
         results.append(result | {"counts": counts, "predict_seconds": seconds, "history": []})
-    return record | {"rescored": changes, "made_with": provenance(), "results": results}
+    return record | {"re_evaluated": changes, "made_with": provenance(), "results": results}

@@ -76,9 +76,9 @@ def measure(
     train = stack.subset(np.flatnonzero(folds != fold))
     path = pretrained.FOLDER / f"fold_{fold}.safetensors"
     scores, seconds = {}, {}
-    for name, changes in tqdm({"as it is": None, **VARIANTS}.items(), desc="hardening"):
+    for name, changes in tqdm({"as it is": None, **VARIANTS}.items(), desc="robust fine-tuning"):
         started = time.perf_counter()
-        segmenter = pretrained.load(f"fold_{fold}", averaging=False)
+        segmenter = pretrained.load(f"fold_{fold}", test_time_augmentation=False)
         if changes is not None:
             recipe = {"initial": path, "epochs": epochs, "learning_rate": LEARNING_RATE}
             segmenter = UNetSegmenter(

@@ -35,7 +35,7 @@ from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.simulation.samples import Sample, simulate
 from graphseg.unet import pretrained, scale, weights
 
-INSCRIBED = 0.5**0.5  # share of the side of a square that stays inside when it is turned
+INSCRIBED = 0.5**0.5  # fraction of the side of a square that stays inside when it is turned
 SPLINE = 3  # order of interpolation of turned images; labels take the nearest pixel
 
 
@@ -182,7 +182,7 @@ class Physical:
 
 
 def _at_defocus(configuration: Configuration, value: float) -> Configuration:
-    optics = replace(configuration.optics, defocus=(value, value), far_share=0.0)
+    optics = replace(configuration.optics, defocus=(value, value), far_fraction=0.0)
     return replace(configuration, optics=optics)
 
 
@@ -218,7 +218,7 @@ def same_sample(name: str, value: float, index: int, seed: int = 0) -> Sample:
         Choose sample, contamination and all other conditions.
     """
     # Conditions are otherwise drawn again until the lattice is clear, and would differ.
-    detector = replace(GRAPHENE.detector, noise_share=1.0)
+    detector = replace(GRAPHENE.detector, noise_fraction=1.0)
     return simulate(seed, index, PHYSICAL[name].set(replace(GRAPHENE, detector=detector), value))
 
 
@@ -240,7 +240,7 @@ def spread(folds: Sequence[int], number: int) -> np.ndarray:
 
 
 METHODS = ("bragg", "adaptive", "unet")
-AVERAGED = "unet, averaged"  # over the eight symmetries: a defence against attacks on one pass
+AVERAGED = "unet, eight views"  # over the eight symmetries: a defence against attacks on one pass
 RADII = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # in standard deviations of the image
 PGD_STEPS = 10
 ATTACKS = {"random signs": 0, "FGSM": 1, "PGD": PGD_STEPS}  # steps
@@ -248,7 +248,7 @@ DIGITS = 4
 
 
 class Judges:
-    """What may judge the images of one fold: methods, and the check for strangers.
+    """What may judge the images of one fold: methods, and the check for out-of-distribution images.
 
     Each is fitted to the images of the other folds, when it is first needed.
     """
@@ -256,7 +256,7 @@ class Judges:
     def __init__(self, stack: LabelledStack, folds: np.ndarray) -> None:
         self.stack, self.folds = stack, folds
         self._ready: dict[tuple[str, int], BaseEstimator] = {}
-        self._known: dict[int, ood.Known] = {}
+        self._known: dict[int, ood.ReferenceSet] = {}
 
     def get(self, method: str, fold: int) -> BaseEstimator:
         """Return a method that has not seen a fold."""
@@ -264,7 +264,7 @@ class Judges:
             self._ready[method, fold] = self._make(method, fold)
         return self._ready[method, fold]
 
-    def announces(self, image: np.ndarray, fold: int) -> bool:
+    def flags(self, image: np.ndarray, fold: int) -> bool:
         """Return whether a user would be warned of an image."""
         if fold not in self._known:
             train = self.stack.subset(np.flatnonzero(self.folds != fold))
@@ -276,9 +276,11 @@ class Judges:
 
     def _make(self, method: str, fold: int) -> BaseEstimator:
         if method in ("unet", AVERAGED):
-            averaging = method == AVERAGED
+            test_time_augmentation = method == AVERAGED
             # Float32, so that an attack is judged by the network that it was made on.
-            return pretrained.load(f"fold_{fold}", averaging=averaging, precision="float32")
+            return pretrained.load(
+                f"fold_{fold}", test_time_augmentation=test_time_augmentation, precision="float32"
+            )
         kind = {"bragg": BraggSegmenter, "adaptive": partial(AdaptiveBraggSegmenter, rounds=0)}
         train = self.stack.subset(np.flatnonzero(self.folds != fold))
         return kind[method](progress=False).fit(train.images, train.masks)
@@ -306,8 +308,8 @@ def measure(
     -------
     dict
         ``changes``, ``physical`` and ``attacks``: name to ``strengths`` and, for each method,
-        the Jaccard index at each of them, ``pooled`` and ``per_image``; ``announced``: name of a
-        change to the share of images that `graphseg.evaluation.ood` announces at each strength.
+        the Jaccard index at each of them, ``pooled`` and ``per_image``; ``flagged``: name of a
+        change to the fraction of images that `graphseg.evaluation.ood` flags at each strength.
     """
     record = _started(stack, path, {"images": images, "samples": samples, "seed": seed})
     folds = pretrained.fold_of(stack.names)
@@ -316,7 +318,7 @@ def measure(
     judges = Judges(stack, folds)
     work: dict[tuple[str, str], Callable[[], dict]] = {
         **{("changes", n): partial(_change, judges, chosen, n, seed) for n in CHANGES},
-        **{("announced", n): partial(_announced, judges, chosen, n, seed) for n in CHANGES},
+        **{("flagged", n): partial(_flagged, judges, chosen, n, seed) for n in CHANGES},
         **{("physical", n): partial(_physical, judges, samples, n, seed) for n in PHYSICAL},
         **{
             ("attacks", f"{attack} on {target}"): partial(
@@ -343,7 +345,7 @@ def _started(stack: LabelledStack, path: Path, parameters: dict) -> dict:
         "networks": {n: weights.digest(pretrained.FOLDER / f"{n}.safetensors") for n in names},
         "parameters": parameters | {"radii": list(RADII), "steps": PGD_STEPS},
     }
-    parts = ("changes", "announced", "physical", "attacks")
+    parts = ("changes", "flagged", "physical", "attacks")
     known = read_record(path) if path.exists() else {}
     same = all(known.get(key) == value for key, value in made_of.items())
     more = {"training": known["training"]} if same and "training" in known else {}
@@ -361,20 +363,20 @@ def _change(judges: Judges, chosen: np.ndarray, name: str, seed: int) -> dict:
     return _curve(judges, change.unit, change.strengths, changed, METHODS)
 
 
-def _announced(judges: Judges, chosen: np.ndarray, name: str, seed: int) -> list[float]:
-    """Return the share of changed images that are called strangers, at each strength."""
+def _flagged(judges: Judges, chosen: np.ndarray, name: str, seed: int) -> list[float]:
+    """Return the fraction of changed images that are flagged, at each strength."""
     change, stack = CHANGES[name], judges.stack
-    shares = []
+    fractions = []
     for strength in change.strengths:
         said = [
-            judges.announces(
+            judges.flags(
                 apply(change, stack.images[i], stack.masks[i], strength, seed + int(i))[0],
                 int(judges.folds[i]),
             )
             for i in chosen
         ]
-        shares.append(round(float(np.mean(said)), DIGITS))
-    return shares
+        fractions.append(round(float(np.mean(said)), DIGITS))
+    return fractions
 
 
 def _physical(judges: Judges, samples: int, name: str, seed: int) -> dict:

@@ -19,7 +19,7 @@ from graphseg.simulation.configuration import ABLATION, GRAPHENE, Configuration
 from graphseg.unet import finetune
 from graphseg.unet.segmenter import UNetSegmenter
 
-DESIGN_SHARE = 0.5  # of the acquisitions in sorted order, rounded down
+DESIGN_FRACTION = 0.5  # of the acquisitions in sorted order, rounded down
 # Ways to average a score: over what, the value of 0/0, and whether empty labels are scored.
 CONVENTIONS = {
     "per image, 0/0 = 1": ("per_image", 1.0, True),
@@ -37,7 +37,7 @@ def designed_on(stack: LabelledStack) -> np.ndarray:
     """
     acquisition = np.array([acquisition_of(name) for name in stack.names])
     all_of_them = np.unique(acquisition)
-    return np.isin(acquisition, all_of_them[: int(DESIGN_SHARE * len(all_of_them))])
+    return np.isin(acquisition, all_of_them[: int(DESIGN_FRACTION * len(all_of_them))])
 
 
 def steps_of_realism(names: Sequence[str] | None = None) -> dict[str, Configuration]:
@@ -62,7 +62,7 @@ def score_simulated(
     configurations: Mapping[str, Configuration],
     seeds: int = 5,
     number: int = 900,
-    run_folder: str | Path = "runs/label_free",
+    run_folder: str | Path = "runs/simulation_only",
     n_jobs: int = 1,
     defects: int = 0,
 ) -> dict:

@@ -21,7 +21,7 @@ experiment.
 """
 
 
-def announce(stack: LabelledStack) -> None:
+def show_source(stack: LabelledStack) -> None:
     """Show a note if a stack is simulated; show nothing for experimental images.
 
     Called once at the top of a notebook, right after the stack is loaded.

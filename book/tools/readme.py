@@ -16,14 +16,14 @@ from graphseg.evaluation.records import read_record, summary
 README = Path(__file__).resolve().parents[2] / "README.md"
 START, END = "<!-- measured: written by python -m book.tools.readme -->", "<!-- end -->"
 STEMS = (
-    "control_acquisition",
+    "no_lattice_acquisition",
     "bragg_paper_acquisition",
     "bragg_acquisition",
     "adaptive_acquisition",
     "classifier_acquisition",
     "unet_acquisition",
     "unet_best_acquisition",
-    "label_free",
+    "simulation_only",
     "ours_acquisition",
 )
 WAYS = {

@@ -51,7 +51,7 @@ class Prediction:
     labels
         (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network
         knows contamination and the rest only.
-    strangeness
+    ood_score
         Distance to what the network was trained on, 1 is the threshold; None if not known.
     flags
         Why it is to be looked at.
@@ -64,7 +64,7 @@ class Prediction:
     factor: float = 1.0
     warning: str = ""
     labels: np.ndarray | None = None
-    strangeness: float | None = None
+    ood_score: float | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -75,8 +75,8 @@ class Network:
     Parameters
     ----------
     model
-        A weight file, or the name of another network that comes along; None for the default.
-    averaging
+        A weight file, or the name of another bundled network; None for the default.
+    test_time_augmentation
         Over the eight symmetries of the square.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
@@ -90,7 +90,7 @@ class Network:
     """
 
     model: Path | None = None
-    averaging: bool = True
+    test_time_augmentation: bool = True
     device: str = "auto"
     pixel_size: float | None = None
     digest: str = ""
@@ -122,7 +122,10 @@ class Network:
 
     def made_by(self) -> dict:
         """Return what decides on the predictions."""
-        kept = {name: getattr(self, name) for name in ("averaging", "precision", "pixel_size")}
+        kept = {
+            name: getattr(self, name)
+            for name in ("test_time_augmentation", "precision", "pixel_size")
+        }
         return {"model": self.digest} | kept
 
     def lanes(self) -> int:
@@ -145,9 +148,9 @@ class Network:
         raised = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         labels, classes = None, self.classes()
         if classes is not None:
-            dirty = classes.contamination
-            labels = classes.grey(decide(probability, dirty, segmenter.threshold))
-            probability = contamination_probability(probability, dirty)
+            contaminated = classes.contamination
+            labels = classes.grey(decide(probability, contaminated, segmenter.threshold))
+            probability = contamination_probability(probability, contaminated)
         return Prediction(
             probability,
             probability >= segmenter.threshold,
@@ -156,7 +159,7 @@ class Network:
             found.factor,
             found.warning or verdict.warning,
             labels,
-            verdict.strangeness,
+            verdict.ood_score,
             tuple(flag for flag, warning in raised.items() if warning),
         )
 
@@ -186,7 +189,7 @@ class Network:
             "scale_factor": round(prediction.factor, DIGITS),
             "flags": " ".join(prediction.flags),
             "warning": prediction.warning,
-            "strangeness": prediction.strangeness and round(prediction.strangeness, DIGITS),
+            "ood_score": prediction.ood_score and round(prediction.ood_score, DIGITS),
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
@@ -212,7 +215,7 @@ def _load(network: Network) -> UNetSegmenter:
     file = _file(network.model)
     if weights.digest(file) != network.digest:
         raise InputError(f"{file} is not the same on all machines; copy one version to all.")
-    names = ("averaging", "device", "precision")
+    names = ("test_time_augmentation", "device", "precision")
     options = {name: getattr(network, name) for name in names}
     return UNetSegmenter.load(file, **options)
 

@@ -1,6 +1,6 @@
 """Sorting images by their clean, usable fraction, with an uncertainty for each image.
 
-The clean fraction of an image is the share of all its pixels that are neither contaminated nor
+The clean fraction of an image is the fraction of all its pixels that are neither contaminated nor
 excluded (vacuum). It comes from probability maps, so that it has an interval; ranks and their
 ranges follow. `graphseg.batch.report` writes them as CSV and as a page with a sortable table.
 """
@@ -22,7 +22,7 @@ def clean_fractions(
     threshold: float = 0.5,
     excluded: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Return the share of each image that is neither contaminated nor excluded.
+    """Return the fraction of each image that is neither contaminated nor excluded.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def calibrated_level(
     labelled
         (n,) clean fractions according to the labels, with the same pixels excluded.
     coverage
-        Wanted share of images whose interval holds the labelled fraction.
+        Wanted fraction of images whose interval holds the labelled fraction.
 
     Returns
     -------

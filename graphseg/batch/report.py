@@ -222,7 +222,7 @@ RANKING_COLUMNS = {
     "labelled_fraction": Column("labelled_fraction", "Label, %", 1, 100),
 }
 RANKING_CAPTION = (
-    "Clean fraction: the share of an image's pixels that can be used, with the ends of its "
+    "Clean fraction: the fraction of an image's pixels that can be used, with the ends of its "
     "interval and the ranks that the intervals allow."
 )
 LEGEND = " Contamination is red in the pictures."
@@ -328,7 +328,7 @@ CLEAN = (
 )
 SCALE = (
     Column("pixel_size", "Å per pixel", 3),
-    Column("strangeness", "Strangeness", 2),
+    Column("ood_score", "Out-of-distribution score", 2),
     Column("flags", "Beware"),
 )
 EXPECTED = (
@@ -366,7 +366,7 @@ TITLES = {
     "reduce": "Reduced images",
 }
 CAPTION = (
-    "Clean fraction: the share of an image's pixels that can be used, with the ends of its "
+    "Clean fraction: the fraction of an image's pixels that can be used, with the ends of its "
     "interval. Contamination is red in the pictures."
 )
 RANK_CAPTION = " The best and the worst rank are those that the intervals allow."

@@ -160,7 +160,7 @@ class Segment(NetworkTask):
     """Write masks, and on request probability maps and overlays.
 
     If the network knows more than two classes, there are also class maps with the grey values of
-    the labels that it was trained on, and the share of each class is in the table.
+    the labels that it was trained on, and the fraction of each class is in the table.
 
     Parameters
     ----------
@@ -212,11 +212,11 @@ class Segment(NetworkTask):
         }
         outputs = {suffix: write[suffix] for suffix in self.suffixes}
         classes = self.network.classes()
-        shares = {
+        fractions = {
             f"class_{value}_fraction": round(float((prediction.labels == value).mean()), DIGITS)
             for value in (classes.values if classes else ())
         }
-        return self.result(micrograph, prediction, shares, outputs)
+        return self.result(micrograph, prediction, fractions, outputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,11 +34,11 @@ SPACING = 4  # pixels between samples; energies are averaged over more, so few s
 class ThresholdedSegmenter(BaseEstimator):
     """What estimators share that decide pixel by pixel by the sign of a margin.
 
-    Subclasses give `margins` and have a parameter `softness`.
+    Subclasses give `decision_function` and have a parameter `softness`.
     """
 
     @abstractmethod
-    def margins(self, images: ArrayLike) -> np.ndarray:
+    def decision_function(self, images: ArrayLike) -> np.ndarray:
         """Return how far each pixel lies above its threshold, (n, H, W) float32."""
 
     def predict_proba(self, images: ArrayLike) -> np.ndarray:
@@ -46,7 +46,7 @@ class ThresholdedSegmenter(BaseEstimator):
 
         A sigmoid of margin / softness. Exactly the pixels at 0.5 or above are those of `predict`.
         """
-        margins = self.margins(images)
+        margins = self.decision_function(images)
         probability = expit(margins / np.float32(self.softness))
         # Rounding must not move a pixel across the threshold.
         below = np.nextafter(np.float32(0.5), np.float32(0))
@@ -54,7 +54,7 @@ class ThresholdedSegmenter(BaseEstimator):
 
     def predict(self, images: ArrayLike) -> np.ndarray:
         """Return masks, (n, H, W) bool, True = contamination (margin 0 or above)."""
-        return self.margins(images) >= 0
+        return self.decision_function(images) >= 0
 
     def score(self, images: ArrayLike, masks: ArrayLike) -> float:
         """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
@@ -264,7 +264,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
             )
         return self
 
-    def margins(self, images: ArrayLike) -> np.ndarray:
+    def decision_function(self, images: ArrayLike) -> np.ndarray:
         """Return how far the log-energy lies above the level of its image, (n, H, W) float32.
 
         In images that the guard calls clean all of it is moved below 0.

@@ -2,7 +2,7 @@
 
 Fitting the Bragg filter: a soft Jaccard index, its descent, and the exact hard threshold.
 
-Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its control without a lattice.
+Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its baseline that removes no lattice.
 
 What a filter that passes only the lattice leaves behind is called contamination where it is
 strong. The text of the paper leaves the units, windows and edges open: this is our reading, with
@@ -88,7 +88,7 @@ class SoftJaccard:
     peaks
         The peaks of each image.
     softness, peak_softness
-        Widths of the sigmoids: around M as a share of M, around G in the logarithm.
+        Widths of the sigmoids: around M as a fraction of M, around G in the logarithm.
     smoothing, padding, combine
         As in `graphseg.classical.bragg.BraggSegmenter`.
     """
@@ -251,7 +251,7 @@ class BraggSegmenter(BaseEstimator):
     padding
         Zeros added on each side before the filter, in pixels.
     window_taper
-        Share of each side over which W, a Tukey window, falls to zero; for the search only.
+        Fraction of each side over which W, a Tukey window, falls to zero; for the search only.
     peak_blur
         Standard deviation in bins of the Gaussian that smooths the spectrum for the search.
     units
@@ -260,10 +260,10 @@ class BraggSegmenter(BaseEstimator):
     combine
         Overlapping apertures add up (``"sum"``), or the larger counts (``"max"``, slower).
     lattice_filter
-        False gives the control: no lattice is removed, and the locally averaged \|I\| is
-        thresholded by the same code. Then only M is fitted.
+        False gives the no-lattice baseline: no lattice is removed, and the locally averaged \|I\|
+        is thresholded by the same code. Then only M is fitted.
     softness
-        Width of the sigmoid around M, as a share of M, in `fit` and in `predict_proba`.
+        Width of the sigmoid around M, as a fraction of M, in `fit` and in `predict_proba`.
     peak_softness
         Width of the sigmoid around G in the logarithm of the peak height, in `fit`.
     steps, learning_rate, batch_size

@@ -52,7 +52,7 @@ class Decomposition:
     used
         See `peaks`.
     lattice
-        The Bragg-filtered image, eq. 5; zeros for the control.
+        The Bragg-filtered image, eq. 5; zeros for the no-lattice baseline.
     residual
         The locally averaged absolute difference of the two, eq. 6 before its threshold M.
     """
@@ -72,7 +72,8 @@ def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) 
     image
         (H, W) float32 with mean zero.
     window_taper
-        Share of each side over which the Tukey window W falls to zero: 0 is no window, 1 is Hann.
+        Fraction of each side over which the Tukey window W falls to zero: 0 is no window, 1 is
+        Hann.
     peak_blur
         Standard deviation in bins of the Gaussian that joins the speckles of one peak.
 
@@ -131,7 +132,7 @@ def lattice_image(
 
     :math:`I_B = \mathcal F^{-1}\{\mathcal F\{I\}\, A\}`, where A has a Gaussian of standard
     deviation σ at each peak and its opposite. The image is padded with zeros, and the result is
-    divided by the share of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the
+    divided by the fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the
     image: without that a perfect lattice would fade to half its amplitude at every edge.
 
     Parameters
@@ -292,7 +293,7 @@ def _gaussians(frequencies: np.ndarray, centres: np.ndarray, width: float) -> np
 
 
 def _support(length: int, padded: int, width: float) -> np.ndarray:
-    """Return the share of the aperture's footprint inside the image along one side, (length,)."""
+    """Return how much of the aperture lies inside the image along one side, (length,)."""
     box = np.zeros(padded)
     box[:length] = 1
     gaussian = np.exp(-(fft.rfftfreq(padded) ** 2) / (2 * width**2))

@@ -145,7 +145,7 @@ class PixelClassifier(ThresholdedSegmenter):
         self.trees_ = self._grow(values, labels)
         return self
 
-    def margins(self, images: ArrayLike) -> np.ndarray:
+    def decision_function(self, images: ArrayLike) -> np.ndarray:
         """Return the logarithm of the odds above the threshold, (n, H, W) float32.
 
         Raises
@@ -270,6 +270,8 @@ def _interpolate(coarse: np.ndarray, shape: tuple[int, int], spacing: int) -> np
         place = np.minimum(np.arange(length) / spacing, len(coarse) - 1)
         before = place.astype(int)
         after = np.minimum(before + 1, len(coarse) - 1)
-        share = (place - before)[:, None]
-        coarse = (coarse[before] * (1 - share) + coarse[after] * share).T  # the other axis next
+        fraction = (place - before)[:, None]
+        coarse = (
+            coarse[before] * (1 - fraction) + coarse[after] * fraction
+        ).T  # the other axis next
     return coarse.astype(np.float32)

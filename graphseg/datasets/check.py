@@ -1,4 +1,4 @@
-"""What is wrong with a folder of one's own labels, said before anything is trained on it.
+"""What is wrong with a folder of your own labels, said before anything is trained on it.
 
 A folder holds ``name.png`` (or TIFF) with ``name_LABEL.png``, as `datasets.load_folder` reads it.
 Files are read one after the other, so that a thousand large images need little memory.
@@ -19,7 +19,7 @@ from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 
 MOST_CLASSES = 16  # a label with more grey values was smoothed or compressed
-FLAT = 0.5  # share of pixels of one value from which an image is suspect
+FLAT = 0.5  # fraction of pixels of one value from which an image is suspect
 NAMED = 3  # files that a message names before it counts the others
 SHOWN = 5  # errors that `FolderReport.raise_if_errors` quotes
 
@@ -35,7 +35,8 @@ class FolderReport:
     names
         Names of the usable pairs, without suffix.
     values
-        Grey values of the labels, lowest first, with the share of all label pixels that has them.
+        Grey values of the labels, lowest first, with the fraction of all label pixels that has
+        them.
     near_duplicates
         Pairs of names in different acquisitions that show the same place, with their similarity
         in [0, 1], the most alike first; see `duplicates.similarities`.
@@ -65,11 +66,13 @@ class FolderReport:
             raise InputError(" ".join([*self.errors[:SHOWN], *rest]))
 
     def __str__(self) -> str:
-        shares = ", ".join(f"{value:g} ({share:.1%})" for value, share in self.values.items())
+        fractions = ", ".join(
+            f"{value:g} ({fraction:.1%})" for value, fraction in self.values.items()
+        )
         return "\n".join(
             [
                 f"{self.folder}: {len(self.names)} pairs of {len(set(self.groups))} acquisitions",
-                f"label values: {shares or 'none'}",
+                f"label values: {fractions or 'none'}",
                 *(f"error: {message}" for message in self.errors),
                 *(f"warning: {message}" for message in self.warnings),
             ]
@@ -125,7 +128,7 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     alike = _near_duplicates(pairs)
     warnings += odd + _check_groups(folder, pairs) + _describe_duplicates(alike)
     return FolderReport(
-        folder, tuple(p.name for p in pairs), _shares(pairs), alike, tuple(errors + wrong),
+        folder, tuple(p.name for p in pairs), _fractions(pairs), alike, tuple(errors + wrong),
         tuple(warnings),
     )  # fmt: skip
 
@@ -215,10 +218,10 @@ def _check_image(path: Path, image: np.ndarray) -> tuple[list[str], list[str]]:
     if len(counted) == 1:
         return [f"{path} has the same value everywhere; export it again, or remove it."], []
     common = max(counted, key=counted.get)
-    share = counted[common] / image.size
-    if share < FLAT:
+    fraction = counted[common] / image.size
+    if fraction < FLAT:
         return [], []
-    return [], [f"{path} has the value {common:g} in {share:.0%} of its pixels; look at it."]
+    return [], [f"{path} has the value {common:g} in {fraction:.0%} of its pixels; look at it."]
 
 
 def _solid_values(label: np.ndarray) -> set[float]:
@@ -314,7 +317,7 @@ def _describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:
     ]
 
 
-def _shares(pairs: list[_Pair]) -> dict[float, float]:
+def _fractions(pairs: list[_Pair]) -> dict[float, float]:
     counts = Counter()
     for pair in pairs:
         counts.update(pair.counts)

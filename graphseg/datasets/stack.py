@@ -39,9 +39,9 @@ class LabelClasses:
         return len(self.values)
 
     def __str__(self) -> str:
-        dirty = ", ".join(str(self.values[number]) for number in self.contamination)
+        contaminated = ", ".join(str(self.values[number]) for number in self.contamination)
         clean = ", ".join(str(value) for value in self.values[: -len(self.contamination)])
-        return f"{clean} clean; {dirty} contamination"
+        return f"{clean} clean; {contaminated} contamination"
 
     @classmethod
     def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
@@ -70,15 +70,15 @@ class LabelClasses:
         for value in contamination:
             if value not in known:
                 raise InputError(f"No label holds the value {value}; they hold {listed}.")
-        dirty = [v for v in known if (v in contamination if contamination else v > 0)]
-        clean = [v for v in known if v not in dirty]
-        if not clean or not dirty:
+        contaminated = [v for v in known if (v in contamination if contamination else v > 0)]
+        clean = [v for v in known if v not in contaminated]
+        if not clean or not contaminated:
             raise InputError(
-                f"The labels hold {listed}, of which {'all' if dirty else 'none'} would be "
+                f"The labels hold {listed}, of which {'all' if contaminated else 'none'} would be "
                 "contamination; name the values that are, with --contamination."
             )
         numbers = range(len(clean), len(known))
-        return cls(tuple(int(value) for value in clean + dirty), tuple(numbers))
+        return cls(tuple(int(value) for value in clean + contaminated), tuple(numbers))
 
     def numbers(self, label: np.ndarray) -> np.ndarray:
         """Return the number of the class of each pixel.
@@ -124,8 +124,8 @@ class LabelClasses:
         if "classes" not in card:
             return None
         values = tuple(int(entry["grey_value"]) for entry in card["classes"])
-        dirty = tuple(i for i, entry in enumerate(card["classes"]) if entry["contamination"])
-        return cls(values, dirty)
+        contaminated = tuple(i for i, entry in enumerate(card["classes"]) if entry["contamination"])
+        return cls(values, contaminated)
 
 
 def as_mask(labels: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
@@ -182,10 +182,10 @@ def decide(probability: np.ndarray, contamination: Sequence[int], threshold: flo
     -------
         (..., H, W) uint8, numbers of classes.
     """
-    dirty = np.array(contamination, np.uint8)
-    clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), dirty)
+    contaminated = np.array(contamination, np.uint8)
+    clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), contaminated)
     found = contamination_probability(probability, contamination) >= threshold
-    best = (group[probability[..., group, :, :].argmax(-3)] for group in (dirty, clean))
+    best = (group[probability[..., group, :, :].argmax(-3)] for group in (contaminated, clean))
     return np.where(found, *best)
 
 

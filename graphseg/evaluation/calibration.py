@@ -1,7 +1,7 @@
 """Calibration: is what a network calls 80 % contamination in 80 % of the cases?
 
-All is computed from tallies: for each image, how many clean and how many contaminated pixels have
-a probability in each of many levels. They are small, exact to a level, and add up.
+All is computed from histograms: for each image, how many clean and how many contaminated pixels
+have a probability in each of many levels. They are small, exact to a level, and add up.
 
 Temperature scaling divides the logit by one number (Guo et al., "On calibration of modern neural
 networks", ICML 2017); isotonic regression fits any rising curve (Zadrozny & Elkan, KDD 2002).
@@ -29,7 +29,7 @@ INNER_FOLDS = 5
 LARGEST_ERROR = 0.02  # the target
 
 
-def tally(probabilities: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def histograms(probabilities: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Count clean and contaminated pixels at each level of probability.
 
     Parameters
@@ -53,7 +53,7 @@ def tally(probabilities: np.ndarray, masks: np.ndarray) -> np.ndarray:
             f"Probabilities of shape {np.shape(probabilities)} do not fit masks of shape "
             f"{np.shape(masks)}; give both as (n, H, W)."
         )
-    return np.stack([_tally(p, m) for p, m in zip(probabilities, masks, strict=True)])
+    return np.stack([_histogram(p, m) for p, m in zip(probabilities, masks, strict=True)])
 
 
 def levels_of(probabilities: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def levels_of(probabilities: np.ndarray) -> np.ndarray:
     return found.astype(np.intp)
 
 
-def _tally(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _histogram(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
     index = 2 * levels_of(probability).ravel() + np.asarray(mask, bool).ravel()
     return np.bincount(index, minlength=2 * len(LEVELS)).reshape(-1, 2)
 
@@ -77,7 +77,7 @@ def fit_temperature(counts: np.ndarray) -> float:
     Parameters
     ----------
     counts
-        (n, L, 2), see :func:`tally`.
+        (n, L, 2), see :func:`histograms`.
 
     Returns
     -------
@@ -188,27 +188,27 @@ def calibrate_out_of_fold(
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: in each bin of probability, what was said and what was the case.
+    """A reliability diagram: predicted probability and observed fraction in each bin.
 
     Attributes
     ----------
-    said
+    predicted
         (b,) mean probability of the pixels in each bin; NaN in empty bins.
-    true
-        (b,) share of them that is contaminated; NaN in empty bins.
+    observed
+        (b,) fraction of them that is contaminated; NaN in empty bins.
     pixels
         (b,) int.
     """
 
-    said: np.ndarray
-    true: np.ndarray
+    predicted: np.ndarray
+    observed: np.ndarray
     pixels: np.ndarray
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean of \\|said − true\\| over pixels."""
+        """Expected calibration error: the mean of \\|predicted − observed\\| over pixels."""
         weight = self.pixels / self.pixels.sum()
-        return float(np.nansum(weight * np.abs(self.said - self.true)))
+        return float(np.nansum(weight * np.abs(self.predicted - self.observed)))
 
 
 def reliability(counts: np.ndarray, values: np.ndarray, bins: int = BINS) -> Reliability:
@@ -229,10 +229,10 @@ def reliability(counts: np.ndarray, values: np.ndarray, bins: int = BINS) -> Rel
     place = np.minimum((values * bins).astype(int), bins - 1).ravel()
     total = counts.sum(axis=2)
     pixels = np.bincount(place, total.ravel(), bins)
-    said = np.bincount(place, (total * values).ravel(), bins)
-    true = np.bincount(place, counts[..., 1].ravel(), bins)
+    predicted = np.bincount(place, (total * values).ravel(), bins)
+    observed = np.bincount(place, counts[..., 1].ravel(), bins)
     full = np.where(pixels > 0, pixels, np.nan)
-    return Reliability(said / full, true / full, pixels.astype(np.int64))
+    return Reliability(predicted / full, observed / full, pixels.astype(np.int64))
 
 
 def error_per_image(counts: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarray:
@@ -256,7 +256,7 @@ def counts_at(
     Parameters
     ----------
     counts
-        (n, L, 2), see :func:`graphseg.evaluation.calibration.tally`.
+        (n, L, 2), see :func:`graphseg.evaluation.calibration.histograms`.
     values
         (L,) or (n, L), the calibrated probability of each level.
     thresholds
@@ -320,7 +320,7 @@ def choose(
     rows: Sequence[dict[str, float]],
     precision: float | None = None,
     recall: float | None = None,
-    sure: bool = False,
+    confident: bool = False,
 ) -> dict[str, float]:
     """Return the row of the threshold that reaches a wanted score and costs least of the other.
 
@@ -330,7 +330,7 @@ def choose(
         Of :func:`table`.
     precision, recall
         What is wanted, one of the two, between 0 and 1.
-    sure
+    confident
         Whether the lower end of the interval must reach it, not only the value.
 
     Raises
@@ -345,7 +345,7 @@ def choose(
     )
     if not 0 <= wanted <= 1:
         raise InputError(f"A {name} of {wanted} is impossible; give one between 0 and 1.")
-    key = f"{name}_low" if sure else name
+    key = f"{name}_low" if confident else name
     reached = [row for row in rows if row[key] >= wanted]
     if not reached:
         best = max(row[key] for row in rows)

@@ -12,7 +12,7 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 METHODS: dict[str, Callable[..., BaseEstimator]] = {
     # The same code without a lattice filter: what smoothing and a threshold do alone.
-    "control": lambda **p: BraggSegmenter(**({"lattice_filter": False} | p)),
+    "no-lattice": lambda **p: BraggSegmenter(**({"lattice_filter": False} | p)),
     "bragg": BraggSegmenter,
     "bragg-paper": BraggSegmenter.paper,
     "adaptive": AdaptiveBraggSegmenter,
@@ -25,7 +25,7 @@ METHODS: dict[str, Callable[..., BaseEstimator]] = {
 # What a chapter, a table or a card calls the method of a record, by the record's name without its
 # protocol: one name for each, everywhere.
 NAMES = {
-    "control": "no-lattice baseline",
+    "no-lattice": "no-lattice baseline",
     "bragg": "Bragg filter",
     "bragg_paper": "Bragg filter, paper's settings",
     "adaptive": "adaptive Bragg filter",
@@ -34,7 +34,7 @@ NAMES = {
     "unet_best": "U-Net, 40 epochs + TTA",
     "unet_paper": "paper's U-Net",
     "unet_original": "original-size U-Net",
-    "label_free": "simulation-only network",
+    "simulation_only": "simulation-only network",
     "ours": "our network",
     "ours_blurred": "blur-trained network",
     "ablation_simulated": "initial weights",

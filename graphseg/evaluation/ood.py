@@ -9,8 +9,9 @@ Is an image outside of what a network knows? A distance to its training images, 
 
 What `graphseg.evaluation.ood` measures of the training images is described by their mean and
 covariance, once without the network and once by the features of its encoder; an image far from
-both (Mahalanobis distance, Lee et al., NeurIPS 2018) is a stranger. The threshold comes from
-training images that are left out in turn, by acquisition. No stranger is needed for any of it.
+both (Mahalanobis distance, Lee et al., NeurIPS 2018) is out-of-distribution. The threshold comes
+from training images that are left out in turn, by acquisition. No out-of-distribution image is
+needed for any of it.
 """
 
 import json
@@ -90,25 +91,26 @@ def _lattice(lattice: Lattice) -> np.ndarray:
 
 
 def _grey_levels(field: np.ndarray, standard: np.ndarray) -> np.ndarray:
-    """Return skewness, kurtosis, the share of extreme pixels and quantiles."""
+    """Return skewness, kurtosis, the fraction of extreme pixels and quantiles."""
     flat = standard.ravel()
     shape = (
         [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
         if flat.any()
         else [0, 0]
     )
-    extremes = np.log(extreme_share(field) + 1e-4)
+    extremes = np.log(extreme_fraction(field) + 1e-4)
     return np.array([*shape, extremes, *np.quantile(flat, QUANTILES)])
 
 
-def extreme_share(field: np.ndarray) -> float:
-    """Return the share of pixels that have the lowest or the highest value."""
+def extreme_fraction(field: np.ndarray) -> float:
+    """Return the fraction of pixels that have the lowest or the highest value."""
     low, high = field.min(), field.max()
     return float(np.count_nonzero((field == low) | (field == high)) / field.size)
 
 
 def _spectrum(standard: np.ndarray) -> np.ndarray:
-    """Return for each ring the logarithm of its mean power, and how much spots stand out in it.
+    """Return for each ring the logarithm of its mean power, and how much reflections stand out in
+    it.
 
     The latter is the difference between the logarithm of the mean and the mean of the logarithm.
     """
@@ -159,7 +161,7 @@ VARIANCE_FLOOR = 1e-4  # of variances, in units of the spread of a descriptor; r
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
+class Gaussian:
     """Where the training images lie in some descriptors: mean, principal axes and variances.
 
     Attributes
@@ -199,41 +201,43 @@ class Cloud:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class ReferenceSet:
     """What a network knows, as far as images tell.
 
     Attributes
     ----------
-    clouds
+    gaussians
         Of the statistics and, if there is a network, of its features.
     medians
-        Of the distances of left-out training images; each cloud counts in units of its own.
+        Of the distances of left-out training images; each gaussian counts in units of its own.
     threshold
-        Distance beyond which an image is a stranger.
+        Distance beyond which an image is out-of-distribution.
     """
 
-    clouds: tuple[Cloud, ...]
+    gaussians: tuple[Gaussian, ...]
     medians: tuple[float, ...]
     threshold: float
 
-    def strangeness(self, descriptors: Sequence[np.ndarray]) -> np.ndarray:
+    def ood_score(self, descriptors: Sequence[np.ndarray]) -> np.ndarray:
         """Return how strange images are, (n,); 1 is the threshold.
 
-        `descriptors` has an (n, d) array for each cloud.
+        `descriptors` has an (n, d) array for each gaussian.
         """
         parts = [
-            cloud.distances(values) / median
-            for cloud, values, median in zip(self.clouds, descriptors, self.medians, strict=True)
+            gaussian.distances(values) / median
+            for gaussian, values, median in zip(
+                self.gaussians, descriptors, self.medians, strict=True
+            )
         ]
         return np.sqrt(np.mean(np.square(parts), axis=0)) / self.threshold
 
     def as_json(self) -> dict:
         """Return numbers of four digits that JSON can hold."""
-        clouds = [
-            {name: _rounded(value) for name, value in asdict(cloud).items()}
-            for cloud in self.clouds
+        gaussians = [
+            {name: _rounded(value) for name, value in asdict(gaussian).items()}
+            for gaussian in self.gaussians
         ]
-        return {"clouds": clouds, "medians": list(self.medians), "threshold": self.threshold}
+        return {"gaussians": gaussians, "medians": list(self.medians), "threshold": self.threshold}
 
     @classmethod
     def from_json(cls, stored: dict) -> Self:
@@ -245,11 +249,11 @@ class Known:
             If something is missing.
         """
         try:
-            clouds = tuple(
-                Cloud(**{name: np.asarray(value, float) for name, value in cloud.items()})
-                for cloud in stored["clouds"]
+            gaussians = tuple(
+                Gaussian(**{name: np.asarray(value, float) for name, value in gaussian.items()})
+                for gaussian in stored["gaussians"]
             )
-            return cls(clouds, tuple(stored["medians"]), float(stored["threshold"]))
+            return cls(gaussians, tuple(stored["medians"]), float(stored["threshold"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 "What the network knows of images cannot be read: install graphseg again."
@@ -263,19 +267,19 @@ def _rounded(value: np.ndarray | float) -> list | float:
     return digits if np.ndim(value) else digits[0]
 
 
-FILE = pretrained.FOLDER / "known_images.json"
+FILE = pretrained.FOLDER / "reference_set.json"
 AXES = 24  # principal directions of the features that are kept; across them one variance for all
 INNER_FOLDS = 5
 # The threshold lies this many standard deviations above the median of the logarithms, both robust.
 DEVIATIONS = 3.0
 FEWEST = 10  # images; from fewer no covariance can be told
-SATURATED = 0.05  # share of pixels of one value; in published images it is below 0.0001
-FLAG = "stranger"
+SATURATED = 0.05  # fraction of pixels of one value; in published images it is below 0.0001
+FLAG = "out_of_distribution"
 UNLIKE = "is unlike that of the images that the network was trained on"
 SENTENCES = {
     "lattice": f"its lattice {UNLIKE}",
     "grey levels": f"the distribution of its grey levels {UNLIKE}",
-    "spectrum": f"its spectrum, the share of fine and coarse structure, {UNLIKE}",
+    "spectrum": f"its spectrum, the fraction of fine and coarse structure, {UNLIKE}",
     "features": "the network sees textures in it that its training images do not have",
 }
 
@@ -296,7 +300,7 @@ def describe(
 
     Returns
     -------
-        For each cloud (n, d) float64.
+        For each gaussian (n, d) float64.
     """
     parts = [fields(np.asarray(image, np.float32))[0] for image in images]
     found = [np.stack([statistics(part) for part in parts]) if plain is None else plain]
@@ -309,13 +313,13 @@ def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
     return features(segmenter.module_, field, getattr(torch, segmenter.precision_))
 
 
-def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> Known:
+def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> ReferenceSet:
     """Describe the training images and find the threshold on those left out in turn.
 
     Parameters
     ----------
     descriptors
-        (n, d) for each cloud, as `describe` gives them.
+        (n, d) for each gaussian, as `describe` gives them.
     groups
         (n,) acquisitions; those of one are left out together.
 
@@ -327,24 +331,24 @@ def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> Known:
     number, acquisitions = len(groups), len(np.unique(groups))
     if number < FEWEST or acquisitions < INNER_FOLDS:
         raise InputError(
-            f"From {number} images of {acquisitions} acquisitions nothing can be said of strangers;"
-            f" give at least {FEWEST} images of {INNER_FOLDS} acquisitions."
+            f"{number} images of {acquisitions} acquisitions are too few for a reference set; "
+            f"give at least {FEWEST} images of {INNER_FOLDS} acquisitions."
         )
     left_out = np.empty((len(descriptors), number))
     for fitted, tested in GroupKFold(INNER_FOLDS).split(left_out.T, groups=groups):
         for row, values in zip(left_out, descriptors, strict=True):
-            row[tested] = _cloud(values[fitted]).distances(values[tested])
+            row[tested] = _gaussian(values[fitted]).distances(values[tested])
     medians = np.median(left_out, axis=1)
     joined = np.log(np.sqrt(np.mean((left_out / medians[:, None]) ** 2, axis=0)))
     middle = np.median(joined)
     spread = 1.4826 * np.median(np.abs(joined - middle))
     threshold = float(np.exp(middle + DEVIATIONS * spread))
-    return Known(tuple(map(_cloud, descriptors)), tuple(map(float, medians)), threshold)
+    return ReferenceSet(tuple(map(_gaussian, descriptors)), tuple(map(float, medians)), threshold)
 
 
-def _cloud(descriptors: np.ndarray) -> Cloud:
+def _gaussian(descriptors: np.ndarray) -> Gaussian:
     full = descriptors.shape[1] == sum(PARTS.values())
-    return Cloud.fit(descriptors, descriptors.shape[1] if full else AXES)
+    return Gaussian.fit(descriptors, descriptors.shape[1] if full else AXES)
 
 
 @dataclass(frozen=True)
@@ -353,14 +357,14 @@ class Verdict:
 
     Attributes
     ----------
-    strangeness
+    ood_score
         Distance to the training images in units of the threshold; None if nothing is known of
         them, or the image is too small.
     reason
-        One clause if the image is a stranger, else "".
+        One clause if the image is out-of-distribution, else "".
     """
 
-    strangeness: float | None
+    ood_score: float | None
     reason: str = ""
 
     @property
@@ -375,12 +379,12 @@ class Verdict:
 
 
 def judge(
-    known: Known | None,
+    known: ReferenceSet | None,
     segmenter: UNetSegmenter,
     image: np.ndarray,
     found: scale.Scale,
 ) -> Verdict:
-    """Say whether an image is a stranger, and why.
+    """Say whether an image is out-of-distribution, and why.
 
     Of a large image three fields are looked at, and the median counts, so that one of them may be
     covered by contamination.
@@ -406,9 +410,9 @@ def judge(
     whole = found.lattice if parts[0].shape == image.shape and found.factor == 1 else None
     lattices = [whole or measure_lattice(part) for part in parts]
     found_here = [np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])]
-    if len(known.clouds) > 1:
+    if len(known.gaussians) > 1:
         found_here.append(np.stack([_features(segmenter, part) for part in parts]))
-    scores = known.strangeness(found_here)
+    scores = known.ood_score(found_here)
     middle = int(np.argsort(scores)[len(scores) // 2])
     reason = _obvious(parts[middle], lattices[middle], size if found.source == "file" else None)
     if not reason and scores[middle] > 1:
@@ -417,10 +421,10 @@ def judge(
 
 
 def _obvious(field: np.ndarray, lattice: Lattice, pixel_size: float | None) -> str:
-    """Return the plain reason why a field is a stranger, whatever its distance, or ""."""
-    share = extreme_share(field)
-    if share > SATURATED:
-        return f"{share:.0%} of its pixels are at the lowest or the highest grey level, cut off"
+    """Return the plain reason why a field is out-of-distribution, whatever its distance, or ""."""
+    fraction = extreme_fraction(field)
+    if fraction > SATURATED:
+        return f"{fraction:.0%} of its pixels are at the lowest or the highest grey level, cut off"
     if not lattice.found:
         return "no lattice of graphene was found in it"
     if pixel_size is not None:
@@ -433,9 +437,9 @@ def _obvious(field: np.ndarray, lattice: Lattice, pixel_size: float | None) -> s
     return ""
 
 
-def _largest(known: Known, row: Sequence[np.ndarray]) -> str:
+def _largest(known: ReferenceSet, row: Sequence[np.ndarray]) -> str:
     """Return the part of the descriptors that lies farthest out, by its mean square."""
-    relative = [(v - c.centre) / c.spread for c, v in zip(known.clouds, row, strict=True)]
+    relative = [(v - c.centre) / c.spread for c, v in zip(known.gaussians, row, strict=True)]
     ends = np.cumsum(list(PARTS.values()))
     pieces = dict(zip(PARTS, np.split(relative[0], ends[:-1]), strict=True))
     if len(relative) > 1:
@@ -444,9 +448,9 @@ def _largest(known: Known, row: Sequence[np.ndarray]) -> str:
 
 
 @lru_cache(maxsize=2)
-def package(digest: str) -> Known | None:
-    """Return what the network that comes along knows; None for a file of another digest."""
+def package(digest: str) -> ReferenceSet | None:
+    """Return what the bundled network knows; None for a file of another digest."""
     if not FILE.exists():
         return None
     stored = json.loads(FILE.read_text(encoding="utf-8"))
-    return Known.from_json(stored["known"]) if stored["network"] == digest else None
+    return ReferenceSet.from_json(stored["known"]) if stored["network"] == digest else None

@@ -2,9 +2,9 @@
 
 An image is predicted several times: by several networks, and in the eight symmetries of the square
 (test-time augmentation). Where the predictions differ, or their mean is undecided, the mask is
-uncertain. For a whole image the share of what may be contamination (probability at least 0.1) that
-is almost surely contamination (at least 0.9) tells how good the mask is; a line fitted to images
-whose labels are known turns it into an expected Jaccard index with an interval.
+uncertain. For a whole image the fraction of what may be contamination (probability at least 0.1)
+that is almost surely contamination (at least 0.9) tells how good the mask is; a line fitted to
+images whose labels are known turns it into an expected Jaccard index with an interval.
 """
 
 import json
@@ -24,7 +24,7 @@ POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlat
 COVERAGE = 0.9  # of the interval
 DRAWS = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles of it
-LARGEST_SHARE = 0.05  # of the pixels that one would look at first
+LARGEST_FRACTION = 0.05  # of the pixels that one would look at first
 FILE = pretrained.FOLDER / "calibration.json"
 
 
@@ -34,7 +34,7 @@ def views(segmenter: UNetSegmenter, images: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     segmenter
-        Loaded with ``averaging=False``.
+        Loaded with ``test_time_augmentation=False``.
     images
         (n, H, W) float.
 
@@ -60,7 +60,8 @@ def ensemble(
     Parameters
     ----------
     segmenters
-        Loaded with ``averaging=False``; for new images for instance all five fold networks.
+        Loaded with ``test_time_augmentation=False``; for new images for instance all five fold
+        networks.
     images
         (n, H, W) float.
 
@@ -88,7 +89,7 @@ def ensemble(
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
-def certain_shares(probabilities: Iterable[np.ndarray]) -> np.ndarray:
+def certain_fractions(probabilities: Iterable[np.ndarray]) -> np.ndarray:
     """Return how much of what may be contamination surely is, for every image.
 
     Parameters
@@ -100,17 +101,17 @@ def certain_shares(probabilities: Iterable[np.ndarray]) -> np.ndarray:
     -------
         (n,) from 0 to 1; 1 where nothing may be contamination.
     """
-    shares = []
+    fractions = []
     for probability in probabilities:
         possible = np.count_nonzero(probability >= POSSIBLE)
         certain = np.count_nonzero(probability >= CERTAIN)
-        shares.append(certain / possible if possible else 1.0)
-    return np.array(shares)
+        fractions.append(certain / possible if possible else 1.0)
+    return np.array(fractions)
 
 
 @dataclass(frozen=True)
 class ExpectedJaccard:
-    """A line from the certain share to the Jaccard index.
+    """A line from the certain fraction to the Jaccard index.
 
     Attributes
     ----------
@@ -127,7 +128,7 @@ class ExpectedJaccard:
 
     @classmethod
     def fit(
-        cls, shares: np.ndarray, jaccards: np.ndarray, coverage: float = COVERAGE
+        cls, fractions: np.ndarray, jaccards: np.ndarray, coverage: float = COVERAGE
     ) -> "ExpectedJaccard":
         """Fit to images whose labels are known.
 
@@ -138,35 +139,35 @@ class ExpectedJaccard:
 
         Parameters
         ----------
-        shares, jaccards
+        fractions, jaccards
             (n,) each.
         coverage
-            Share of new images that the interval is to hold.
+            Fraction of new images that the interval is to hold.
         """
-        line = _line(shares, jaccards)
-        left_out = np.ones(len(shares), bool)
-        residuals = np.empty(len(shares))
-        for index in range(len(shares)):
+        line = _line(fractions, jaccards)
+        left_out = np.ones(len(fractions), bool)
+        residuals = np.empty(len(fractions))
+        for index in range(len(fractions)):
             left_out[index] = False
-            slope, intercept = _line(shares[left_out], jaccards[left_out])
-            residuals[index] = jaccards[index] - (slope * shares[index] + intercept)
+            slope, intercept = _line(fractions[left_out], jaccards[left_out])
+            residuals[index] = jaccards[index] - (slope * fractions[index] + intercept)
             left_out[index] = True
-        tail = min((1 - (1 - coverage) / 2) * (len(shares) + 1) / len(shares), 1)
+        tail = min((1 - (1 - coverage) / 2) * (len(fractions) + 1) / len(fractions), 1)
         below = -np.quantile(residuals, 1 - tail, method="lower")
         above = np.quantile(residuals, tail, method="higher")
         return cls(*line, max(float(below), 0.0), max(float(above), 0.0))
 
-    def __call__(self, shares: np.ndarray) -> np.ndarray:
+    def __call__(self, fractions: np.ndarray) -> np.ndarray:
         """Return expected Jaccard index, lower and upper end of its interval, (n, 3) in [0, 1]."""
-        middle = self.slope * np.asarray(shares, float) + self.intercept
+        middle = self.slope * np.asarray(fractions, float) + self.intercept
         ends = np.stack([middle, middle - self.below, middle + self.above], axis=-1)
         return ends.clip(0, 1)
 
 
-def _line(shares: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
-    if np.ptp(shares) == 0:
+def _line(fractions: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
+    if np.ptp(fractions) == 0:
         return 0.0, float(np.median(jaccards))
-    slope, intercept = stats.siegelslopes(jaccards, shares)
+    slope, intercept = stats.siegelslopes(jaccards, fractions)
     return float(slope), float(intercept)
 
 
@@ -177,13 +178,13 @@ def other_folds(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def expect_out_of_fold(
-    shares: np.ndarray, jaccards: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+    fractions: np.ndarray, jaccards: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
     """Expect the Jaccard index of every image by lines fitted to others.
 
     Parameters
     ----------
-    shares, jaccards
+    fractions, jaccards
         (n,) each, out of fold.
     pairs
         Images to fit on and images to expect, for instance of
@@ -193,9 +194,9 @@ def expect_out_of_fold(
     -------
         (n, 3): expected, lower and upper end.
     """
-    result = np.full((len(shares), 3), np.nan)
+    result = np.full((len(fractions), 3), np.nan)
     for train, test in pairs:
-        result[test] = ExpectedJaccard.fit(shares[train], jaccards[train])(shares[test])
+        result[test] = ExpectedJaccard.fit(fractions[train], jaccards[train])(fractions[test])
     return result
 
 
@@ -242,8 +243,10 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def found_errors(uncertain: np.ndarray, wrong: np.ndarray, share: float = LARGEST_SHARE) -> float:
-    """Return the share of wrong pixels among the most uncertain pixels of all images.
+def found_errors(
+    uncertain: np.ndarray, wrong: np.ndarray, fraction: float = LARGEST_FRACTION
+) -> float:
+    """Return the fraction of wrong pixels among the most uncertain pixels of all images.
 
     Parameters
     ----------
@@ -251,10 +254,10 @@ def found_errors(uncertain: np.ndarray, wrong: np.ndarray, share: float = LARGES
         (n, H, W) float, higher where less sure.
     wrong
         (n, H, W) bool.
-    share
+    fraction
         Of the pixels that are looked at, the most uncertain first.
     """
-    order = np.argsort(uncertain, axis=None)[::-1][: round(share * uncertain.size)]
+    order = np.argsort(uncertain, axis=None)[::-1][: round(fraction * uncertain.size)]
     return float(wrong.ravel()[order].sum() / max(wrong.sum(), 1))
 
 
@@ -265,7 +268,7 @@ def package() -> dict | None:
 
 
 def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
-    """Return what a table says about an image that the network that comes along has predicted.
+    """Return what a table says about an image that the bundled network has predicted.
 
     Parameters
     ----------
@@ -285,7 +288,7 @@ def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
         return {}
     line = ExpectedJaccard(**stored["expected_jaccard"])
     names = ("expected_jaccard", "expected_low", "expected_high")
-    values = [round(float(v), digits) for v in line(certain_shares([probability]))[0]]
+    values = [round(float(v), digits) for v in line(certain_fractions([probability]))[0]]
     look_first = "yes" if values[0] < stored["look_below"] else ""
     return dict(zip(names, values, strict=True)) | {"look_first": look_first}
 

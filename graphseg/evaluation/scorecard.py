@@ -1,4 +1,4 @@
-"""Cross-validation of a training on one's own labels, and what its card says of it."""
+"""Cross-validation of a training on your own labels, and what its card says of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +96,7 @@ def _scored_before(
     record: dict, stack: LabelledStack, start: Path, segmenter: UNetSegmenter
 ) -> dict:
     """Return a record of the same folds with the counts of the network before its training."""
-    names = ("averaging", "device", "precision")
+    names = ("test_time_augmentation", "device", "precision")
     same = {name: getattr(segmenter, name) for name in names}
     network = UNetSegmenter.load(start, **same)
     masks = as_mask(network.predict(stack.images), network.contamination)

@@ -302,8 +302,8 @@ def classes_explorer(
         found = classify(image, probability >= threshold, pixel_size=pixel_size)
         right.imshow(found.image)
         right.set(xticks=[], yticks=[])
-        shares = ", ".join(f"{name} {found.percentages[name]:.0f} %" for name in CLASSES)
-        right.set_title(shares, fontsize=8)
+        fractions = ", ".join(f"{name} {found.percentages[name]:.0f} %" for name in CLASSES)
+        right.set_title(fractions, fontsize=8)
         for name, colour in CLASS_COLOURS.items():
             right.plot([], [], "s", color=colour, markeredgecolor="black", label=name)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -20,7 +20,9 @@ from graphseg.plotting.micrographs import overlay_mask, scale_bar_length, show_m
 from graphseg.simulation.samples import Sample
 
 SHEET_GAP = 4  # pixels between the tiles of a sheet
-CLIPPED = 0.005  # share of pixels at each end that a tile may lose: stretches hide what they show
+CLIPPED = (
+    0.005  # fraction of pixels at each end that a tile may lose: stretches hide what they show
+)
 COLOURS = (ORANGE, BLUE, SKY)
 
 

@@ -26,51 +26,51 @@ class DefectRanges:
 
     Attributes
     ----------
-    loop_share, loops, loop_radius
-        Share of frames with closed boundary loops, their smallest and largest number, and their
+    loop_fraction, loops, loop_radius
+        Fraction of frames with closed boundary loops, their smallest and largest number, and their
         radius (log-uniform). The smallest is the flower defect, seven rings turned by 30°
         (Cockayne et al., Phys. Rev. B 83, 195425, 2011).
-    flower_share
-        Share of the loops that are turned by 30° about a ring of the surrounding grain, as the
+    flower_fraction
+        Fraction of the loops that are turned by 30° about a ring of the surrounding grain, as the
         loops of lowest energy are; the others have any angle and any centre.
-    chain_share, chain_length
-        Share of frames with a straight chain of five- and seven-membered rings, and the turned
+    chain_fraction, chain_length
+        Fraction of frames with a straight chain of five- and seven-membered rings, and the turned
         bonds (Stone-Wales) that it consists of.
     divacancies
         Pairs of missing neighbours per 10⁴ Å² (Poisson mean, drawn from the range), closed to
         rings of 5, 8 and 5.
-    adatom_share, adatoms, adatom_numbers
-        Share of frames with single heavy atoms, their number and elements: silicon, iron, copper,
-        molybdenum, tungsten, gold, from substrates, etchants, pumps and markers.
-    islands_share, islands, island_radius
-        Share of frames with flakes of a second layer without any carbon on them, their number,
+    adatom_fraction, adatoms, adatom_numbers
+        Fraction of frames with single heavy atoms, their number and elements: silicon, iron,
+        copper, molybdenum, tungsten, gold, from substrates, etchants, pumps and markers.
+    islands_fraction, islands, island_radius
+        Fraction of frames with flakes of a second layer without any carbon on them, their number,
         and their radius.
-    aligned_share
-        Share of these flakes that lie as in graphite; the others are turned by any angle.
+    aligned_fraction
+        Fraction of these flakes that lie as in graphite; the others are turned by any angle.
     """
 
-    loop_share: float = 0.15
+    loop_fraction: float = 0.15
     loops: tuple[int, int] = (1, 3)
     loop_radius: Range = (2.6, 18.0)
-    flower_share: float = 0.6
-    chain_share: float = 0.05
+    flower_fraction: float = 0.6
+    chain_fraction: float = 0.05
     chain_length: tuple[int, int] = (2, 6)
     divacancies: Range = (0.0, 1.0)
-    adatom_share: float = 0.15
+    adatom_fraction: float = 0.15
     adatoms: tuple[int, int] = (1, 6)
     adatom_numbers: tuple[int, ...] = (14, 26, 29, 42, 74, 79)
-    islands_share: float = 0.06
+    islands_fraction: float = 0.06
     islands: tuple[int, int] = (1, 2)
     island_radius: Range = (6.0, 30.0)
-    aligned_share: float = 0.5
+    aligned_fraction: float = 0.5
 
 
 NO_DEFECTS = DefectRanges(
-    loop_share=0.0,
-    chain_share=0.0,
+    loop_fraction=0.0,
+    chain_fraction=0.0,
     divacancies=(0.0, 0.0),
-    adatom_share=0.0,
-    islands_share=0.0,
+    adatom_fraction=0.0,
+    islands_fraction=0.0,
 )
 
 
@@ -111,15 +111,15 @@ class CrystalRanges:
 
     Attributes
     ----------
-    grain_shares
+    grain_fractions
         Probability of 1, 2, 3… grains. Boundaries cross about half of the published frames.
     wobble, wobble_length
         Root mean square deviation of a boundary from a straight line and its wavelength:
         boundaries meander over a few lattice constants.
     vacancies, stone_wales
         Number per 10⁴ Å² (Poisson mean, drawn from the range): the beam and growth leave a few.
-    hole_share, hole_radius, hole_lobes
-        Share of frames with a hole, its radius, and the standard deviation of each relative
+    hole_fraction, hole_radius, hole_lobes
+        Fraction of frames with a hole, its radius, and the standard deviation of each relative
         deviation from a circle: nearly round holes of 4 to 16 Å are in the data.
     strain
         Largest principal strain, relative: free-standing sheets and calibration stay below 1 %.
@@ -128,12 +128,12 @@ class CrystalRanges:
         al., Nature 446, 60, 2007).
     """
 
-    grain_shares: tuple[float, ...] = (0.40, 0.42, 0.18)
+    grain_fractions: tuple[float, ...] = (0.40, 0.42, 0.18)
     wobble: Range = (0.0, 5.0)
     wobble_length: float = 40.0
     vacancies: Range = (0.0, 3.0)
     stone_wales: Range = (0.0, 2.0)
-    hole_share: float = 0.22
+    hole_fraction: float = 0.22
     hole_radius: Range = (4.0, 16.0)
     hole_lobes: float = 0.08
     strain: float = 0.01
@@ -147,35 +147,35 @@ class ContaminantRanges:
 
     Attributes
     ----------
-    clean_share
-        Share of frames without patches; 3 of 131 published labels are empty.
+    clean_fraction
+        Fraction of frames without patches; 3 of 131 published labels are empty.
     coverage
-        Median and geometric standard deviation of the covered share of the frame, cut at .6:
+        Median and geometric standard deviation of the covered fraction of the frame, cut at .6:
         published median 9.8 %, 5 % to 95 % of the images 3 % to 35 %.
     patches
         Smallest and largest number of patches.
-    edge_share
-        Share of patches centred near the frame's edge: the microscopist centres clean areas.
+    edge_fraction
+        Fraction of patches centred near the frame's edge: the microscopist centres clean areas.
     radius, aspect, lobes
-        Relative size of the patches of a frame as a share of its side (log-uniform; coverage then
-        scales all), largest ratio of their axes, and standard deviation of each relative
+        Relative size of the patches of a frame as a fraction of its side (log-uniform; coverage
+        then scales all), largest ratio of their axes, and standard deviation of each relative
         deviation from an ellipse: drops, tongues and irregular patches.
-    triangle_share
-        Share of patches with straight edges; a few published patches are triangles.
+    triangle_fraction
+        Fraction of patches with straight edges; a few published patches are triangles.
     roughness, roughness_size, fine_roughness
         Root mean square roughness of the outlines relative to the patches' size, its correlation
         length, and the largest roughness at 1.5 Å.
-    sheet, sheet_share
+    sheet, sheet_fraction
         Thickness of the thin part of a patch, and how many patches have one.
-    sheet_only_share, bare_share, sheet_width
-        Of patches with a thin part, the share that is all thin, and the share whose thin part
+    sheet_only_fraction, bare_fraction, sheet_width
+        Of patches with a thin part, the fraction that is all thin, and the fraction whose thin part
         reaches beyond the thick one, with the mean width of that margin (exponential).
     core
         Thickness of the thick part, log-uniform: from one further layer to 36 Å.
     wall
         Width over which the thick part rises. Steep walls give the bright rims seen in the data.
-    rim_share, rim
-        Share of patches whose edge is an atomic wall, and its additional height.
+    rim_fraction, rim
+        Fraction of patches whose edge is an atomic wall, and its additional height.
     clumping, clump_size
         Standard deviation of the logarithm of the thickness, and its correlation length: without
         it the power at .05 to .3 1/Å is 3 to 5 times too small.
@@ -183,14 +183,14 @@ class ContaminantRanges:
         Mean number of chains of atoms at the edges of patches (Poisson), and their length. People
         leave such threads out of their outlines.
     adatoms, adatom_silicon
-        Largest number of single atoms on clean areas, and the share of silicon among them, the
+        Largest number of single atoms on clean areas, and the fraction of silicon among them, the
         heavier element most often found on graphene. They are no contamination to a person.
-    heavy_share, heavy
-        Share of frames with heavier elements in the patches, and their share of the atoms.
+    heavy_fraction, heavy
+        Fraction of frames with heavier elements in the patches, and their fraction of the atoms.
     heavy_numbers
         Elements usual in transferred graphene: silicon, oxygen, sulphur, iron, copper.
-    island_share, island_cover, island_covered
-        Share of patches that are flakes of the crystal itself, rotated, in a second layer, the
+    island_fraction, island_cover, island_covered
+        Fraction of patches that are flakes of the crystal itself, rotated, in a second layer, the
         relative thickness of carbon on them, and how many have any: a bare flake is a crystal and
         no contamination, see `DefectRanges`.
     gap
@@ -202,25 +202,25 @@ class ContaminantRanges:
         trained on simulations drew the patches of the design half 1 to 2 pixels too wide.
     """
 
-    clean_share: float = 0.03
+    clean_fraction: float = 0.03
     coverage: tuple[float, float] = (0.105, 1.9)
     patches: tuple[int, int] = (1, 4)
-    edge_share: float = 0.65
+    edge_fraction: float = 0.65
     radius: Range = (0.08, 0.35)
     aspect: float = 3.0
     lobes: float = 0.25
-    triangle_share: float = 0.15
+    triangle_fraction: float = 0.15
     roughness: Range = (0.02, 0.12)
     roughness_size: Range = (3.0, 9.0)
     fine_roughness: float = 0.02
     sheet: Range = (2.5, 6.0)
-    sheet_share: float = 0.7
-    sheet_only_share: float = 0.12
-    bare_share: float = 0.6
+    sheet_fraction: float = 0.7
+    sheet_only_fraction: float = 0.12
+    bare_fraction: float = 0.6
     sheet_width: float = 6.0
     core: Range = (6.0, 36.0)
     wall: Range = (0.5, 8.0)
-    rim_share: float = 0.5
+    rim_fraction: float = 0.5
     rim: Range = (2.0, 8.0)
     clumping: Range = (0.2, 0.8)
     clump_size: Range = (1.0, 5.0)
@@ -228,10 +228,10 @@ class ContaminantRanges:
     chain_atoms: tuple[int, int] = (3, 14)
     adatoms: int = 6
     adatom_silicon: float = 0.3
-    heavy_share: float = 0.40
+    heavy_fraction: float = 0.40
     heavy: Range = (0.001, 0.015)
     heavy_numbers: tuple[int, ...] = (14, 8, 16, 26, 29)
-    island_share: float = 0.15
+    island_fraction: float = 0.15
     island_cover: float = 0.2
     island_covered: float = 1.0
     gap: Range = (2.4, 3.4)
@@ -248,8 +248,8 @@ class OpticsRanges:
     ----------
     energy
         Acceleration in volts; the published images were taken at 80 kV.
-    defocus, far_defocus, far_share
-        Absolute defocus of usual images, and of the share that is further away: Fresnel rings.
+    defocus, far_defocus, far_fraction
+        Absolute defocus of usual images, and of the fraction that is further away: Fresnel rings.
     spherical
         Largest |Cs| in Å of a corrected instrument (20 µm).
     astigmatism, coma, threefold
@@ -278,7 +278,7 @@ class OpticsRanges:
     energy: float = 80e3
     defocus: Range = (15.0, 140.0)
     far_defocus: Range = (140.0, 420.0)
-    far_share: float = 0.12
+    far_fraction: float = 0.12
     spherical: float = 2e5
     astigmatism: float = 14.0
     coma: float = 350.0
@@ -302,10 +302,10 @@ class DetectorRanges:
     ----------
     dose
         Electrons per Å², log-uniform.
-    noise_share, faint_share
-        Focus and dose are drawn again until the noise is less than `noise_share` of the standard
+    noise_fraction, faint_fraction
+        Focus and dose are drawn again until the noise is less than `noise_fraction` of the standard
         deviation of a perfect lattice with noise; .45 to .96 in the clean areas of the published
-        images. The share `faint_share` is kept as drawn.
+        images. The fraction `faint_fraction` is kept as drawn.
     modulation
         Transfer of the camera at its Nyquist frequency.
     gradient
@@ -317,19 +317,19 @@ class DetectorRanges:
         Root mean square of soft relative variations, and
     blotch_size
         their correlation length in pixels.
-    seam_share, seam
-        Share of images with visible quadrants of the camera, and the relative step.
+    seam_fraction, seam
+        Fraction of images with visible quadrants of the camera, and the relative step.
     """
 
     dose: Range = (3e3, 2e4)
-    noise_share: float = 0.75
-    faint_share: float = 0.03
+    noise_fraction: float = 0.75
+    faint_fraction: float = 0.03
     modulation: Range = (0.2, 0.8)
     gradient: float = 0.008
     bow: float = 0.0
     blotches: Range = (0.0, 0.006)
     blotch_size: Range = (12.0, 40.0)
-    seam_share: float = 0.2
+    seam_fraction: float = 0.2
     seam: float = 0.004
 
 
@@ -379,34 +379,34 @@ NAIVE = replace(
     name="naive",
     pixel_size=(0.4, 0.4),
     crystal=CrystalRanges(
-        grain_shares=(1.0,),
+        grain_fractions=(1.0,),
         wobble=(0.0, 0.0),
         vacancies=(0.0, 0.0),
         stone_wales=(0.0, 0.0),
-        hole_share=0.0,
+        hole_fraction=0.0,
         strain=0.0,
         ripple=(0.0, 0.0),
     ),
     defects=NO_DEFECTS,
     contaminant=ContaminantRanges(
-        edge_share=0.0,
-        triangle_share=0.0,
+        edge_fraction=0.0,
+        triangle_fraction=0.0,
         roughness=(0.02, 0.02),
         fine_roughness=0.0,
-        sheet_share=0.0,
+        sheet_fraction=0.0,
         core=(10.0, 10.0),
         wall=(0.5, 0.5),
-        rim_share=0.0,
+        rim_fraction=0.0,
         clumping=(0.0, 0.0),
         chains=0.0,
         adatoms=0,
-        heavy_share=0.0,
-        island_share=0.0,
+        heavy_fraction=0.0,
+        island_fraction=0.0,
         label_growth=(0.0, 0.0),
     ),
     optics=OpticsRanges(
         defocus=(50.0, 70.0),
-        far_share=0.0,
+        far_fraction=0.0,
         spherical=0.0,
         astigmatism=0.0,
         coma=0.0,
@@ -421,11 +421,11 @@ NAIVE = replace(
     ),
     detector=DetectorRanges(
         dose=(8e3, 8e3),
-        noise_share=1.0,
+        noise_fraction=1.0,
         modulation=(0.5, 0.5),
         gradient=0.0,
         blotches=(0.0, 0.0),
-        seam_share=0.0,
+        seam_fraction=0.0,
     ),
 )
 
@@ -454,16 +454,19 @@ DEFECTS = replace(
     GRAPHENE,
     name="defects",
     crystal=CrystalRanges(
-        grain_shares=(0.45, 0.4, 0.15), vacancies=(0.0, 6.0), stone_wales=(0.0, 6.0), hole_share=0.3
+        grain_fractions=(0.45, 0.4, 0.15),
+        vacancies=(0.0, 6.0),
+        stone_wales=(0.0, 6.0),
+        hole_fraction=0.3,
     ),
     defects=DefectRanges(
-        loop_share=0.6,
+        loop_fraction=0.6,
         loops=(1, 5),
-        chain_share=0.25,
+        chain_fraction=0.25,
         divacancies=(0.0, 5.0),
-        adatom_share=0.4,
-        islands_share=0.25,
+        adatom_fraction=0.4,
+        islands_fraction=0.25,
     ),
-    contaminant=ContaminantRanges(clean_share=0.5),
-    detector=DetectorRanges(dose=(3e3, 3e4), noise_share=0.9),
+    contaminant=ContaminantRanges(clean_fraction=0.5),
+    detector=DetectorRanges(dose=(3e3, 3e4), noise_fraction=0.9),
 )

@@ -110,15 +110,15 @@ def draw_contaminant(
         The part of it that is kept: coverage refers to it.
     """
     parts = []
-    if rng.random() >= ranges.clean_share:
+    if rng.random() >= ranges.clean_fraction:
         patch, inside = _outlines(rng, low, high, frame, ranges)
         parts.append(_fill(rng, patch, inside, low, ranges, material))
         parts.append(_chains(rng, inside, low, ranges))
     parts.append(_adatoms(rng, low, high, ranges))
     positions, heights, numbers, overlooked = (np.concatenate(x) for x in zip(*parts, strict=True))
-    if rng.random() < ranges.heavy_share and len(numbers):
-        share = rng.uniform(*ranges.heavy)
-        chosen = rng.random(len(numbers)) < share
+    if rng.random() < ranges.heavy_fraction and len(numbers):
+        fraction = rng.uniform(*ranges.heavy)
+        chosen = rng.random(len(numbers)) < fraction
         numbers[chosen] = rng.choice(ranges.heavy_numbers, int(chosen.sum()))
     return Contaminant(positions, heights, numbers, overlooked)
 
@@ -131,7 +131,7 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
     scores = []
     for _ in range(int(rng.integers(ranges.patches[0], ranges.patches[1] + 1))):
         centre = rng.uniform(frame[0], frame[1], 2)
-        if rng.random() < ranges.edge_share:
+        if rng.random() < ranges.edge_fraction:
             side = rng.integers(2)
             centre[side] = frame[int(rng.integers(2))] + rng.uniform(-0.1, 0.08) * size
         rows, columns = np.meshgrid(axis - centre[0], axis - centre[1], indexing="ij")
@@ -153,13 +153,13 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
 def _shape(rng, rows, columns, ranges) -> np.ndarray:
     """Return a score that falls from the middle of a patch outwards: an ellipse or a triangle.
 
-    `rows` and `columns` are distances from the middle as shares of the frame's side.
+    `rows` and `columns` are distances from the middle as fractions of the frame's side.
     """
     turn = rng.uniform(0, np.pi)
     along = np.cos(turn) * rows + np.sin(turn) * columns
     across = np.cos(turn) * columns - np.sin(turn) * rows
     radius = np.exp(rng.uniform(*np.log(ranges.radius)))
-    if rng.random() < ranges.triangle_share:
+    if rng.random() < ranges.triangle_fraction:
         half = np.sqrt(3) / 2
         sides = [along, half * across - along / 2, -half * across - along / 2]
         return (-2 * np.max(sides, axis=0) / radius).astype(np.float32)
@@ -182,7 +182,7 @@ def _thickness(rng, patch, inside, ranges) -> tuple[np.ndarray, np.ndarray]:
     for number in range(int(patch.max()) + 1):
         here = inside & (patch == number)
         profile = _profile(rng, depth[here], ranges)
-        if rng.random() < ranges.island_share:
+        if rng.random() < ranges.island_fraction:
             island |= here
             profile *= ranges.island_cover * float(rng.random() < ranges.island_covered)
         rough = float(rng.uniform(*ranges.clumping))
@@ -193,15 +193,15 @@ def _thickness(rng, patch, inside, ranges) -> tuple[np.ndarray, np.ndarray]:
 
 def _profile(rng, depth, ranges) -> np.ndarray:
     """Return the thickness (n,) in Å of one patch at each distance from its edge (n,) in Å."""
-    sheet = float(rng.uniform(*ranges.sheet)) if rng.random() < ranges.sheet_share else 0.0
+    sheet = float(rng.uniform(*ranges.sheet)) if rng.random() < ranges.sheet_fraction else 0.0
     core = float(np.exp(rng.uniform(*np.log(ranges.core))))
     start = 0.0  # where the thick part begins
     if sheet:
-        start = float(rng.exponential(ranges.sheet_width) * (rng.random() < ranges.bare_share))
-        core *= float(rng.random() >= ranges.sheet_only_share)
+        start = float(rng.exponential(ranges.sheet_width) * (rng.random() < ranges.bare_fraction))
+        core *= float(rng.random() >= ranges.sheet_only_fraction)
     wall = float(rng.uniform(*ranges.wall))
     profile = sheet + core * (1 - np.exp(-np.maximum(depth - start, 0) / wall))
-    if rng.random() < ranges.rim_share:
+    if rng.random() < ranges.rim_fraction:
         top = float(rng.uniform(*ranges.rim))
         profile += top * np.exp(-((depth - start - RIM_DEPTH) ** 2) / (2 * RIM_WIDTH**2))
     return profile

@@ -38,13 +38,13 @@ def draw_loops(
         The same three with loops.
     """
     ranges = configuration.defects
-    if rng.random() >= ranges.loop_share:
+    if rng.random() >= ranges.loop_fraction:
         return angles, origins, grain_at
     loops = []
     for _ in range(int(rng.integers(ranges.loops[0], ranges.loops[1] + 1))):
         centre = rng.uniform(*frame, 2)
         radius = float(np.exp(rng.uniform(*np.log(ranges.loop_radius))))
-        flower = rng.random() < ranges.flower_share
+        flower = rng.random() < ranges.flower_fraction
         turn = np.pi / 6 if flower else float(rng.uniform(0, np.pi / 3))
         loops.append((centre, radius, turn, flower))
     return with_loops(angles, origins, grain_at, loops, configuration)
@@ -122,7 +122,7 @@ def draw_point_defects(
     layer: Structure, rng: np.random.Generator, low: float, high: float, ranges: DefectRanges
 ) -> Structure:
     """Add a chain of five- and seven-membered rings, and divacancies."""
-    if rng.random() < ranges.chain_share:
+    if rng.random() < ranges.chain_fraction:
         length = int(rng.integers(ranges.chain_length[0], ranges.chain_length[1] + 1))
         layer = with_chain(layer, rng.uniform(low, high, 2), length, int(rng.integers(3)))
     area = (high - low) ** 2 / 1e4
@@ -202,13 +202,13 @@ def draw_on_top(
         What they lie on.
     """
     parts = [NOTHING]
-    if rng.random() < ranges.adatom_share:
+    if rng.random() < ranges.adatom_fraction:
         number = int(rng.integers(ranges.adatoms[0], ranges.adatoms[1] + 1))
         elements = rng.choice(ranges.adatom_numbers, number)
         parts.append(single_atoms(rng.uniform(low, high, (number, 2)), elements))
-    if rng.random() < ranges.islands_share:
+    if rng.random() < ranges.islands_fraction:
         for _ in range(int(rng.integers(ranges.islands[0], ranges.islands[1] + 1))):
-            aligned = bool(rng.random() < ranges.aligned_share)
+            aligned = bool(rng.random() < ranges.aligned_fraction)
             radius = float(rng.uniform(*ranges.island_radius))
             parts.append(island(rng, rng.uniform(*frame, 2), radius, aligned, layer, (low, high)))
     return joined(parts)

@@ -186,9 +186,9 @@ def _smoothing_round(centres, owner, movable, constant):
     graph = graph + graph.T
     degree = np.diff(graph.indptr)
     moved, inner = centres.copy(), np.flatnonzero(movable & (degree > 0))
-    share = graph[inner] / degree[inner, None]
+    fraction = graph[inner] / degree[inner, None]
     for _ in range(SMOOTHING_STEPS):
-        moved[inner] = share @ moved
+        moved[inner] = fraction @ moved
     few, many = movable & (degree < 5), np.flatnonzero(movable & (degree > 7))
     added = np.zeros((len(many), 2))
     for row, centre in enumerate(many):
@@ -238,7 +238,7 @@ def draw_layer(
 ) -> Structure:
     """Draw the layer that fills the square from `low` to `high` (Å)."""
     ranges, material = configuration.crystal, configuration.material
-    count = 1 + int(rng.choice(len(ranges.grain_shares), p=ranges.grain_shares))
+    count = 1 + int(rng.choice(len(ranges.grain_fractions), p=ranges.grain_fractions))
     angles = rng.uniform(0, 2 * np.pi / 3, count)
     origins = rng.uniform(0, material.lattice_constant, (count, 2))
     start, stop = low - EDGE, high + EDGE
@@ -291,7 +291,7 @@ def without(layer: Structure, rng, low: float, high: float, ranges: CrystalRange
     area = (high - low) ** 2 / 1e4
     gone = np.zeros(len(layer), bool)
     gone[rng.integers(len(layer), size=rng.poisson(rng.uniform(*ranges.vacancies) * area))] = True
-    if rng.random() < ranges.hole_share:
+    if rng.random() < ranges.hole_fraction:
         centre, radius = rng.uniform(low, high, 2), rng.uniform(*ranges.hole_radius)
         away = layer.positions - centre
         angle = np.arctan2(away[:, 0], away[:, 1])

@@ -220,7 +220,7 @@ def draw_conditions(
     rng: np.random.Generator, optics: OpticsRanges, detector: DetectorRanges
 ) -> Conditions:
     """Draw the imaging conditions of one micrograph."""
-    far = rng.random() < optics.far_share
+    far = rng.random() < optics.far_fraction
     defocus = rng.uniform(*(optics.far_defocus if far else optics.defocus))
 
     def residual(deviation: float) -> tuple[float, float]:
@@ -253,7 +253,7 @@ def draw_visible_conditions(
 ) -> Conditions:
     """Draw imaging conditions until the lattice is visible, as a microscopist would focus."""
     optics, detector = configuration.optics, configuration.detector
-    limit = detector.noise_share if rng.random() >= detector.faint_share else 1.0
+    limit = detector.noise_fraction if rng.random() >= detector.faint_fraction else 1.0
     for _ in range(ATTEMPTS):
         conditions = draw_conditions(rng, optics, detector)
         lattice = lattice_contrast(conditions, configuration.material, pixel_size)

@@ -45,7 +45,7 @@ def illumination(
     coarse = smooth_noise(rng, tuple(n // 4 + 1 for n in shape), width / 4)
     fine = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=1)
     result += strength * fine
-    if rng.random() < ranges.seam_share:
+    if rng.random() < ranges.seam_fraction:
         steps = rng.normal(0, ranges.seam, (2, 2)).astype(np.float32)
         half = [np.arange(n) >= n // 2 for n in shape]
         result += steps[half[0].astype(int)[:, None], half[1].astype(int)[None, :]]
@@ -278,7 +278,7 @@ def simulate(
     frame
         Other frames show the same place under other conditions and with other noise.
     """
-    layout, dirt, lenses, camera, on_top = (
+    layout, patches, lenses, camera, on_top = (
         np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(5)
     )
     if frame:
@@ -292,7 +292,7 @@ def simulate(
     frame = (0.0, size * pixel_size)
     layer = polycrystals.draw_layer(layout, low, high, configuration)
     contaminant = draw_contaminant(
-        dirt, low, high, frame, configuration.contaminant, configuration.material
+        patches, low, high, frame, configuration.contaminant, configuration.material
     )
     contaminant = joined(
         [contaminant, draw_on_top(on_top, low, high, frame, layer, configuration.defects)]
@@ -301,7 +301,7 @@ def simulate(
     image = image_layers(layer, contaminant, pixel_size, conditions, configuration)
     lit = illumination(camera, image.shape, configuration.detector)
     counts = count_electrons(camera, image * lit, pixel_size, conditions)
-    growth = float(dirt.uniform(*configuration.contaminant.label_growth))
+    growth = float(patches.uniform(*configuration.contaminant.label_growth))
     maps = truth_maps(layer, contaminant, size, pixel_size, growth)
     pixels = layer.positions / pixel_size
     visible = layer.keep(((pixels > -0.5) & (pixels < size - 0.5)).all(axis=1))
@@ -423,8 +423,8 @@ def sample_set() -> Iterator[Sample]:
     """
     samples = []
     for index, frames in enumerate(FRAMES):
-        share = 1.0 if index in EMPTY else 0.0
-        configuration = replace(GRAPHENE, contaminant=ContaminantRanges(clean_share=share))
+        fraction = 1.0 if index in EMPTY else 0.0
+        configuration = replace(GRAPHENE, contaminant=ContaminantRanges(clean_fraction=fraction))
         for frame in range(frames):
             sample = simulate(SEED, index, configuration, frame)
             samples.append(replace(sample, name=_name(index, frame, frames)))

@@ -2,7 +2,7 @@
 
 To first order a micrograph of a single layer is a sum of equal, overlapping images of one atom.
 That image is measured from the micrograph itself, given approximate positions, as the transfer
-at the rings of lattice spots; no defocus has to be known. Then the difference between the image
+at the rings of Bragg reflections; no defocus has to be known. Then the difference between the image
 and its model tells, through a matched filter at each atom, how much of the atom is there and in
 which direction it should move. Positions are (n, 2) in pixels, axis order (row, column).
 """
@@ -63,12 +63,12 @@ class AtomFit:
         self.energy = float(power.sum())
         self.stiffness = float((power * (2 * np.pi * self._frequency) ** 2).sum() / 2)
         footprint = FOOTPRINT * signal.parameter
-        self._share = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
+        self._fraction = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
 
     def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
         """Return how much of an atom is at each site, (n,): 1 for atoms, 0 for empty sites.
 
-        Their noise has the variance 1 / (`energy` · `share`). Sites that share less than a tenth
+        Their noise has the variance 1 / (`energy` · `fraction`). Sites that share less than a tenth
         of an atom's image with the frame cannot be judged and get 1.
 
         Parameters
@@ -79,16 +79,18 @@ class AtomFit:
             (n,) bool, which of them hold an atom as far as known. Images of neighbouring atoms
             overlap, so that the amplitude of a site depends on those around it.
         """
-        share = self.share(positions)
+        fraction = self.fraction(positions)
         (excess,) = self._sample([self._compared(positions[occupied])], positions)
-        judged = share > 0.1
-        return np.where(judged, occupied + excess / (self.energy * np.where(judged, share, 1)), 1.0)
+        judged = fraction > 0.1
+        return np.where(
+            judged, occupied + excess / (self.energy * np.where(judged, fraction, 1)), 1.0
+        )
 
-    def share(self, positions: np.ndarray) -> np.ndarray:
-        """Return the share of an atom's image at each position that lies in the frame."""
+    def fraction(self, positions: np.ndarray) -> np.ndarray:
+        """Return the fraction of an atom's image at each position that lies in the frame."""
         places = np.rint(positions + self._border).astype(int)
         rows, columns = np.clip(places, 0, np.array(self._size) - 1).T
-        return self._share[rows, columns]
+        return self._fraction[rows, columns]
 
     def refine(self, positions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         """Move atoms to where image and expectation agree best, (n, 2).
@@ -104,7 +106,7 @@ class AtomFit:
             (n,), their standard deviation along one axis in pixels.
         """
         prior = 1 / deviation[:, None] ** 2
-        stiffness = self.stiffness * self.share(positions)[:, None] + prior
+        stiffness = self.stiffness * self.fraction(positions)[:, None] + prior
         moved = positions.copy()
         for _ in range(STEPS):
             spectrum = self._compared(moved) * np.complex64(2j * np.pi)

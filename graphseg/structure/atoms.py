@@ -171,7 +171,9 @@ def _opposite(
 
 
 LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
-SMALLEST_PARAMETER = 2.5  # pixels: below it the first ring of spots nears the Nyquist limit
+SMALLEST_PARAMETER = (
+    2.5  # pixels: below it the first ring of Bragg reflections nears the Nyquist limit
+)
 COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
 # Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
 # is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
@@ -409,7 +411,7 @@ def _log_odds(
     seen = amplitudes[occupied] if occupied.any() else amplitudes
     spread = 1.4826 * np.median(np.abs(seen - np.median(seen)))
     variance = max(spread**2, 1 / max(fit.energy, 1e-9))
-    return (amplitudes - 0.5) / variance * fit.share(positions)
+    return (amplitudes - 0.5) / variance * fit.fraction(positions)
 
 
 def _without_crossings(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
@@ -442,9 +444,9 @@ class AtomScores:
     Attributes
     ----------
     recall
-        Share of the true atoms that were found; NaN without any.
+        Fraction of the true atoms that were found; NaN without any.
     precision
-        Share of the found atoms that are true; NaN without any.
+        Fraction of the found atoms that are true; NaN without any.
     error
         Root mean square distance of the pairs, in the unit of the positions; NaN without any.
     true

@@ -24,8 +24,8 @@ BOUNDARY_WIDTH = 2.0  # lattice parameters: one ring on each side
 
 # Of the variation above the noise that the lattice has, a hole has 0; at its edge, which the
 # averaging blurs, half is left, and a little more because of the fringe along it.
-CORE_SHARE = 0.25
-EDGE_SHARE = 0.55
+CORE_FRACTION = 0.25
+EDGE_FRACTION = 0.55
 CORE_ORDER = 0.6  # of the order that 90 % of the clean area stay below
 LEAST_CONTRAST = 6.0  # of the lattice to a hole, in standard deviations of the local variance
 CHANCE = 3.5  # preference of noise for an orientation, times the root of the area in a²
@@ -61,7 +61,7 @@ class ClassMap:
 
     @property
     def percentages(self) -> dict[str, float]:
-        """Share of each class in the area of the image, in percent."""
+        """Fraction of each class in the area of the image, in percent."""
         counts = np.bincount(self.labels.ravel(), minlength=len(CLASSES))
         return {
             name: 100 * float(n) / self.labels.size for name, n in zip(CLASSES, counts, strict=True)
@@ -71,7 +71,7 @@ class ClassMap:
     def areas(self) -> dict[str, float]:
         """Area of each class in nm²."""
         total = self.labels.size * (self.pixel_size / 10) ** 2
-        return {name: share / 100 * total for name, share in self.percentages.items()}
+        return {name: fraction / 100 * total for name, fraction in self.percentages.items()}
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -175,12 +175,12 @@ def find_vacuum(
     level = np.median(variation[order > CORE_ORDER])
     if level < 1 + LEAST_CONTRAST * _fluctuation(parameter):
         return np.zeros(image.shape, bool)
-    share = (variation - 1) / (level - 1)
-    core = ~mask & (share < CORE_SHARE) & (order < CORE_ORDER)
-    labels, count = ndimage.label(~mask & (share < EDGE_SHARE))
+    fraction = (variation - 1) / (level - 1)
+    core = ~mask & (fraction < CORE_FRACTION) & (order < CORE_ORDER)
+    labels, count = ndimage.label(~mask & (fraction < EDGE_FRACTION))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     candidates = np.unique(labels[core & (areas >= SMALLEST_HOLE * parameter**2)[labels]])
-    inside = np.where(share < CORE_SHARE, labels, 0)
+    inside = np.where(fraction < CORE_FRACTION, labels, 0)
     lattice = orientation.lattice
     holes = [k for k in candidates if _is_empty(image, inside == k, order, lattice)]
     return np.isin(labels, holes)
@@ -207,7 +207,7 @@ def _fluctuation(parameter: float) -> float:
     """Return the standard deviation of `_variation` in noise.
 
     The variance of n independent values fluctuates by √(2/n); a Gaussian of standard deviation a
-    averages 4πa² pixels, of which the share of the band is independent.
+    averages 4πa² pixels, of which the fraction of the band is independent.
     """
     low, high = _band(parameter)
     return float(np.sqrt(2 / (4 * np.pi * parameter**2 * np.pi * (high**2 - low**2))))
@@ -216,8 +216,8 @@ def _fluctuation(parameter: float) -> float:
 def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> np.ndarray:
     """Return the local variance at the frequencies of the lattice, 1 where there is only noise.
 
-    The power of the noise is the median over the directions at each frequency: the spots of the
-    lattice fill few of them. So a camera that transfers high frequencies worse does no harm.
+    The power of the noise is the median over the directions at each frequency: the reflections of
+    the lattice fill few of them. So a camera that transfers high frequencies worse does no harm.
     """
     flat = np.where(mask, 0, flat_field(image, exclude=mask).corrected)
     flat = (flat - flat[~mask].mean() * ~mask).astype(np.float32)

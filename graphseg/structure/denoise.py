@@ -1,10 +1,10 @@
 """Denoising that gains from a periodic lattice without knowing or imposing it.
 
 Three properties of a micrograph are measured from its spectrum: the power of the noise at each
-frequency, and the sign with which each of the two rings of lattice spots is transferred. Then
+frequency, and the sign with which each of the two rings of Bragg reflections is transferred. Then
 every small window of the image is weighted in Fourier space by what stands out of the noise
-there (a Wiener filter), so that grains, boundaries and strain each keep their own spots. Images
-are (H, W), frequencies in cycles per pixel, both with axis order (row, column).
+there (a Wiener filter), so that grains, boundaries and strain each keep their own reflections.
+Images are (H, W), frequencies in cycles per pixel, both with axis order (row, column).
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SPECTRUM_ROWS = 256  # of the spectrum are enough for its noise
 # times more than the clean area does. Unmasked, it would pass for noise and hide the lattice.
 COARSE_BLUR = 0.45  # lattice parameters; leaves 0.5 % of the first ring
 QUIET_WINDOW = 4.0  # lattice parameters over which the variation is averaged
-QUIET_SHARE = 0.1  # of the clean area; its least variation tells the usual one
+QUIET_FRACTION = 0.1  # of the clean area; its least variation tells the usual one
 LOUD = 3.0  # times that is contamination
 LEAST_COARSE = 0.004  # of the variation of lattice and noise: less is quiet in any case
 RADIAL_BINS = 24  # of the noise spectrum
@@ -125,14 +125,14 @@ def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.nd
         ndimage.uniform_filter(part**2, side, mode="nearest") for part in (coarse, signal - coarse)
     )
     slow += np.float32(LEAST_COARSE) * np.median(fast[clean])
-    return clean & (slow <= LOUD * np.quantile(slow[clean], QUIET_SHARE))
+    return clean & (slow <= LOUD * np.quantile(slow[clean], QUIET_FRACTION))
 
 
 def noise_spectrum(signal: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return frequencies (k,) and the power of the noise there (k,).
 
     The median over each ring of the spectrum, divided by ln 2 since the power of noise is
-    distributed exponentially; the few spots of a lattice leave a median alone.
+    distributed exponentially; the few reflections of a lattice leave a median alone.
     """
     height, width = signal.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32) * clean
@@ -186,8 +186,9 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     Parameters
     ----------
     target
-        ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of spots
-        is turned round but not the second, since both structure factors are positive there.
+        ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of Bragg
+        reflections is turned round but not the second, since both structure factors are positive
+        there.
     """
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)

@@ -1,4 +1,5 @@
-"""The two rings of six spots that graphene has in the spectrum: finding and measuring them.
+"""The two rings of six Bragg reflections that graphene has in the spectrum: finding and measuring
+them.
 
 The first ring lies at 2/(√3 a) along the bisectors of the lattice vectors, the second at 2/a along
 them. Depending on defocus either may be the stronger one, or be lost, so both are scored together.
@@ -28,10 +29,10 @@ from graphseg.preprocessing import fit_bezier_surface
 from graphseg.simulation import LATTICE_CONSTANT
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
-WINDOW_TAPER = 0.5  # share of each side of the Tukey window
+WINDOW_TAPER = 0.5  # fraction of each side of the Tukey window
 BLUR = 1.0  # bins
-# Mean of log(1 + power / background) over the three spots of a ring. White noise has 0.8 ± 0.14,
-# and the largest of a whole spectrum is about 1.25.
+# Mean of log(1 + power / background) over the three reflections of a ring. White noise has 0.8 ±
+# 0.14, and the largest of a whole spectrum is about 1.25.
 NOISE_SCORE = 1.4
 FLOOR = 1e-3  # of the highest peak: where noise is absent, what a window leaks is no spot
 WINDOW_WIDTH = 1.5  # lattice parameters; standard deviation of the windows of local phases
@@ -40,7 +41,7 @@ REFINEMENTS = 2
 
 
 def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the spots of both rings, one of each pair ±g, as two (3, 2) float64 arrays.
+    """Return the reflections of both rings, one of each pair ±g, as two (3, 2) float64 arrays.
 
     In cycles per pixel, (row, column). The first three add up to zero.
     """
@@ -73,7 +74,7 @@ def search(signal: np.ndarray, shortest: float, longest: float) -> tuple[float, 
 
 
 def _spot_scores(signal: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return how far three spots, 60° apart, stand out of the background at their radius.
+    """Return how far three reflections, 60° apart, stand out of the background at their radius.
 
     (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
     """
@@ -105,7 +106,7 @@ def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Te
 
 
 def _radial_background(power: np.ndarray, beyond: np.ndarray) -> np.ndarray:
-    """Return the power between the spots at each radius: a low quantile over the angles.
+    """Return the power between the reflections at each radius: a low quantile over the angles.
 
     Spots of two grains can fill half of a small circle, so the median would be too high.
     """
@@ -120,8 +121,8 @@ def _radial_background(power: np.ndarray, beyond: np.ndarray) -> np.ndarray:
 def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[float, float]:
     """Return parameter and orientation from the phase gradient of each wave, below one bin.
 
-    Least squares for the linear map from the expected to the measured spots: its determinant is
-    the change of area, its rotation that of the orientation, and strain drops out.
+    Least squares for the linear map from the expected to the measured reflections: its determinant
+    is the change of area, its rotation that of the orientation, and strain drops out.
     """
     expected = np.concatenate(ring_vectors(parameter, orientation))  # (6, 2)
     measured, weights = _nearby_waves(signal, expected, parameter)
@@ -241,8 +242,8 @@ class Lattice:
         Fourier coefficients of the two rings about a hexagon centre, in standard deviations of
         the image. White atoms at rest have a negative first and a positive second one.
     score
-        How far the spots stand out of the background: sum over both rings of the mean logarithm
-        of their relative power, as far as it exceeds that of noise. 0: no lattice.
+        How far the reflections stand out of the background: sum over both rings of the mean
+        logarithm of their relative power, as far as it exceeds that of noise. 0: no lattice.
     """
 
     parameter: float
@@ -273,10 +274,10 @@ def measure_lattice(
     """Measure the lattice of the clean part of a micrograph.
 
     The power spectrum is divided by its background at each radius, and the logarithms of the
-    spots of both rings are added up for all periods and orientations. What noise reaches counts
-    nothing; among equals the shortest period wins, because a longer one would predict spots that
-    are not there. The phases of the six waves then give the parameter from the area of the unit
-    cell, and the orientation from the rotation, below one bin.
+    reflections of both rings are added up for all periods and orientations. What noise reaches
+    counts nothing; among equals the shortest period wins, because a longer one would predict
+    reflections that are not there. The phases of the six waves then give the parameter from the
+    area of the unit cell, and the orientation from the rotation, below one bin.
 
     Parameters
     ----------

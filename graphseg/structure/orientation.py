@@ -26,7 +26,7 @@ from graphseg.structure.superposition import Superposition, find_superposition
 
 WHITE_ATOMS = (-1.0, 1.0)  # both rings about a hexagon centre: bright atoms, dark centres
 FEWEST_ORIENTATIONS = 12  # 5° apart; the response falls to half within 7°
-LEAST_COVERAGE = 0.2  # share of the kernel on clean area; a corner of the image has 0.25
+LEAST_COVERAGE = 0.2  # fraction of the kernel on clean area; a corner of the image has 0.25
 WIDTH = 0.8  # lattice parameters; the ring of atoms has a radius of 0.58
 TINY = 1e-6
 
@@ -151,10 +151,10 @@ def map_orientation(
     coverage, respond = _responses(image, mask, lattice, width)
     valid = ~mask & (coverage > LEAST_COVERAGE)
     hexagons = _Window(image.shape, smoothing * lattice.parameter)
-    share = np.maximum(hexagons.average(valid.astype(np.float32)), TINY)
+    fraction = np.maximum(hexagons.average(valid.astype(np.float32)), TINY)
 
     def energy(step: int) -> np.ndarray:
-        return hexagons.average(respond(step * SECTOR / orientations) * valid) / share
+        return hexagons.average(respond(step * SECTOR / orientations) * valid) / fraction
 
     best, position = _strongest(energy, orientations)
     perfect = _mean_response(lattice.amplitudes)
@@ -237,7 +237,7 @@ class _Window:
 def _responses(
     image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
 ) -> tuple[np.ndarray, Callable[[float], np.ndarray]]:
-    """Return the clean share of the kernel at each pixel, and the response to an orientation.
+    """Return the clean fraction of the kernel at each pixel, and the response to an orientation.
 
     The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
     where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.

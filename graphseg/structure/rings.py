@@ -249,5 +249,5 @@ def _distance_to_line(points: np.ndarray, line: np.ndarray) -> np.ndarray:
     along = second - first  # (k − 1, 2)
     squared = np.maximum((along**2).sum(axis=1), 1e-12)
     to = points[:, None] - first  # (n, k − 1, 2)
-    share = np.clip((to * along).sum(axis=2) / squared, 0, 1)
-    return np.linalg.norm(to - share[..., None] * along, axis=2).min(axis=1)
+    fraction = np.clip((to * along).sum(axis=2) / squared, 0, 1)
+    return np.linalg.norm(to - fraction[..., None] * along, axis=2).min(axis=1)

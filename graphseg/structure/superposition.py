@@ -25,18 +25,20 @@ LEAST_CLEAN = 0.7  # of a window
 FEWEST_WINDOWS = 9  # with a lattice; the image tells nothing with fewer
 ORIENTATIONS = 60  # over 60°
 CLOSEST = np.radians(7.5)  # between two lattices; nearer ones are not resolved in such a window
-BACKGROUND = 0.3  # quantile of the power at the radius of a ring: between the spots of two lattices
+BACKGROUND = (
+    0.3  # quantile of the power at the radius of a ring: between the reflections of two lattices
+)
 FLOOR = 1e-6  # of the highest power: where noise is absent, what a window leaks is no spot
-# Mean of log(1 + power / background) over the three spots of a ring, above which they stand out:
-# noise has 1.1 on average, and its highest value over all orientations is about 1.9.
+# Mean of log(1 + power / background) over the three reflections of a ring, above which they stand
+# out: noise has 1.1 on average, and its highest value over all orientations is about 1.9.
 NOISE_SCORE = 1.9
 LEAST_SCORE = 1.0  # above that, of the stronger lattice in a window
 SECOND_SCORE = 0.7  # and of the weaker one,
-SECOND_SHARE = 0.4  # and as a share of the score of the stronger one
+SECOND_FRACTION = 0.4  # and as a fraction of the score of the stronger one
 SAME_TWIST = np.radians(4)  # from the usual angle between the two
 # Of the windows with a lattice. Windows on a boundary hold two as well: up to 0.15 in simulated
 # bicrystals and in published images, against 0.7 to 1 in simulated bilayers.
-LEAST_SHARE = 1 / 3
+LEAST_FRACTION = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,19 @@ class Superposition:
 
     Attributes
     ----------
-    share
+    fraction
         Windows that hold both lattices, of those that hold any.
     twist
         Angle between the two in radians, 0 to π/6; NaN where no window holds two.
     """
 
-    share: float
+    fraction: float
     twist: float
 
     @property
     def found(self) -> bool:
         """Whether there are two lattices in at least a third of the windows."""
-        return self.share >= LEAST_SHARE
+        return self.fraction >= LEAST_FRACTION
 
 
 NO_SUPERPOSITION = Superposition(0.0, float("nan"))
@@ -68,8 +70,9 @@ def find_superposition(
 ) -> Superposition:
     """Look for two lattices in the same windows all over a micrograph.
 
-    In every window the powers at the two rings of spots are compared with the background at their
-    radius, for all orientations. A window holds two lattices if a second orientation, at least
+    In every window the powers at the two rings of Bragg reflections are compared with the
+    background at their radius, for all orientations. A window holds two lattices if a second
+    orientation, at least
     7.5° from the best one, stands out nearly as far. A twist of less than 8° is not seen, and
     layers in register are one lattice here.
 
@@ -92,7 +95,7 @@ def find_superposition(
     first, best = scores.argmax(axis=1), scores.max(axis=1, initial=0)
     second, weaker = _second_peaks(scores, first)
     ordered = best > LEAST_SCORE
-    both = ordered & (weaker > np.maximum(SECOND_SHARE * best, SECOND_SCORE))
+    both = ordered & (weaker > np.maximum(SECOND_FRACTION * best, SECOND_SCORE))
     if np.count_nonzero(ordered) < FEWEST_WINDOWS or not both.any():
         return NO_SUPERPOSITION
     angles = _between(first, second)[both] * SECTOR / ORIENTATIONS
@@ -140,7 +143,7 @@ def _powers(window: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndar
 
 
 def _relative(power: np.ndarray) -> np.ndarray:
-    """Return how far the spots of each ring stand out, (orientations, 2), from (…, 2, 3) powers."""
+    """Return how far each ring stands out, (orientations, 2), from (…, 2, 3) powers."""
     background = np.quantile(power, BACKGROUND, axis=(0, 2), keepdims=True)
     background = np.maximum(background, max(FLOOR * power.max(), np.finfo(np.float32).tiny))
     return np.maximum(np.log1p(power / background).mean(axis=2) - NOISE_SCORE, 0)

@@ -1,4 +1,4 @@
-"""Training on labels of one's own, with its start and its card, or on simulated images only."""
+"""Training on labels of your own, with its start and its card, or on simulated images only."""
 
 import json
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Start:
 
     @classmethod
     def find(cls, name: str) -> "Start":
-        """Return the start of a name: ``nothing``, a network that comes along, or a weight file.
+        """Return the start of a name: ``nothing``, a bundled network, or a weight file.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class Start:
             return cls(name, pretrained.FOLDER / f"{name}.safetensors")
         if not Path(name).is_file():
             raise InputError(
-                f"There is no weight file {name}, nor does a network of that name come along; name "
+                f"There is no weight file {name}, nor is a network of that name bundled; name "
                 f"a file, {NOTHING}, or one of {', '.join(pretrained.names())}."
             )
         return cls(name, Path(name))
@@ -68,7 +68,7 @@ class Start:
 
         ``classes`` are those of the labels if there are more than two.
         """
-        chosen = {"averaging": True}
+        chosen = {"test_time_augmentation": True}
         if classes is not None:
             chosen |= {"classes": len(classes), "contamination": classes.contamination}
         if self.path is None:
@@ -142,7 +142,7 @@ def model_card(
         "source": stack.source,
         "acquisitions": groups,
         "classes": known,
-        "label_shares": {f"{value:g}": share for value, share in report.values.items()},
+        "label_fractions": {f"{value:g}": fraction for value, fraction in report.values.items()},
         "near_duplicates_between_acquisitions": len(report.near_duplicates),
         "started_from": start.described(),
         "pixel_sizes": pixel_sizes(stack, start),

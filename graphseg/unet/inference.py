@@ -157,7 +157,7 @@ def probabilities(
     network: UNet,
     image: np.ndarray,
     precision: torch.dtype,
-    averaging: bool,
+    test_time_augmentation: bool,
 ) -> np.ndarray:
     """Return the probability of each class in one standardised image or tile.
 
@@ -168,7 +168,7 @@ def probabilities(
     image : array of float32, shape (H, W)
     precision : torch.dtype
         Of the convolutions.
-    averaging : bool
+    test_time_augmentation : bool
         Average over the eight symmetries of the square instead of one pass.
 
     Returns
@@ -180,7 +180,7 @@ def probabilities(
     fast = prepared(network, precision)
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
     padded = padded.to(device, precision)
-    symmetries = SYMMETRIES if averaging else SYMMETRIES[:1]
+    symmetries = SYMMETRIES if test_time_augmentation else SYMMETRIES[:1]
     total = 0
     for quarters, mirrored in symmetries:
         turned = torch.rot90(padded.flip(-1) if mirrored else padded, quarters, (-2, -1))

@@ -1,7 +1,7 @@
 """The trained networks that come with the package, and how they are made.
 
 ``default`` is trained on simulated images and then on all published ones. ``simulated`` has seen no
-published image or label; ``beginning``, from an earlier generator, neither, and is what the
+published image or label; ``initial``, from an earlier generator, neither, and is what the
 networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the networks
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
 as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
@@ -41,9 +41,10 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     ----------
     name : str
         ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
-        ``beginning``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
+        ``initial``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
-        Parameters to change, for instance ``device``, or ``averaging=False`` for speed.
+        Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for
+        speed.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
 
     Examples
     --------
-    >>> network = load("simulated", averaging=False, progress=False)
+    >>> network = load("simulated", test_time_augmentation=False)
     >>> network.predict(np.eye(64)[None]).shape
     (1, 64, 64)
     """
@@ -60,6 +61,32 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
         listed = ", ".join(names()) or "none"
         raise InputError(f"No network {name!r} comes with the package; there are: {listed}.")
     return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
+
+
+def load_model(name: str | Path = "default", **changes) -> UNetSegmenter:
+    """Load a pretrained network by its name, or a weight file by its path.
+
+    Parameters
+    ----------
+    name
+        One of `names`, or a file that ``graphseg train`` wrote.
+    **changes
+        Parameters of the estimator to change, for instance ``device="cuda"``.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a network nor such a file, or the file is no weight file.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> gs.load_model("default").classes
+    2
+    """
+    if str(name) in names():
+        return load(str(name), **changes)
+    return UNetSegmenter.load(name, **changes)
 
 
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
@@ -70,7 +97,7 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
     stack : LabelledStack
         The published images, or others, see :func:`fold_of`.
     **changes
-        Parameters to change, for instance ``averaging=False`` for speed.
+        Parameters to change, for instance ``test_time_augmentation=False`` for speed.
 
     Returns
     -------

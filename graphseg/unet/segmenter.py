@@ -82,7 +82,7 @@ class UNetSegmenter(BaseEstimator):
         Of the labels. With two, they are masks and class 1 is contamination.
     contamination : sequence of int, default (1,)
         The numbers of the classes that are contamination.
-    averaging : bool, default False
+    test_time_augmentation : bool, default False
         Average predictions over the eight symmetries of the square (test-time augmentation);
         eight times slower.
     threshold : float, default 0.5
@@ -151,7 +151,7 @@ class UNetSegmenter(BaseEstimator):
     initial: str | Path | None = None
     classes: int = 2
     contamination: Sequence[int] = (1,)
-    averaging: bool = False
+    test_time_augmentation: bool = False
     threshold: float = 0.5
     precision: str = "auto"
     device: str = "auto"
@@ -314,7 +314,7 @@ class UNetSegmenter(BaseEstimator):
         ----------
         path : path
         **changes
-            Parameters to change, for instance ``device`` or ``averaging``.
+            Parameters to change, for instance ``device`` or ``test_time_augmentation``.
 
         Raises
         ------
@@ -371,7 +371,7 @@ class UNetSegmenter(BaseEstimator):
 
         def predict(tile: np.ndarray) -> np.ndarray:
             standard = ((tile - mean) / deviation).astype(np.float32)
-            return probabilities(network, standard, self._dtype, self.averaging)
+            return probabilities(network, standard, self._dtype, self.test_time_augmentation)
 
         reach = margin(network)
         blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)

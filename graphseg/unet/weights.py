@@ -20,6 +20,7 @@ from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
 
 FORMAT = 1  # of the header; a reader refuses what it does not know
+RENAMED = {"averaging": "test_time_augmentation"}  # parameters in files of earlier revisions
 
 
 def versions() -> dict[str, str]:
@@ -102,6 +103,7 @@ def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from error
     if not _is_ours(header):
         raise InputError(f"{path} holds no graphseg U-Net of format {FORMAT}: name another file.")
+    header["parameters"] = {RENAMED.get(k, k): v for k, v in header["parameters"].items()}
     if not all(v.isfinite().all() for v in tensors.values() if v.is_floating_point()):
         raise InputError(f"{path} holds weights that are not finite: fetch it again.")
     return header, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
@@ -179,11 +181,11 @@ def change_classes(
     dict of str to tensor
     """
     source = [list(known).index(kind) for kind in wanted]
-    share = torch.tensor([float(list(wanted).count(kind)) for kind in wanted]).log()
+    fraction = torch.tensor([float(list(wanted).count(kind)) for kind in wanted]).log()
     head = {}
     for key in ("head.weight", "head.bias"):
         rows = tensors[key]  # (classes · stride², ...)
         rows = rows.reshape(len(known), -1, *rows.shape[1:])[source]
-        rows = rows - share[:, None] if key == "head.bias" else rows
+        rows = rows - fraction[:, None] if key == "head.bias" else rows
         head[key] = rows.flatten(0, 1)
     return tensors | head

@@ -188,7 +188,7 @@ def test_links_between_pages_lead_somewhere(visits):
     assert checked > 50
 
 
-def test_simulated_data_are_announced_on_every_chapter(html, visits):
+def test_simulated_data_are_named_on_every_chapter(html, visits):
     for name in NOTEBOOKS:
         titles = visits[f"notebooks/{name}"].texts("article .admonition-title")
         expected = "simulated" in html.parent.name

@@ -65,7 +65,7 @@ def weight_files(folder):
     for name, value in {"levels": 10**9, "features": 10**9, "stride": -1, "classes": 10**6,
                         "threshold": float("nan"), "tile": 0, "overlap": -5, "precision": "int4",
                         "normalisation": "evil", "device": "/dev/zero", "seed": "x",
-                        "epochs": None, "averaging": "yes", "contamination": [[1]],
+                        "epochs": None, "test_time_augmentation": "yes", "contamination": [[1]],
                         "unknown": 1}.items():  # fmt: skip
         changed(f"{name}_wrong", header | {"parameters": header["parameters"] | {name: value}})
     for name, value in {"pixel_sizes": [1], "classes": "all"}.items():
@@ -117,7 +117,7 @@ def label_folders(folder):
     pair("one_pixel", image[:1, :1], label[:1, :1])
     pair("constant", np.full_like(image, 3))
     pair("clean", label=np.zeros_like(label))
-    pair("dirty", label=np.full_like(label, 255))
+    pair("contaminated", label=np.full_like(label, 255))
     pair("smooth", label=image)
     pair("colours", np.stack([image, label, image], -1))
     make("not_finite", a__tif=np.full((64, 64), np.nan, np.float32), a_LABEL__png=label)

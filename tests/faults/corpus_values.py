@@ -59,7 +59,7 @@ SETTINGS = (
     "schedule=never", "optimiser=sgd", "weight_decay=inf", "threshold=2", "precision=int4",
     "device=evil", "device=cuda:99", "seed=-1", "tile=0", "overlap=-3", "overlap=None",
     "nothing=1", "module_=1", "__class__=1", "initial=/dev/null", "checkpoint=/", "stride=0",
-    "classes=1", "contamination=(5,)", "averaging=maybe", "normalisation=group",
+    "classes=1", "contamination=(5,)", "test_time_augmentation=maybe", "normalisation=group",
     "levels=__import__('os').system('touch slipped')", "levels=" + "(" * 5000, "levels=" + "[" * 90,
 )  # fmt: skip
 # Whole command lines that must be refused; {image} is a good image, {folder} an empty folder.
@@ -104,8 +104,8 @@ COMMANDS = (
     "search unet --output r.json --source simulated --grid levels=[]",
     "search unet --output r.json --source simulated --grid nothing=[1]",
     "search unet --output r.json --source simulated --grid levels=[3] --score beauty",
-    "rescore missing.json --output r.json --source simulated",
-    "rescore {image} --output r.json --source simulated",
+    "re-evaluate missing.json --output r.json --source simulated",
+    "re-evaluate {image} --output r.json --source simulated",
     "thresholds --precision 2", "thresholds --recall nan", "thresholds --precision -1",
     "evil", "--evil", "segment --evil",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Killing a training, a bulk segmentation and a book build at random moments, and going on.
+"""Killing a training, a batch segmentation and a book build at random moments, and going on.
 
 ``python -m tests.faults.kills --moments 20 --output data/results/kills.json`` records for each
 moment whether the end was that of an undisturbed run, and whether what was finished stayed as it
@@ -293,21 +293,21 @@ def measure(work: Work, moments: int, workspace: Path, seed: int = 0, done=(), k
 
     Returns
     -------
-        For each moment ``share`` (of the time between first sign and end), ``seconds`` after the
+        For each moment ``fraction`` (of the time between first sign and end), ``seconds`` after the
         first sign, whether the end was ``identical``, and whether what was finished was ``kept``.
     """
     results = list(done)
     expected, first, last = undisturbed(work, workspace / "undisturbed")
-    shares = np.random.default_rng([seed, len(work.name)]).random(moments)
-    for number, share in enumerate(shares[len(results) :].tolist(), len(results)):
-        moment, was_killed = share * (last - first), False
+    fractions = np.random.default_rng([seed, len(work.name)]).random(moments)
+    for number, fraction in enumerate(fractions[len(results) :].tolist(), len(results)):
+        moment, was_killed = fraction * (last - first), False
         while not was_killed:  # else the machine is faster now, and it had ended before
             folder = workspace / f"killed_{number}"
             content, was_killed, kept = killed(work, folder, moment)
             shutil.rmtree(folder)
             found = {"seconds": round(moment, 3), "identical": content == expected, "kept": kept}
             moment *= 0.7
-        results.append({"share": round(share, 4)} | found)
+        results.append({"fraction": round(fraction, 4)} | found)
         keep(results)
     return results
 

@@ -27,7 +27,7 @@ from graphseg.unet import pretrained
 from graphseg.unet.segmenter import UNetSegmenter
 from tests.faults import guard
 
-FAST = ("--no-averaging", "--device", "cpu")
+FAST = ("--no-test-time-augmentation", "--device", "cpu")
 NOBODY = 65534
 
 

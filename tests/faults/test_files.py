@@ -19,7 +19,7 @@ from graphseg.unet import finetune, pretrained, weights
 from graphseg.unet.segmenter import UNetSegmenter
 from tests.faults import corpus_files, guard
 
-FAST = ("--no-averaging", "--device", "cpu")
+FAST = ("--no-test-time-augmentation", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,11 @@ def test_folders_of_labels_are_read_or_refused(folders):
         for name, path in folders.items()
         if guard.outcome(lambda path=path: datasets.load_folder(path), sound)
     }
-    assert len(folders) > 25 and set(folders) - refused >= {"clean", "dirty", "sizes_of_others"}
+    assert len(folders) > 25 and set(folders) - refused >= {
+        "clean",
+        "contaminated",
+        "sizes_of_others",
+    }
     assert {"cut", "two_sizes", "colours", "sizes_deep", "sizes_negative", "missing"} <= refused
     for path in folders.values():
         guard.outcome(lambda path=path: str(check.check_folder(path)))

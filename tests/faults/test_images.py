@@ -53,7 +53,15 @@ def test_a_folder_of_them_ends_with_a_table_of_what_failed(spoilt, tmp_path, cap
     folder, names = spoilt
     out = tmp_path / "out"
     code, said, told = guard.command(
-        capsys, monkeypatch, "segment", folder, "--output", out, "--no-averaging", "--device", "cpu"
+        capsys,
+        monkeypatch,
+        "segment",
+        folder,
+        "--output",
+        out,
+        "--no-test-time-augmentation",
+        "--device",
+        "cpu",
     )
     assert code == 2 and "images done" in said[-1]
     sentences = [line.strip() for line in told if str(folder) in line]

@@ -37,8 +37,8 @@ def methods(sample):
     return {
         "bragg": BraggSegmenter(steps=0, progress=False).fit(images, masks),
         "adaptive": AdaptiveBraggSegmenter(rounds=0, progress=False).fit(images, masks),
-        "unet": pretrained.load("default", averaging=False, **network),
-        "averaged": pretrained.load("default", averaging=True, **network),
+        "unet": pretrained.load("default", test_time_augmentation=False, **network),
+        "averaged": pretrained.load("default", test_time_augmentation=True, **network),
     }
 
 
@@ -115,7 +115,9 @@ def test_padding_to_what_a_network_needs_leaves_no_trace(methods, sample, rows, 
 def test_tiles_agree_with_the_whole(sample):
     image = np.tile(sample.images[:1], (1, 2, 2))[:, :391, :500]
     whole, tiled = (
-        pretrained.load("default", device="cpu", precision="float32", averaging=False, tile=tile)
+        pretrained.load(
+            "default", device="cpu", precision="float32", test_time_augmentation=False, tile=tile
+        )
         for tile in (1024, 320)
     )
     np.testing.assert_allclose(tiled.predict_proba(image), whole.predict_proba(image), atol=1e-4)

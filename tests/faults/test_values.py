@@ -176,7 +176,8 @@ def test_impossible_command_lines_are_refused(workplace, capsys, monkeypatch):
 def test_what_is_missing_is_reported_in_the_table(workplace, capsys, monkeypatch):
     for command in ("segment", "sort", "analyse", "reduce"):
         code, _, told = guard.command(capsys, monkeypatch, command, "missing.dm4", "image.tif",
-                                      "--output", command, "--no-averaging")  # fmt: skip
+                                      "--output", command,
+                                      "--no-test-time-augmentation")  # fmt: skip
         assert code == 2 and "1 of 2 images failed" in told[-1]
         assert "does not exist" in (workplace / command / f"{command}.csv").read_text()
 

@@ -414,7 +414,7 @@ FAULTS = (
     Fault(
         "the jackknife interval without its + 1",
         "graphseg/evaluation/quality",
-        "(len(shares) + 1) / len(shares)",
+        "(len(fractions) + 1) / len(fractions)",
         "1",
         ("evaluation/quality::test_intervals_from_few_images_hold_as_many_as_those_from_many",),
         (SORTING,),
@@ -475,7 +475,7 @@ FAULTS = (
     ),
     # Sorting.
     Fault(
-        "the dirtiest image first",
+        "the most contaminated image first",
         "graphseg/batch/ranking",
         "np.lexsort((np.asarray(names), -fractions))",
         "np.lexsort((np.asarray(names), fractions))",

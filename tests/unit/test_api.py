@@ -54,7 +54,7 @@ def test_an_array_a_micrograph_and_a_file_give_what_the_command_gives(stack, res
     image = stack.images[0]
     path = tmp_path / "one.tif"
     tifffile.imwrite(path, image)
-    network = Network.choose(averaging=False)
+    network = Network.choose(test_time_augmentation=False)
     wanted = network.predict(Micrograph(image)).probability
     np.testing.assert_array_equal(result.probability, wanted)
     for given in (Micrograph(image), path, str(path)):

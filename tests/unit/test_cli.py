@@ -35,12 +35,21 @@ SMALL = (
 
 
 def test_evaluate_writes_a_record_that_can_be_continued(run):
-    command = ("evaluate", "control", "--source", "simulated", "--folds", 2, "--output", "r.json")
+    command = (
+        "evaluate",
+        "no-lattice",
+        "--source",
+        "simulated",
+        "--folds",
+        2,
+        "--output",
+        "r.json",
+    )
     code, out, _ = run(*command)
     assert code == 0 and "jaccard" in out
     with open("r.json") as file:
         record = json.load(file)
-    assert record["name"] == "control" and len(record["results"]) == 2
+    assert record["name"] == "no-lattice" and len(record["results"]) == 2
     assert record["data"]["source"] == "simulated"
     assert run(*command)[0] == 0
 
@@ -89,7 +98,7 @@ def test_every_method_can_be_made_and_unknown_ones_are_refused():
 
 def test_search_chooses_on_inner_folds(run):
     code, out, _ = run(
-        "search", "control", "--source", "simulated", "--folds", 2, "--inner-folds", 2,
+        "search", "no-lattice", "--source", "simulated", "--folds", 2, "--inner-folds", 2,
         "--grid", "smoothing=[2.0, 6.0]", "--only", 1, "--set", "progress=False",
         "--output", "s.json",
     )  # fmt: skip
@@ -97,7 +106,7 @@ def test_search_chooses_on_inner_folds(run):
     with open("s.json") as file:
         record = json.load(file)
     assert len(record["searches"]) == 1 and record["only"] == [1]
-    code, _, err = run("search", "control", "--grid", "smoothing", "--output", "t.json")
+    code, _, err = run("search", "no-lattice", "--grid", "smoothing", "--output", "t.json")
     assert code == 2 and "NAME=VALUE" in err
 
 

@@ -17,7 +17,7 @@ from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 from graphseg.unet import pretrained, weights
 
-FAST = ("--no-averaging", "--device", "cpu")
+FAST = ("--no-test-time-augmentation", "--device", "cpu")
 
 
 def write(path, image, pixel_size=None):
@@ -58,7 +58,7 @@ def test_segment_writes_masks_maps_pictures_a_table_and_a_report(run, night, tmp
     rows = table("out/segment.csv")
     names = ["a", "b", "later/a_frame_0000", "later/a_frame_0001"]
     assert [row["name"] for row in rows] == names
-    network = Network.choose(averaging=False, device="cpu")
+    network = Network.choose(test_time_augmentation=False, device="cpu")
     for row in rows:
         mask = read_micrograph(tmp_path / "out" / f"{row['name']}_mask.tif")
         assert mask.pixel_size == pytest.approx(0.4)
@@ -73,8 +73,8 @@ def test_segment_writes_masks_maps_pictures_a_table_and_a_report(run, night, tmp
         assert row["pixel_size"] == "0.4" and row["pixel_size_from"] == "file"
         assert row["error"] == "" and float(row["seconds"]) > 0
         # Not all of them have 0.4 Å per pixel, and then the lattice tells.
-        assert (row["flags"] == "stranger") == ("lattice constant" in row["warning"])
-        assert (row["flags"] == "") == (row["warning"] == "") and float(row["strangeness"]) < 1
+        assert (row["flags"] == "out_of_distribution") == ("lattice constant" in row["warning"])
+        assert (row["flags"] == "") == (row["warning"] == "") and float(row["ood_score"]) < 1
         probability = tifffile.imread(f"out/{row['name']}_probability.tif")
         assert probability.dtype == np.float16
         assert ((probability >= 0.5) == (mask.image == 255)).mean() > 0.999  # but for rounding
@@ -155,7 +155,10 @@ def test_other_scales_are_told_and_flagged(run, tmp_path):
     assert code == 0 and "coarse.tif: With 1 Å per pixel" in err and "near.tif: With" not in err
     assert "near.tif: The image is outside of what the network knows: no lattice" in err
     flags = {row["name"]: row["flags"] for row in table("out/segment.csv")}
-    assert flags == {"near": "stranger", "coarse": "outside_known_scale stranger"}
+    assert flags == {
+        "near": "out_of_distribution",
+        "coarse": "outside_known_scale out_of_distribution",
+    }
     # The user knows better.
     code, _, err = run(*command, "--pixel-size", 0.4, "--overwrite")
     assert code == 0 and "Å per pixel" not in err

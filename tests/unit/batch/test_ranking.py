@@ -300,7 +300,7 @@ def test_published_images_are_ranked_like_their_labels(published):
     probabilities = np.empty(published.images.shape, np.float32)
     fold = np.full(len(published), -1)
     for k in range(5):
-        network = pretrained.load(f"fold_{k}", averaging=False)
+        network = pretrained.load(f"fold_{k}", test_time_augmentation=False)
         seen_not = [place[name] for name in network.card_["held_out"]]
         probabilities[seen_not] = network.predict_proba(published.images[seen_not])
         fold[seen_not] = k

@@ -174,10 +174,10 @@ def test_runs_of_coarse_pixels_take_almost_no_room(tmp_path):
     images = rng.integers(0, 256, (4, 256, 256), dtype=np.uint8)  # noise: incompressible
     mask = np.zeros(images.shape, bool)
     mask[:, :128] = True
-    exact_share = 0.5 + 8 / 256  # with the margin
+    exact_fraction = 0.5 + 8 / 256  # with the margin
     with pytest.warns(LossWarning):
         report = write_reduced(tmp_path / "a.h5", images, mask, Coarsening("flat"))
-    assert report.ratio == pytest.approx(1 / exact_share, rel=0.1)
+    assert report.ratio == pytest.approx(1 / exact_fraction, rel=0.1)
 
 
 def test_existing_files_are_not_overwritten(tmp_path):
@@ -235,10 +235,10 @@ def test_a_flipped_bit_is_noticed_or_does_no_harm(tmp_path, good, data):
         assert (back.names, back.coarsening) == (original.names, original.coarsening)
 
 
-@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
-def test_truncated_files_are_refused(tmp_path, good, share):
+@pytest.mark.parametrize("fraction", [0, 0.01, 0.5, 0.99])
+def test_truncated_files_are_refused(tmp_path, good, fraction):
     path = tmp_path / "a.h5"
-    path.write_bytes(good[0][: int(share * len(good[0]))])
+    path.write_bytes(good[0][: int(fraction * len(good[0]))])
     with pytest.raises(InputError, match=r"a\.h5"):
         read_reduced(path)
 
@@ -283,7 +283,7 @@ def linked(file):
         linked,
         lambda file: file.attrs.update({"format": np.bytes_(b"graphseg-reduced 2")}),
         lambda file: file.attrs.update({"coarsening": "{}"}),
-        lambda file: file.attrs.update({"coarsening": np.bytes_(b'{"classes": ["dirt"]}')}),
+        lambda file: file.attrs.update({"coarsening": np.bytes_(b'{"classes": ["film"]}')}),
     ],
 )
 def test_inconsistent_files_are_refused(tmp_path, good, spoil):
@@ -327,7 +327,7 @@ def test_names_and_pixel_sizes_must_fit(tmp_path):
     "changes",
     [
         {"mode": "jpeg"},
-        {"classes": ("dirt",)},
+        {"classes": ("film",)},
         {"classes": "vacuum"},
         {"margin": -1},
         {"margin": np.nan},

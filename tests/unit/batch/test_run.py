@@ -19,10 +19,7 @@ from graphseg.batch import (
     stream,
 )
 from graphseg.batch import (
-    run as bulk,
-)
-from graphseg.batch import (
-    run as bulkpool,
+    run as batch,
 )
 from graphseg.batch import (
     run as scheduling,
@@ -31,7 +28,7 @@ from graphseg.batch.manifest import HIDDEN, Source
 from graphseg.batch.sources import find_sources
 from graphseg.batch.stream import Result
 from graphseg.errors import InputError
-from tests.helpers.bulk_task import SIGKILL, Brightness, run
+from tests.helpers.batch_task import SIGKILL, Brightness, run
 
 
 def image(seed, shape=(16, 17)):
@@ -126,10 +123,12 @@ def test_a_moved_folder_is_recognised_by_its_content(night, tmp_path, monkeypatc
     assert {Path(row["file"]).is_relative_to(moved) for row in found.rows} == {True}
 
 
-@pytest.mark.parametrize("why", ["input", "options", "edited", "stranger", "no resume", "table"])
+@pytest.mark.parametrize(
+    "why", ["input", "options", "edited", "out_of_distribution", "no resume", "table"]
+)
 def test_what_is_in_the_way_is_replaced_only_if_told(night, tmp_path, why):
     out, task, options = tmp_path / "out", Brightness(), {}
-    if why == "stranger":
+    if why == "out_of_distribution":
         out.mkdir()
         (out / "image_3_mean.txt").write_text("mine")
     else:
@@ -250,7 +249,7 @@ def test_warnings_are_told_for_the_first_images_only(tmp_path, capsys):
     found = run(folder, tmp_path / "out")
     assert len(found.warnings) == 14 and found.finished == 14
     told = capsys.readouterr().err
-    assert told.count("It is dark.") == bulk.SHOWN_WARNINGS and "4 more warnings" in told
+    assert told.count("It is dark.") == batch.SHOWN_WARNINGS and "4 more warnings" in told
 
 
 class Dead(BaseException):
@@ -332,7 +331,7 @@ def test_a_run_that_is_killed_continues_to_the_same_end(long_night, tmp_path, wo
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     found = run(long_night, undisturbed, Brightness())
     program = (
-        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.bulk_task as t;"
+        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.batch_task as t;"
         "from pathlib import Path;"
         f"t.run(Path({str(long_night)!r}), Path({str(out)!r}), t.Brightness(seconds=0.05),"
         f"workers={workers})"
@@ -550,13 +549,13 @@ def test_files_are_dealt_out_in_few_pieces(monkeypatch):
     class Pool:
         def submit(self, function, job, chunk, parent):
             given_out.append(len(chunk))
-            future = bulkpool.Future()
+            future = batch.Future()
             future.set_result([stream.Outcome(str(i)) for i in chunk])
             return future
 
-    @bulkpool.contextmanager
+    @batch.contextmanager
     def open_pool():
-        yield bulkpool.Pool(Pool(), 4, (RuntimeError,))
+        yield batch.Pool(Pool(), 4, (RuntimeError,))
 
-    assert len(list(bulkpool.distribute(None, range(200), open_pool))) == 200
+    assert len(list(batch.distribute(None, range(200), open_pool))) == 200
     assert max(given_out) == 12 and len(given_out) == 17

@@ -6,7 +6,7 @@ from book.tools import commandline
 def test_a_command_is_shown_with_what_it_says(tmp_path, capsys):
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "broken.png").write_bytes(b"no image")
-    command = "graphseg segment night --output 'my masks' --no-averaging"
+    command = "graphseg segment night --output 'my masks' --no-test-time-augmentation"
     assert commandline.command_line(command, tmp_path) == 2
     out, err = capsys.readouterr()
     lines = out.splitlines()

@@ -29,8 +29,8 @@ def shown(monkeypatch):
     return calls
 
 
-def test_simulated_data_are_announced_as_an_admonition(shown):
-    notebook.announce(Stack("simulated"))
+def test_simulated_data_are_shown_as_an_admonition(shown):
+    notebook.show_source(Stack("simulated"))
     (data, options), *others = shown
     assert not others
     assert data["text/markdown"].startswith(":::{admonition} Simulated")
@@ -38,8 +38,8 @@ def test_simulated_data_are_announced_as_an_admonition(shown):
 
 
 @pytest.mark.parametrize("source", ["published", "folder"])
-def test_experimental_data_are_not_announced(source, shown):
-    notebook.announce(Stack(source))
+def test_experimental_data_are_not_named(source, shown):
+    notebook.show_source(Stack(source))
     assert shown == []
 
 

@@ -161,8 +161,12 @@ def test_every_record_is_made_by_a_command_that_is_known(root):
 
 
 def test_every_record_is_made_from_committed_code(root):
-    dirty = {name for name, made in stale.records(root).items() if made["uncommitted_changes"]}
-    assert dirty == set(stale.recipes()["uncommitted"])  # an exception that is none goes as well
+    contaminated = {
+        name for name, made in stale.records(root).items() if made["uncommitted_changes"]
+    }
+    assert contaminated == set(
+        stale.recipes()["uncommitted"]
+    )  # an exception that is none goes as well
 
 
 def test_every_record_names_its_machine(root):

@@ -141,7 +141,7 @@ def test_a_perfect_lattice_leaves_under_one_percent_of_its_contrast(shape, angle
     np.testing.assert_allclose(parts.image.std(), 1, rtol=1e-4)
     # Farther from the edges than three footprints of the aperture, as a standard deviation.
     assert parts.residual[32:-32, 32:-32].max() < 0.01
-    # At the edges each wave leaks into the apertures of the others; dividing by the share of the
+    # At the edges each wave leaks into the apertures of the others; dividing by the fraction of the
     # footprint inside the image keeps that small, and the whole image close to the claim.
     assert parts.residual.mean() < 0.015
     assert parts.residual.mean() < 0.01 * np.ptp(parts.image)
@@ -154,8 +154,8 @@ def test_without_division_by_the_footprint_the_edges_would_fail():
     filtered = lattice_image(image, peaks, np.ones(3), WIDTH)
     edge = np.s_[100:150, :3]
     assert np.abs(image - filtered)[edge].mean() < 0.1
-    share = 0.5  # half of the footprint lies outside at the edge
-    assert np.abs(image - share * filtered)[edge].mean() > 0.3
+    fraction = 0.5  # half of the footprint lies outside at the edge
+    assert np.abs(image - fraction * filtered)[edge].mean() > 0.3
 
 
 def test_one_plane_wave_comes_back_exactly_in_the_middle():
@@ -230,7 +230,7 @@ def replaced_stack(n, seed):
     return images, masks
 
 
-def test_the_lattice_filter_finds_lost_order_that_the_control_cannot_see():
+def test_the_lattice_filter_finds_lost_order_that_the_baseline_cannot_see():
     images, masks = replaced_stack(4, seed=0)
     unseen, truth = replaced_stack(4, seed=1)
     score = {f: quiet(lattice_filter=f).fit(images, masks).score(unseen, truth) for f in (0, 1)}
@@ -418,7 +418,7 @@ def test_recorded_mask_thresholds_tell_the_units_of_the_printed_one():
     assert min(fitted["bragg_paper_random"]) > 10 * printed
 
 
-def test_the_control_removes_no_lattice(stack):
+def test_the_baseline_removes_no_lattice(stack):
     segmenter = quiet(lattice_filter=False).fit(*stack)
     parts = segmenter.decompose(stack[0][0])
     np.testing.assert_array_equal(parts.lattice, 0)

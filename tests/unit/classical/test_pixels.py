@@ -117,7 +117,9 @@ def test_prediction_is_where_the_probability_reaches_one_half(fitted):
 def test_same_seed_same_answer_and_another_seed_another():
     images, masks = stack(4)
     margins = [
-        PixelClassifier(**QUICK, pixels=200, random_state=seed).fit(images, masks).margins(images)
+        PixelClassifier(**QUICK, pixels=200, random_state=seed)
+        .fit(images, masks)
+        .decision_function(images)
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(margins[0], margins[1])
@@ -131,7 +133,7 @@ def test_threshold_comes_from_images_the_trees_have_not_seen():
     masks = np.zeros(images.shape, bool)
     masks[rng.permutation(6)[:3]] = True  # three images at random, contaminated all over
     fitted = PixelClassifier(**QUICK, folds=6).fit(images, masks)
-    assert best_threshold(fitted.margins(images), masks)[1] > 0.9
+    assert best_threshold(fitted.decision_function(images), masks)[1] > 0.9
     assert fitted.held_out_jaccard_ < 0.7
 
 

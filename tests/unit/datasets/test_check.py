@@ -1,4 +1,4 @@
-"""The check of a folder of one's own labels: what it finds, and what it lets pass."""
+"""The check of a folder of your own labels: what it finds, and what it lets pass."""
 
 from pathlib import Path
 
@@ -52,8 +52,8 @@ def test_a_good_folder_passes(folder):
     report.raise_if_errors()
     assert report.names == load.load_folder(folder).names
     assert len(set(report.groups)) == 3
-    share = 350 / np.prod(SHAPE)
-    assert report.values == pytest.approx({0: 1 - share, 255: share})
+    fraction = 350 / np.prod(SHAPE)
+    assert report.values == pytest.approx({0: 1 - fraction, 255: fraction})
     assert "4 pairs of 3 acquisitions" in str(report)
 
 

@@ -62,14 +62,16 @@ def test_grey_values_come_back():
 @given(st.integers(0, 2**32 - 1), st.integers(3, 6), st.floats(0.05, 0.95))
 def test_the_class_map_agrees_with_the_mask(seed, number, threshold):
     generator = np.random.default_rng(seed)
-    dirty = tuple(sorted(generator.choice(number, generator.integers(1, number), replace=False)))
+    contaminated = tuple(
+        sorted(generator.choice(number, generator.integers(1, number), replace=False))
+    )
     probability = generator.dirichlet(np.ones(number), (4, 5)).transpose(2, 0, 1)
     probability = probability.astype(np.float32)
-    labels = decide(probability, dirty, threshold)
-    mask = contamination_probability(probability, dirty) >= threshold
-    np.testing.assert_array_equal(np.isin(labels, dirty), mask)
+    labels = decide(probability, contaminated, threshold)
+    mask = contamination_probability(probability, contaminated) >= threshold
+    np.testing.assert_array_equal(np.isin(labels, contaminated), mask)
     for row, column in np.ndindex(labels.shape):
-        rivals = [n for n in range(number) if (n in dirty) == mask[row, column]]
+        rivals = [n for n in range(number) if (n in contaminated) == mask[row, column]]
         here = probability[:, row, column]
         assert here[labels[row, column]] == max(here[n] for n in rivals)
 

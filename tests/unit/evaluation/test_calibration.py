@@ -24,7 +24,7 @@ def drawn(temperature, number=20, seed=0):
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.8])
 def test_the_temperature_of_distorted_probabilities_is_found(temperature):
     said, masks = drawn(temperature)
-    counts = calibration.tally(said, masks)
+    counts = calibration.histograms(said, masks)
     assert counts.sum() == masks.size
     assert counts[..., 1].sum() == masks.sum()
     assert calibration.fit_temperature(counts) == pytest.approx(temperature, rel=0.03)
@@ -33,7 +33,7 @@ def test_the_temperature_of_distorted_probabilities_is_found(temperature):
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibration_takes_the_error_away(method):
     said, masks = drawn(2.0)
-    counts = calibration.tally(said, masks)
+    counts = calibration.histograms(said, masks)
     before = calibration.reliability(counts, calibration.LEVELS)
     assert before.error > 0.05
     values = calibration.calibrate_out_of_fold(counts, FOLD, GROUPS, method)
@@ -48,13 +48,13 @@ def test_calibration_takes_the_error_away(method):
 def test_the_error_of_a_known_case():
     # Half of the pixels are said to be .2 and are never contaminated, half .9 and always are.
     said = np.array([[[0.2, 0.9], [0.2, 0.9]]])
-    counts = calibration.tally(said, said > 0.5)
+    counts = calibration.histograms(said, said > 0.5)
     diagram = calibration.reliability(counts, calibration.LEVELS)
     assert diagram.error == pytest.approx((0.2 + 0.1) / 2, abs=2e-3)
     full = diagram.pixels > 0
-    np.testing.assert_allclose(diagram.said[full], [0.2, 0.9], atol=3e-3)
-    np.testing.assert_array_equal(diagram.true[full], [0, 1])
-    assert np.isnan(diagram.said[~full]).all()
+    np.testing.assert_allclose(diagram.predicted[full], [0.2, 0.9], atol=3e-3)
+    np.testing.assert_array_equal(diagram.observed[full], [0, 1])
+    assert np.isnan(diagram.predicted[~full]).all()
 
 
 @given(st.floats(1e-5, 1 - 1e-5))
@@ -84,7 +84,7 @@ def test_inner_folds_test_every_image_once_by_others_of_its_own_network():
 
 def test_what_an_image_is_calibrated_with_does_not_depend_on_its_label():
     said, masks = drawn(2.0)
-    counts = calibration.tally(said, masks)
+    counts = calibration.histograms(said, masks)
     changed = counts.copy()
     changed[3] = counts[3][:, ::-1]
     pairs = [calibration.calibrate_out_of_fold(c, FOLD, GROUPS, "isotonic")
@@ -96,7 +96,7 @@ def test_what_an_image_is_calibrated_with_does_not_depend_on_its_label():
 
 def test_unusable_input_is_an_error():
     with pytest.raises(InputError, match="do not fit"):
-        calibration.tally(np.zeros((1, 4, 4)), np.zeros((1, 4, 5), bool))
+        calibration.histograms(np.zeros((1, 4, 4)), np.zeros((1, 4, 5), bool))
     with pytest.raises(InputError, match="'platt'"):
         calibration.fit(np.ones((1, len(calibration.LEVELS), 2)), "platt")
     with pytest.raises(InputError, match="one acquisition"):

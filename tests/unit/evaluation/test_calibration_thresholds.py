@@ -21,7 +21,7 @@ def case():
 
 def test_counts_are_those_of_the_masks(case):
     probabilities, masks = case
-    counts = calibration.tally(probabilities, masks)
+    counts = calibration.histograms(probabilities, masks)
     found = calibration.counts_at(counts, calibration.LEVELS, (0.2, 0.5, 0.8))
     for place, threshold in enumerate((0.2, 0.5, 0.8)):
         exact = metrics.counts(masks, probabilities >= threshold)
@@ -31,7 +31,7 @@ def test_counts_are_those_of_the_masks(case):
 
 def test_the_table_rises_in_precision_and_falls_in_recall(case):
     probabilities, masks = case
-    counts = calibration.tally(probabilities, masks)
+    counts = calibration.histograms(probabilities, masks)
     rows = calibration.table(calibration.counts_at(counts, calibration.LEVELS), GROUPS, draws=200)
     recall = [row["recall"] for row in rows]
     assert recall == sorted(recall, reverse=True)
@@ -43,7 +43,7 @@ def test_the_table_rises_in_precision_and_falls_in_recall(case):
 
 def test_the_frames_of_an_acquisition_carry_the_evidence_of_one(case):
     probabilities, masks = case
-    counts = calibration.counts_at(calibration.tally(probabilities, masks), calibration.LEVELS)
+    counts = calibration.counts_at(calibration.histograms(probabilities, masks), calibration.LEVELS)
     single = calibration.table(counts, np.arange(6), draws=200)
     series = calibration.table(np.repeat(counts, 4, axis=0), np.repeat(np.arange(6), 4), draws=200)
     for one, four in zip(single, series, strict=True):
@@ -62,7 +62,7 @@ ROWS = [made(0.2, 0.7, 0.99), made(0.5, 0.9, 0.9), made(0.8, 0.96, 0.7), made(0.
     ("wanted", "threshold"),
     [
         ({"precision": 0.9}, 0.5),
-        ({"precision": 0.9, "sure": True}, 0.8),
+        ({"precision": 0.9, "confident": True}, 0.8),
         ({"precision": 0.5}, 0.2),
         ({"recall": 0.65}, 0.8),
         ({"recall": 0.95}, 0.2),

@@ -161,7 +161,7 @@ def test_what_an_interval_says(low, high, expected):
         ("ours_acquisition", "unet_best_acquisition"),
         ("unet_acquisition", "classifier_acquisition"),
         ("classifier_acquisition", "adaptive_acquisition"),
-        ("bragg_acquisition", "control_acquisition"),
+        ("bragg_acquisition", "no_lattice_acquisition"),
     ],
 )
 def test_no_seed_turns_a_verdict_into_its_opposite(first, second, options):
@@ -218,4 +218,4 @@ def test_every_record_has_a_name_to_show():
     assert methods.display_name("ours_acquisition_unmerged") == "our network"
     assert methods.display_name("bragg_paper_random") == "Bragg filter, paper's settings"
     with pytest.raises(InputError, match="NAMES"):
-        methods.display_name("strangers")
+        methods.display_name("out_of_distribution")

@@ -188,14 +188,14 @@ def test_scikit_learn_grid_search_takes_the_scorer(stack):
 def test_dask_workers_give_the_same_numbers(stack):
     from distributed import LocalCluster
 
-    control = methods.make("control", smoothing=1.0, progress=False)
+    baseline = methods.make("no-lattice", smoothing=1.0, progress=False)
     arguments = dict(folds=4, shuffles=2, progress=False)
-    here = crossval.cross_validate(control, stack, "c", **arguments)
+    here = crossval.cross_validate(baseline, stack, "c", **arguments)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         run.workers(cluster.scheduler_address),
     ):
-        there = crossval.cross_validate(control, stack, "c", n_jobs=-1, **arguments)
+        there = crossval.cross_validate(baseline, stack, "c", n_jobs=-1, **arguments)
     for one, other in zip(here["results"], there["results"], strict=True):
         assert {k: v for k, v in one.items() if "seconds" not in k} == {
             k: v for k, v in other.items() if "seconds" not in k
@@ -222,13 +222,13 @@ def test_kept_networks_are_scored_again_in_another_way(stack, tmp_path):
     record = crossval.cross_validate(
         network, stack, "u", folds=2, run_folder=tmp_path, progress=False
     )
-    everything = re_evaluation.rescore(record, stack, tmp_path, threshold=0.0)
+    everything = re_evaluation.re_evaluate(record, stack, tmp_path, threshold=0.0)
     for result in everything["results"]:
         counts = np.array(result["counts"])
         assert (counts[:, 2:] == 0).all() and counts[:, :2].sum() == 64 * len(counts)
-    assert everything["rescored"] == {"threshold": 0.0}
+    assert everything["re_evaluated"] == {"threshold": 0.0}
     with pytest.raises(InputError, match="other images"):
-        re_evaluation.rescore(record, stack.subset([0, 1]), tmp_path)
+        re_evaluation.re_evaluate(record, stack.subset([0, 1]), tmp_path)
 
 
 def test_further_images_are_trained_on_and_never_tested(stack):

@@ -1,4 +1,4 @@
-"""Strangers: the distance on clouds of known shape, reasons on made images, the shipped file."""
+"""Out-of-distribution images: distances from known Gaussians, reasons, the bundled file."""
 
 import json
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from book.studies import ood as strangerset
-from book.studies import ood as strangertrial
+from book.studies import ood as ood_study
 from graphseg.errors import InputError
 from graphseg.evaluation import ood
 from graphseg.simulation import simulate
@@ -21,12 +20,12 @@ def graphene():
 
 @pytest.fixture(scope="module")
 def network():
-    return pretrained.load("default", averaging=False)
+    return pretrained.load("default", test_time_augmentation=False)
 
 
 @pytest.fixture(scope="module")
 def known():
-    return ood.Known.from_json(json.loads(ood.FILE.read_text())["known"])
+    return ood.ReferenceSet.from_json(json.loads(ood.FILE.read_text())["known"])
 
 
 def judge(known, network, image, pixel_size=None):
@@ -37,29 +36,29 @@ def test_the_distance_is_that_of_mahalanobis():
     rng = np.random.default_rng(0)
     mixing = np.array([[2.0, 0.0], [1.5, 0.5]])
     points = rng.normal(size=(20000, 2)) @ mixing.T + [3, -1]
-    cloud = ood.Cloud.fit(points, 2)
+    gaussian = ood.Gaussian.fit(points, 2)
     tested = np.array([[3.0, -1.0], [5.0, -1.0], [3.0, 0.0]])
     inverse = np.linalg.inv(mixing @ mixing.T)
     away = tested - [3, -1]
     expected = np.sqrt(np.einsum("ni,ij,nj->n", away, inverse, away) / 2)
-    np.testing.assert_allclose(cloud.distances(tested), expected, rtol=0.03, atol=0.02)
+    np.testing.assert_allclose(gaussian.distances(tested), expected, rtol=0.03, atol=0.02)
 
 
 def test_directions_that_are_left_out_share_one_variance():
     rng = np.random.default_rng(1)
     points = rng.normal(size=(5000, 30))
-    whole, few = (ood.Cloud.fit(points, axes) for axes in (30, 4))
+    whole, few = (ood.Gaussian.fit(points, axes) for axes in (30, 4))
     tested = 5 * rng.normal(size=(10, 30))
     np.testing.assert_allclose(few.distances(tested), whole.distances(tested), rtol=0.05)
 
 
-def test_few_known_images_are_called_strangers_and_far_ones_are():
+def test_few_reference_images_are_flagged_and_far_ones_are():
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(100), 2)
-    clouds = [rng.normal(size=(200, 46)), rng.normal(size=(200, 60))]
-    known = ood.fit(clouds, groups)
-    usual = known.strangeness([rng.normal(size=(400, 46)), rng.normal(size=(400, 60))])
-    far = known.strangeness([rng.normal(size=(400, 46)) + 1.5, rng.normal(size=(400, 60))])
+    gaussians = [rng.normal(size=(200, 46)), rng.normal(size=(200, 60))]
+    known = ood.fit(gaussians, groups)
+    usual = known.ood_score([rng.normal(size=(400, 46)), rng.normal(size=(400, 60))])
+    far = known.ood_score([rng.normal(size=(400, 46)) + 1.5, rng.normal(size=(400, 60))])
     assert np.mean(usual > 1) < 0.03
     assert np.mean(far > 1) > 0.97
 
@@ -68,10 +67,10 @@ def test_what_is_known_survives_json():
     rng = np.random.default_rng(3)
     values = [rng.normal(size=(40, 46))]
     known = ood.fit(values, np.arange(40))
-    again = ood.Known.from_json(json.loads(json.dumps(known.as_json())))
-    np.testing.assert_allclose(again.strangeness(values), known.strangeness(values), rtol=1e-2)
+    again = ood.ReferenceSet.from_json(json.loads(json.dumps(known.as_json())))
+    np.testing.assert_allclose(again.ood_score(values), known.ood_score(values), rtol=1e-2)
     with pytest.raises(InputError, match="install graphseg again"):
-        ood.Known.from_json({"clouds": []})
+        ood.ReferenceSet.from_json({"gaussians": []})
 
 
 def test_too_few_images_are_refused():
@@ -92,17 +91,17 @@ def test_fields_are_cut_from_large_images_only():
     assert [part.shape for part in ood.fields(np.zeros((700, 800)))] == [(256, 256)] * 3
 
 
-def test_the_shipped_file_belongs_to_the_shipped_network():
-    # Fails after the networks were trained anew: run python -m book.studies strangers.
+def test_the_bundled_file_belongs_to_the_bundled_network():
+    # Fails after the networks were trained anew: run python -m book.studies out-of-distribution.
     digest = weights.digest(pretrained.FOLDER / "default.safetensors")
     assert ood.package(digest) is not None
     assert ood.package("0" * 64) is None
 
 
-def test_graphene_is_no_stranger_and_spoilt_it_is_one_with_a_reason(known, network, graphene):
+def test_graphene_is_in_distribution_and_spoilt_it_is_not_with_a_reason(known, network, graphene):
     image = graphene.image
     verdict = judge(known, network, image)
-    assert verdict.strangeness < 1 and verdict.reason == verdict.warning == ""
+    assert verdict.ood_score < 1 and verdict.reason == verdict.warning == ""
     noise = np.random.default_rng(0).poisson(100, image.shape).astype(np.float32)
     cases = {
         "grey level, cut off": np.clip(image, *np.quantile(image, [0.2, 0.8])),
@@ -128,27 +127,27 @@ def test_nothing_is_said_where_nothing_is_known(network, graphene):
 
 def test_tiny_images_are_not_judged(known, network):
     tiny = np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32)
-    assert judge(known, network, tiny, 0.4).strangeness is None
+    assert judge(known, network, tiny, 0.4).ood_score is None
 
 
-def test_the_stranger_set_is_the_same_again_and_has_every_kind(graphene):
+def test_the_image_set_is_the_same_again_and_has_every_kind(graphene):
     images = graphene.image[None, :96, :96]
-    first, again = (list(strangerset.stranger_set(images, each=1)) for _ in range(2))
-    assert [one.kind for one in first] == list(strangerset.KINDS)
+    first, again = (list(ood_study.image_set(images, each=1)) for _ in range(2))
+    assert [one.kind for one in first] == list(ood_study.KINDS)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.image, other.image)
         assert one.image.dtype == np.float32 and np.isfinite(one.image).all()
         assert one.image.min() < one.image.max()
-    assert [one.kind for one in first if one.source >= 0] == list(strangerset.SPOILT)
+    assert [one.kind for one in first if one.source >= 0] == list(ood_study.SPOILT)
 
 
 def test_photographs_come_with_scikit_image():
-    for name in strangerset.PHOTOGRAPHS:  # a download would fail without a network
-        assert min(strangerset._grey(name).shape) >= 100
+    for name in ood_study.PHOTOGRAPHS:  # a download would fail without a network
+        assert min(ood_study._grey(name).shape) >= 100
 
 
 def test_area_counts_pairs():
     def one(score):
-        return strangertrial.Judged("k", ood.Verdict(score), "")
+        return ood_study.Judged("k", ood.Verdict(score), "")
 
-    assert strangertrial._area([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75
+    assert ood_study._area([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75

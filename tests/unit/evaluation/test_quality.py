@@ -50,8 +50,12 @@ def test_the_spread_shows_where_views_differ(images):
 
 def test_eight_views_average_to_what_averaging_gives():
     images = np.random.default_rng(0).uniform(size=(1, 32, 32)).astype(np.float32)
-    one = pretrained.load("default", averaging=False, precision="float32", progress=False)
-    all_views = pretrained.load("default", averaging=True, precision="float32", progress=False)
+    one = pretrained.load(
+        "default", test_time_augmentation=False, precision="float32", progress=False
+    )
+    all_views = pretrained.load(
+        "default", test_time_augmentation=True, precision="float32", progress=False
+    )
     mean = quality.views(one, images).mean(axis=0)
     np.testing.assert_allclose(mean, all_views.predict_proba(images), atol=1e-4)
 
@@ -61,20 +65,20 @@ def test_the_certain_share_of_known_maps():
     sure[:5] = 0.95
     half = sure.copy()
     half[5:] = 0.3
-    shares = quality.certain_shares([sure, half, np.zeros((4, 6)), np.full((3, 3), 0.5)])
-    assert shares.tolist() == [1, 0.5, 1, 0]
+    fractions = quality.certain_fractions([sure, half, np.zeros((4, 6)), np.full((3, 3), 0.5)])
+    assert fractions.tolist() == [1, 0.5, 1, 0]
 
 
 def noisy_line(number, seed):
     rng = np.random.default_rng(seed)
-    shares = rng.uniform(0.4, 1, number)
-    return shares, 0.3 + 0.6 * shares + rng.normal(0, 0.02, number)
+    fractions = rng.uniform(0.4, 1, number)
+    return fractions, 0.3 + 0.6 * fractions + rng.normal(0, 0.02, number)
 
 
 def test_a_known_line_is_found_in_spite_of_odd_labels():
-    shares, jaccards = noisy_line(60, 1)
+    fractions, jaccards = noisy_line(60, 1)
     jaccards[:3] = 0.1
-    model = ExpectedJaccard.fit(shares, jaccards)
+    model = ExpectedJaccard.fit(fractions, jaccards)
     assert model.slope == pytest.approx(0.6, abs=0.05)
     assert model.intercept == pytest.approx(0.3, abs=0.05)
     values = model(np.array([0.0, 0.5, 1.0, 3.0]))
@@ -87,8 +91,8 @@ def test_intervals_hold_nine_of_ten_new_images():
     held = []
     for seed in range(6):
         model = ExpectedJaccard.fit(*noisy_line(30, seed))
-        shares, jaccards = noisy_line(200, 100 + seed)
-        _, low, high = model(shares).T
+        fractions, jaccards = noisy_line(200, 100 + seed)
+        _, low, high = model(fractions).T
         held.append(((low <= jaccards) & (jaccards <= high)).mean())
     assert 0.87 < np.mean(held) < 0.97
 
@@ -98,8 +102,8 @@ def test_intervals_from_few_images_hold_as_many_as_those_from_many():
     held = []
     for seed in range(150):
         model = ExpectedJaccard.fit(*noisy_line(12, seed), coverage=0.8)
-        shares, jaccards = noisy_line(100, 1000 + seed)
-        _, low, high = model(shares).T
+        fractions, jaccards = noisy_line(100, 1000 + seed)
+        _, low, high = model(fractions).T
         held.append(((low <= jaccards) & (jaccards <= high)).mean())
     assert 0.8 < np.mean(held) < 0.9
 
@@ -109,30 +113,30 @@ def test_other_folds_never_hold_the_image_itself():
     for train, test in quality.other_folds(fold):
         assert not set(fold[train]) & set(fold[test])
         assert len(train) + len(test) == 5
-    shares, jaccards = noisy_line(45, 3)
+    fractions, jaccards = noisy_line(45, 3)
     folds = np.arange(45) % 3
-    found = quality.expect_out_of_fold(shares, jaccards, quality.other_folds(folds))
+    found = quality.expect_out_of_fold(fractions, jaccards, quality.other_folds(folds))
     changed = jaccards.copy()
     changed[folds == 1] = 0
-    again = quality.expect_out_of_fold(shares, changed, quality.other_folds(folds))
+    again = quality.expect_out_of_fold(fractions, changed, quality.other_folds(folds))
     np.testing.assert_array_equal(found[folds == 1], again[folds == 1])
     assert not np.allclose(found[folds == 0], again[folds == 0])
 
 
 def test_correlations_have_intervals_around_them():
-    shares, jaccards = noisy_line(60, 4)
+    fractions, jaccards = noisy_line(60, 4)
     groups = np.arange(60) // 2
-    found = quality.correlation(shares, jaccards, groups, draws=200)
+    found = quality.correlation(fractions, jaccards, groups, draws=200)
     for value, low, high in found.values():
         assert low < value < high
         assert value > 0.95
 
 
 def test_the_frames_of_an_acquisition_carry_the_evidence_of_one():
-    shares, jaccards = noisy_line(20, 5)
-    single = quality.correlation(shares, jaccards, np.arange(20), draws=100)
+    fractions, jaccards = noisy_line(20, 5)
+    single = quality.correlation(fractions, jaccards, np.arange(20), draws=100)
     series = quality.correlation(
-        np.repeat(shares, 3), np.repeat(jaccards, 3), np.repeat(np.arange(20), 3), draws=100
+        np.repeat(fractions, 3), np.repeat(jaccards, 3), np.repeat(np.arange(20), 3), draws=100
     )
     for name, values in single.items():
         assert series[name] == pytest.approx(values, abs=1e-9)

@@ -23,7 +23,7 @@ def test_the_block_has_the_density_and_the_hard_core_of_amorphous_carbon():
 
 
 def test_an_even_patch_has_the_density_in_its_volume():
-    ranges = replace(NAIVE.contaminant, coverage=(0.3, 1.0), clean_share=0.0)
+    ranges = replace(NAIVE.contaminant, coverage=(0.3, 1.0), clean_fraction=0.0)
     rng = np.random.default_rng(1)
     drawn = draw_contaminant(rng, LOW, HIGH, FRAME, ranges)
     inside = ((drawn.positions > 0) & (drawn.positions < 100)).all(axis=1)
@@ -35,7 +35,7 @@ def test_an_even_patch_has_the_density_in_its_volume():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_drawn_stays_inside_and_above_the_gap(seed):
-    ranges = ContaminantRanges(clean_share=0.0, chains=0.0, adatoms=3)
+    ranges = ContaminantRanges(clean_fraction=0.0, chains=0.0, adatoms=3)
     drawn = draw_contaminant(np.random.default_rng(seed), LOW, HIGH, FRAME, ranges)
     patches = ~drawn.overlooked
     assert (drawn.positions >= LOW).all()
@@ -46,13 +46,15 @@ def test_what_is_drawn_stays_inside_and_above_the_gap(seed):
 
 
 def test_clean_frames_hold_single_atoms_only():
-    ranges = ContaminantRanges(clean_share=1.0)
+    ranges = ContaminantRanges(clean_fraction=1.0)
     drawn = [draw_contaminant(np.random.default_rng(k), LOW, HIGH, FRAME, ranges) for k in range(8)]
     assert all(d.overlooked.all() for d in drawn)
     assert max(len(d) for d in drawn) > 0
 
 
-def test_heavy_elements_have_their_share():
-    ranges = ContaminantRanges(clean_share=0.0, heavy_share=1.0, heavy=(0.05, 0.05), adatoms=0)
+def test_heavy_elements_have_their_fraction():
+    ranges = ContaminantRanges(
+        clean_fraction=0.0, heavy_fraction=1.0, heavy=(0.05, 0.05), adatoms=0
+    )
     numbers = draw_contaminant(np.random.default_rng(2), LOW, HIGH, FRAME, ranges).numbers
     assert (numbers != 6).mean() == pytest.approx(0.05, rel=0.3)

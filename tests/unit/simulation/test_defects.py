@@ -104,9 +104,13 @@ def test_islands_are_flakes_of_one_further_layer(aligned):
 
 def test_what_lies_on_clean_sheets_is_not_labelled():
     ranges = replace(
-        DEFECTS.defects, adatom_share=1.0, islands_share=1.0, loop_share=1.0, adatoms=(6, 6)
+        DEFECTS.defects,
+        adatom_fraction=1.0,
+        islands_fraction=1.0,
+        loop_fraction=1.0,
+        adatoms=(6, 6),
     )
-    clean = replace(DEFECTS.contaminant, clean_share=1.0)
+    clean = replace(DEFECTS.contaminant, clean_fraction=1.0)
     configuration = replace(DEFECTS, size=96, defects=ranges, contaminant=clean)
     for index in range(3):
         sample = simulate(3, index, configuration)
@@ -116,7 +120,7 @@ def test_what_lies_on_clean_sheets_is_not_labelled():
 
 
 def test_frames_without_defects_are_those_of_a_generator_without_them():
-    small = replace(GRAPHENE, size=64, defects=replace(NO_DEFECTS, adatom_share=0.5))
+    small = replace(GRAPHENE, size=64, defects=replace(NO_DEFECTS, adatom_fraction=0.5))
     without = replace(small, defects=NO_DEFECTS)
     pairs = [(simulate(5, i, small), simulate(5, i, without)) for i in range(8)]
     same = [np.array_equal(a.image, b.image) for a, b in pairs]

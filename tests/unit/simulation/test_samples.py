@@ -73,20 +73,20 @@ def scene():
     """A bicrystal with a hole, contaminated; its maps; distances of pixels to its atoms, Å."""
     layer = bicrystal(60.0, (0.1, 0.5), normal=0.3)
     layer = layer.keep(np.hypot(*(layer.positions - [15.0, 14.0]).T) > 8)
-    ranges = replace(GRAPHENE.contaminant, clean_share=0.0, chains=0.0)
-    dirt = draw_contaminant(np.random.default_rng(4), 0.0, 60.0, (0.0, 60.0), ranges)
-    maps = truth.truth_maps(layer, dirt, 150, PIXEL, growth=1.5)
+    ranges = replace(GRAPHENE.contaminant, clean_fraction=0.0, chains=0.0)
+    contaminant = draw_contaminant(np.random.default_rng(4), 0.0, 60.0, (0.0, 60.0), ranges)
+    maps = truth.truth_maps(layer, contaminant, 150, PIXEL, growth=1.5)
     pixels = np.stack(np.indices((150, 150)), axis=-1) * PIXEL
 
     def distance(points):
         return cKDTree(points).query(pixels)[0]
 
-    return layer, dirt, maps, distance
+    return layer, contaminant, maps, distance
 
 
 def test_the_physical_mask_is_the_neighbourhood_of_contaminant_atoms(scene):
-    _, dirt, maps, distance = scene
-    away = distance(dirt.positions)
+    _, contaminant, maps, distance = scene
+    away = distance(contaminant.positions)
     # The grid of the distances has cells of 0.7 Å; within their diagonal either is right.
     assert maps["physical_mask"][away < 1.42 - 1.0].all()
     assert not maps["physical_mask"][away > 1.42 + 1.0].any()
@@ -94,8 +94,8 @@ def test_the_physical_mask_is_the_neighbourhood_of_contaminant_atoms(scene):
 
 
 def test_the_outline_holds_the_patches_and_grows_little(scene):
-    _, dirt, maps, distance = scene
-    away = distance(dirt.positions[~dirt.overlooked])
+    _, contaminant, maps, distance = scene
+    away = distance(contaminant.positions[~contaminant.overlooked])
     assert 0.03 < maps["mask"].mean() < 0.8
     assert maps["mask"][away < 0.3].mean() > 0.97  # all but specks of a few atoms
     outside = away[maps["mask"] & ~maps["physical_mask"]]
@@ -105,10 +105,10 @@ def test_the_outline_holds_the_patches_and_grows_little(scene):
 
 
 def test_the_vacuum_is_where_no_atom_is(scene):
-    layer, dirt, maps, distance = scene
-    away = distance(np.concatenate([layer.positions, dirt.positions]))
+    layer, contaminant, maps, distance = scene
+    away = distance(np.concatenate([layer.positions, contaminant.positions]))
     middle = np.hypot(*(np.indices((150, 150)) * PIXEL - np.reshape([15, 14], (2, 1, 1)))) < 6
-    hidden = distance(dirt.positions) < 4
+    hidden = distance(contaminant.positions) < 4
     assert maps["vacuum"][middle & ~hidden].all()
     assert away[maps["vacuum"]].min() > 0.3
     inside = np.zeros((150, 150), bool)
@@ -168,7 +168,7 @@ def test_unusable_input_is_an_error(arguments, message):
 
 
 def test_one_changed_configuration_is_another_material_or_magnification():
-    one_grain = replace(GRAPHENE.crystal, grain_shares=(1.0,))
+    one_grain = replace(GRAPHENE.crystal, grain_fractions=(1.0,))
     nitride = replace(HEXAGONAL_BORON_NITRIDE, size=64, pixel_size=(0.2, 0.2), crystal=one_grain)
     nitride = simulate(3, 1, nitride)
     sulphide = simulate(3, 1, replace(MOS2, size=64, crystal=one_grain))

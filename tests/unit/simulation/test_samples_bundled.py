@@ -58,7 +58,7 @@ def test_the_image_is_the_stretched_counts(frames):
 
 
 def test_a_bow_of_the_illumination_shows_in_the_counts():
-    even = DetectorRanges(gradient=0.0, blotches=(0.0, 0.0), seam_share=0.0, dose=(1e5, 1e5))
+    even = DetectorRanges(gradient=0.0, blotches=(0.0, 0.0), seam_fraction=0.0, dose=(1e5, 1e5))
     flat, bowed = (
         simulation.simulate(4, 0, replace(simulation.GRAPHENE, detector=detector))
         for detector in (even, replace(even, bow=0.5))

@@ -109,8 +109,10 @@ def test_two_grains_have_their_own_orientation():
 def test_contamination_takes_no_part():
     mask = lattices.disc((128, 128), (30, 40), 25)
     image = lattices.crystal(mask.shape, 0.36, 0.4)
-    dirty = np.where(mask, 1000 * np.random.default_rng(0).standard_normal(mask.shape), image)
-    found = map_orientation(dirty, mask)
+    contaminated = np.where(
+        mask, 1000 * np.random.default_rng(0).standard_normal(mask.shape), image
+    )
+    found = map_orientation(contaminated, mask)
     assert (found.order[mask] == 0).all()
     assert not found.valid[mask].any()
     turn = degrees(found.orientation, 0.4)[found.valid]

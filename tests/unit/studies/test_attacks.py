@@ -45,7 +45,7 @@ def test_several_steps_find_what_one_step_misses():
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_no_pixel_moves_farther_than_the_radius(steps, sample):
-    network = pretrained.load("fold_0", averaging=False, precision="float32")
+    network = pretrained.load("fold_0", test_time_augmentation=False, precision="float32")
     crop, mask = sample.image[:100, :90], sample.mask[:100, :90]  # no multiple of the network's
     loss = network_loss(network, mask)
     attacked = perturb(loss, crop, Attack(0.05, steps, seed=4))

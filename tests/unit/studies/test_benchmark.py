@@ -33,9 +33,9 @@ def test_the_numbers_hang_together():
     assert all(ratio > 0 for ratio in measured["ratios"].values())
 
 
-def test_bulk_work_is_compared_with_the_bare_network(monkeypatch):
+def test_batch_work_is_compared_with_the_bare_network(monkeypatch):
     monkeypatch.setitem(benchmark.SIDES, "large", 512)
-    measured = benchmark.run_bulk(images=3, large=1, dask=4, averaging=False)
+    measured = benchmark.run_batch(images=3, large=1, dask=4, test_time_augmentation=False)
     for name, number in (("small", 3), ("large", 1)):
         part = measured[name]
         assert part["images"] == number
@@ -46,4 +46,4 @@ def test_bulk_work_is_compared_with_the_bare_network(monkeypatch):
     ratios = benchmark.ratios(measured)
     assert ratios["masks of 256² / bare network"] == measured["small"]["masks_ratio"]
     assert ratios["two Dask workers / one"] == dask["speedup"] and len(ratios) == 5
-    assert benchmark.ratios(benchmark.run_bulk(0, 0, 0)) == {}
+    assert benchmark.ratios(benchmark.run_batch(0, 0, 0)) == {}

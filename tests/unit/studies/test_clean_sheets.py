@@ -47,9 +47,9 @@ def test_the_same_contamination_comes_without_a_boundary():
     np.testing.assert_array_equal(pair[0].mask, pair[1].mask)
     np.testing.assert_array_equal(pair[0].near, pair[1].near)
     noise = [one.image - one.image.mean() for one in pair]
-    dirty = pair[0].mask
+    contaminated = pair[0].mask
     # One is the other but for the crystal; contamination and noise are the same.
-    assert np.corrcoef(noise[0][dirty], noise[1][dirty])[0, 1] > 0.3
+    assert np.corrcoef(noise[0][contaminated], noise[1][contaminated])[0, 1] > 0.3
     assert not np.array_equal(pair[0].image, pair[1].image)
 
 

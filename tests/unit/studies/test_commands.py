@@ -10,7 +10,7 @@ from book.studies import calibration, defect_masking
 from book.studies.__main__ import app
 from book.studies.clean_sheets import Sheet
 
-FAST = ("--no-averaging", "--no-published", "--source", "simulated")
+FAST = ("--no-test-time-augmentation", "--no-published", "--source", "simulated")
 
 
 @pytest.fixture

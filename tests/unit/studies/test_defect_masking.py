@@ -1,4 +1,4 @@
-"""What a mask covers near defects is counted exactly, and networks that come along are measured."""
+"""What a mask covers near defects is counted exactly, and bundled networks are measured."""
 
 import numpy as np
 import pytest
@@ -40,20 +40,20 @@ def frames():
     return [made_sheet("loop", rows < 10), made_sheet("hole", columns >= 15), touching]
 
 
-def test_known_masks_give_known_shares(frames):
-    share = defect_masking.masked_share
+def test_known_masks_give_known_fractions(frames):
+    fraction = defect_masking.masked_fraction
     rows = defect_masking.count_masked(left_half, frames)
-    assert share(rows, kind="loop") == 0.5
-    assert share(rows, kind="hole") == 0
-    assert share(rows) == 100 / 300  # touching does not count among clean sheets
-    assert share(rows, kind="touching") == pytest.approx(2 / 3)
-    assert share(rows, "visible", kind="touching") == pytest.approx(2 / 3)
-    assert np.isnan(share(rows, "visible", kind="loop"))
-    assert share(rows, "other", kind="touching") == pytest.approx(2 / 3)
-    assert share(rows, "far", kind="hole") == pytest.approx(2 / 3)
-    assert share(rows, "far", kind="touching") == 0
-    assert share(rows, kind="loop", dose=1e4) == 0.5
-    assert np.isnan(share(rows, kind="loop", dose=3e3))
+    assert fraction(rows, kind="loop") == 0.5
+    assert fraction(rows, kind="hole") == 0
+    assert fraction(rows) == 100 / 300  # touching does not count among clean sheets
+    assert fraction(rows, kind="touching") == pytest.approx(2 / 3)
+    assert fraction(rows, "visible", kind="touching") == pytest.approx(2 / 3)
+    assert np.isnan(fraction(rows, "visible", kind="loop"))
+    assert fraction(rows, "other", kind="touching") == pytest.approx(2 / 3)
+    assert fraction(rows, "far", kind="hole") == pytest.approx(2 / 3)
+    assert fraction(rows, "far", kind="touching") == 0
+    assert fraction(rows, kind="loop", dose=1e4) == 0.5
+    assert np.isnan(fraction(rows, kind="loop", dose=3e3))
 
 
 def test_the_verdict_of_the_two_trivial_masks(frames):
@@ -74,9 +74,9 @@ def counted(kind, near, masked):
 
 def test_intervals_are_those_of_sheets_not_of_pixels():
     alike = [counted("loop", 1000, 20)] * 10
-    assert defect_masking.share_interval(alike) == (0.02, 0.02)
+    assert defect_masking.fraction_interval(alike) == (0.02, 0.02)
     found = [counted("loop", 1000, n) for n in (0, 0, 0, 0, 0, 0, 0, 0, 0, 200)]
-    low, high = defect_masking.share_interval(found)
+    low, high = defect_masking.fraction_interval(found)
     # Of ten draws none, or up to three, are the tenth sheet.
     assert low == 0 and high == pytest.approx(0.06)
 
@@ -92,9 +92,9 @@ def test_the_cost_of_boundaries_is_that_of_pairs():
 def test_unknown_columns_are_an_error(frames):
     rows = defect_masking.count_masked(nothing, frames)
     with pytest.raises(InputError, match="colour"):
-        defect_masking.masked_share(rows, colour="white")
+        defect_masking.masked_fraction(rows, colour="white")
     with pytest.raises(InputError, match="'beside'"):
-        defect_masking.masked_share(rows, "beside")
+        defect_masking.masked_fraction(rows, "beside")
 
 
 def test_false_positives_at_a_boundary_are_those_within_five_pixels():
@@ -118,11 +118,13 @@ def test_results_at_hand_are_taken_over(monkeypatch):
     stack = load.load_stack("simulated").subset([0])
     made = [made_sheet("loop", np.eye(32))]
     monkeypatch.setattr(defect_masking, "sheets", lambda **_: made)
-    [(name, first)] = defect_masking.measure(["default"], stack, averaging=False)
+    [(name, first)] = defect_masking.measure(["default"], stack, test_time_augmentation=False)
     assert name == "default"
     assert first["rows"][0][4] == 32
     monkeypatch.setattr(defect_masking, "sheets", lambda **_: pytest.fail("measured again"))
-    again = defect_masking.measure(["default"], stack, {"default": first}, averaging=False)
+    again = defect_masking.measure(
+        ["default"], stack, {"default": first}, test_time_augmentation=False
+    )
     assert dict(again) == {"default": first}
     with pytest.raises(InputError, match="'defualt'"):
         list(defect_masking.measure(["defualt"], stack))

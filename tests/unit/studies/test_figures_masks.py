@@ -28,9 +28,9 @@ def test_a_sheet_shows_both_outlines(axes):
     assert len(axes.images) == 2  # the micrograph and the tint of the mask
 
 
-def test_shares_above_the_target_are_bold(axes):
+def test_fractions_above_the_target_are_bold(axes):
     verdicts = {"a": {"loop": 0.0, "hole": 0.03}, "b": {"loop": 0.5, "hole": 0.02}}
-    shown = figures.show_shares(axes, verdicts, 0.02)
+    shown = figures.show_fractions(axes, verdicts, 0.02)
     np.testing.assert_allclose(shown.get_array(), [[0, 3], [50, 2]])
     weights = {text.get_text(): text.get_weight() for text in axes.texts}
     assert weights == {"0.0": "normal", "3.0": "bold", "50.0": "bold", "2.0": "normal"}
@@ -38,7 +38,7 @@ def test_shares_above_the_target_are_bold(axes):
 
 
 def test_empty_bins_leave_gaps(axes):
-    found = {"said": [0.1, None, 0.9], "true": [0.2, None, 0.8], "error": 0.01}
+    found = {"predicted": [0.1, None, 0.9], "observed": [0.2, None, 0.8], "error": 0.01}
     figures.show_reliability(axes, {"none": found})
     line = axes.lines[1]
     np.testing.assert_array_equal(line.get_ydata(), [0.2, np.nan, 0.8])

@@ -1,4 +1,4 @@
-"""Figures of strangers and of robustness show the numbers that they are given."""
+"""Figures of out-of-distribution images and of robustness show the numbers that they are given."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,11 +7,11 @@ import pytest
 from book.studies.figures import (
     attack_title,
     show_curve,
-    show_strangeness,
-    show_strangers,
+    show_images,
+    show_scores,
     show_training,
 )
-from book.studies.ood import Stranger
+from book.studies.ood import SetImage
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def axes():
 
 
 def test_every_image_is_a_point_in_the_row_of_its_kind(axes):
-    show_strangeness(axes, {"known": [0.5, 0.7], "film": [2.0, None, 1e6]})
+    show_scores(axes, {"known": [0.5, 0.7], "film": [2.0, None, 1e6]})
     points = [line.get_xydata() for line in axes.lines[:2]]
     np.testing.assert_allclose(points[0][:, 0], [0.5, 0.7])
     np.testing.assert_allclose(points[1][:, 0], [2.0, 30.0])
@@ -51,6 +51,6 @@ def test_trainings_are_bars_beside_each_other(axes):
     assert left.get_x() + left.get_width() == pytest.approx(right.get_x())
 
 
-def test_strangers_are_shown_with_their_kind(axes):
-    show_strangers([axes], [Stranger("film", np.eye(16, dtype=np.float32))])
+def test_images_are_shown_with_their_kind(axes):
+    show_images([axes], [SetImage("film", np.eye(16, dtype=np.float32))])
     assert axes.get_title() == "film"

@@ -27,8 +27,8 @@ def test_empty_and_full_labels_have_no_outline_to_move():
 
 
 def test_fold_networks_predict_what_they_have_not_seen(published):
-    probabilities = pretrained.out_of_fold(published, averaging=False)
-    network = pretrained.load("fold_2", averaging=False)
+    probabilities = pretrained.out_of_fold(published, test_time_augmentation=False)
+    network = pretrained.load("fold_2", test_time_augmentation=False)
     chosen = [published.names.index(name) for name in network.card_["held_out"][:2]]
     assert (probabilities[chosen] == network.predict_proba(published.images[chosen])).all()
 
@@ -40,13 +40,13 @@ def found():
     shifted = np.roll(label, 3, axis=2)
     wrong = shifted.copy()
     wrong[0, 100:140, 100:140] = ~label[0, 100:140, 100:140]
-    predictions = {"adaptive": wrong, "classifier": wrong, "unet": wrong, "control": label}
+    predictions = {"adaptive": wrong, "classifier": wrong, "unet": wrong, "no-lattice": label}
     return stack, label_noise.label_noise(stack, predictions)
 
 
 def test_the_record_knows_a_perfect_method_and_ranks_tolerances(found):
     _, record = found
-    assert record["bands"]["control"]["pooled"] == [1.0] * 4
+    assert record["bands"]["no-lattice"]["pooled"] == [1.0] * 4
     assert np.all(np.diff(record["bands"]["unet"]["pooled"]) > 0)
 
 
@@ -60,4 +60,4 @@ def test_the_largest_disagreement_is_the_planted_one(found):
 def test_strong_methods_are_needed():
     stack = load.load_simulated_sample().subset(np.arange(2))
     with pytest.raises(KeyError):
-        label_noise.label_noise(stack, {"control": stack.masks})
+        label_noise.label_noise(stack, {"no-lattice": stack.masks})

@@ -61,7 +61,7 @@ def test_the_curve_keeps_folds_and_budgets(stack, tmp_path, monkeypatch):
     assert learning_curve.label_curve(*arguments)["results"] == record["results"]
 
 
-def test_no_labels_and_no_beginning_is_refused(stack, tmp_path):
+def test_no_labels_and_no_initial_network_is_refused(stack, tmp_path):
     with pytest.raises(InputError, match="initial weights"):
         learning_curve.label_curve(UNetSegmenter(**RECIPE), stack, (0, 1), run_folder=tmp_path)
 

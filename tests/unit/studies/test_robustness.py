@@ -16,18 +16,19 @@ from graphseg.datasets import load
 def stack():
     whole = load.load_stack("simulated")
     part = np.s_[:, :128, :128]
-    dirty = np.flatnonzero(whole.masks[part].mean(axis=(1, 2)) > 0.1)
+    contaminated = np.flatnonzero(whole.masks[part].mean(axis=(1, 2)) > 0.1)
     part_of = replace(whole, images=whole.images[part], masks=whole.masks[part])
-    return part_of.subset(dirty[:6])
+    return part_of.subset(contaminated[:6])
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Two changes, one strength each, short attacks, short fits."""
     monkeypatch.setattr(robustness, "BraggSegmenter", partial(BraggSegmenter, steps=1))
-    # So few images tell nothing of strangers; here those with more than 256 values are announced.
+    # So few images tell nothing of out-of-distribution images; here those with more than 256 values
+    # are flagged.
     many = lambda _, image, fold: len(np.unique(image)) > 256  # noqa: E731
-    monkeypatch.setattr(robustness.Judges, "announces", many)
+    monkeypatch.setattr(robustness.Judges, "flags", many)
     chosen = {name: CHANGES[name] for name in ("inversion", "noise")}
     short = {n: Change(c.unit, c.strengths[:2], c.make, c.said) for n, c in chosen.items()}
     monkeypatch.setattr(robustness, "CHANGES", short)
@@ -41,7 +42,7 @@ def test_a_record_is_complete_and_continued(stack, few, tmp_path, monkeypatch):
     found = robustness.measure(stack, path, images=2, samples=1)
     assert set(found["changes"]) == {"inversion", "noise"}
     assert set(found["attacks"]) == {"FGSM on unet", "FGSM on bragg"}
-    assert found["announced"] == {"inversion": [0, 0], "noise": [0, 1]}
+    assert found["flagged"] == {"inversion": [0, 0], "noise": [0, 1]}
     for part in ("changes", "attacks"):
         for curve in found[part].values():
             for scores in curve["methods"].values():

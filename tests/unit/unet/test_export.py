@@ -60,8 +60,8 @@ def test_the_file_says_what_it_is(written):
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 17), (2, 33, 50), (1, 8, 12)])
-def test_the_shipped_network_is_portable(shape):
-    network = pretrained.load(device="cpu", averaging=False, precision="float32")
+def test_the_bundled_network_is_portable(shape):
+    network = pretrained.load(device="cpu", test_time_augmentation=False, precision="float32")
     images = np.random.default_rng(2).normal(3, 2, shape).astype(np.float32)
     with torch.inference_mode():
         found = export.PortableNetwork(network.module_)(torch.from_numpy(images)).numpy()

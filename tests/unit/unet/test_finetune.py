@@ -1,4 +1,4 @@
-"""Training on one's own labels as a user meets it: classes, folds, scores, resuming, segmenting."""
+"""Training on your own labels as a user meets it: classes, folds, scores, resuming, segmenting."""
 
 import json
 import sys
@@ -19,7 +19,8 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 TINY = (
     "--set", "features=2", "--set", "levels=2", "--set", "epochs=2", "--set", "device=cpu",
-    "--set", "precision='float32'", "--set", "averaging=False", "--set", "progress=False",
+    "--set", "precision='float32'", "--set", "test_time_augmentation=False",
+    "--set", "progress=False",
 )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_it_starts_from_other_weights_and_tells_what_they_reach(run, folder, tmp
     assert run(*first, "--output", "a.safetensors")[0] == 0
     start = UNetSegmenter.load(tmp_path / "a.safetensors")
     stack = load_folder(folder)
-    options = ("--set", "epochs=1", "--set", "device=cpu", "--set", "averaging=False")
+    options = ("--set", "epochs=1", "--set", "device=cpu", "--set", "test_time_augmentation=False")
     command = ("train", folder, "--from", "a.safetensors", "--folds", 2, *options)
     code, out, _ = run(*command, "--output", "b.safetensors")
     assert code == 0 and "before training" in out
@@ -158,7 +159,7 @@ def test_three_classes_come_out_as_a_class_map(run, three, tmp_path):
     ]  # fmt: skip
     assert [one["grey_value"] for one in card["cross_validation"]["classes"]] == [0, 128, 255]
     images = [three / f"{name}.png" for name in NAMES]
-    segment = ("segment", *images, "--model", "w.safetensors", "--no-averaging")
+    segment = ("segment", *images, "--model", "w.safetensors", "--no-test-time-augmentation")
     assert run(*segment, "--output", "tif", "--pixel-size", 0.4)[0] == 0
     assert run(*segment, "--output", "png", "--masks", "png")[0] == 0
     network = UNetSegmenter.load(tmp_path / "w.safetensors")
@@ -239,7 +240,7 @@ def test_the_recipe_of_the_weights_that_come_along():
     several = UNetSegmenter(**finetune.Start.find("default").parameters(classes))
     assert (several.classes, tuple(several.contamination)) == (3, (1, 2))
     assert several.learning_rate > segmenter.learning_rate and several.epochs > segmenter.epochs
-    assert finetune.Start.find("nothing").parameters() == {"averaging": True}
+    assert finetune.Start.find("nothing").parameters() == {"test_time_augmentation": True}
 
 
 def test_without_pixel_sizes_those_of_the_start_are_kept(folder):

@@ -112,15 +112,15 @@ def test_no_pixel_sees_farther_than_the_margin(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "averaging"),
+    ("shape", "test_time_augmentation"),
     [(dict(levels=3), False), (dict(levels=2), True), (dict(levels=2, stride=2), False)],
 )
-def test_tiles_give_what_the_whole_image_gives(shape, averaging):
+def test_tiles_give_what_the_whole_image_gives(shape, test_time_augmentation):
     network = network_of(**shape)
     image = np.random.default_rng(3).normal(size=(101, 70)).astype(np.float32)
 
     def run(values):
-        return inference.probabilities(network, values, torch.float32, averaging)
+        return inference.probabilities(network, values, torch.float32, test_time_augmentation)
 
     margin, multiple = inference.margin(network), network.multiple
     tiled = inference.blend_tiles(image, run, 64, 16, margin, multiple)
@@ -158,7 +158,7 @@ def test_averaging_over_the_symmetries_commutes_with_them():
     image = np.random.default_rng(2).normal(size=(16, 16)).astype(np.float32)
 
     def run(values):
-        return inference.probabilities(network, values, torch.float32, averaging=True)
+        return inference.probabilities(network, values, torch.float32, test_time_augmentation=True)
 
     for quarters, mirrored in inference.SYMMETRIES:
         turned = np.rot90(image[:, ::-1] if mirrored else image, quarters)

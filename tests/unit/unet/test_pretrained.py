@@ -1,4 +1,4 @@
-"""The networks that come with the package: complete cards, honest folds, a bounded size."""
+"""The bundled networks: complete cards, honest folds, a bounded size."""
 
 import numpy as np
 import pytest
@@ -27,14 +27,14 @@ def test_every_network_has_its_card(name):
         assert card["held_out"]
 
 
-@pytest.mark.parametrize("name", ["simulated", "beginning"])
+@pytest.mark.parametrize("name", ["simulated", "initial"])
 def test_simulated_networks_have_seen_no_label(name):
     card = pretrained.load(name, device="cpu").card_
     assert "no published image" in card["data"] and card["recipe"]["initial"] is None
 
 
 def test_where_the_networks_that_have_seen_labels_start():
-    digest = DIGEST + weights.digest(pretrained.FOLDER / "beginning.safetensors")
+    digest = DIGEST + weights.digest(pretrained.FOLDER / "initial.safetensors")
     for name in NAMES:
         assert pretrained.load(name, device="cpu").card_["recipe"]["initial"] == digest
 
@@ -44,7 +44,7 @@ def test_the_network_for_blurred_images_is_better_on_those():
     images = np.stack([gaussian_filter(image, 1.0) for image in stack.images])
     scores = {}
     for name in ("default", "blurred"):
-        masks = pretrained.load(name, averaging=False).predict(images)
+        masks = pretrained.load(name, test_time_augmentation=False).predict(images)
         scores[name] = metrics.scores(metrics.counts(stack.masks, masks))["jaccard"]
     assert scores["blurred"] > scores["default"] + 0.1
     card = pretrained.load("blurred").card_
@@ -62,9 +62,7 @@ def test_the_papers_network_is_of_its_size_and_recipe():
 
 
 def test_the_networks_stay_small():
-    assert pretrained.names() == sorted(
-        [*NAMES, "beginning", "blurred", "paper_fold_0", "simulated"]
-    )
+    assert pretrained.names() == sorted([*NAMES, "initial", "blurred", "paper_fold_0", "simulated"])
     assert sum(path.stat().st_size for path in pretrained.FOLDER.iterdir()) <= 25e6
 
 
@@ -94,5 +92,5 @@ def test_a_fold_network_gives_its_recorded_scores(published):
 
 def test_the_default_network_works_on_the_simulated_sample():
     stack = load.load_simulated_sample().subset(np.arange(6))
-    network = pretrained.load(device="cpu", averaging=False)
+    network = pretrained.load(device="cpu", test_time_augmentation=False)
     assert network.score(stack.images, stack.masks) > 0.8

@@ -1,4 +1,4 @@
-"""A task for the tests of bulk work, in a file of its own that worker processes load quickly."""
+"""A task for the tests of batch work, in a file of its own that worker processes load quickly."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from graphseg.batch import run as bulk
+from graphseg.batch import run as batch
 from graphseg.batch.sources import find_sources
 from graphseg.batch.stream import Job, Result
 
@@ -57,4 +57,4 @@ def run(night, out, task=None, **options):
     """Do a task, `Brightness` by default, with all images of a folder."""
     pool = {key: options.pop(key) for key in ("workers", "scheduler") if key in options}
     job = Job(task or Brightness(), out, **options)
-    return bulk.run(job, find_sources([night]), progress=False, **pool)
+    return batch.run(job, find_sources([night]), progress=False, **pool)
