@@ -103,7 +103,9 @@ def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from error
     if not _is_ours(header):
         raise InputError(f"{path} holds no graphseg U-Net of format {FORMAT}: name another file.")
-    header["parameters"] = {RENAMED.get(k, k): v for k, v in header["parameters"].items()}
+    for part, name in ((header, "parameters"), (header["card"], "recipe")):
+        if isinstance(part.get(name), dict):
+            part[name] = {RENAMED.get(k, k): v for k, v in part[name].items()}
     if not all(v.isfinite().all() for v in tensors.values() if v.is_floating_point()):
         raise InputError(f"{path} holds weights that are not finite: fetch it again.")
     return header, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
