@@ -2,11 +2,6 @@
 
 Each function gives one ipywidgets box: sliders above a picture. The first picture is part of the
 widget, so a page without a kernel shows it; moving a slider there does not redraw it.
-
-Widgets for structure: thresholds, masks and doses, and what they do to atoms and classes.
-
-As in `graphseg.plotting.explore`, each function gives one ipywidgets box whose first picture shows
-without a kernel.
 """
 
 from collections.abc import Callable
@@ -53,14 +48,13 @@ def bragg_explorer(
 
     Parameters
     ----------
-    image
-        (H, W) micrograph.
-    segmenter
-        A fitted segmenter, which sets where the sliders start and all other choices; by default
-        one with the starting values of `BraggSegmenter`.
-    mask
-        (H, W) bool label; not shown if left out.
-    pixel_size
+    image : array, shape (H, W)
+    segmenter : BraggSegmenter, optional
+        A fitted one, which sets where the sliders start and all other choices; by default one
+        with the starting values.
+    mask : array of bool, shape (H, W), optional
+        The label.
+    pixel_size : float, optional
         Å per pixel, for the scale bar.
     """
     image = _checked(image)
@@ -97,19 +91,15 @@ def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> wi
 
     Parameters
     ----------
-    image
-        (H, W) micrograph with a mean that is not zero.
-    pixel_size
+    image : array, shape (H, W)
+        Its mean must not be zero.
+    pixel_size : float, optional
         Å per pixel, for the scale bar.
     """
     image = _checked(image)
 
     def draw(figure: Figure, rows: int, columns: int) -> None:
-        try:
-            result = flat_field(image, (rows, columns))
-        except InputError as error:
-            figure.text(0.5, 0.5, str(error), ha="center", wrap=True)
-            return
+        result = flat_field(image, (rows, columns))
         panels = (image, result.background, result.corrected)
         titles = ("micrograph", f"background, degree ({rows}, {columns})", "corrected")
         limits = tuple(np.percentile(image, [0.5, 99.5]))
@@ -137,21 +127,20 @@ def threshold_explorer(
 
     Parameters
     ----------
-    image
-        (H, W) micrograph.
-    probability
-        (H, W) float in [0, 1], the probability of contamination.
-    mask
-        (H, W) bool label; not shown if left out.
-    pixel_size
+    image : array, shape (H, W)
+    probability : array of float, shape (H, W)
+        Of contamination, in [0, 1].
+    mask : array of bool, shape (H, W), optional
+        The label.
+    pixel_size : float, optional
         Å per pixel, for the scale bar.
     """
     image = _checked(image)
-    for other in (probability, mask):
+    for name, other in (("probability", probability), ("mask", mask)):
         if other is not None and np.shape(other) != image.shape:
             raise InputError(
-                f"A map of shape {np.shape(other)} does not match the image of shape "
-                f"{image.shape}; give one of the same size."
+                f"The {name} does not match the image: expected shape {image.shape}, got "
+                f"{np.shape(other)}."
             )
 
     def draw(figure: Figure, threshold: float) -> None:
@@ -166,8 +155,7 @@ def threshold_explorer(
             errors = metrics.error_map(mask, found)
             show_error_map(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
 
-    slider = widgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, description="threshold")
-    return explorer(draw, {"threshold": slider}, (9, 3.2))
+    return explorer(draw, {"threshold": _threshold_slider()}, (9, 3.2))
 
 
 def show_spectrum(
@@ -180,17 +168,19 @@ def show_spectrum(
 
     Parameters
     ----------
-    axes
-        Where to draw.
-    parts
-        What `BraggSegmenter.decompose` returned.
-    aperture_width
+    axes : Axes
+    parts : Decomposition
+        Of `BraggSegmenter.decompose`.
+    aperture_width : float
         σ in cycles per pixel.
-    limit
+    limit : float
         Highest frequency shown on either axis, in cycles per pixel.
     """
+    # The left half of the plane mirrors the right one; frequency zero goes to the middle.
     half = weighted_spectrum(parts.image, window_taper=0.25, peak_blur=0.7)
-    height = np.log10(np.maximum(_whole_plane(half), half.max() / 100 + 1e-6))
+    left = np.roll(half[::-1], 1, axis=0)[:, -1:0:-1]
+    plane = np.fft.fftshift(np.hstack([left, half]), axes=0)
+    height = np.log10(np.maximum(plane, half.max() / 100 + 1e-6))
     # Row frequencies grow downwards, as rows do.
     axes.imshow(height, extent=(-0.5, 0.5, 0.5, -0.5), cmap="gray", aspect="equal")
     for sign in (1, -1):
@@ -211,16 +201,10 @@ def show_residual(axes: Axes, residual: np.ndarray, pixel_size: float | None = N
     show_micrograph(axes, residual, pixel_size, f"residual, 0 to {limits[1]:.2g}", limits)
 
 
-def _whole_plane(half: np.ndarray) -> np.ndarray:
-    """Return the spectrum with frequency zero in the middle, from its right half."""
-    left = np.roll(half[::-1], 1, axis=0)[:, -1:0:-1]
-    return np.fft.fftshift(np.hstack([left, half]), axes=0)
-
-
 def _checked(image: ArrayLike) -> np.ndarray:
     image = np.asarray(image, dtype=np.float32)
     if image.ndim != 2:
-        raise InputError(f"An image of shape {image.shape} cannot be explored; give (H, W).")
+        raise InputError(f"One image can be explored: expected shape (H, W), got {image.shape}.")
     return image
 
 
@@ -253,14 +237,18 @@ def explorer(
 def _png(draw: Callable[..., None], values: dict, size: tuple[float, float]) -> bytes:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size)
-        draw(figure, **values)
+        try:
+            draw(figure, **values)
+        except InputError as error:  # what is wrong with these values, instead of a picture
+            figure.clear()
+            figure.text(0.5, 0.5, str(error), ha="center", wrap=True)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=90)
     return buffer.getvalue()
 
 
 def _threshold_slider() -> widgets.FloatSlider:
-    return widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="threshold")
+    return widgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, description="threshold")
 
 
 def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.VBox:
@@ -268,20 +256,16 @@ def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.
 
     Parameters
     ----------
-    probabilities
-        (n, H, W) of contamination.
-    labelled
-        (n,) clean fractions according to the labels.
-
-    Raises
-    ------
-    InputError
-        If there is not one label for each image.
+    probabilities : array of float, shape (n, H, W)
+        Of contamination.
+    labelled : array of float, shape (n,)
+        Clean fractions according to the labels.
     """
     labelled = np.asarray(labelled, dtype=float)
     if labelled.shape != (len(probabilities),):
         raise InputError(
-            f"{len(probabilities)} images have {labelled.size} labelled fractions; give one each."
+            f"One labelled clean fraction for each image: expected shape {(len(probabilities),)}, "
+            f"got {labelled.shape}."
         )
     by_label = stats.rankdata(-labelled)
 
@@ -304,23 +288,18 @@ def classes_explorer(
 
     Parameters
     ----------
-    image
-        (H, W) micrograph.
-    probability
-        (H, W) of contamination.
-    pixel_size
+    image : array, shape (H, W)
+    probability : array of float, shape (H, W)
+        Of contamination.
+    pixel_size : float, optional
         Å per pixel; measured from the lattice if left out.
     """
-    image = np.asarray(image, dtype=np.float32)
+    image = _checked(image)
 
     def draw(figure: Figure, threshold: float) -> None:
         left, right = figure.subplots(1, 2)
         show_micrograph(left, image, pixel_size, "micrograph")
-        try:
-            found = classify(image, probability >= threshold, pixel_size=pixel_size)
-        except InputError as error:
-            right.text(0.5, 0.5, str(error), ha="center", wrap=True)
-            return
+        found = classify(image, probability >= threshold, pixel_size=pixel_size)
         right.imshow(found.image)
         right.set(xticks=[], yticks=[])
         fractions = ", ".join(f"{name} {found.percentages[name]:.0f} %" for name in CLASSES)
@@ -342,16 +321,15 @@ def atoms_explorer(
 
     Parameters
     ----------
-    image
-        (H, W) micrograph.
-    masks
-        Name to (H, W) bool, True = contamination.
-    lattice_parameter
+    image : array, shape (H, W)
+    masks : mapping of str to array of bool, shape (H, W)
+        True = contamination.
+    lattice_parameter : float
         In pixels.
-    pixel_size
+    pixel_size : float, optional
         Å per pixel, for the scale bar.
     """
-    image = np.asarray(image, dtype=np.float32)
+    image = _checked(image)
 
     def draw(figure: Figure, mask: str) -> None:
         atoms = find_atoms(image, lattice_parameter, masks[mask])
@@ -370,11 +348,11 @@ def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> wi
 
     Parameters
     ----------
-    pixel_size
+    pixel_size : float
         Å.
-    size
+    size : int
         Height and width in pixels.
-    seed
+    seed : int
         Of the noise.
     """
     extent = size * pixel_size

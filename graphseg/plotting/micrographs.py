@@ -42,10 +42,19 @@ STYLE = {
     "svg.fonttype": "none",
 }
 ROUND_LENGTHS = (1, 2, 5)
+TEXT_BOX = {"facecolor": "white", "alpha": 0.75, "pad": 1, "linewidth": 0}
 
 
 def use_style() -> None:
-    """Set the style of the book for all later figures of this process."""
+    """Set the style of the book for all later figures of this process.
+
+    Examples
+    --------
+    >>> with mpl.rc_context():
+    ...     use_style()
+    ...     mpl.rcParams["image.cmap"]
+    'gray'
+    """
     mpl.rcParams.update(STYLE)
 
 
@@ -76,8 +85,26 @@ def add_scale_bar(axes: Axes, shape: tuple[int, int], pixel_size: float | None) 
     )  # fmt: skip
     axes.text(
         left + length / 2, bottom - 1.5 * thickness, label, ha="center", va="bottom", fontsize=8,
-        bbox={"facecolor": "white", "alpha": 0.75, "pad": 1, "linewidth": 0},
+        bbox=TEXT_BOX,
     )  # fmt: skip
+
+
+def show_picture(
+    axes: Axes, picture: np.ndarray, pixel_size: float | None = None, title: str = "", **options
+) -> AxesImage:
+    """Show a picture, (H, W) or (H, W, 3), with a scale bar and without ticks or frame.
+
+    Without a ``pixel_size`` in Å (None or NaN) the scale bar is in pixels; ``options`` are those
+    of ``imshow``.
+    """
+    shown = axes.imshow(picture, **options)
+    height, width = picture.shape[:2]
+    known = pixel_size is not None and np.isfinite(pixel_size)
+    add_scale_bar(axes, (height, width), float(pixel_size) if known else None)
+    # Limits that are set stay: a line at the edge must not widen the frame.
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
+    return shown
 
 
 def show_micrograph(
@@ -87,27 +114,30 @@ def show_micrograph(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> AxesImage:
-    """Show an (H, W) image in grey with a scale bar and without ticks.
+    """Show a micrograph in grey with a scale bar and without ticks.
 
     Parameters
     ----------
-    axes
+    axes : Axes
         Where to draw.
-    image
-        (H, W); grey levels run from its 0.5th to its 99.5th percentile.
-    pixel_size
+    image : array, shape (H, W)
+        Grey levels run from its 0.5th to its 99.5th percentile.
+    pixel_size : float, optional
         Å per pixel; without it (None or NaN) the scale bar is in pixels.
-    title
+    title : str
         Text above the image.
-    limits
+    limits : (float, float), optional
         Values shown black and white, instead of the percentiles.
+
+    Examples
+    --------
+    >>> axes = Figure().add_subplot()
+    >>> shown = show_micrograph(axes, np.eye(64), pixel_size=0.5, title="a line")
+    >>> [text.get_text() for text in axes.texts]  # the label of the scale bar
+    ['1 nm']
     """
     low, high = limits or np.percentile(image, [0.5, 99.5])
-    shown = axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-    known = pixel_size is not None and np.isfinite(pixel_size)
-    add_scale_bar(axes, image.shape[:2], float(pixel_size) if known else None)
-    _bare(axes, title)
-    return shown
+    return show_picture(axes, image, pixel_size, title, cmap="gray", vmin=low, vmax=high)
 
 
 def overlay_mask(
@@ -117,7 +147,27 @@ def overlay_mask(
     tint: float = 0.0,
     linewidth: float = 1.2,
 ) -> None:
-    """Draw the outline of an (H, W) bool mask, and tint its inside with opacity `tint`."""
+    """Draw the outline of a mask over an image, and tint its inside.
+
+    Parameters
+    ----------
+    axes : Axes
+        Those of the image.
+    mask : array of bool, shape (H, W)
+    colour : str
+        By default that of labels.
+    tint : float
+        Opacity of the inside, from 0 to 1.
+    linewidth : float
+        Of the outline, in points.
+
+    Examples
+    --------
+    >>> axes = Figure().add_subplot()
+    >>> overlay_mask(axes, np.eye(8, dtype=bool), tint=0.3)
+    >>> len(axes.images), len(axes.collections)  # the tint and the outline
+    (1, 1)
+    """
     if not mask.any():
         return
     if tint > 0:
@@ -131,46 +181,48 @@ def overlay_mask(
 def show_error_map(
     axes: Axes, error_map: np.ndarray, pixel_size: float | None = None, title: str = ""
 ) -> AxesImage:
-    """Show an (H, W, 3) uint8 error map in the colours of Fig. 4 (`metrics.error_map`)."""
-    shown = axes.imshow(error_map)
-    known = pixel_size is not None and np.isfinite(pixel_size)
-    add_scale_bar(axes, error_map.shape[:2], float(pixel_size) if known else None)
-    _bare(axes, title)
-    return shown
+    """Show an error map in the colours of Fig. 4 of the paper.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    error_map : array of uint8, shape (H, W, 3)
+        Of `graphseg.metrics.error_map`.
+    pixel_size : float, optional
+        Å per pixel.
+    title : str
+        Text above the image.
+
+    Examples
+    --------
+    >>> label, found = np.eye(8, dtype=bool), np.ones((8, 8), bool)
+    >>> show_error_map(Figure().add_subplot(), metrics.error_map(label, found)).get_array().shape
+    (8, 8, 3)
+    """
+    return show_picture(axes, error_map, pixel_size, title)
 
 
-def add_error_legend(figure: Figure) -> None:
-    """Explain the four colours of an error map below a figure."""
-    _legend_below(figure, ERROR_COLOURS)
-
-
-def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOURS)) -> None:
-    """Explain the colours of the classes below a figure."""
-    _legend_below(figure, {name: CLASS_COLOURS[name] for name in classes})
-
-
-def _legend_below(figure: Figure, colours: dict[str, str]) -> None:
+def add_legend(figure: Figure, colours: dict[str, str]) -> None:
+    """Explain the colours of names below a figure."""
     handles = [Patch(facecolor=c, edgecolor="black", label=name) for name, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-def _bare(axes: Axes, title: str) -> None:
-    axes.set(xticks=[], yticks=[], title=title)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+def add_error_legend(figure: Figure) -> None:
+    """Explain the four colours of an error map below a figure."""
+    add_legend(figure, ERROR_COLOURS)
+
+
+def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOURS)) -> None:
+    """Explain the colours of the classes below a figure."""
+    add_legend(figure, {name: CLASS_COLOURS[name] for name in classes})
 
 
 def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None) -> None:
     """Save a figure so that the same figure gives the same bytes: without a date.
 
-    Parameters
-    ----------
-    figure
-        What to save.
-    target
-        A path or an open binary file.
-    form
-        ``svg`` or ``png``; by default the suffix of the path.
+    The ``target`` is a path or an open binary file, the ``form`` svg or png, by default the suffix.
     """
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
@@ -188,15 +240,15 @@ def show_case(
 
     Parameters
     ----------
-    axes
+    axes : sequence of Axes
         One for the image, then one for each prediction.
-    image
-        (H, W); the label is outlined on it.
-    label
-        (H, W) bool, True where the surface is contaminated.
-    predictions
-        Name of a method to its mask, (H, W) bool; the per-image Jaccard stands in the title.
-    pixel_size
+    image : array, shape (H, W)
+        The label is outlined on it.
+    label : array of bool, shape (H, W)
+        True where the surface is contaminated.
+    predictions : mapping of str to array of bool, shape (H, W)
+        Name of a method to its mask; the per-image Jaccard stands in the title.
+    pixel_size : float, optional
         Å per pixel.
     """
     show_micrograph(axes[0], image, pixel_size, "label")

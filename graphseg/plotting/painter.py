@@ -1,6 +1,4 @@
-"""A mask that is painted in strokes, each of which can be undone and redone.
-
-Painting labels in a notebook, with a prediction as the starting point if there is one.
+"""Painting labels in a notebook, with a prediction as the starting point if there is one.
 
 `LabelPainter` is a widget: its other half, painter.js, paints in the browser. Python keeps the
 mask, undoes and saves. Saved labels are named ``name_LABEL.png``, so that
@@ -9,15 +7,15 @@ mask, undoes and saves. Saved labels are named ``name_LABEL.png``, so that
 
 from collections import deque
 from collections.abc import MutableSequence, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple
 
 import anywidget
 import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 from PIL import Image
+from sklearn.base import BaseEstimator
 
 from graphseg.datasets.labelfiles import (
     as_values,
@@ -36,44 +34,24 @@ from graphseg.io.outputs import whole_file
 STEPS = 100  # strokes that can be undone
 
 
-@dataclass(frozen=True)
-class Patch:
-    """A rectangle of a mask.
-
-    Attributes
-    ----------
-    row, column
-        Its first pixel.
-    values
-        (h, w) uint8.
-    """
+class Patch(NamedTuple):
+    """A rectangle of a mask: its first pixel, and its values (h, w) uint8."""
 
     row: int
     column: int
     values: np.ndarray
 
-    def of(self, mask: np.ndarray) -> Self:
-        """Return what a mask holds in the same place."""
-        return type(self)(self.row, self.column, mask[self._place].copy())
-
-    def put(self, mask: np.ndarray) -> None:
-        """Write it into a mask."""
-        mask[self._place] = self.values
-
-    @property
-    def _place(self) -> tuple[slice, slice]:
+    def exchange(self, mask: np.ndarray) -> "Patch":
+        """Write it into a mask, and return what was there."""
         height, width = self.values.shape
-        return slice(self.row, self.row + height), slice(self.column, self.column + width)
+        place = np.s_[self.row : self.row + height, self.column : self.column + width]
+        before = self._replace(values=mask[place].copy())
+        mask[place] = self.values
+        return before
 
 
 class History:
-    """A mask with the strokes that can be undone and redone.
-
-    Parameters
-    ----------
-    mask
-        (H, W) uint8; changed in place.
-    """
+    """A mask (H, W) uint8, changed in place, with the strokes that can be undone and redone."""
 
     def __init__(self, mask: np.ndarray):
         self.mask = mask
@@ -99,8 +77,7 @@ class History:
 
     def paint(self, patch: Patch, last: bool = True) -> None:
         """Change a rectangle; all patches up to one that is `last` are one step to undo."""
-        self._stroke.append(patch.of(self.mask))
-        patch.put(self.mask)
+        self._stroke.append(patch.exchange(self.mask))
         if last:
             self._done.append(self._stroke)
             self._stroke = []
@@ -108,38 +85,27 @@ class History:
 
     def undo(self) -> list[Patch]:
         """Take the last step back; return what has changed, nothing if there is no step."""
-        return self._swap(self._done, self._undone)
+        return self._step(self._done, self._undone)
 
     def redo(self) -> list[Patch]:
         """Take the last step that was undone again; return what has changed."""
-        return self._swap(self._undone, self._done)
+        return self._step(self._undone, self._done)
 
     def keep(self) -> None:
         """Remember the mask as saved."""
         self._kept = self.mask.copy()
 
-    def _swap(
+    def _step(
         self, source: MutableSequence[list[Patch]], target: MutableSequence[list[Patch]]
     ) -> list[Patch]:
         if not source:
             return []
         patches = source.pop()[::-1]  # patches of one stroke may overlap
-        opposite = []
-        for patch in patches:
-            opposite.append(patch.of(self.mask))
-            patch.put(self.mask)
-        target.append(opposite)
+        target.append([patch.exchange(self.mask) for patch in patches])
         return patches
 
 
 COMMANDS = ("ready", "undo", "redo", "save", "next", "previous")
-
-
-class Segmenter(Protocol):
-    """Whatever predicts masks, such as `UNetSegmenter` or `BraggSegmenter`."""
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return a mask (n, H, W) for images (n, H, W), bool or the number of the class."""
 
 
 class LabelPainter(anywidget.AnyWidget):
@@ -150,22 +116,22 @@ class LabelPainter(anywidget.AnyWidget):
 
     Parameters
     ----------
-    source
-        A folder with PNG or TIFF images, one image file, or an image as array (H, W).
-    start
-        The starting point where no label is saved: a mask (H, W) of a single image or anything
-        with ``predict``, such as a trained `UNetSegmenter`. Nothing is painted if left out.
-    classes
+    source : path or array, shape (H, W)
+        A folder with PNG or TIFF images, one image file, or an image.
+    start : array, shape (H, W), or estimator, optional
+        The starting point where no label is saved: a mask of a single image or anything with
+        ``predict``, such as a trained `UNetSegmenter`. By default nothing is painted.
+    classes : sequence of str
         What can be painted. A single class is saved as 255, several as 1, 2, 3 and so on; 0 is
         what is not painted.
-    output
+    output : path, optional
         The folder for the labels, by default that of the images; for an array the file, whose
         name must end in ``_LABEL.png``.
-    overwrite
+    overwrite : bool
         Whether labels that exist are replaced. In the widget a box says so for each image.
-    opacity
+    opacity : float
         Of the label over the image, from 0 to 1.
-    brush
+    brush : int
         Diameter of the brush in pixels, from 1 to 100.
 
     Raises
@@ -193,7 +159,7 @@ class LabelPainter(anywidget.AnyWidget):
     def __init__(
         self,
         source: str | Path | ArrayLike,
-        start: ArrayLike | Segmenter | None = None,
+        start: ArrayLike | BaseEstimator | None = None,
         classes: Sequence[str] = ("contamination",),
         output: str | Path | None = None,
         overwrite: bool = False,
@@ -227,11 +193,11 @@ class LabelPainter(anywidget.AnyWidget):
 
         Parameters
         ----------
-        row, column
+        row, column : int
             Its first pixel.
-        values
-            (h, w), the values of classes, or 0.
-        last
+        values : array, shape (h, w)
+            The values of classes, or 0.
+        last : bool
             Whether the step ends here.
 
         Raises
@@ -250,13 +216,7 @@ class LabelPainter(anywidget.AnyWidget):
         self._set(self._progress(""))
 
     def replace_mask(self, mask: ArrayLike) -> None:
-        """Replace the whole mask, such as by a new prediction; this can be undone.
-
-        Parameters
-        ----------
-        mask
-            (H, W), bool or the number of the class.
-        """
+        """Replace the mask by another (H, W), bool or numbers of classes; this can be undone."""
         values = as_values(mask, self._history.mask.shape, len(self._classes))
         self._history.paint(Patch(0, 0, values))
         self._send_patches([Patch(0, 0, values)])
@@ -277,7 +237,7 @@ class LabelPainter(anywidget.AnyWidget):
 
         Parameters
         ----------
-        overwrite
+        overwrite : bool, optional
             Whether a label that exists is replaced; by default as the box in the widget says.
 
         Raises

@@ -1,7 +1,4 @@
-"""Figures of simulated training: samples with their truth, contact sheets, curves of labels.
-
-Figures of sorting and of data reduction: the contact sheet, the intervals, what was lost.
-"""
+"""Figures of results: simulated samples, curves of labels, contact sheets, reductions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -42,26 +39,39 @@ def show_sheet(axes: Axes, images: Sequence[np.ndarray], columns: int = 8) -> No
 
     Parameters
     ----------
-    axes
-    images
-        n micrographs (H, W), each stretched by itself.
-    columns
+    axes : Axes
+    images : sequence of arrays, shape (H, W)
+        Each is stretched by itself.
+    columns : int
         Pictures in a row.
     """
-    rows = -(-len(images) // columns)
-    height, width = images[0].shape
-    sheet = np.ones((rows * (height + SHEET_GAP), columns * (width + SHEET_GAP)), np.float32)
-    for number, image in enumerate(images):
-        top, left = number // columns * (height + SHEET_GAP), number % columns * (width + SHEET_GAP)
+    tiles = []
+    for image in images:
         low, high = np.quantile(image, [CLIPPED, 1 - CLIPPED])
-        tile = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
-        sheet[top : top + height, left : left + width] = tile
+        tiles.append(np.clip((image - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
+    mosaic, corners = _mosaic(tiles, columns, SHEET_GAP, SHEET_GAP, 1)
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1)
+    for number, (top, left) in enumerate(corners):
         axes.text(
             left + 8, top + 8, f"{number + 1}", va="top", fontsize=7, color="white",
             bbox={"facecolor": "black", "pad": 1, "linewidth": 0},
         )  # fmt: skip
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
+
+
+def _mosaic(
+    tiles: Sequence[np.ndarray], columns: int, below: int, beside: int, empty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return tiles of one size side by side, and the upper left corner (n, 2) of each in pixels."""
+    height, width = tiles[0].shape[:2]
+    places = np.stack(np.divmod(np.arange(len(tiles)), columns), axis=1)
+    corners = places * [height + below, width + beside]
+    last = corners.max(axis=0)
+    shape = (last[0] + height + below, last[1] + width, *tiles[0].shape[2:])
+    mosaic = np.full(shape, empty, tiles[0].dtype)
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        mosaic[top : top + height, left : left + width] = tile
+    return mosaic, corners
 
 
 def show_label_curve(
@@ -74,13 +84,13 @@ def show_label_curve(
 
     Parameters
     ----------
-    axes
-    curves
+    axes : Axes
+    curves : mapping
         Of each name, records by number of acquisitions, see `book.studies.learning_curve.at`. No
         labels at all stand at one half.
-    average
-        ``"pooled"`` or ``"per_image"``, see `graphseg.metrics.scores`.
-    most
+    average : {"per_image", "pooled"}
+        See `graphseg.metrics.scores`.
+    most : int, optional
         The number that is all of them, and named so.
     """
     for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
@@ -106,10 +116,10 @@ def show_steps(
 
     Parameters
     ----------
-    axes
-    scores
+    axes : Axes
+    scores : mapping of str to sequence of float
         Step to the indices of its trainings.
-    reference
+    reference : sequence of float
         Indices of trainings that differ in nothing but their seeds, shown in a row of their own:
         how far chance alone moves a point.
     """
@@ -143,13 +153,13 @@ def contact_sheet(
 
     Parameters
     ----------
-    ranking
+    ranking : Ranking
         Of these images.
-    images, masks
-        n micrographs (H, W) and masks bool, in the order of what was ranked; sizes may differ.
-    pixel_size
-        Å per pixel, one number or n; without it, or where one is unknown, bars are in pixels.
-    columns
+    images, masks : sequences of n arrays, shape (H, W)
+        Micrographs and masks (bool) in the order of what was ranked; sizes may differ.
+    pixel_size : float or array, shape (n,), optional
+        Å per pixel; without it, or where one is unknown, bars are in pixels.
+    columns : int
         Pictures in a row.
 
     Raises
@@ -163,51 +173,24 @@ def contact_sheet(
             f"of {len(ranking)} ranks; give one image and one mask for each."
         )
     order = ranking.index
-    tiles = [_tile(images[i], masks[i]) for i in order]
-    corners = _corners(len(tiles), columns)
-    figure, axes = _canvas(_mosaic(tiles, corners))
-    shapes = np.array([images[i].shape for i in order])
-    label = _add_bars(axes, corners, shapes, _sizes(pixel_size, len(images))[order])
-    for number, ((top, left), fraction) in enumerate(zip(corners, ranking.fraction, strict=True)):
-        text = f"{number + 1}: {100 * fraction:.0f} %"
-        middle = left + SIDE / 2
-        axes.text(middle, top + SIDE + 2, text, ha="center", va="top", fontsize=6)
-    axes.set_title(f"clean fraction; contamination in red; bars {label}")
-    return figure
-
-
-def _corners(number: int, columns: int) -> np.ndarray:
-    """Row and column of each tile's upper left pixel, (n, 2)."""
-    places = np.stack(np.divmod(np.arange(number), columns), axis=1)
-    return places * [SIDE + CAPTION, SIDE + GAP]
-
-
-def _tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    small = Image.fromarray(small_picture(image, mask, SIDE))
-    return np.asarray(ImageOps.pad(small, (SIDE, SIDE), color="white"))
-
-
-def _mosaic(tiles: Sequence[np.ndarray], corners: np.ndarray) -> np.ndarray:
-    top, left = corners.max(axis=0)
-    mosaic = np.full((top + SIDE + CAPTION, left + SIDE, 3), 255, np.uint8)
-    for tile, (top, left) in zip(tiles, corners, strict=True):
-        mosaic[top : top + SIDE, left : left + SIDE] = tile
-    return mosaic
-
-
-def _canvas(mosaic: np.ndarray) -> tuple[Figure, Axes]:
+    pictures = [Image.fromarray(small_picture(images[i], masks[i], SIDE)) for i in order]
+    tiles = [np.asarray(ImageOps.pad(p, (SIDE, SIDE), color="white")) for p in pictures]
+    mosaic, corners = _mosaic(tiles, columns, CAPTION, GAP, 255)
     height, width = np.array(mosaic.shape[:2]) * INCHES / SIDE
     figure = Figure(figsize=(max(width, 4.0), height + 0.4), layout="constrained")
     axes = figure.add_subplot()
     # One picture for all tiles: a hundred axes would take seconds to lay out.
     axes.imshow(mosaic, interpolation="antialiased")
     axes.set_axis_off()
-    return figure, axes
-
-
-def _sizes(pixel_size: ArrayLike | None, number: int) -> np.ndarray:
-    sizes = np.broadcast_to(np.nan if pixel_size is None else pixel_size, number)
-    return np.asarray(sizes, dtype=float)
+    shapes = np.array([images[i].shape for i in order])
+    sizes = np.broadcast_to(np.nan if pixel_size is None else pixel_size, len(images))
+    label = _add_bars(axes, corners, shapes, np.asarray(sizes, dtype=float)[order])
+    for number, ((top, left), fraction) in enumerate(zip(corners, ranking.fraction, strict=True)):
+        text = f"{number + 1}: {100 * fraction:.0f} %"
+        middle = left + SIDE / 2
+        axes.text(middle, top + SIDE + 2, text, ha="center", va="top", fontsize=6)
+    axes.set_title(f"clean fraction; contamination in red; bars {label}")
+    return figure
 
 
 def _add_bars(axes: Axes, corners: np.ndarray, shapes: np.ndarray, sizes: np.ndarray) -> str:
@@ -230,20 +213,6 @@ def _add_bars(axes: Axes, corners: np.ndarray, shapes: np.ndarray, sizes: np.nda
     return label
 
 
-def show_intervals(axes: Axes, ranking: Ranking) -> None:
-    """Show clean fractions with their intervals against rank, and the labels where known."""
-    ranks = np.arange(1, len(ranking) + 1)
-    errors = [ranking.fraction - ranking.low, ranking.high - ranking.fraction]
-    axes.errorbar(
-        ranks, 100 * ranking.fraction, 100 * np.array(errors), fmt=".", ms=4, lw=0.8,
-        label="prediction and interval",
-    )  # fmt: skip
-    if np.isfinite(ranking.labelled).any():
-        axes.plot(ranks, 100 * ranking.labelled, "x", color=ORANGE, ms=4, label="label")
-    axes.set(xlabel="rank", ylabel="clean fraction, %")
-    axes.legend()
-
-
 def show_reduction(
     axes: Sequence[Axes],
     original: np.ndarray,
@@ -255,18 +224,18 @@ def show_reduction(
 
     Parameters
     ----------
-    axes
-        Three: original, reduced with the outline of what is coarse, and reduced minus original.
-    original, reduced
-        (H, W).
-    exact
-        (H, W) bool, True where pixels were kept bit for bit.
-    pixel_size
+    axes : three Axes
+        Original, reduced with the outline of what is coarse, and reduced minus original.
+    original, reduced : arrays, shape (H, W)
+    exact : array of bool, shape (H, W)
+        True where pixels were kept bit for bit.
+    pixel_size : float, optional
         Å per pixel.
 
     Returns
     -------
-        The picture of the error, for a colour bar; in grey levels of the original.
+    AxesImage
+        The error, for a colour bar; in grey levels of the original.
     """
     limits = tuple(np.percentile(original, [0.5, 99.5]))
     show_micrograph(axes[0], original, pixel_size, "original", limits)

@@ -1,6 +1,6 @@
-"""Figures of the structure: orientation maps with their key, boundaries, and the four classes.
+"""Figures of structure: orientation, boundaries, the four classes, bonds and rings.
 
-Figures of atoms: bonds coloured by direction as in Fig. 5 of Sadre et al. (2021), and rings.
+Bonds are coloured by direction as in Fig. 5 of Sadre et al. (2021).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
 
 from graphseg.colours import (
     BLACK,
@@ -24,15 +23,31 @@ from graphseg.colours import (
     VERMILION,
     YELLOW,
 )
-from graphseg.plotting.micrographs import add_scale_bar, overlay_mask, show_micrograph
+from graphseg.plotting.micrographs import (
+    TEXT_BOX,
+    add_legend,
+    overlay_mask,
+    show_micrograph,
+    show_picture,
+)
 from graphseg.structure.boundaries import Boundary
 from graphseg.structure.classes import ClassMap
 from graphseg.structure.orientation import OrientationMap
 from graphseg.structure.rings import Defect, Rings
 
+SECTOR = np.pi / 3  # directions repeat after 60°
 ORIENTATION_COLOURS = "twilight"  # cyclic: 0° and 60° are the same; safe for colour-blind readers
 NO_ORDER = 0.5  # grey where there is no lattice
+# Cyclic, of colours that colour-blind readers can tell apart, and saturated enough for thin lines
+# on any grey, which "twilight" is not.
+DIRECTION_COLOURS = mpl.colors.LinearSegmentedColormap.from_list(
+    "direction", [BLUE, GREEN, YELLOW, VERMILION, PURPLE, BLUE]
+)
 KEY_PIXELS = 128
+MASK_TINT = 0.35
+RING_COLOURS = {4: PURPLE, 5: VERMILION, 6: "#BFBFBF", 7: BLUE, 8: ORANGE, 9: SKY}
+RING_OPACITY = 0.6
+GAP_COLOUR = YELLOW
 
 
 def orientation_image(orientation: OrientationMap) -> np.ndarray:
@@ -47,33 +62,52 @@ def orientation_image(orientation: OrientationMap) -> np.ndarray:
 
 
 def show_orientation(axes: Axes, orientation: OrientationMap, title: str = "") -> AxesImage:
-    """Show an orientation map with a scale bar; `add_orientation_key` explains its colours."""
-    shown = axes.imshow(orientation_image(orientation))
-    _finish(axes, orientation.order.shape, orientation.lattice.pixel_size, title)
-    return shown
-
-
-def add_orientation_key(axes: Axes, size: float = 0.22) -> Axes:
-    """Draw the colours of the orientations as a wheel in the lower right corner of an image.
-
-    A point of the wheel has the colour of a lattice with a vector in its direction.
+    """Show an orientation map with a scale bar; `add_orientation_key` explains its colours.
 
     Parameters
     ----------
-    axes
-        Those of the image.
-    size
-        Diameter as a fraction of the height of the image.
+    axes : Axes
+        Where to draw.
+    orientation : OrientationMap
+        Of `graphseg.structure.orientation.map_orientation`.
+    title : str
+        Text above the image.
+
+    Examples
+    --------
+    >>> from graphseg.simulation import crystal, image_of
+    >>> from graphseg.structure.orientation import map_orientation
+    >>> sheet = crystal(40.0, angle=0.2)
+    >>> image = image_of(sheet.positions, 6, 40.0, 0.4, dose=np.inf)
+    >>> show_orientation(Figure().add_subplot(), map_orientation(image)).get_array().shape
+    (100, 100, 3)
     """
-    key = axes.inset_axes((1 - size - 0.02, 0.02, size, size))
+    picture = orientation_image(orientation)
+    return show_picture(axes, picture, orientation.lattice.pixel_size, title)
+
+
+def add_orientation_key(axes: Axes, size: float = 0.22) -> Axes:
+    """Draw a wheel of the orientations' colours in the lower right corner of an image.
+
+    A point of the wheel has the colour of a lattice with a vector in its direction; ``size`` is
+    the diameter as a fraction of the height of the image.
+    """
+    return _add_wheel(axes, mpl.colormaps[ORIENTATION_COLOURS], size)
+
+
+def add_direction_key(axes: Axes, size: float = 0.2) -> Axes:
+    """Draw a wheel as `add_orientation_key` does; its points have the colour of bonds."""
+    return _add_wheel(axes, DIRECTION_COLOURS, size)
+
+
+def _add_wheel(axes: Axes, colours: mpl.colors.Colormap, size: float) -> Axes:
+    key = axes.inset_axes((0.98 - size, 0.02, size, size))
     side = np.linspace(-1, 1, KEY_PIXELS)
+    wheel = colours(np.arctan2(side[:, None], side) % SECTOR / SECTOR)
     radius = np.hypot(side[:, None], side)
-    angle = np.arctan2(side[:, None], side) % SECTOR
-    colours = mpl.colormaps[ORIENTATION_COLOURS](angle / SECTOR)
-    colours[..., 3] = (radius <= 1) & (radius > 0.4)
-    key.imshow(colours)
+    wheel[..., 3] = (radius <= 1) & (radius > 0.4)
+    key.imshow(wheel)
     key.set_axis_off()
-    key.set_aspect("equal")
     return key
 
 
@@ -88,58 +122,39 @@ def overlay_boundaries(
             middle = len(rows) // 2
             axes.text(
                 columns[middle], rows[middle], f"{np.degrees(boundary.misorientation):.1f}°",
-                fontsize=8, ha="center", va="center",
-                bbox={"facecolor": "white", "alpha": 0.75, "pad": 1, "linewidth": 0},
+                fontsize=8, ha="center", va="center", bbox=TEXT_BOX,
             )  # fmt: skip
 
 
 def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
-    """Show the four classes in their colours; `figures.add_class_legend` explains them."""
-    shown = axes.imshow(classes.image)
-    known = np.isfinite(classes.pixel_size)
-    _finish(axes, classes.labels.shape, classes.pixel_size if known else None, title)
-    for spine in axes.spines.values():  # the lattice is white, as is the page
-        spine.set(visible=True, linewidth=0.5)
-    return shown
-
-
-def _finish(axes: Axes, shape: tuple[int, int], pixel_size: float | None, title: str) -> None:
-    add_scale_bar(axes, shape, pixel_size)
-    # A line at the edge must not widen the frame.
-    axes.set(
-        xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5), xticks=[], yticks=[], title=title
-    )
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-SECTOR = np.pi / 3  # directions repeat after 60°
-# Cyclic, of colours that colour-blind readers can tell apart, and saturated enough for thin lines
-# on any grey, which "twilight" is not.
-DIRECTION_COLOURS = mpl.colors.LinearSegmentedColormap.from_list(
-    "direction", [BLUE, GREEN, YELLOW, VERMILION, PURPLE, BLUE]
-)
-MASK_TINT = 0.35
-RING_COLOURS = {
-    4: PURPLE, 5: VERMILION, 6: "#BFBFBF", 7: BLUE, 8: ORANGE, 9: SKY,
-}  # fmt: skip
-GAP_COLOUR = YELLOW
-RING_OPACITY = 0.6
-BOND_KEY_PIXELS = 128
-
-
-def bond_angles(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
-    """Return the directions of bonds modulo 60°, (m,) radians in [0, π/3).
-
-    Measured from the direction of the columns towards that of the rows. The three bonds of an
-    atom in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°.
+    """Show the four classes in their colours; `micrographs.add_class_legend` explains them.
 
     Parameters
     ----------
-    positions
-        (n, 2) in pixels, (row, column).
-    bonds
-        (m, 2) int, pairs of atoms.
+    axes : Axes
+        Where to draw.
+    classes : ClassMap
+        Of `graphseg.structure.classes.classify`.
+    title : str
+        Text above the image.
+
+    Examples
+    --------
+    >>> from graphseg.structure.classes import ClassMap
+    >>> found = ClassMap(np.eye(32, dtype=np.uint8), (), pixel_size=0.4)
+    >>> show_classes(Figure().add_subplot(), found).get_array().shape
+    (32, 32, 3)
+    """
+    shown = show_picture(axes, classes.image, classes.pixel_size, title)
+    axes.spines[:].set(visible=True, linewidth=0.5)  # the lattice is white, as is the page
+    return shown
+
+
+def bond_angles(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Return the directions of bonds (m, 2) between atoms (n, 2) modulo 60°, (m,) in [0, π/3).
+
+    Measured from the direction of the columns towards that of the rows. The three bonds of an
+    atom in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°.
     """
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
     angles = np.arctan2(between[:, 0], between[:, 1]) % SECTOR
@@ -149,18 +164,9 @@ def bond_angles(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
 def draw_bonds(
     axes: Axes, positions: np.ndarray, bonds: np.ndarray, linewidth: float = 1.0
 ) -> LineCollection:
-    """Draw bonds in the colour of their direction modulo 60°; `add_direction_key` explains it.
+    """Draw bonds (m, 2) between atoms (n, 2), in pixels, in the colour of their direction.
 
-    Parameters
-    ----------
-    axes
-        Those of the image.
-    positions
-        (n, 2) in pixels, (row, column).
-    bonds
-        (m, 2) int, pairs of atoms.
-    linewidth
-        In points.
+    The direction is that of `bond_angles`; `add_direction_key` explains the colours.
     """
     lines = LineCollection(
         positions[bonds][..., ::-1],
@@ -173,28 +179,6 @@ def draw_bonds(
     )
     axes.add_collection(lines, autolim=False)
     return lines
-
-
-def add_direction_key(axes: Axes, size: float = 0.2) -> Axes:
-    """Draw the colours of directions as a wheel in the lower right corner of an image.
-
-    A point of the wheel has the colour of a bond in its direction.
-
-    Parameters
-    ----------
-    axes
-        Those of the image.
-    size
-        Diameter as a fraction of the height of the image.
-    """
-    key = axes.inset_axes((0.98 - size, 0.02, size, size))
-    side = np.linspace(-1, 1, BOND_KEY_PIXELS)
-    colours = DIRECTION_COLOURS(np.arctan2(side[:, None], side) % SECTOR / SECTOR)
-    radius = np.hypot(side[:, None], side)
-    colours[..., 3] = (radius <= 1) & (radius > 0.4)
-    key.imshow(colours)
-    key.set_axis_off()
-    return key
 
 
 def show_bonds(
@@ -211,22 +195,28 @@ def show_bonds(
 
     Parameters
     ----------
-    axes
+    axes : Axes
         Where to draw.
-    image
-        (H, W).
-    positions
-        (n, 2) in pixels, (row, column).
-    bonds
-        (m, 2) int, pairs of atoms.
-    mask
-        (H, W) bool, True = contamination, tinted.
-    pixel_size
+    image : array, shape (H, W)
+    positions : array of float, shape (n, 2)
+        Atoms in pixels, (row, column).
+    bonds : array of int, shape (m, 2)
+        Pairs of atoms.
+    mask : array of bool, shape (H, W), optional
+        True = contamination, tinted.
+    pixel_size : float, optional
         Å per pixel; without it the scale bar is in pixels.
-    title
+    title : str
         Text above the image.
-    linewidth
+    linewidth : float
         Of bonds, in points.
+
+    Examples
+    --------
+    >>> atoms, bonds = np.array([[10.0, 10.0], [10.0, 15.0]]), np.array([[0, 1]])
+    >>> lines = show_bonds(Figure().add_subplot(), np.eye(32), atoms, bonds)
+    >>> float(lines.get_array()[0])  # along the columns: 0 radians
+    0.0
     """
     show_micrograph(axes, image, pixel_size, title)
     if mask is not None:
@@ -241,13 +231,13 @@ def draw_rings(
 
     Parameters
     ----------
-    axes
+    axes : Axes
         Those of the image.
-    rings
+    rings : Rings
         Faces of the bond graph.
-    positions
-        (n, 2) in pixels, (row, column), the atoms.
-    hexagons
+    positions : array of float, shape (n, 2)
+        The atoms in pixels, (row, column).
+    hexagons : bool
         Fill hexagons too, in grey; without them the defects stand alone.
     """
     wanted = rings.regular & (hexagons | (rings.sizes != 6))
@@ -273,8 +263,4 @@ def mark_vacancies(axes: Axes, defects: Sequence[Defect]) -> None:
 
 def add_ring_legend(figure: Figure, sizes: Sequence[int] = tuple(RING_COLOURS)) -> None:
     """Explain the colours of rings of the given sizes below a figure."""
-    handles = [
-        Patch(facecolor=RING_COLOURS[size], edgecolor=BLACK, label=f"{size} atoms")
-        for size in sizes
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    add_legend(figure, {f"{size} atoms": RING_COLOURS[size] for size in sizes})

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from graphseg.errors import InputError
@@ -87,13 +87,14 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
 
     Parameters
     ----------
-    segmenter
+    segmenter : UNetSegmenter
         Trained or loaded.
-    path
+    path : path
         The file; an existing one is replaced, and only by one that agrees.
 
     Returns
     -------
+    float
         The largest difference of a probability from PyTorch's.
 
     Raises
@@ -103,9 +104,9 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     NotFittedError
         If the segmenter is not trained.
     """
-    if not hasattr(segmenter, "module_"):
-        raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+    check_is_fitted(segmenter, "module_")
     onnx, _, runtime = (_package(name) for name in PACKAGES)
+    # The network in float32 on the processor, with all that belongs to it, as an ONNX graph.
     network = deepcopy(segmenter.module_).cpu().float()
     portable = PortableNetwork(network.to(memory_format=torch.contiguous_format)).eval()
     output = OUTPUT if segmenter.classes == 2 else SEVERAL
@@ -113,14 +114,14 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     _describe(onnx, model, segmenter)
     onnx.checker.check_model(model)
     content = model.SerializeToString()
+    # Written only if another program finds the same with it.
     difference = _difference(runtime, content, portable, output)
     if not difference <= LARGEST_DIFFERENCE:
         raise InputError(
             f"{path} is not written: ONNX Runtime differs from PyTorch by {difference:.1e}; use "
             "other versions of torch, onnxscript and onnxruntime."
         )
-    path = Path(path)
-    with whole_file(path) as temporary:
+    with whole_file(Path(path)) as temporary:
         temporary.write_bytes(content)
     return difference
 
@@ -137,9 +138,8 @@ def _package(name: str) -> ModuleType:
 def _exported(portable: PortableNetwork, output: str):
     """Return the ONNX model, an ``onnx.ModelProto``, with free height, width and number."""
     free = [torch.export.Dim(name, min=1, max=LARGEST_SIDE) for name in DIMENSIONS]
-    example = torch.randn(
-        2, 70, 93
-    )  # no dimension is 1 or a multiple: both would be taken as fixed
+    # No dimension is 1 or a multiple: both would be taken as fixed.
+    example = torch.randn(2, 70, 93)
     with _quiet_exporter():
         program = torch.onnx.export(
             portable,

@@ -1,7 +1,4 @@
-"""Training on your own labels: where it starts, how it is checked, what its card says.
-
-Training without labels: networks that have seen simulated micrographs only.
-"""
+"""Training on labels of your own, with its start and its card, or on simulated images only."""
 
 import json
 from collections.abc import Sequence
@@ -41,15 +38,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Start:
-    """The network that a training starts from.
-
-    Attributes
-    ----------
-    name
-        As the user gave it.
-    path
-        Its weight file; None if it is random.
-    """
+    """The network that a training starts from: as the user named it, and its file if not random."""
 
     name: str
     path: Path | None
@@ -77,10 +66,7 @@ class Start:
     def parameters(self, classes: LabelClasses | None = None) -> dict:
         """Return the parameters of the network, and of the training that suits the start.
 
-        Parameters
-        ----------
-        classes
-            Those of the labels if there are more than two.
+        ``classes`` are those of the labels if there are more than two.
         """
         chosen = {"test_time_augmentation": True}
         if classes is not None:
@@ -90,9 +76,8 @@ class Start:
         known = weights.load(self.path)[0]["parameters"]
         network = {name: known[name] for name in ARCHITECTURE if name in known}
         new = known.get("classes", 2) != chosen.get("classes", 2)
-        return (
-            network | FINE_TUNING | (NEW_CLASSES if new else {}) | chosen | {"initial": self.path}
-        )
+        recipe = FINE_TUNING | (NEW_CLASSES if new else {})
+        return network | recipe | chosen | {"initial": self.path}
 
     def described(self) -> dict:
         """Return what the card says of the start."""
@@ -103,15 +88,14 @@ class Start:
 def read_labels(
     report: FolderReport, contamination: Sequence[int] = (), two_classes: bool = False
 ) -> tuple[LabelledStack, LabelClasses]:
-    """Read a checked folder.
+    """Read a folder of labels that `graphseg.datasets.check.check_folder` has reported on.
 
     Parameters
     ----------
-    report
-        Of `foldercheck.check_folder`.
-    contamination
+    report : FolderReport
+    contamination : sequence of int
         Grey values that mean contamination; by default all above 0.
-    two_classes
+    two_classes : bool
         Whether to tell contamination from the rest only, whatever other values there are.
 
     Raises
@@ -178,22 +162,9 @@ def card_file_of(output: Path) -> Path:
 
 
 def train_all(segmenter: UNetSegmenter, stack: LabelledStack, output: Path, card: dict) -> dict:
-    """Train on all images and write the weights and, beside them, the card.
+    """Train on all images, write the weights and beside them the card, and return it as written.
 
-    Parameters
-    ----------
-    segmenter
-        Not trained.
-    stack
-        The labelled images.
-    output
-        The weight file.
-    card
-        See `model_card`.
-
-    Returns
-    -------
-        The card as it was written.
+    A training that was killed continues from the checkpoint in `run_folder_of`.
     """
     folder = run_folder_of(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -202,17 +173,13 @@ def train_all(segmenter: UNetSegmenter, stack: LabelledStack, output: Path, card
     written = weights.load(output)[0]["card"]
     with whole_file(card_file_of(output)) as temporary:
         temporary.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    _remove(folder)
-    return written
-
-
-def _remove(folder: Path) -> None:
-    """Remove what a finished training has left, and the folder if nothing else is in it."""
+    # What a finished training has left goes, and the folder if nothing else is in it.
     for pattern in ("shuffle_*_fold_*", CHECKPOINT):
         for path in folder.glob(pattern):
             path.unlink()
     with suppress(OSError):
         folder.rmdir()
+    return written
 
 
 def simulated_stack(
@@ -226,17 +193,18 @@ def simulated_stack(
 
     Parameters
     ----------
-    number, seed
+    number, seed : int
         The samples (seed, 0) to (seed, number - 1), see :func:`graphseg.simulation.simulate`.
-    configuration
+    configuration : Configuration
         What is drawn from which ranges.
-    n_jobs
+    n_jobs : int
         Processes; the result does not depend on it.
-    progress
+    progress : bool
         Show a bar on stderr.
 
     Returns
     -------
+    LabelledStack
         Each image an acquisition of its own; masks as a person would outline them.
     """
     if number < 1 or seed < 0:
@@ -273,13 +241,13 @@ def pretrain(
 
     Parameters
     ----------
-    segmenter
+    segmenter : UNetSegmenter
         Unfitted, with the recipe.
-    path
+    path : Path
         The weight file to write; the checkpoint lies beside it until the training is done.
     number, seed, configuration, n_jobs
         See :func:`simulated_stack`.
-    defects
+    defects : int
         Further images, full of structure that is no contamination, see
         :data:`graphseg.simulation.configuration.DEFECTS`.
     """

@@ -38,31 +38,19 @@ def margin(network: UNet) -> int:
     """Return how far the result of one pixel depends on others, in pixels.
 
     Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add less
-    than the coarsest pixel. Farther than this from its inner edges, a tile gives the same as the
-    whole image.
+    than the coarsest pixel. Farther than this from its inner edges, a tile is as the whole image.
     """
     encoder = [2 * 2**level for level in range(network.levels)]
     return network.stride * (sum(encoder) + sum(encoder[:-1])) + network.multiple
 
 
 def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list[slice]:
-    """Cover a length with tiles of equal size that overlap by at least ``overlap``.
+    """Cover a length with tiles of equal size that overlap by at least ``overlap``, all in pixels.
 
     There are as few of them as possible, and they are then made as small as possible, so that the
-    work grows with the length and not in steps of a tile.
-
-    Parameters
-    ----------
-    length, tile, overlap : int
-        Pixels; ``overlap`` is less than ``tile``.
-    multiple : int
-        Tiles start at multiples of this, where the coarse pixels of a network start.
-
-    Returns
-    -------
-    list of slice
-        In order; the first starts at 0 and the last ends at ``length`` or less than ``multiple``
-        behind it.
+    work grows with the length and not in steps of a tile. They start at multiples of
+    ``multiple``, where the coarse pixels of a network start; the last ends at ``length`` or less
+    than ``multiple`` behind it.
 
     Raises
     ------
@@ -86,20 +74,10 @@ def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list
 
 
 def tile_weights(slices: list[slice], blank: int) -> list[np.ndarray]:
-    """Return the weights of overlapping tiles along one axis; at each pixel they add up to 1.
+    """Return the weights of overlapping tiles along an axis; at each pixel they add up to 1.
 
-    Parameters
-    ----------
-    slices : list of slice
-        As `tile_slices` gives them.
-    blank : int
-        Pixels at the inner edges of a tile that count nothing, because the tile does not know their
-        surroundings; at most half the overlap. Between these, weights rise and fall linearly.
-
-    Returns
-    -------
-    list of arrays of float64
-        One for each tile, as long as it.
+    ``blank`` pixels at the inner edges of a tile count nothing, because the tile does not know
+    their surroundings; at most half the overlap. Between these, weights rise and fall linearly.
     """
     length = slices[-1].stop
     total = np.zeros(length)
@@ -126,9 +104,7 @@ def blend_tiles(
     multiple: int = 1,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Predict an image tile by tile and blend where the tiles overlap.
-
-    Beyond the image and the result, memory is needed for one tile only.
+    """Predict an image tile by tile, with memory for one of them, and blend where they overlap.
 
     Parameters
     ----------
@@ -136,9 +112,8 @@ def blend_tiles(
     predict : callable
         Maps a tile (h, w) to its result (..., h, w).
     tile, overlap : int
-        Largest size of a tile and least overlap of two, in pixels; the overlap is made larger if
-        ``blank`` needs it, and the tile then too. An image no larger than a tile is predicted
-        whole.
+        Largest size of a tile and least overlap of two, in pixels; both are made larger if
+        ``blank`` needs it. An image no larger than a tile is predicted whole.
     blank, multiple : int
         See `tile_weights` and `tile_slices`. With the `margin` of a network and its ``multiple``,
         the result is that of the whole image, but for rounding.

@@ -1,6 +1,4 @@
-"""The U-Net as a :class:`torch.nn.Module`, without any training code.
-
-A copy of a network that gives the same answers in less time.
+"""The U-Net as a :class:`torch.nn.Module`, and a copy of it that predicts in less time.
 
 In prediction a batch normalisation is a fixed factor and offset for each feature, which the
 convolution before it can take over. Weights that are kept in the precision of the convolutions
@@ -47,6 +45,14 @@ class UNet(nn.Module):
     ------
     InputError
         If a parameter is out of its range.
+
+    Examples
+    --------
+    >>> network = UNet(levels=3, features=8)
+    >>> network.multiple, parameter_count(network)
+    (4, 29330)
+    >>> network(torch.zeros(2, 1, 64, 32)).shape
+    torch.Size([2, 2, 64, 32])
     """
 
     def __init__(
@@ -145,34 +151,21 @@ def prepared(network: UNet, precision: torch.dtype) -> UNet:
         Without batch normalisation, channels last, on the same device. It takes images and gives
         logits in `precision`; they differ from those of `network` by rounding.
     """
-    wanted = (precision, *state(network))
+    # A tensor's address and version change whenever weights are replaced or written.
+    tensors = (*network.parameters(), *network.buffers())
+    wanted = (precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
     known = _MADE.get(network)
     if known is None or known[0] != wanted:
-        known = wanted, prediction_copy(network, precision)
+        known = wanted, _without_normalisation(network, precision)
         _MADE[network] = known
     return known[1]
 
 
-def state(network: UNet) -> tuple[tuple[int, int], ...]:
-    """Return what changes whenever weights of a network are written or replaced."""
-    tensors = (*network.parameters(), *network.buffers())
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
-
-
-def prediction_copy(network: UNet, precision: torch.dtype) -> UNet:
-    """Return what `prepared` returns, always a new one."""
+def _without_normalisation(network: UNet, precision: torch.dtype) -> UNet:
     made = deepcopy(network).eval().requires_grad_(False)
-    for blocks in (made.encoder, made.decoder):
-        for index, block in enumerate(blocks):
-            blocks[index] = _without_normalisation(block)
+    for block in (*made.encoder, *made.decoder):
+        for index, layer in enumerate(block):
+            if isinstance(layer, nn.BatchNorm2d):
+                block[index - 1] = fuse_conv_bn_eval(block[index - 1], layer)
+                block[index] = nn.Identity()
     return made.to(dtype=precision, memory_format=torch.channels_last)
-
-
-def _without_normalisation(block: nn.Sequential) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for layer in block:
-        if isinstance(layer, nn.BatchNorm2d):
-            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-    return nn.Sequential(*layers)

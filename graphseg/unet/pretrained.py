@@ -17,6 +17,7 @@ import numpy as np
 
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
+from graphseg.unet import weights
 from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
@@ -38,7 +39,7 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
 
     Parameters
     ----------
-    name
+    name : str
         ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
         ``initial``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
     **changes
@@ -49,6 +50,12 @@ def load(name: str = "default", **changes) -> UNetSegmenter:
     ------
     InputError
         If there is no network of this name.
+
+    Examples
+    --------
+    >>> network = load("simulated", test_time_augmentation=False)
+    >>> network.predict(np.eye(64)[None]).shape
+    (1, 64, 64)
     """
     if name not in names():
         listed = ", ".join(names()) or "none"
@@ -87,15 +94,15 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
 
     Parameters
     ----------
-    stack
-        The published images, or others: those that no card lists are unknown to all networks, and
-        are dealt out to them in turn.
+    stack : LabelledStack
+        The published images, or others, see :func:`fold_of`.
     **changes
         Parameters to change, for instance ``test_time_augmentation=False`` for speed.
 
     Returns
     -------
-        (n, H, W) float32, the probability of contamination.
+    array of float32, shape (n, H, W)
+        The probability of contamination.
     """
     result = np.empty(stack.images.shape, np.float32)
     numbers = fold_of(stack.names)
@@ -114,6 +121,6 @@ def fold_of(images: Sequence[str]) -> np.ndarray:
     owner = {
         image: number
         for number, name in enumerate(networks)
-        for image in load(name).card_["held_out"]
+        for image in weights.load(FOLDER / f"{name}.safetensors")[0]["card"]["held_out"]
     }
     return np.array([owner.get(name, i % len(networks)) for i, name in enumerate(images)], int)

@@ -11,10 +11,11 @@ If the file does not state a pixel size, the lattice tells it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from operator import attrgetter
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch.nn.functional import interpolate
 
 from graphseg.checks import real_numbers
@@ -25,14 +26,6 @@ KNOWN = (0.30, 0.74)  # Å per pixel, measured from the lattices of the publishe
 TOLERANCE = 0.05  # relative; so little beyond the range, resizing costs more than it gains
 FIELD = 1024  # pixels; side of the parts of a larger image in which the lattice is measured
 SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
-
-
-class Segmenter(Protocol):
-    """What finds the contamination: a trained estimator over stacks."""
-
-    def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """Return (n, H, W) probabilities for (n, H, W) images."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,9 +73,8 @@ def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
 
     Parameters
     ----------
-    image
-        (H, W), any real dtype.
-    field
+    image : array of real numbers, shape (H, W)
+    field : int
         Of a larger image the middle and the four quarters are looked at, squares of this side in
         pixels, and the clearest lattice counts.
 
@@ -96,28 +88,19 @@ def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
 
 
 def _clearest_lattice(image: np.ndarray, side: int = FIELD) -> Lattice | None:
+    """Return the lattice of the image, or of the part of a large one where it is clearest."""
     if min(image.shape) < SMALLEST_SIDE:
         return None
-    return max((measure_lattice(part) for part in _fields(image, side)), key=_score)
-
-
-def _score(lattice: Lattice) -> float:
-    return lattice.score
-
-
-def _fields(image: np.ndarray, side: int) -> list[np.ndarray]:
-    """Return the image itself if it is small, else views of its middle and its quarters."""
-    if max(image.shape) <= side:
-        return [image]
-    centres = [(0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)]
-    parts = []
-    for centre in centres:
-        slices = []
-        for length, place in zip(image.shape, centre, strict=True):
-            start = int(np.clip(place * length - side / 2, 0, max(length - side, 0)))
-            slices.append(slice(start, start + side))
-        parts.append(image[tuple(slices)])
-    return parts
+    parts = [image]
+    if max(image.shape) > side:
+        parts = []
+        for centre in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+            starts = [
+                int(np.clip(place * length - side / 2, 0, max(length - side, 0)))
+                for place, length in zip(centre, image.shape, strict=True)
+            ]
+            parts.append(image[tuple(slice(start, start + side) for start in starts)])
+    return max(map(measure_lattice, parts), key=attrgetter("score"))
 
 
 def find_scale(
@@ -129,21 +112,35 @@ def find_scale(
 
     Parameters
     ----------
-    image
-        (H, W), any real dtype.
-    pixel_size
-        Å per pixel as the file states it, or None to measure it from the lattice.
-    known
+    image : array of real numbers, shape (H, W)
+    pixel_size : float, optional
+        Å per pixel as the file states it; by default it is measured from the lattice.
+    known : (float, float)
         Smallest and largest pixel size in Å that the network knows.
+
+    Returns
+    -------
+    Scale
+        With a factor below 1 where pixels are finer than the network knows, and a warning where
+        the result is not to be trusted.
 
     Raises
     ------
     InputError
         If the image is no finite 2-D array, or the pixel size not positive.
+
+    Examples
+    --------
+    >>> image = np.zeros((512, 512))
+    >>> fine = find_scale(image, pixel_size=0.1)
+    >>> round(fine.factor, 3), fine.warning
+    (0.212, '')
+    >>> find_scale(image, pixel_size=2.0).outside
+    True
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2 or not image.size:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
+        raise InputError(f"A single image is needed: expected shape (H, W), got {image.shape}.")
     if pixel_size is not None and not (np.isfinite(pixel_size) and pixel_size > 0):
         raise InputError(f"A pixel size of {pixel_size} Å is impossible; give a positive number.")
     size, source, lattice = pixel_size, "file", None
@@ -176,18 +173,18 @@ def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> 
 
     Parameters
     ----------
-    image
-        (H, W), any real dtype.
-    shape
-        New (H, W).
-    mode
+    image : array of real numbers, shape (H, W)
+    shape : (int, int)
+        New height and width.
+    mode : str
         ``"bicubic"``, which keeps a lattice sharp and treats the noise of all pixels alike (means
         over areas, `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard
         0.60 instead of 0.82), or ``"bilinear"``, which stays within the range of the image.
 
     Returns
     -------
-        (H, W) float32; the image itself if the shape is the same.
+    array of float32, shape (H, W)
+        The image itself if the shape is the same.
     """
     image = np.asarray(image, np.float32)
     if image.shape == tuple(shape):
@@ -198,25 +195,23 @@ def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> 
 
 
 def predict_proba(
-    segmenter: Segmenter, image: np.ndarray, pixel_size: float | None = None
+    segmenter: BaseEstimator, image: np.ndarray, pixel_size: float | None = None
 ) -> tuple[np.ndarray, Scale]:
     """Return the probability of contamination on the grid of the image, at the network's scale.
 
     Parameters
     ----------
-    segmenter
-        A trained estimator. The pixel sizes that it knows are those of its ``card_``, else those
-        of the published images.
-    image
-        (H, W), any real dtype.
-    pixel_size
-        Å per pixel as the file states it, or None to measure it from the lattice.
+    segmenter : estimator
+        Trained, with ``predict_proba`` over stacks. The pixel sizes that it knows are those of
+        its ``card_``, else those of the published images.
+    image, pixel_size
+        See :func:`find_scale`.
 
     Returns
     -------
-    probability
-        (H, W) float32; of more than two classes (classes, H, W).
-    scale
+    probability : array of float32, shape (H, W)
+        Of more than two classes (classes, H, W).
+    scale : Scale
         What was done, with a warning where the image is outside of what the network knows.
 
     Raises

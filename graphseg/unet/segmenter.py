@@ -1,18 +1,15 @@
-"""What a U-Net is made with: parameters, the published recipes, what identifies a training.
-
-The U-Net as an estimator: training, prediction of images of any size, saving and loading.
-"""
+"""The U-Net as an estimator: recipes, training, prediction of any size, saving and loading."""
 
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from graphseg import metrics
 from graphseg.checks import check_parameters, checked_images, checked_labels, checked_masks
@@ -32,9 +29,7 @@ from graphseg.unet.training import IGNORED
 
 DIGEST = "sha256:"
 # What another machine or another way of watching may change without making it another training.
-NOT_PART_OF_THE_RESULT = (
-    "device", "checkpoint", "progress", "tile", "overlap", "threshold",
-)  # fmt: skip
+NOT_PART_OF_THE_RESULT = ("device", "tile", "overlap", "threshold")
 # A weight file has parameters too, so what they ask memory for is bounded.
 RANGES = {
     "levels": (1, 8), "features": (1, 1024), "stride": (1, 16), "classes": (2, 256),
@@ -46,8 +41,13 @@ RANGES = {
 MOST_FEATURES = 4096  # of a block; the largest published network has 1024
 
 
-class UNetParameters(BaseEstimator):
-    """What a `graphseg.unet.segmenter.UNetSegmenter` is made with.
+@dataclass(eq=False, repr=False)
+class UNetSegmenter(BaseEstimator):
+    """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
+
+    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
+    eight symmetries of the square and a one-cycle schedule, which reach the paper's scores in a
+    tenth of its epochs. :meth:`paper` and :meth:`original` give the published configurations.
 
     Parameters
     ----------
@@ -100,65 +100,66 @@ class UNetParameters(BaseEstimator):
         A file that is rewritten after every epoch; a training that finds it continues from it.
     progress : bool, default True
         Show a bar on stderr.
+
+    Attributes
+    ----------
+    module_ : UNet
+        The trained network.
+    history_ : list of dict
+        For each epoch ``train_loss`` (cross-entropy), ``dur`` (seconds) and, if ``fit`` was given
+        held-out images, their pooled scores.
+    precision_, device_ : str
+        What ``"auto"`` came to.
+    card_ : dict
+        Where the weights come from: data digest, recipe, versions.
+
+    References
+    ----------
+    Ronneberger, Fischer & Brox (2015), doi 10.1007/978-3-319-24574-4_28; Sadre et al. (2021),
+    doi 10.1017/S1431927621000167.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).normal(size=(2, 32, 32))
+    >>> masks = np.zeros(images.shape, bool)
+    >>> masks[:, 8:20, 8:20] = True
+    >>> images[masks] += 4
+    >>> segmenter = UNetSegmenter(levels=2, features=4, epochs=20, learning_rate=0.01,
+    ...                           progress=False).fit(images, masks)
+    >>> segmenter.predict(images).shape
+    (2, 32, 32)
+    >>> segmenter.score(images, masks) > 0.9
+    True
     """
 
-    def __init__(
-        self,
-        levels: int = 4,
-        features: int = 16,
-        normalisation: str = "batch",
-        stride: int = 1,
-        augmentation: bool = True,
-        noise: float = 0.0,
-        blur: float = 0.0,
-        adversarial: float = 0.0,
-        epochs: int = 25,
-        batch_size: int = 4,
-        learning_rate: float = 1e-3,
-        schedule: str = "one-cycle",
-        optimiser: str = "adamw",
-        weight_decay: float = 0.01,
-        loss: str = "cross-entropy",
-        initial: str | Path | None = None,
-        classes: int = 2,
-        contamination: Sequence[int] = (1,),
-        test_time_augmentation: bool = False,
-        threshold: float = 0.5,
-        precision: str = "auto",
-        device: str = "auto",
-        tile: int = 1024,
-        overlap: int = 128,
-        seed: int = 0,
-        checkpoint: str | Path | None = None,
-        progress: bool = True,
-    ):
-        self.levels = levels
-        self.features = features
-        self.normalisation = normalisation
-        self.stride = stride
-        self.augmentation = augmentation
-        self.noise = noise
-        self.blur = blur
-        self.adversarial = adversarial
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.optimiser = optimiser
-        self.weight_decay = weight_decay
-        self.loss = loss
-        self.initial = initial
-        self.classes = classes
-        self.contamination = contamination
-        self.test_time_augmentation = test_time_augmentation
-        self.threshold = threshold
-        self.precision = precision
-        self.device = device
-        self.tile = tile
-        self.overlap = overlap
-        self.seed = seed
-        self.checkpoint = checkpoint
-        self.progress = progress
+    levels: int = 4
+    features: int = 16
+    normalisation: str = "batch"
+    stride: int = 1
+    augmentation: bool = True
+    noise: float = 0.0
+    blur: float = 0.0
+    adversarial: float = 0.0
+    epochs: int = 25
+    batch_size: int = 4
+    learning_rate: float = 1e-3
+    schedule: str = "one-cycle"
+    optimiser: str = "adamw"
+    weight_decay: float = 0.01
+    loss: str = "cross-entropy"
+    initial: str | Path | None = None
+    classes: int = 2
+    contamination: Sequence[int] = (1,)
+    test_time_augmentation: bool = False
+    threshold: float = 0.5
+    precision: str = "auto"
+    device: str = "auto"
+    tile: int = 1024
+    overlap: int = 128
+    seed: int = 0
+    checkpoint: str | Path | None = None
+    progress: bool = True
 
     @classmethod
     def paper(cls, **changes) -> Self:
@@ -180,91 +181,6 @@ class UNetParameters(BaseEstimator):
     def original(cls, **changes) -> Self:
         """Return the original U-Net's size (5 levels, 64 features) with the paper's recipe."""
         return cls.paper(**(dict(levels=5, features=64) | changes))
-
-    @property
-    def contaminated(self) -> list[bool]:
-        """Whether each class is contamination."""
-        return [number in self.contamination for number in range(self.classes)]
-
-    def portable_parameters(self) -> dict:
-        """Return what another machine needs to make the same estimator, as JSON can hold it."""
-        kept = self._parameters_without(("checkpoint", "progress"))
-        return kept | {"initial": self._initial_digest()}
-
-    def _recipe(self) -> dict:
-        kept = self._parameters_without(NOT_PART_OF_THE_RESULT)
-        return kept | {"precision": self._resolve(), "initial": self._initial_digest()}
-
-    def _parameters_without(self, names: Sequence[str]) -> dict:
-        """Return the parameters but some; those that few change are mentioned if they are changed.
-
-        Files that were written before there could be more stay valid so.
-        """
-        left_out = [*names, *(n for n in ("noise", "blur", "adversarial") if not getattr(self, n))]
-        left_out += ["classes", "contamination"] if self.classes == 2 else []
-        return {k: v for k, v in self.get_params().items() if k not in left_out}
-
-    def _resolve(self) -> str:
-        """Find what ``"auto"`` comes to on this machine, and return the precision."""
-        check_parameters(self, RANGES)
-        if self.features * 2 ** (self.levels - 1) > MOST_FEATURES:
-            raise InputError(
-                f"{self.levels} levels of {self.features} features are too many; the last may have "
-                f"{MOST_FEATURES}."
-            )
-        self.device_ = training.choose_device(self.device)
-        self._dtype = training.choose_precision(self.precision, self.device_)
-        self.precision_ = str(self._dtype).removeprefix("torch.")
-        return self.precision_
-
-    def _identity(self) -> dict:
-        """Return what makes two trainings the same; at a constant rate a longer one contains both.
-
-        Epochs draw from generators of their own, so a finished training at a constant learning
-        rate can be continued to more epochs.
-        """
-        constant = self.schedule == "constant"
-        return {k: v for k, v in self._recipe().items() if not (constant and k == "epochs")}
-
-    def _initial_digest(self) -> str | None:
-        """Name the initial weights by what they are: a path means nothing on another machine."""
-        if self.initial is None or str(self.initial).startswith(DIGEST):
-            return self.initial
-        return DIGEST + weights.digest(Path(self.initial))
-
-
-__all__ = ["DIGEST", "UNetSegmenter"]
-
-
-class UNetSegmenter(UNetParameters):
-    """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
-
-    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
-    eight symmetries of the square and a one-cycle schedule, which reach the paper's scores in a
-    tenth of its epochs. :meth:`paper` and :meth:`original` give the published configurations.
-
-    Parameters
-    ----------
-    **parameters
-        See :class:`graphseg.unet.segmenter.UNetParameters`.
-
-    Attributes
-    ----------
-    module_ : UNet
-        The trained network.
-    history_ : list of dict
-        For each epoch ``train_loss`` (cross-entropy), ``dur`` (seconds) and, if ``fit`` was given
-        held-out images, their pooled scores.
-    precision_, device_ : str
-        What ``"auto"`` came to.
-    card_ : dict
-        Where the weights come from: data digest, recipe, versions.
-
-    References
-    ----------
-    Ronneberger, Fischer & Brox (2015), doi 10.1007/978-3-319-24574-4_28; Sadre et al. (2021),
-    doi 10.1017/S1431927621000167.
-    """
 
     def fit(
         self,
@@ -294,12 +210,18 @@ class UNetSegmenter(UNetParameters):
             unknown, the checkpoint is of another training, or the initial weights are missing
             or of another network.
         """
-        self._resolve()
+        started = time.perf_counter()
+        # The data: standardised images and their labels, both padded to what the network divides.
+        recipe = self._recipe()
         images = checked_images(images)
         masks = self._checked_labels(masks, images.shape)
         inputs, labels = self._training_set(images, masks)
-        signature = training.signature_of(self._identity(), inputs, labels)
-        started = time.perf_counter()
+        # What makes two trainings the same. Epochs draw from generators of their own, so one at a
+        # constant rate can be continued to more of them.
+        longer = ("epochs",) if self.schedule == "constant" else ()
+        identity = {name: value for name, value in recipe.items() if name not in longer}
+        signature = training.signature_of(identity, inputs, labels)
+        # The network: random weights of the seed, or those of a file.
         with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
             torch.manual_seed(self.seed)
             network = self._network()
@@ -309,7 +231,7 @@ class UNetSegmenter(UNetParameters):
             network,
             inputs,
             labels,
-            self._recipe(),
+            recipe,
             device=self.device_,
             score=self._scorer(*held_out) if held_out is not None else None,
             checkpoint=None if self.checkpoint is None else (Path(self.checkpoint), signature),
@@ -317,7 +239,7 @@ class UNetSegmenter(UNetParameters):
         )
         self.module_ = network.eval()
         self.card_ = {
-            "recipe": self._recipe(),
+            "recipe": recipe,
             "training_digest": signature,
             "images": len(images),
             "seconds": round(time.perf_counter() - started, 3),
@@ -344,8 +266,7 @@ class UNetSegmenter(UNetParameters):
         InputError
             If the images are no stack of finite values.
         """
-        if not hasattr(self, "module_"):
-            raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+        check_is_fitted(self, "module_")
         self._resolve()
         images = checked_images(images)
         number, *size = images.shape
@@ -381,8 +302,7 @@ class UNetSegmenter(UNetParameters):
         card : dict, optional
             Anything to add to the header: scores, data, limits.
         """
-        if not hasattr(self, "module_"):
-            raise NotFittedError("This UNetSegmenter is not trained: call fit or load first.")
+        check_is_fitted(self, "module_")
         header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
         weights.save(Path(path), self.module_.state_dict(), header, half)
 
@@ -432,13 +352,8 @@ class UNetSegmenter(UNetParameters):
         weights.fill(network, tensors, path)
 
     def _network(self) -> UNet:
-        network = UNet(
-            classes=self.classes,
-            levels=self.levels,
-            features=self.features,
-            normalisation=self.normalisation,
-            stride=self.stride,
-        )
+        names = ("classes", "levels", "features", "normalisation", "stride")
+        network = UNet(**{name: getattr(self, name) for name in names})
         return network.to(memory_format=torch.channels_last)
 
     def _training_set(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -453,15 +368,10 @@ class UNetSegmenter(UNetParameters):
         """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
         network = self.module_
         mean, deviation = moments(image)
-        run = partial(
-            probabilities,
-            network,
-            precision=self._dtype,
-            test_time_augmentation=self.test_time_augmentation,
-        )
 
         def predict(tile: np.ndarray) -> np.ndarray:
-            return run(((tile - mean) / deviation).astype(np.float32))
+            standard = ((tile - mean) / deviation).astype(np.float32)
+            return probabilities(network, standard, self._dtype, self.test_time_augmentation)
 
         reach = margin(network)
         blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
@@ -476,3 +386,42 @@ class UNetSegmenter(UNetParameters):
             return self._scores(images, masks)
 
         return score
+
+    @property
+    def contaminated(self) -> list[bool]:
+        """Whether each class is contamination."""
+        return [number in self.contamination for number in range(self.classes)]
+
+    def portable_parameters(self) -> dict:
+        """Return what another machine needs to make the same estimator, as JSON can hold it.
+
+        Parameters that few change are mentioned only if they are changed, so that files that were
+        written before there were any stay valid.
+        """
+        left_out = {"checkpoint", "progress"}
+        left_out |= {name for name in ("noise", "blur", "adversarial") if not getattr(self, name)}
+        left_out |= {"classes", "contamination"} if self.classes == 2 else set()
+        kept = {name: v for name, v in self.get_params().items() if name not in left_out}
+        if self.initial is not None and not str(self.initial).startswith(DIGEST):
+            # Named by what it is: a path means nothing on another machine.
+            kept["initial"] = DIGEST + weights.digest(Path(self.initial))
+        return kept
+
+    def _recipe(self) -> dict:
+        """Return what the result of a training depends on, beside the data."""
+        precision = self._resolve()
+        kept = self.portable_parameters() | {"precision": precision}
+        return {name: v for name, v in kept.items() if name not in NOT_PART_OF_THE_RESULT}
+
+    def _resolve(self) -> str:
+        """Find what ``"auto"`` comes to on this machine, and return the precision."""
+        check_parameters(self, RANGES)
+        if self.features * 2 ** (self.levels - 1) > MOST_FEATURES:
+            raise InputError(
+                f"{self.levels} levels of {self.features} features are too many; the last may have "
+                f"{MOST_FEATURES}."
+            )
+        self.device_ = training.choose_device(self.device)
+        self._dtype = training.choose_precision(self.precision, self.device_)
+        self.precision_ = str(self._dtype).removeprefix("torch.")
+        return self.precision_

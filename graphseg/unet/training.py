@@ -1,4 +1,4 @@
-"""Training a U-Net: losses, augmented batches, the loop, and its checkpoints.
+"""Training a U-Net: the loop, losses, augmented batches, and checkpoints.
 
 A training is a pure function of its parameters and data: batch order and augmentation of an
 epoch depend on (seed, epoch) only, and a checkpoint holds the network, the optimiser and the
@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from graphseg.errors import InputError
@@ -25,310 +24,8 @@ from graphseg.unet import weights
 
 History = list[dict[str, float]]
 
-IGNORED = -100  # the label of pixels that padding added; every loss leaves them out
-
-
-class CrossEntropy(torch.nn.CrossEntropyLoss):
-    """Cross-entropy of every pixel, the paper's loss; ignored pixels do not count."""
-
-    def __init__(self):
-        super().__init__(ignore_index=IGNORED)
-
-
-class CrossEntropyJaccard(torch.nn.Module):
-    r"""Mean of the cross-entropy and one minus a soft Jaccard index of every image.
-
-    .. math:: L = \tfrac12 \mathrm{CE} + \tfrac12 \Big(1 - \tfrac1n \sum_i
-        \frac{1 + \sum_x p_i y_i}{1 + \sum_x (p_i + y_i - p_i y_i)}\Big)
-
-    Cross-entropy weighs pixels alike, so that an image with little contamination hardly counts;
-    the Jaccard index of each image weighs images alike, as the score per image does (Rahman & Wang
-    2016, doi 10.1007/978-3-319-50835-1_22). One pixel is added above and below, which makes an
-    empty answer to an empty label perfect. Of more than two classes, all but class 0 are averaged.
-    """
-
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss, a scalar.
-
-        Parameters
-        ----------
-        logits : tensor of float, shape (n, classes, H, W)
-        labels : tensor of int64, shape (n, H, W)
-        """
-        counted = (labels != IGNORED)[:, None]
-        chosen = torch.nn.functional.one_hot(labels.clamp(min=0), logits.shape[1])
-        true = (chosen.permute(0, 3, 1, 2) * counted)[:, 1:].to(logits.dtype)
-        probable = (logits.softmax(1) * counted)[:, 1:]
-        both = (true * probable).sum((2, 3))
-        either = (true + probable).sum((2, 3)) - both
-        jaccard = ((1 + both) / (1 + either)).mean()
-        return (cross_entropy(logits, labels, ignore_index=IGNORED) + 1 - jaccard) / 2
-
-
-LOSSES = {"cross-entropy": CrossEntropy, "cross-entropy + jaccard": CrossEntropyJaccard}
-
-
-BLURRED = 0.5  # fraction of the images; the others stay as sharp as they are
-
-
-def augment(
-    images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn and mirror every image of a batch at random and change its contrast by up to 10 %.
-
-    The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
-    direction.
-
-    Parameters
-    ----------
-    images : tensor of float, shape (n, 1, H, W)
-    labels : tensor of int, shape (n, H, W)
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    images, labels : tensors of the same shapes
-        Images that are not square keep their orientation: they are only turned by 180 degrees.
-    """
-    square = images.shape[-1] == images.shape[-2]
-    turned = []
-    for image, label in zip(images, labels, strict=True):
-        quarters = int(generator.integers(4)) if square else 2 * int(generator.integers(2))
-        image, label = (torch.rot90(x, quarters, (-2, -1)) for x in (image, label))
-        if generator.random() < 0.5:
-            image, label = image.flip(-1), label.flip(-1)
-        turned.append((image * float(generator.uniform(0.9, 1.1)), label))
-    return torch.stack([i for i, _ in turned]), torch.stack([m for _, m in turned])
-
-
-def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) -> torch.Tensor:
-    """Add white noise to standardised images (n, 1, H, W), of each up to a standard deviation."""
-    strengths = generator.uniform(0, noise, (len(images), 1, 1, 1)).astype(np.float32)
-    return images + torch.from_numpy(
-        strengths * generator.standard_normal(images.shape, np.float32)
-    )
-
-
-def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
-    """Blur about half of the images by Gaussians of random widths along random directions.
-
-    The widths along a direction and across it are drawn one by one: alike ones are what focus or a
-    coarse camera do, unlike ones what drift does. The result is standardised again, as images are
-    before they are predicted.
-
-    Parameters
-    ----------
-    images : tensor of float, shape (n, 1, H, W)
-        Standardised.
-    blur : float
-        Largest standard deviation in pixels.
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    tensor of float, shape (n, 1, H, W)
-    """
-    height, width = images.shape[-2:]
-    # Mirrored at the edges, so that opposite ones do not run into each other.
-    reach = min(int(np.ceil(3 * blur)), height - 1, width - 1)
-    padded = torch.nn.functional.pad(images, (reach,) * 4, mode="reflect")
-    down, across = torch.fft.fftfreq(padded.shape[-2]), torch.fft.rfftfreq(padded.shape[-1])
-    result = []
-    for image in padded:
-        (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
-        if generator.random() >= BLURRED:
-            one = other = 0.0
-        sine, cosine = float(np.sin(angle)), float(np.cos(angle))
-        along = sine * down[:, None] + cosine * across
-        beside = cosine * down[:, None] - sine * across
-        transfer = torch.exp(-2 * np.pi**2 * ((one * along) ** 2 + (other * beside) ** 2))
-        smooth = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, padded.shape[-2:])
-        smooth = smooth[:, reach : reach + height, reach : reach + width]
-        result.append((smooth - smooth.mean()) / smooth.std().clamp_min(1e-7))
-    return torch.stack(result)
-
-
-class Batches:
-    """The training set in shuffled, augmented batches.
-
-    Parameters
-    ----------
-    images : array of float32, shape (n, 1, H, W)
-        Standardised.
-    labels : array of int64, shape (n, H, W)
-    batch_size : int
-    seed : int
-        Epoch ``e`` draws from ``default_rng([seed, e])``, whatever was drawn before it.
-    augmentation : bool
-    noise : float, default 0
-        Largest standard deviation of noise that is added, see :func:`noisy`.
-    blur : float, default 0
-        Largest blur in pixels, before the noise, see :func:`blurred`.
-    """
-
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        batch_size: int,
-        seed: int,
-        augmentation: bool,
-        noise: float = 0.0,
-        blur: float = 0.0,
-    ):
-        self.images, self.labels = torch.as_tensor(images), torch.as_tensor(labels)
-        self.batch_size, self.seed = batch_size, seed
-        self.augmentation, self.noise, self.blur = augmentation, noise, blur
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
-
-    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the batches of one epoch: images (m, 1, H, W), labels (m, H, W)."""
-        generator = np.random.default_rng([self.seed, number])
-        order = generator.permutation(len(self.images))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            batch = self.images[chosen], self.labels[chosen]
-            images, labels = augment(*batch, generator) if self.augmentation else batch
-            images = blurred(images, self.blur, generator) if self.blur else images
-            yield (noisy(images, self.noise, generator) if self.noise else images), labels
-
-
-def write_checkpoint(
-    path: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    history: History,
-    signature: str,
-) -> None:
-    """Write the state of a training as safetensors with a JSON header, to a temporary name first.
-
-    Parameters
-    ----------
-    path : Path
-    network, optimiser
-        Whose state it is.
-    history : list of dict
-        One entry for each finished epoch.
-    signature : str
-        Digest of parameters and data; only the same training may continue from here.
-    """
-    state = optimiser.state_dict()
-    tensors = {f"module.{k}": v.contiguous() for k, v in network.state_dict().items()}
-    for index, values in state["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in values.items()}
-    header = {"signature": signature, "history": history, "groups": state["param_groups"]}
-    weights.write(path, tensors, header)
-
-
-def read_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, signature: str
-) -> History:
-    """Load the state that :func:`write_checkpoint` wrote, and return the history.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or belongs to another training.
-    """
-    device = str(next(network.parameters()).device)
-    try:
-        with safe_open(path, "pt", device=device) as file:
-            header = json.loads(file.metadata()["graphseg"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        written_by = header["signature"]
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"The checkpoint {path} cannot be read ({reason}): delete it.") from error
-    if written_by != signature:
-        raise InputError(
-            f"The checkpoint {path} is of a training with other data or parameters: "
-            "delete it or name another file."
-        )
-    try:
-        _restore(network, optimiser, header, tensors)
-    except Exception as error:
-        raise InputError(f"The checkpoint {path} is damaged: delete it.") from error
-    return header["history"]
-
-
-def _restore(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    header: dict,
-    tensors: dict[str, torch.Tensor],
-) -> None:
-    module, state = {}, {}
-    for key, value in tensors.items():
-        kind, _, name = key.partition(".")
-        if kind == "module":
-            module[name] = value
-        else:
-            index, _, name = name.partition(".")
-            state.setdefault(int(index), {})[name] = value
-    network.load_state_dict(module)
-    optimiser.load_state_dict({"state": state, "param_groups": header["groups"]})
-
-
-def signature_of(parameters: dict, *arrays: np.ndarray) -> str:
-    """Digest the parameters and data of a training."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
-    for array in arrays:
-        digest.update(str((array.shape, array.dtype)).encode())
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
-
-
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-SCHEDULES = ("one-cycle", "constant")
-
-
-def choose_device(device: str) -> str:
-    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    InputError
-        If CUDA is asked for and absent, or the name is unknown.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"The device {device!r} is not available here: use 'auto' or 'cpu'.")
-    try:
-        known = torch.device(device).type in ("cpu", "cuda")
-    except RuntimeError:
-        known = False
-    if not known:
-        raise InputError(f"The device {device!r} is unknown: use 'auto', 'cpu' or 'cuda'.")
-    return device
-
-
-def choose_precision(precision: str, device: str) -> torch.dtype:
-    """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
-
-    Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
-    if precision == "auto":
-        precision = os.environ.get("GRAPHSEG_PRECISION", precision)
-    if precision == "auto":
-        fast = (
-            torch.cuda.is_bf16_supported()
-            if device.startswith("cuda")
-            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-        return torch.bfloat16 if fast else torch.float32
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(
-            f"The precision {precision!r} is unknown: use 'auto', 'float32' or 'bfloat16'."
-        )
-    return getattr(torch, precision)
+IGNORED = -100  # the label of pixels that padding added; every loss leaves them out, as torch's do
+BLURRED = 0.5  # fraction of the images that `blurred` changes; the others stay as they are
 
 
 def train(
@@ -374,29 +71,32 @@ def train(
         If schedule, optimiser or loss are unknown, or the checkpoint cannot be continued, or is
         beyond the epochs asked for.
     """
-    _check_names(recipe)
+    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES)):
+        if recipe[name] not in known:
+            listed = " or ".join(map(repr, known))
+            raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
+    # The parts: what changes the weights, what is made small, and at which rate.
     network.to(device)
-    optimiser, loss_of = _optimiser(network, recipe), LOSSES[recipe["loss"]]()
-    history = _earlier(network, optimiser, recipe, checkpoint)
-    changes = {name: recipe.get(name, 0.0) for name in ("noise", "blur")}
-    batches = Batches(
-        images, labels, recipe["batch_size"], recipe["seed"], recipe["augmentation"], **changes
-    )
-    schedule = _schedule(optimiser, recipe, len(batches), len(history))
-    with _bar(recipe["epochs"], len(history), len(batches), progress) as bar:
+    optimiser, loss_of = OPTIMISERS[recipe["optimiser"]](network, recipe), LOSSES[recipe["loss"]]
+    history = _resumed(network, optimiser, recipe, checkpoint)
+    steps = -(-len(images) // recipe["batch_size"])  # of an epoch
+    schedule = _schedule(optimiser, recipe, steps, len(history))
+    with tqdm(
+        total=recipe["epochs"] * steps, initial=len(history) * steps, desc="training",
+        unit="batch", mininterval=1, disable=not progress,
+    ) as bar:  # fmt: skip
         for epoch in range(len(history), recipe["epochs"]):
             started, total = time.perf_counter(), 0.0
             network.train()
-            for batch, truth in batches.epoch(epoch):
+            for batch, truth in batches(images, labels, recipe, epoch):
                 batch, truth = batch.to(device), truth.to(device)
                 if recipe.get("adversarial"):
                     batch = moved(network, batch, truth, loss_of, recipe)
-                optimiser.zero_grad()
                 loss = loss_of(logits(network, batch, recipe), truth)
+                optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-                if schedule is not None:
-                    schedule.step()
+                schedule.step()
                 total += loss.item() * len(batch)
                 bar.update()
             row = {"epoch": epoch + 1, "train_loss": total / len(images)}
@@ -436,40 +136,213 @@ def moved(
     return (images + steps[:, None, None, None].to(gradient) * gradient.sign()).detach()
 
 
-def _check_names(recipe: dict) -> None:
-    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES)):
-        if recipe[name] not in known:
-            listed = " or ".join(map(repr, known))
-            raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
+def _adam(network: nn.Module, recipe: dict) -> torch.optim.Optimizer:
+    return torch.optim.Adam(network.parameters(), lr=recipe["learning_rate"])
 
 
-def _optimiser(network: nn.Module, recipe: dict) -> torch.optim.Optimizer:
-    decay = {"weight_decay": recipe["weight_decay"]} if recipe["optimiser"] == "adamw" else {}
-    kind = OPTIMISERS[recipe["optimiser"]]
-    return kind(network.parameters(), lr=recipe["learning_rate"], **decay)
+def _adamw(network: nn.Module, recipe: dict) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        network.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
+    )
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, recipe: dict, steps: int, done: int
-) -> OneCycleLR | None:
-    """Up to the learning rate over 30 % of all steps, then down to 0 (Smith & Topin 2019).
+OPTIMISERS = {"adam": _adam, "adamw": _adamw}
+SCHEDULES = ("one-cycle", "constant")
 
-    Parameters
-    ----------
-    optimiser, recipe
-        Of the training.
-    steps, done : int
-        Batches in an epoch, and epochs before this start.
+
+def _schedule(optimiser: torch.optim.Optimizer, recipe: dict, steps: int, done: int) -> LRScheduler:
+    """Return the learning rate of every batch, from the first after ``done`` epochs on.
+
+    One cycle goes up to the learning rate over 30 % of all steps, then down to 0 (Smith & Topin
+    2019).
     """
-    total = recipe["epochs"] * steps
     if recipe["schedule"] == "constant" or done == recipe["epochs"]:
-        return None
+        return ConstantLR(optimiser, factor=1.0, total_iters=0)
+    total = recipe["epochs"] * steps
     return OneCycleLR(
         optimiser, recipe["learning_rate"], total_steps=total, last_epoch=done * steps - 1
     )
 
 
-def _earlier(
+def cross_entropy_jaccard(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    r"""Return the mean of the cross-entropy and one minus a soft Jaccard index of every image.
+
+    .. math:: L = \tfrac12 \mathrm{CE} + \tfrac12 \Big(1 - \tfrac1n \sum_i
+        \frac{1 + \sum_x p_i y_i}{1 + \sum_x (p_i + y_i - p_i y_i)}\Big)
+
+    Cross-entropy weighs pixels alike, so that an image with little contamination hardly counts;
+    the Jaccard index of each image weighs images alike, as the score per image does (Rahman & Wang
+    2016, doi 10.1007/978-3-319-50835-1_22). One pixel is added above and below, which makes an
+    empty answer to an empty label perfect. Of more than two classes, all but class 0 are averaged.
+
+    Parameters
+    ----------
+    logits : tensor of float, shape (n, classes, H, W)
+    labels : tensor of int64, shape (n, H, W)
+
+    Returns
+    -------
+    tensor of float, a scalar
+    """
+    counted = (labels != IGNORED)[:, None]
+    chosen = nn.functional.one_hot(labels.clamp(min=0), logits.shape[1])
+    true = (chosen.permute(0, 3, 1, 2) * counted)[:, 1:].to(logits.dtype)
+    probable = (logits.softmax(1) * counted)[:, 1:]
+    both = (true * probable).sum((2, 3))
+    either = (true + probable).sum((2, 3)) - both
+    jaccard = ((1 + both) / (1 + either)).mean()
+    return (cross_entropy(logits, labels, ignore_index=IGNORED) + 1 - jaccard) / 2
+
+
+LOSSES = {"cross-entropy": cross_entropy, "cross-entropy + jaccard": cross_entropy_jaccard}
+
+
+def batches(
+    images: np.ndarray, labels: np.ndarray, recipe: dict, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the training set in shuffled, augmented batches: images (m, 1, H, W), labels (m, H, W).
+
+    All that is random comes from ``default_rng([seed, epoch])``, whatever was drawn before it.
+    """
+    generator = np.random.default_rng([recipe["seed"], epoch])
+    order = generator.permutation(len(images))
+    for start in range(0, len(order), recipe["batch_size"]):
+        chosen = order[start : start + recipe["batch_size"]]
+        batch, truth = torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen])
+        if recipe["augmentation"]:
+            batch, truth = augment(batch, truth, generator)
+        if recipe.get("blur"):
+            batch = blurred(batch, recipe["blur"], generator)
+        if recipe.get("noise"):
+            batch = noisy(batch, recipe["noise"], generator)
+        yield batch, truth
+
+
+def augment(
+    images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn and mirror every image (n, 1, H, W) of a batch at random and change its contrast.
+
+    The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
+    direction. Images that are not square are only turned by 180 degrees. The contrast changes by
+    up to 10 %.
+    """
+    square = images.shape[-1] == images.shape[-2]
+    turned = []
+    for image, label in zip(images, labels, strict=True):
+        quarters = int(generator.integers(4)) if square else 2 * int(generator.integers(2))
+        image, label = (torch.rot90(x, quarters, (-2, -1)) for x in (image, label))
+        if generator.random() < 0.5:
+            image, label = image.flip(-1), label.flip(-1)
+        turned.append((image * float(generator.uniform(0.9, 1.1)), label))
+    return torch.stack([i for i, _ in turned]), torch.stack([m for _, m in turned])
+
+
+def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) -> torch.Tensor:
+    """Add white noise to standardised images (n, 1, H, W), of each up to a standard deviation."""
+    strengths = generator.uniform(0, noise, (len(images), 1, 1, 1)).astype(np.float32)
+    return images + torch.from_numpy(
+        strengths * generator.standard_normal(images.shape, np.float32)
+    )
+
+
+def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
+    """Blur about half of the images (n, 1, H, W) by Gaussians of random widths and directions.
+
+    The widths along a direction and across it are drawn one by one, each up to ``blur`` pixels:
+    alike ones are what focus or a coarse camera do, unlike ones what drift does. The result is
+    standardised again, as images are before they are predicted.
+    """
+    height, width = images.shape[-2:]
+    # Mirrored at the edges, so that opposite ones do not run into each other.
+    reach = min(int(np.ceil(3 * blur)), height - 1, width - 1)
+    padded = nn.functional.pad(images, (reach,) * 4, mode="reflect")
+    down, across = torch.fft.fftfreq(padded.shape[-2]), torch.fft.rfftfreq(padded.shape[-1])
+    result = []
+    for image in padded:
+        (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
+        if generator.random() >= BLURRED:
+            one = other = 0.0
+        sine, cosine = float(np.sin(angle)), float(np.cos(angle))
+        along = sine * down[:, None] + cosine * across
+        beside = cosine * down[:, None] - sine * across
+        transfer = torch.exp(-2 * np.pi**2 * ((one * along) ** 2 + (other * beside) ** 2))
+        smooth = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, padded.shape[-2:])
+        smooth = smooth[:, reach : reach + height, reach : reach + width]
+        result.append((smooth - smooth.mean()) / smooth.std().clamp_min(1e-7))
+    return torch.stack(result)
+
+
+def signature_of(parameters: dict, *arrays: np.ndarray) -> str:
+    """Digest the parameters and data of a training: only the same may continue from a checkpoint.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
+    for array in arrays:
+        digest.update(str((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def write_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    history: History,
+    signature: str,
+) -> None:
+    """Write the state of a training as safetensors with a JSON header, whole or not at all."""
+    state = optimiser.state_dict()
+    tensors = {f"module.{k}": v.contiguous() for k, v in network.state_dict().items()}
+    for index, values in state["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in values.items()}
+    header = {"signature": signature, "history": history, "groups": state["param_groups"]}
+    weights.write(path, tensors, header)
+
+
+def read_checkpoint(
+    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, signature: str
+) -> History:
+    """Load the state that :func:`write_checkpoint` wrote, and return the history.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or belongs to another training.
+    """
+    device = str(next(network.parameters()).device)
+    try:
+        header, tensors = weights.read(path, device)
+        written_by = header["signature"]
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"The checkpoint {path} cannot be read ({reason}): delete it.") from error
+    if written_by != signature:
+        raise InputError(
+            f"The checkpoint {path} is of a training with other data or parameters: "
+            "delete it or name another file."
+        )
+    try:
+        module, state = {}, {}
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            if kind == "module":
+                module[name] = value
+            else:
+                index, _, name = name.partition(".")
+                state.setdefault(int(index), {})[name] = value
+        network.load_state_dict(module)
+        optimiser.load_state_dict({"state": state, "param_groups": header["groups"]})
+    except Exception as error:
+        raise InputError(f"The checkpoint {path} is damaged: delete it.") from error
+    return header["history"]
+
+
+def _resumed(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     recipe: dict,
@@ -487,9 +360,49 @@ def _earlier(
     return history
 
 
-def _bar(epochs: int, done: int, batches: int, progress: bool) -> tqdm:
-    """Return a bar on stderr: one step a batch, the loss of the last epoch, the time left."""
-    return tqdm(
-        total=epochs * batches, initial=done * batches, desc="training", unit="batch",
-        mininterval=1, disable=not progress,
-    )  # fmt: skip
+def choose_device(device: str) -> str:
+    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    InputError
+        If CUDA is asked for and absent, or the name is unknown.
+    """
+    available = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if available else "cpu"
+    if device.startswith("cuda") and not available:
+        raise InputError(f"The device {device!r} is not available here: use 'auto' or 'cpu'.")
+    try:
+        known = torch.device(device).type in ("cpu", "cuda")
+    except RuntimeError:
+        known = False
+    if not known:
+        raise InputError(f"The device {device!r} is unknown: use 'auto', 'cpu' or 'cuda'.")
+    return device
+
+
+def choose_precision(precision: str, device: str) -> torch.dtype:
+    """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
+
+    Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    if precision == "auto":
+        precision = os.environ.get("GRAPHSEG_PRECISION", precision)
+    if precision == "auto":
+        fast = (
+            torch.cuda.is_bf16_supported()
+            if device.startswith("cuda")
+            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+        return torch.bfloat16 if fast else torch.float32
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(
+            f"The precision {precision!r} is unknown: use 'auto', 'float32' or 'bfloat16'."
+        )
+    return getattr(torch, precision)

@@ -43,17 +43,7 @@ def digest(path: Path) -> str:
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], header: dict, half: bool) -> None:
-    """Write tensors and header to a temporary name, then rename.
-
-    Parameters
-    ----------
-    path : Path
-    tensors : dict of str to tensor
-    header : dict
-        Anything JSON can hold.
-    half : bool
-        Store floats as float16.
-    """
+    """Write the tensors of a network, floats as float16 if ``half``, and a header (JSON)."""
     stored = {
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in tensors.items()
@@ -81,6 +71,14 @@ def write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
         ) from error
 
 
+def read(path: Path, device: str = "cpu") -> tuple[dict, dict[str, torch.Tensor]]:
+    """Return the header, {} if there is none, and the tensors that :func:`write` wrote."""
+    with safe_open(path, "pt", device=device) as file:
+        text = (file.metadata() or {}).get("graphseg", "{}")
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return json.loads(text), tensors
+
+
 def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Read header and tensors.
 
@@ -97,10 +95,7 @@ def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise InputError(f"There is no weight file {path}: check the name.")
     try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("graphseg", "{}")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        header = json.loads(text)
+        header, tensors = read(path)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -108,7 +103,9 @@ def load(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         ) from error
     if not _is_ours(header):
         raise InputError(f"{path} holds no graphseg U-Net of format {FORMAT}: name another file.")
-    header["parameters"] = {RENAMED.get(k, k): v for k, v in header["parameters"].items()}
+    for part, name in ((header, "parameters"), (header["card"], "recipe")):
+        if isinstance(part.get(name), dict):
+            part[name] = {RENAMED.get(k, k): v for k, v in part[name].items()}
     if not all(v.isfinite().all() for v in tensors.values() if v.is_floating_point()):
         raise InputError(f"{path} holds weights that are not finite: fetch it again.")
     return header, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.figure import Figure
 from scipy import stats
 
 from book.tools import browser
@@ -194,17 +193,6 @@ def test_contact_sheet_of_different_sizes_without_pixel_size():
     assert "px" in figure.axes[0].get_title()
     with pytest.raises(InputError, match="sheet"):
         results.contact_sheet(ranking, images[:1], masks)
-
-
-def test_intervals_and_labels_are_drawn():
-    axes = Figure().add_subplot()
-    results.show_intervals(axes, small_ranking(labelled=[0.5, 0.7, np.nan]))
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "label",
-        "prediction and interval",
-    ]
-    marks = next(line for line in axes.lines if line.get_label() == "label")
-    assert marks.get_ydata() == pytest.approx([70, np.nan, 50], nan_ok=True)
 
 
 def test_published_images_are_ranked_like_their_labels(published):

@@ -110,7 +110,7 @@ def test_the_threshold_explorer_redraws_with_and_without_a_label(micrograph):
 
 def test_a_stack_cannot_be_explored(micrograph):
     for explorer in (explore.bragg_explorer, explore.flat_field_explorer):
-        with pytest.raises(InputError, match=r"give \(H, W\)"):
+        with pytest.raises(InputError, match=r"expected shape \(H, W\), got"):
             explorer(micrograph[None])
-    with pytest.raises(InputError, match="one of the same size"):
+    with pytest.raises(InputError, match=r"expected shape \(96, 128\), got \(95, 128\)"):
         explore.threshold_explorer(micrograph, micrograph[:-1])

@@ -99,10 +99,10 @@ def test_what_undo_returns_changes_another_copy_alike():
     for row, column in ((0, 0), (2, 1), (1, 1)):
         patch = Patch(row, column, rng.choice(np.array([0, 255], np.uint8), (4, 3)))
         history.paint(patch, last=row == 1)
-        patch.put(shown)
+        patch.exchange(shown)
     for step in (history.undo, history.redo, history.undo):
         for patch in step():
-            patch.put(shown)
+            patch.exchange(shown)
         np.testing.assert_array_equal(shown, history.mask)
     assert not history.mask.any()
 

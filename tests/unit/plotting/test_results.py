@@ -30,7 +30,7 @@ def test_the_sheet_keeps_the_order_and_numbers_from_one(axes):
     figures_simulated.show_sheet(axes, images, 3)
     sheet = axes.images[0].get_array()
     side = 8 + figures_simulated.SHEET_GAP
-    assert sheet.shape == (2 * side, 3 * side)
+    assert sheet.shape == (2 * side, 3 * side - figures_simulated.SHEET_GAP)
     np.testing.assert_array_equal(sheet[side : side + 8, :8], sheet[:8, :8].T)
     assert [text.get_text() for text in axes.texts] == list("12345")
 

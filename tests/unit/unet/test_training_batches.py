@@ -5,7 +5,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from graphseg.unet.segmenter import UNetSegmenter
-from graphseg.unet.training import Batches, blurred, moved, noisy
+from graphseg.unet.training import batches, blurred, moved, noisy
 
 
 def test_noise_is_white_and_no_stronger_than_said():
@@ -19,9 +19,10 @@ def test_noise_is_white_and_no_stronger_than_said():
 def test_without_noise_the_batches_are_those_from_before():
     rng = np.random.default_rng(1)
     data = rng.normal(size=(5, 1, 8, 8)).astype(np.float32), np.zeros((5, 8, 8), np.int64)
+    recipe = {"batch_size": 2, "seed": 3, "augmentation": True}
     plain, zero, strong = (
-        torch.cat([images for images, _ in Batches(*data, 2, 3, True, noise).epoch(0)])
-        for noise in (0.0, 0.0, 1.0)
+        torch.cat([images for images, _ in batches(*data, recipe | changes, 0)])
+        for changes in ({}, {"noise": 0.0}, {"noise": 1.0})
     )
     assert torch.equal(plain, zero) and not torch.allclose(plain, strong)
 

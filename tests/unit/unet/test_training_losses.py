@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphseg.unet.training import IGNORED, LOSSES, CrossEntropyJaccard
+from graphseg.unet.training import IGNORED, LOSSES, cross_entropy_jaccard
 
 
 def logits_of(probability: float, shape: tuple[int, ...]) -> torch.Tensor:
@@ -20,7 +20,7 @@ def test_the_jaccard_part_of_a_constant_answer_is_known():
     p = 0.8
     entropy = -(8 * np.log(p) + 8 * np.log(1 - p)) / 16
     jaccard = (1 + 8 * p) / (1 + 16 * p + 8 - 8 * p)
-    loss = CrossEntropyJaccard()(logits_of(p, (1, 4, 4)), labels)
+    loss = cross_entropy_jaccard(logits_of(p, (1, 4, 4)), labels)
     assert loss.item() == pytest.approx((entropy + 1 - jaccard) / 2, rel=1e-5)
 
 
@@ -32,7 +32,7 @@ def test_images_count_alike_however_small_their_contamination():
         answer[:, 0] = torch.where(labels == 0, 20.0, -20.0)
         answer[:, 1] = -answer[:, 0]
     missed[1, :, 0, 0] = torch.tensor([20.0, -20.0])
-    jaccard = [1 - CrossEntropyJaccard()(a, labels).item() * 2 for a in (found, missed)]
+    jaccard = [1 - cross_entropy_jaccard(a, labels).item() * 2 for a in (found, missed)]
     entropy = torch.nn.functional.cross_entropy(missed, labels).item()
     assert jaccard[0] == pytest.approx(1, abs=1e-6)
     # The second image falls from 1 to (1 + 0) / (1 + 1), the mean of both to 0.75.
@@ -47,7 +47,7 @@ def test_ignored_pixels_do_not_count(name):
     labels[:, 4:] = IGNORED
     other = logits.clone()
     other[:, :, 4:] = 9 * torch.randn(2, 2, 2, 6, generator=generator)
-    loss = LOSSES[name]()
+    loss = LOSSES[name]
     assert loss(logits, labels).item() == pytest.approx(loss(other, labels).item(), rel=1e-6)
     worse = logits.clone()
     worse[:, :, :4] *= -3
@@ -60,7 +60,7 @@ def test_the_gradient_leads_to_the_label(name):
     labels[0, 2:4, 2:4] = 1
     logits = torch.zeros(1, 2, 6, 6, requires_grad=True)
     for _ in range(200):
-        loss = LOSSES[name]()(logits, labels)
+        loss = LOSSES[name](logits, labels)
         (gradient,) = torch.autograd.grad(loss, logits)
         logits = (logits - 20 * gradient).detach().requires_grad_()
     assert torch.equal(logits.argmax(1), labels)
