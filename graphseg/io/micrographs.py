@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.recfunctions import structured_to_unstructured
 
 from graphseg.errors import InputError
+from graphseg.io import guard, readers
 from graphseg.io.formats import (
     LARGEST_FRAME,
     PLAUSIBLE,
     Signal,
-    check_digitalmicrograph,
     is_energy,
     is_reciprocal,
-    open_mrc,
+    named,
     open_png,
-    open_ser,
     open_tiff,
     to_angstrom,
 )
-from graphseg.io.trees import from_rosetta, open_hdf5, open_zarr
 
 __all__ = ["SUFFIXES", "Micrograph", "Series", "open_series", "read_frames", "read_micrograph"]
 __all__ += ["to_angstrom"]
 
-COLOURS = set("RGBA")  # the fields of pixels that have a colour
 SQUARE = 0.01  # relative difference of height and width of a pixel up to which it counts as square
 
 
@@ -101,7 +97,7 @@ def open_series(path: str | Path) -> Iterator[Series]:
     path = Path(path)
     opener = _opener(path)
     with ExitStack() as stack:
-        with _named(path):
+        with named(path):
             signals = [_squeezed(signal) for signal in opener(path, stack)]
         usable = [signal for signal in signals if _refusal(signal) is None]
         if not usable:
@@ -151,35 +147,11 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
         return series[frame or 0]
 
 
-def _open_digitalmicrograph(path: Path, stack: ExitStack) -> list[Signal]:
-    from rsciio import digitalmicrograph  # on demand: it takes long to import
-
-    check_digitalmicrograph(path)
-    try:
-        signals = digitalmicrograph.file_reader(str(path), lazy=True)
-    except ValueError as error:
-        if "RGBA" not in str(error):
-            raise
-        signals = digitalmicrograph.file_reader(str(path))  # it reads colours only at once
-    return [from_rosetta(signal) for signal in signals]
-
-
 OPENERS: dict[str, Callable[[Path, ExitStack], list[Signal]]] = {
     ".png": open_png,
     ".tif": open_tiff,
     ".tiff": open_tiff,
-    ".dm3": _open_digitalmicrograph,
-    ".dm4": _open_digitalmicrograph,
-    ".emd": open_hdf5,
-    ".mrc": open_mrc,
-    ".mrcs": open_mrc,
-    ".ser": open_ser,
-    ".hspy": open_hdf5,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
-    ".zspy": open_zarr,
-    ".zarr": open_zarr,
-}
+} | dict.fromkeys(readers.OPENERS, guard.open_guarded)
 SUFFIXES = tuple(OPENERS)
 FOLDERS = (".zspy", ".zarr")
 
@@ -194,23 +166,6 @@ def _opener(path: Path) -> Callable[[Path, ExitStack], list[Signal]]:
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} is empty; copy it again.")
     return OPENERS[suffix]
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file leads a reader to into one sentence that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{path} needs the Python package {error.name or error}; install it and try again."
-        ) from error
-    except Exception as error:
-        raise InputError(
-            f"{path} is no readable {path.suffix[1:].upper()} file; export or copy it again."
-        ) from error
 
 
 def _squeezed(signal: Signal) -> Signal:
@@ -242,7 +197,7 @@ def _refusal(signal: Signal) -> str | None:
         return f"has {len(signal.shape)} dimensions; export a single image or a series"
     if signal.dtype.kind == "c":
         return "holds complex numbers; export an image in real space"
-    if signal.dtype.kind not in "biuf" and not set(signal.dtype.names or "?") <= COLOURS:
+    if signal.dtype.kind not in "biuf":
         return "holds something else than one number a pixel; export an image"
     if min(signal.shape) < 1:
         return "holds no pixels; export the image again"
@@ -268,7 +223,7 @@ def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
     """Read one frame, (H, W), in the dtype of the file but the byte order of this machine."""
     leading = signal.shape[:-2]
     index = tuple(int(i) for i in np.unravel_index(frame, leading)) if leading else ()
-    with _named(path):
+    with named(path):
         image = _grey(path, signal.read(index))
         image = np.array(image, image.dtype.newbyteorder("="), order="C")
     # A NaN would be both extremes; more than float32 holds would become infinite later.
@@ -279,8 +234,6 @@ def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
 
 def _grey(path: Path, pixels: np.ndarray) -> np.ndarray:
     """Return a grey image that was saved in colour as (H, W); refuse real colours."""
-    if pixels.dtype.names:
-        pixels = structured_to_unstructured(pixels)
     if pixels.ndim == 2:
         return pixels
     colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels  # without the opacity
