@@ -107,6 +107,7 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
 
     Returns
     -------
+    FolderReport
         Errors are: files that cannot be read, missing partners, sizes that differ between image
         and label or between images, constant images, labels with smoothed or compressed values,
         and labels that all hold one value. Warnings are: near-duplicates in different
@@ -117,6 +118,16 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     ------
     InputError
         If `path` is no folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.eye(4, dtype=np.uint8)).save(f"{folder}/flake.png")
+    ...     report = check_folder(folder)
+    >>> "flake.png has no label flake_LABEL.png" in report.errors[0]
+    True
     """
     folder = Path(path)
     found, errors = find_pairs(folder)

@@ -57,6 +57,11 @@ def load_stack(source: str = "auto") -> LabelledStack:
     ------
     InputError
         If `source` is none of the three, or if it is not obtainable.
+
+    Examples
+    --------
+    >>> load_stack("simulated").source
+    'simulated'
     """
     loaders = {
         "auto": load_default,
@@ -64,7 +69,7 @@ def load_stack(source: str = "auto") -> LabelledStack:
         "simulated": load_simulated_sample,
     }
     if source not in loaders:
-        raise InputError(f"Unknown data source {source!r}; choose one of {', '.join(loaders)}.")
+        raise InputError(f"Data source: expected one of {', '.join(loaders)}, got {source!r}.")
     return loaders[source]()
 
 
@@ -92,6 +97,12 @@ def load_published(progress: bool = True) -> LabelledStack:
     ------
     InputError
         If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
+
+    Examples
+    --------
+    >>> stack = load_published()  # doctest: +SKIP
+    >>> stack.images.shape  # doctest: +SKIP
+    (131, 256, 256)
     """
     content = read_published(progress)
     names = sorted(Path(name).stem for name in content if LABEL not in name)
@@ -101,7 +112,14 @@ def load_published(progress: bool = True) -> LabelledStack:
 
 
 def load_simulated_sample() -> LabelledStack:
-    """Return the bundled simulated sample; it is simulated anew outside a checkout."""
+    """Return the bundled simulated sample; it is simulated anew outside a checkout.
+
+    Examples
+    --------
+    >>> stack = load_simulated_sample()
+    >>> len(stack), stack.images.dtype
+    (24, dtype('float32'))
+    """
     if SAMPLE_FOLDER.is_dir():
         return load_folder(SAMPLE_FOLDER, source="simulated")
     samples = list(simulation.sample_set())
@@ -138,6 +156,16 @@ def load_folder(
     InputError
         If the folder has no pairs, a partner is missing, a file cannot be read as one greyscale
         image, sizes differ, or a label has a value of none of the classes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder}/flake.png")
+    ...     Image.fromarray(np.eye(4, 6, dtype=np.uint8)).save(f"{folder}/flake_LABEL.png")
+    ...     stack = load_folder(folder)
+    >>> stack.names, int(stack.masks.sum())
+    (('flake',), 4)
     """
     folder = Path(path)
     pairs, errors = find_pairs(folder)

@@ -43,6 +43,12 @@ class Micrograph:
         What else the file says.
     frame
         Place in the file, counted from 0, or None if it is the only image there.
+
+    Examples
+    --------
+    >>> micrograph = Micrograph(np.zeros((4, 6)), pixel_size=0.4)
+    >>> micrograph.image.shape[1] * micrograph.pixel_size  # the width of the field in Å
+    2.4000000000000004
     """
 
     image: np.ndarray
@@ -93,12 +99,21 @@ def open_series(path: str | Path) -> Iterator[Series]:
     InputError
         If the file is missing, empty, damaged or of an unknown format, or holds no micrograph but
         a spectrum, a diffraction pattern, complex numbers or pixels that are not square.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    ...     with open_series(f"{folder}/series.tif") as series:
+    ...         len(series), series[2].frame
+    (3, 2)
     """
     path = Path(path)
     opener = _opener(path)
     with ExitStack() as stack:
         with named(path):
-            signals = [_squeezed(signal) for signal in opener(path, stack)]
+            signals = opener(path, stack)
         usable = [signal for signal in signals if _refusal(signal) is None]
         if not usable:
             reason = _refusal(signals[0]) if signals else "holds no image; export one"
@@ -113,6 +128,14 @@ def read_frames(path: str | Path) -> Iterator[Micrograph]:
     ------
     InputError
         As `open_series` and `read_micrograph`, when the first frame is asked for.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    ...     [micrograph.image.shape for micrograph in read_frames(f"{folder}/series.tif")]
+    [(4, 6), (4, 6), (4, 6)]
     """
     with open_series(path) as series:
         yield from series
@@ -136,6 +159,15 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
     InputError
         As `open_series`; and if the image has colours or is not finite, or if the file holds
         several frames and `frame` is not given or not among them.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     resolution = dict(resolution=(25, 25), metadata={"unit": "nm"})  # pixels in a nm
+    ...     tifffile.imwrite(f"{folder}/a.tif", np.zeros((4, 6), "u2"), imagej=True, **resolution)
+    ...     read_micrograph(f"{folder}/a.tif").pixel_size
+    0.4
     """
     with open_series(path) as series:
         if frame is None and len(series) > 1:
@@ -168,22 +200,6 @@ def _opener(path: Path) -> Callable[[Path, ExitStack], list[Signal]]:
     return OPENERS[suffix]
 
 
-def _squeezed(signal: Signal) -> Signal:
-    """Take away leading dimensions of length 1."""
-    kept = [i for i, n in enumerate(signal.shape[:-2]) if n != 1]
-    if len(kept) == len(signal.shape[:-2]):
-        return signal
-    leading = len(signal.shape) - 2
-
-    def read(index: tuple[int, ...]) -> np.ndarray:
-        place = dict(zip(kept, index, strict=True))
-        return signal.read(tuple(place.get(i, 0) for i in range(leading)))
-
-    shape = tuple(signal.shape[i] for i in kept) + signal.shape[-2:]
-    axes = tuple(signal.axes[i] for i in kept) + signal.axes[-2:]
-    return Signal(shape, signal.dtype, axes, read, signal.metadata)
-
-
 def _refusal(signal: Signal) -> str | None:
     """Return why a signal is no micrograph or a series of them, with the remedy."""
     plane = signal.axes[-2:]
@@ -193,7 +209,7 @@ def _refusal(signal: Signal) -> str | None:
         return "holds a diffraction pattern; give an image in real space"
     if any(axis.navigate for axis in plane):
         return "holds a scan of spectra or lines and no image; give an image"
-    if len(signal.shape) > 3:
+    if sum(n > 1 for n in signal.shape[:-2]) > 1:
         return f"has {len(signal.shape)} dimensions; export a single image or a series"
     if signal.dtype.kind == "c":
         return "holds complex numbers; export an image in real space"
@@ -222,7 +238,7 @@ def _pixel_size(path: Path, signal: Signal) -> float | None:
 def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
     """Read one frame, (H, W), in the dtype of the file but the byte order of this machine."""
     leading = signal.shape[:-2]
-    index = tuple(int(i) for i in np.unravel_index(frame, leading)) if leading else ()
+    index = tuple(int(i) for i in np.unravel_index(frame, leading))
     with named(path):
         image = _grey(path, signal.read(index))
         image = np.array(image, image.dtype.newbyteorder("="), order="C")

@@ -189,7 +189,7 @@ def test_overlaps_of_labels_are_intersection_over_union():
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(InputError, match="choose one of auto, published, simulated"):
+    with pytest.raises(InputError, match="expected one of auto, published, simulated, got"):
         load.load_stack("real")
 
 
