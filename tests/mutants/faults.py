@@ -100,10 +100,10 @@ FAULTS = (
         ("preprocessing",),
     ),
     Fault(
-        "resizing: half a pixel is missing from every area",
+        "resizing: the outermost pixels are mapped on each other, not the edges of the image",
         "graphseg/preprocessing",
-        "np.minimum(stop, pixel + 1)",
-        "np.minimum(stop, pixel + 0.5)",
+        "grid_mode=True",
+        "grid_mode=False",
         ("preprocessing",),
         (PREPROCESSING,),
     ),
