@@ -2,7 +2,7 @@
 
 Structures with grains, defects and contamination, imaged by the multislice method, and labelled
 micrographs with their exact truth. What is drawn from which range stands in `configuration`, with
-the reason. It imports `io`, `errors` and nothing else of the package.
+the reason. It imports nothing of the package but `errors`.
 """
 
 from graphseg.simulation.configuration import (

@@ -110,15 +110,8 @@ def polycrystal(
     tree = cKDTree(near) if len(near) else None
     if tree is not None:
         interior &= np.isinf(tree.query(positions, distance_upper_bound=reach)[0])
-    bulk = Structure(
-        positions[interior],
-        sublattice[interior],
-        np.zeros(interior.sum()),
-        grains[interior],
-        np.zeros((0, 2), int),
-        angles,
-        material,
-    )
+    none, flat = np.zeros((0, 2), int), np.zeros(len(positions))  # bonds follow below
+    bulk = Structure(positions, sublattice, flat, grains, none, angles, material).keep(interior)
     if tree is None:
         return _bonded([bulk])
     # In the zone the dual of the smoothed centres, relaxed by springs. Centres at the border lack

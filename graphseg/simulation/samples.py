@@ -346,17 +346,26 @@ def image_layers(
     configuration: Configuration,
 ) -> np.ndarray:
     """Return the noiseless intensity (size, size) float32 of a layer with its contamination."""
-    size, margin = configuration.size, configuration.margin
     positions, heights, numbers = layer.atoms()
-    positions = np.concatenate([positions, contaminant.positions]) + margin * pixel_size
-    heights = np.concatenate([heights, contaminant.heights])
-    numbers = np.concatenate([numbers, contaminant.numbers])
-    mobile = np.arange(len(numbers)) >= len(numbers) - len(contaminant)
-    shape = (size + 2 * margin,) * 2
-    whole = micrograph(
-        positions, heights, numbers, shape, pixel_size, conditions, configuration.step, mobile
+    atoms = (
+        np.concatenate([positions, contaminant.positions]),
+        np.concatenate([heights, contaminant.heights]),
+        np.concatenate([numbers, contaminant.numbers]),
     )
-    return whole[margin : margin + size, margin : margin + size]
+    mobile = np.arange(len(atoms[2])) >= len(numbers)
+    shape = (configuration.size, configuration.size)
+    options = {"step": configuration.step, "mobile": mobile}
+    return _within_margin(atoms, shape, configuration.margin, pixel_size, conditions, **options)
+
+
+def _within_margin(atoms, shape, margin, pixel_size, conditions, **options) -> np.ndarray:
+    """Return the intensity of atoms with `margin` pixels simulated all round and cut off."""
+    positions, heights, numbers = atoms
+    whole = micrograph(
+        positions + margin * pixel_size, heights, numbers,
+        tuple(length + 2 * margin for length in shape), pixel_size, conditions, **options,
+    )  # fmt: skip
+    return whole[margin : margin + shape[0], margin : margin + shape[1]]
 
 
 def image_of(
@@ -420,11 +429,8 @@ def image_of(
     heights = np.zeros(len(positions)) if heights is None else np.asarray(heights, float)
     conditions = Conditions() if conditions is None else conditions
     conditions = conditions if dose is None else replace(conditions, dose=float(dose))
-    rows, columns = (round(e / pixel_size) for e in np.broadcast_to(extent, 2))
-    border = margin * pixel_size
-    shape = (rows + 2 * margin, columns + 2 * margin)
-    whole = micrograph(positions + border, heights, numbers, shape, pixel_size, conditions)
-    image = whole[margin : margin + rows, margin : margin + columns]
+    shape = tuple(round(e / pixel_size) for e in np.broadcast_to(extent, 2))
+    image = _within_margin((positions, heights, numbers), shape, margin, pixel_size, conditions)
     if not np.isfinite(conditions.dose):
         return image
     if rng is None:
