@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphseg.batch.network import Network, Prediction
-from graphseg.batch.tasks import Structure, find_structure
+from graphseg.batch.tasks import Network, Prediction
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.io import outputs
 from graphseg.io.micrographs import Micrograph, read_frames, read_micrograph
+from graphseg.structure.analysis import Structure, find_structure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +239,8 @@ def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options
     read = as_micrograph(micrograph)
     if segmentation is None:
         segmentation = segment(read, **options)
-    structure = find_structure(read.image, segmentation.prediction)
+    found = segmentation.prediction
+    structure = find_structure(read.image, found.mask, found.stated_size)
     if structure is None:
         raise InputError(
             "No lattice is seen outside of the contamination, so there is no structure: look at "

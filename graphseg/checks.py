@@ -23,16 +23,26 @@ def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
     smallest_side
         Least height and width in pixels.
 
+    Returns
+    -------
+    ndarray
+        (n, H, W) float32.
+
     Raises
     ------
     InputError
-        If it is no stack, too small, or holds a value that is not finite.
+        If the shape is another one, too small, or a value is not finite.
+
+    Examples
+    --------
+    >>> checked_images(np.ones((2, 8, 8), int)).dtype
+    dtype('float32')
     """
     images = real_numbers(images, "Images")
     if images.ndim != 3 or not images.size or min(images.shape[1:]) < smallest_side:
         raise InputError(
-            f"Images of shape {images.shape} are no stack: give (n, H, W), a single image as "
-            f"image[None], with n at least 1 and both sides at least {smallest_side} pixels."
+            f"Images: expected shape (n, H, W) with sides of at least {smallest_side} pixels, got "
+            f"{images.shape}; give a single image as image[None]."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
         images = images.astype(np.float32, copy=False)
@@ -60,8 +70,8 @@ def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     masks = real_numbers(masks, "Masks")
     if masks.shape != shape:
         raise InputError(
-            f"Masks of shape {masks.shape} do not match images of shape {shape}; give one mask of "
-            "the same size for each image."
+            f"Masks do not match images: expected shape {shape}, got {masks.shape}; give one mask "
+            "of the same size for each image."
         )
     if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
         raise InputError("Masks hold values other than 0 and 1; give True for contamination.")
@@ -88,8 +98,8 @@ def checked_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int) -> n
     labels = real_numbers(labels, "Labels")
     if labels.shape != shape:
         raise InputError(
-            f"Labels of shape {labels.shape} do not match images of shape {shape}; give one label "
-            "of the same size for each image."
+            f"Labels do not match images: expected shape {shape}, got {labels.shape}; give one "
+            "label of the same size for each image."
         )
     if not np.isin(labels, range(classes)).all():
         raise InputError(f"Labels hold other values than the numbers 0 to {classes - 1}.")
@@ -114,9 +124,11 @@ def real_numbers(values: ArrayLike, what: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of different lengths
-        raise InputError(f"{what} are no array; give all of them the same size.") from error
+        raise InputError(f"{what}: expected an array, got parts of different sizes.") from error
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{what} of type {array.dtype} are no real numbers; convert them first.")
+        raise InputError(
+            f"{what}: expected real numbers, got type {array.dtype}; convert them first."
+        )
     return array
 
 
@@ -142,13 +154,13 @@ def check_parameters(
     for name, value in values.items():
         if name in kinds and not _is_of(value, kinds[name]):
             wanted = str(getattr(kinds[name], "__name__", kinds[name])).replace("typing.", "")
-            raise InputError(f"{name} is {_shown(value)}; it must be of type {wanted}.")
+            raise InputError(f"{name}: expected type {wanted}, got {_shown(value)}.")
         if isinstance(value, Real) and not -LARGEST < value < LARGEST:
-            raise InputError(f"{name} is {_shown(value)}; it must be a number of a usual size.")
+            raise InputError(f"{name}: expected a number of a usual size, got {_shown(value)}.")
     for name, (low, high) in (ranges or {}).items():
         value = values[name]
         if value is not None and not low <= value <= high:
-            raise InputError(f"{name} is {_shown(value)}; it must be from {low:g} to {high:g}.")
+            raise InputError(f"{name}: expected {low:g} to {high:g}, got {_shown(value)}.")
 
 
 def _is_of(value: Any, kind: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,8 @@ import typer
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
-    from graphseg.batch.network import Network
-    from graphseg.batch.stream import Task
+    from graphseg.batch.run import Task
+    from graphseg.batch.tasks import Network
 
 # What a command needs is imported when it is called: --help shall not wait for PyTorch.
 app = typer.Typer(
@@ -23,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
     pretty_exceptions_enable=False,
 )
-MARGIN = 8.0  # px, that of `graphseg.batch.coarsening.Coarsening`
+MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
 Source = Annotated[str, typer.Option(help="auto, published or simulated")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="a parameter of the method, NAME=VALUE; repeat")
@@ -132,18 +131,6 @@ def info() -> None:
     typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
 
 
-@dataclass(frozen=True)
-class How:
-    """How a folder of micrographs is worked on, whatever is done with them."""
-
-    images: list[str]
-    output: Path
-    workers: int
-    scheduler: str | None
-    resume: bool
-    overwrite: bool
-
-
 @app.command()
 def segment(
     images: Images,
@@ -179,8 +166,8 @@ def segment(
     _refuse_unknown("--masks", masks, MASK_FORMS)
     _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
     network = _network(model, test_time_augmentation, device, pixel_size)
-    how = How(images, output, workers, scheduler, resume, overwrite)
-    _work(Segment(network, masks, probabilities, overlays), how)
+    task = Segment(network, masks, probabilities, overlays)
+    _work(task, images, output, workers, scheduler, resume, overwrite)
 
 
 @app.command()
@@ -214,9 +201,8 @@ def analyse(
             "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
             "say --no-structures."
         )
-    network = _network(model, test_time_augmentation, device, pixel_size)
-    how = How(images, output, workers, scheduler, resume, overwrite)
-    _work(Analyse(network, structures), how)
+    task = Analyse(_network(model, test_time_augmentation, device, pixel_size), structures)
+    _work(task, images, output, workers, scheduler, resume, overwrite)
 
 
 @app.command()
@@ -241,9 +227,8 @@ def sort(
     """
     from graphseg.batch.tasks import Sort
 
-    network = _network(model, test_time_augmentation, device, pixel_size)
-    how = How(images, output, workers, scheduler, resume, overwrite)
-    _work(Sort(network, exclude_vacuum), how)
+    task = Sort(_network(model, test_time_augmentation, device, pixel_size), exclude_vacuum)
+    _work(task, images, output, workers, scheduler, resume, overwrite)
 
 
 @app.command()
@@ -271,18 +256,18 @@ def reduce(
 
     Example: graphseg reduce night/ --output smaller --mode blocks
     """
-    from graphseg.batch.coarsening import Coarsening
+    from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
 
     network = _network(model, test_time_augmentation, device, pixel_size)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
-    _work(task, How(images, output, workers, scheduler, resume, overwrite))
+    _work(task, images, output, workers, scheduler, resume, overwrite)
 
 
 def _network(
     model: Path | None, test_time_augmentation: bool, device: str, pixel_size: float | None
 ) -> "Network":
-    from graphseg.batch.network import Network
+    from graphseg.batch.tasks import Network
 
     return Network.choose(
         model, test_time_augmentation=test_time_augmentation, device=device, pixel_size=pixel_size
@@ -295,17 +280,25 @@ def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...
         raise InputError(f"{option} {value} is unknown: use {listed}.")
 
 
-def _work(task: "Task", how: How) -> None:
+def _work(
+    task: "Task",
+    images: list[str],
+    output: Path,
+    workers: int,
+    scheduler: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> None:
     """Do a task, write the tables, say what came out; failures end in exit code 2."""
-    from graphseg.batch import run
+    from graphseg.batch.manifest import find_sources
     from graphseg.batch.report import write_tables
-    from graphseg.batch.sources import find_sources
-    from graphseg.batch.stream import Job
+    from graphseg.batch.run import run
 
-    sources = find_sources(how.images)
-    job = Job(task, how.output.absolute(), how.resume, how.overwrite)
-    found = run.run(job, sources, how.workers, how.scheduler)
-    table, page = write_tables(job, found)
+    found = run(
+        task, find_sources(images), output.absolute(),
+        resume=resume, overwrite=overwrite, workers=workers, scheduler=scheduler,
+    )  # fmt: skip
+    table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
     if found.errors:
         total = found.finished + len(found.errors)

@@ -14,9 +14,11 @@ from graphseg.errors import InputError
 NAMES = ("accuracy", "balanced_accuracy", "jaccard", "f1", "precision", "recall")
 
 # As tables show them.
-LABELS = dict(
-    zip(NAMES, ("accuracy", "balanced acc.", "Jaccard", "F1", "precision", "recall"), strict=True)
-)
+LABELS = {name: name for name in NAMES} | {
+    "balanced_accuracy": "balanced acc.",
+    "jaccard": "Jaccard",
+    "f1": "F1",
+}
 
 # Colours of the error map, as in Fig. 4 of the paper.
 TRUE_POSITIVE = (255, 255, 255)
@@ -30,24 +32,29 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    true, predicted : array of bool, shape (H, W) or (n, H, W)
-        Masks, ``True`` = contamination.
+    true, predicted
+        (H, W) or (n, H, W) bool, True = contamination.
 
     Returns
     -------
-    ndarray of int64, shape (4,) or (n, 4)
-        Columns: true positive, false positive, false negative, true negative.
+    ndarray
+        (4,) or (n, 4) int64; columns: true positive, false positive, false negative, true negative.
 
     Raises
     ------
     InputError
         If the shapes differ or are not those of a mask or a stack of masks.
+
+    Examples
+    --------
+    >>> counts([[True, True, False, False]], [[True, False, True, False]])
+    array([1, 1, 1, 1])
     """
     true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
     if true.shape != predicted.shape or true.ndim not in (2, 3):
         raise InputError(
-            f"Masks of shape {true.shape} and {predicted.shape} cannot be compared: "
-            "give two masks (H, W) or two stacks (n, H, W) of one shape."
+            "Masks cannot be compared: expected two of the same shape (H, W) or (n, H, W), got "
+            f"{true.shape} and {predicted.shape}."
         )
     pairs = (true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted)
     return np.stack([pair.sum(axis=(-2, -1), dtype=np.int64) for pair in pairs], axis=-1)
@@ -58,14 +65,22 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarr
 
     Parameters
     ----------
-    true, predicted : array of int, any shape
-        Numbers of classes, from 0.
-    classes : int
+    true, predicted
+        Numbers of classes, from 0; any shape.
+    classes
+        How many there are.
 
     Returns
     -------
-    ndarray of int64, shape (classes, classes)
-        Rows: true class; columns: predicted class.
+    ndarray
+        (classes, classes) int64; rows: true class, columns: predicted class.
+
+    Examples
+    --------
+    >>> confusion([0, 0, 1, 2], [0, 1, 1, 2], 3)
+    array([[1, 1, 0],
+           [0, 1, 0],
+           [0, 0, 1]])
     """
     places = np.asarray(true, np.int64) * classes + predicted
     return np.bincount(places.ravel(), minlength=classes**2).reshape(classes, classes)
@@ -76,8 +91,13 @@ def class_jaccard(table: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of float64, shape (classes,)
-        NaN for a class that neither occurs nor was given.
+    ndarray
+        (classes,) float64; NaN for a class that neither occurs nor was given.
+
+    Examples
+    --------
+    >>> class_jaccard(np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    array([0.5       , 0.66666667,        nan])
     """
     both = np.diagonal(table)
     return _ratio(both, table.sum(axis=0) + table.sum(axis=1) - both, np.nan)
@@ -104,17 +124,22 @@ def score_table(table: np.ndarray, zero_division: float = 1.0) -> dict[str, np.n
 
     Parameters
     ----------
-    table : array of int, shape (..., 4)
-        Counts as :func:`counts` returns them.
-    zero_division : float, default 1.0
+    table
+        (..., 4) int, as :func:`counts` returns them.
+    zero_division
         The value of 0/0. The default calls "nothing to find, nothing found" a success; an empty
         label with a non-empty prediction still has Jaccard, F1 and precision 0, but its recall
         is 0/0. ``nan`` leaves such values out of a mean over images.
 
     Returns
     -------
-    dict of str to ndarray of float64, shape (...)
-        One entry for each name in ``NAMES``.
+    dict of str to ndarray
+        (...) float64 for each name in ``NAMES``.
+
+    Examples
+    --------
+    >>> score_table([[2, 1, 1, 4], [0, 0, 0, 8]])["jaccard"]
+    array([0.5, 1. ])
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(table, dtype=np.int64), -1, 0)
     recall = _ratio(tp, tp + fn, zero_division)
@@ -140,11 +165,12 @@ def scores(
 
     Parameters
     ----------
-    table : array of int, shape (n, 4) or (4,)
-        Counts as :func:`counts` returns them.
-    average : {"pooled", "per_image"}
-        Sum the counts over images first, or average the scores of the images.
-    zero_division : float, default 1.0
+    table
+        (n, 4) or (4,) int, as :func:`counts` returns them.
+    average
+        ``"pooled"``: sum the counts over images first; ``"per_image"``: average the scores of the
+        images.
+    zero_division
         See :func:`score_table`. With ``nan``, undefined images are left out of the mean.
 
     Returns
@@ -156,12 +182,17 @@ def scores(
     ------
     InputError
         If ``average`` is unknown or the table has no row.
+
+    Examples
+    --------
+    >>> scores([[2, 1, 1, 4]])["jaccard"]
+    0.5
     """
     table = np.atleast_2d(np.asarray(table))
     if average not in ("pooled", "per_image"):
-        raise InputError(f"The average {average!r} is unknown: use 'pooled' or 'per_image'.")
+        raise InputError(f"The average is unknown: expected pooled or per_image, got {average!r}.")
     if not len(table) or table.shape[-1] != 4:
-        raise InputError(f"A table of counts of shape {table.shape} cannot be scored: give (n, 4).")
+        raise InputError(f"Counts cannot be scored: expected shape (n, 4), got {table.shape}.")
     if average == "pooled":
         return {k: float(v) for k, v in score_table(table.sum(axis=0), zero_division).items()}
     columns = score_table(table, zero_division)
@@ -174,24 +205,31 @@ def error_map(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    true, predicted : array of bool, shape (H, W)
-        Label and prediction, ``True`` = contamination.
+    true, predicted
+        (H, W) bool, label and prediction, True = contamination.
 
     Returns
     -------
-    ndarray of uint8, shape (H, W, 3)
-        True positive white, true negative black, false positive red, false negative blue.
+    ndarray
+        (H, W, 3) uint8: true positive white, true negative black, false positive red, false
+        negative blue.
 
     Raises
     ------
     InputError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> error_map([[True, False]], [[True, True]])
+    array([[[255, 255, 255],
+            [255,   0,   0]]], dtype=uint8)
     """
     true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
     if true.shape != predicted.shape or true.ndim != 2:
         raise InputError(
-            f"Masks of shape {true.shape} and {predicted.shape} cannot be compared: "
-            "give two masks (H, W) of one shape."
+            "Masks cannot be compared: expected two of the same shape (H, W), got "
+            f"{true.shape} and {predicted.shape}."
         )
     palette = np.array([TRUE_NEGATIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_POSITIVE], np.uint8)
     return palette[2 * true.astype(int) + predicted]

@@ -44,12 +44,20 @@ def bernstein_basis(degree: int, samples: int) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         (samples, degree + 1) float64; column i is B_i(u) = C(m, i) u^i (1 - u)^(m - i).
 
     Raises
     ------
     InputError
         If there are fewer points than polynomials, or the degree is negative.
+
+    Examples
+    --------
+    >>> bernstein_basis(2, 3)  # (1 - u)², 2 u (1 - u) and u² at 0, 0.5 and 1
+    array([[1.  , 0.  , 0.  ],
+           [0.25, 0.5 , 0.25],
+           [0.  , 0.  , 1.  ]])
     """
     if not 0 <= degree < samples:
         raise InputError(
@@ -80,12 +88,20 @@ def fit_bezier_surface(
 
     Returns
     -------
+    ndarray
         (H, W) float64, the surface in the units of the image.
 
     Raises
     ------
     InputError
         If the image is not 2-D or not finite, or too few pixels take part to fix the surface.
+
+    Examples
+    --------
+    >>> rows, columns = np.indices((20, 30))
+    >>> plane = 100 + 2 * rows - columns
+    >>> bool(np.allclose(fit_bezier_surface(plane), plane))
+    True
     """
     image = _checked(image)
     # Orthonormal columns span the same surfaces and keep high degrees well conditioned.
@@ -95,7 +111,9 @@ def fit_bezier_surface(
     if exclude is None or not exclude.any():
         return rows @ _project(image, rows, columns) @ columns.T
     if exclude.shape != image.shape:
-        raise InputError(f"The mask is {exclude.shape} but the image {image.shape}; match them.")
+        raise InputError(
+            f"exclude: expected the shape of the image, {image.shape}, got {exclude.shape}."
+        )
     return rows @ _masked_coefficients(image, rows, columns, ~exclude) @ columns.T
 
 
@@ -130,10 +148,23 @@ def flat_field(
     threshold
         How many robust standard deviations make an outlier.
 
+    Returns
+    -------
+    FlatField
+        The corrected image, its background, and the pixels that were left out.
+
     Raises
     ------
     InputError
         If the image is not 2-D or not finite, or its background is not positive everywhere.
+
+    Examples
+    --------
+    >>> rows, columns = np.indices((64, 64))
+    >>> tilted = (100 + rows) * (1 + 0.1 * np.cos(columns))  # a lattice under uneven light
+    >>> flat = flat_field(tilted, degree=(1, 1), iterations=0)
+    >>> round(float(flat.corrected[:8].mean()), 2), round(float(flat.corrected[-8:].mean()), 2)
+    (1.0, 1.0)
     """
     image = _checked(image)
     if exclude is not None or iterations == 0:
@@ -170,16 +201,23 @@ def standardise(image: np.ndarray) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         float32 of the same shape; a constant image becomes 0 everywhere.
 
     Raises
     ------
     InputError
         If a value is not finite.
+
+    Examples
+    --------
+    >>> standardise(np.array([[1, 3], [3, 1]]))
+    array([[-1.,  1.],
+           [ 1., -1.]], dtype=float32)
     """
     image = _finite(image)
     if image.ndim < 2 or not image.size:
-        raise InputError(f"An array of shape {image.shape} is no image; give (H, W) or (n, H, W).")
+        raise InputError(f"Images: expected shape (H, W) or (n, H, W), got {image.shape}.")
     mean = image.mean(axis=(-2, -1), keepdims=True, dtype=np.float64)
     centred = image - mean
     deviation = centred.std(axis=(-2, -1), keepdims=True)
@@ -208,13 +246,23 @@ def resize_area(
 
     Returns
     -------
-        The resized image, float32, and its pixel size in Å (None if none was given).
+    resized
+        (H, W) or (n, H, W) float32.
+    pixel_size
+        Of the resized image in Å; None if none was given.
 
     Raises
     ------
     InputError
         If the image would be enlarged, or pixels of known size would no longer be square.
+
+    Examples
+    --------
+    >>> resize_area(np.array([[1, 2, 4, 8], [3, 4, 0, 0]]), (1, 2), pixel_size=0.1)
+    (array([[2.5, 3. ]], dtype=float32), 0.2)
     """
+    from skimage.transform import resize_local_mean  # on demand: few callers resize
+
     image = _finite(image)
     old = image.shape[-2:]
     if (
@@ -222,21 +270,25 @@ def resize_area(
         or image.ndim > 3
         or not all(0 < new <= n for new, n in zip(shape, old, strict=True))
     ):
-        raise InputError(f"An image of {old} cannot be reduced to {shape}; choose a smaller size.")
+        raise InputError(
+            f"Expected an image of shape (H, W) or (n, H, W) and a smaller size, got {image.shape} "
+            f"and {tuple(shape)}."
+        )
     ratios = [n / new for n, new in zip(old, shape, strict=True)]
     if pixel_size is not None and abs(ratios[0] / ratios[1] - 1) > 0.01:
         raise InputError(
             f"Resizing {old} to {shape} would stretch the image; crop it to the same aspect first."
         )
-    rows, columns = (_overlaps(n, new) for n, new in zip(old, shape, strict=True))
-    resized = (rows @ np.asarray(image, np.float32) @ columns.T).astype(np.float32)
+    resized = resize_local_mean(
+        np.asarray(image, np.float32), (*image.shape[:-2], *shape), grid_mode=True
+    )
     return resized, None if pixel_size is None else pixel_size * float(np.mean(ratios))
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
     image = _finite(image)
     if image.ndim != 2 or not image.size:
-        raise InputError(f"A single image is needed, not an array of shape {image.shape}.")
+        raise InputError(f"Expected a single image of shape (H, W), got shape {image.shape}.")
     return image.astype(np.float64)
 
 
@@ -279,6 +331,7 @@ def _masked_coefficients(
 def _robust_fit(
     image: np.ndarray, degree: tuple[int, int], iterations: int, window: int, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Fit, leave out what stands out of the residual, fit again, until the pixels settle."""
     excluded = np.zeros(image.shape, bool)
     background = fit_bezier_surface(image, degree)
     for _ in range(iterations):
@@ -314,12 +367,3 @@ def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
     """
     low, middle, high = np.percentile(values[::step, ::step], [15.87, 50, 84.13])
     return (values - middle) / max(min(middle - low, high - middle), ROUNDING)
-
-
-def _overlaps(old: int, new: int) -> np.ndarray:
-    """Return the (new, old) float32 weights of the old pixels in the mean of each new one."""
-    edges = np.arange(new + 1) * (old / new)
-    start, stop = edges[:-1, None], edges[1:, None]
-    pixel = np.arange(old)
-    covered = np.clip(np.minimum(stop, pixel + 1) - np.maximum(start, pixel), 0, 1)
-    return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)

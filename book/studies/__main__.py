@@ -18,7 +18,7 @@ from book.studies import (
     simulation_only,
 )
 from book.studies import ood as ood_study
-from graphseg.batch import run
+from graphseg.batch import pools
 from graphseg.cli import (
     Changes,
     Defects,
@@ -66,7 +66,7 @@ def evaluate(
     Example: python -m book.studies evaluate unet --set epochs=12 --output data/results/unet.json
     """
     estimator = methods.make(method, **parsed(changes))
-    with run.workers(scheduler):
+    with pools.workers(scheduler):
         record = crossval.cross_validate(
             estimator,
             load.load_stack(source),
@@ -117,7 +117,7 @@ def search(
     --grid "levels=[3, 4, 5]" --grid "learning_rate=[1e-5, 1e-4, 1e-3]" --set epochs=150
     --final epochs=300 --trials 2 --protocol random --output data/results/search_paper.json
     """
-    with run.workers(scheduler):
+    with pools.workers(scheduler):
         record = grid_search.search(
             methods.make(method, **parsed(changes)),
             parsed(grid, "--grid"),

@@ -1,25 +1,40 @@
-"""Which images of a folder are finished: one small record for each, beside the results.
+"""Which micrographs are meant, how their results are named, and which of them are finished.
 
-A record is written just before the results get their final names, and holds their sizes. A
-process may be killed at any moment: what has its final name is whole, and a frame counts as
-finished when its record says the same input, model and options and all its results are there.
-Results that no such record covers belong to somebody else and are not overwritten unasked.
+Beside the results lies one small record for each frame. It is written just before the results get
+their final names, and holds their sizes. A process may be killed at any moment: what has its final
+name is whole, and a frame is finished when its record says the same input, model and options and
+all its results are there. Results that no such record covers belong to somebody else and are not
+overwritten unasked.
 """
 
+import base64
+import glob
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from graphseg.io.outputs import whole_file
+from graphseg.errors import InputError
+from graphseg.io.micrographs import FOLDERS, SUFFIXES
+from graphseg.io.outputs import temporary_name, whole_file
 
 HIDDEN = ".graphseg"  # folder of the records inside a folder of results
 FORMAT = 1  # of a record; one of another format counts as none
+RENAMED = {  # options, columns and flags that records of before call otherwise
+    "averaging": "test_time_augmentation",
+    "strangeness": "ood_score",
+    "stranger": "out_of_distribution",
+}
 FRAME = "_frame_"
+LABEL = "_LABEL"
+
+# Writes a file, given its path; if it returns a dict, those are further columns of the table.
+Writer = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,128 @@ class Source:
     path: Path
     shown: str
     name: str
+
+
+def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
+    """List the micrographs that files, folders and patterns name, in order of their paths.
+
+    A folder gives every file of a known format in it and in its folders, hidden ones left out. Left
+    out are also labels (``NAME_LABEL`` beside ``NAME``) and the results of earlier runs. Files of
+    the same name in different folders get results in different folders.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, or patterns with ``*``, ``?``, ``[…]`` and ``**``. A file that does not
+        exist is listed, so that it is reported with those that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If a folder or a pattern gives no micrograph, or results cannot be named apart.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> for name in ("0001.dm4", "0001.tif", "notes.txt"):
+    ...     pathlib.Path(folder.name, name).touch()
+    >>> [source.name for source in find_sources([folder.name])]
+    ['0001_dm4', '0001_tif']
+    >>> folder.cleanup()
+    """
+    found: dict[Path, tuple[str, PurePath]] = {}  # absolute path to how it is shown and named
+    for given in map(str, inputs):
+        files = list(_expand(given))
+        if not files:
+            known = ", ".join(SUFFIXES)
+            raise InputError(f"{given} gives no micrograph; name files or folders with {known}.")
+        for path, base in files:
+            name = path.relative_to(base).with_suffix("")
+            found.setdefault(Path(os.path.abspath(path)), (str(path), name))
+    earlier = _results(found)
+    kept = {p: v for p, v in found.items() if p not in earlier and not _is_label(p, found)}
+    if not kept:
+        raise InputError("There are only labels and results of earlier runs; name micrographs.")
+    names = _distinct({path: name for path, (_, name) in kept.items()})
+    listed = [Source(path, kept[path][0], names[path]) for path in kept]
+    return sorted(listed, key=lambda source: source.shown)
+
+
+def _expand(given: str) -> Iterator[tuple[Path, Path]]:
+    """Yield each file that is meant, with the folder that its results' names start from."""
+    path = Path(given)
+    if _is_folder(path):
+        yield from ((file, path) for file in _inside(path))
+    elif path.exists() or not glob.has_magic(given):
+        yield path, path.parent
+    else:
+        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        for match in map(Path, sorted(glob.glob(given, recursive=True))):
+            files = _inside(match) if _is_folder(match) else [match]
+            yield from ((file, base) for file in files if file.suffix.lower() in SUFFIXES)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() not in FOLDERS
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    """Yield the files and stores of known formats in a folder and its folders."""
+    for folder, inner, files in os.walk(path):
+        stores = [name for name in inner if not _is_folder(Path(folder, name))]
+        inner[:] = sorted(n for n in inner if n not in stores and not n.startswith("."))
+        for name in sorted(files + stores):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _is_label(path: Path, found: Iterable[Path]) -> bool:
+    image = path.with_name(path.stem.removesuffix(LABEL) + path.suffix)
+    return path.stem.endswith(LABEL) and image in found
+
+
+def _results(found: Iterable[Path]) -> set[Path]:
+    """Return the files that earlier runs have written to the folders of these files, or above."""
+    folders = {parent for path in found for parent in path.parents}
+    written = set()
+    for folder in folders:
+        for path in (folder / HIDDEN).glob("*/**/*.json"):
+            record = _read(path) or {"outputs": {}}
+            written |= {folder / file for file in record["outputs"]}
+    return written
+
+
+def _distinct(names: dict[Path, PurePath]) -> dict[Path, str]:
+    """Return names that differ, also where upper and lower case do not count."""
+    for rule in (_with_folders, _with_suffix):
+        for clash in _clashes(names):
+            names |= rule(clash, names)
+    for clash in _clashes(names):
+        raise InputError(
+            f"The results of {clash[0]} and {clash[1]} would have the same names; do them in "
+            "different runs with different folders."
+        )
+    return {path: name.as_posix() for path, name in names.items()}
+
+
+def _clashes(names: dict[Path, PurePath]) -> list[list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for path, name in names.items():
+        groups.setdefault(name.as_posix().casefold(), []).append(path)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _with_folders(clash: list[Path], _: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    try:
+        common = os.path.commonpath([path.parent for path in clash])
+    except ValueError:  # different drives
+        return {}
+    return {path: path.relative_to(common).with_suffix("") for path in clash}
+
+
+def _with_suffix(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    return {p: names[p].with_name(f"{p.stem}_{p.suffix.lower().strip('.')}") for p in clash}
 
 
 def frame_name(source: Source, frame: int, frames: int) -> str:
@@ -81,7 +218,7 @@ def _parts(path: Path) -> list[Path]:
     return [path] if path.exists() else []
 
 
-class Ledger:
+class Manifest:
     """The records of one command in a folder of results.
 
     Parameters
@@ -92,72 +229,134 @@ class Ledger:
         Records of different commands do not see each other.
     made_by
         What decides on the results besides the input: model digest and options, as JSON holds it.
+    suffixes
+        Ends of the names of the results.
     resume
         If False, nothing counts as finished.
+    overwrite
+        Whether results of other inputs, models or options may be replaced.
     """
 
-    def __init__(self, folder: Path, command: str, made_by: Mapping, resume: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        made_by: Mapping,
+        suffixes: Sequence[str] = (),
+        resume: bool = True,
+        overwrite: bool = False,
+    ):
         self.folder = folder
         self.command = command
         self.made_by = json.loads(json.dumps(made_by))
+        self.suffixes = tuple(suffixes)
         self.resume = resume
+        self.overwrite = overwrite
+        self.records = folder / HIDDEN / command
+        self.partial = folder / HIDDEN / "partial"  # files that are being written
+        self.tables = folder / f"{command}.csv", folder / f"{command}.html"
 
-    @property
-    def records(self) -> Path:
-        """The folder of the records."""
-        return self.folder / HIDDEN / self.command
-
-    @property
-    def partial(self) -> Path:
-        """The folder of files that are being written."""
-        return self.folder / HIDDEN / "partial"
-
-    def read(self, name: str) -> dict | None:
-        """Return the record of a frame; None without one that can be read."""
-        try:
-            record = json.loads(self._path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return record if record.get("format") == FORMAT else None
+    # What is there, and whose it is.
 
     def finished(self, source: Source) -> int:
         """Return the number of frames of a source if all of them are finished, else 0."""
-        first = self.read(source.name) or self.read(frame_name(source, 0, 2))
+        first = self._read(source.name) or self._read(frame_name(source, 0, 2))
         if first is None:
             return 0
         now, frames = fingerprint(source.path), first["frames"]
         names = (frame_name(source, frame, frames) for frame in range(frames))
-        return frames if all(self.frame_finished(name, source, now) for name in names) else 0
+        return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
 
-    def frame_finished(self, name: str, source: Source, now: dict) -> bool:
-        """Tell whether a frame is finished; `now` is the `fingerprint` of its source."""
-        record = self.read(name)
-        return self._ours(record, source, now) and self.complete(record)
+    def is_finished(self, name: str, now: dict) -> bool:
+        """Tell whether a frame is finished.
 
-    def complete(self, record: dict) -> bool:
-        """Tell whether all results of a record are there."""
-        return len(self.covered(record)) == len(record["outputs"])
+        Parameters
+        ----------
+        name
+            Of the frame.
+        now
+            The `fingerprint` of its source.
 
-    def foreign(self, name: str, source: Source, now: dict, targets: Sequence[Path]) -> list[Path]:
-        """Return what exists, would go, and is not of this frame, model and options.
-
-        Those are the targets, and the results that the frame's last record covers.
+        Raises
+        ------
+        InputError
+            If it is not, and something lies in its place that may not be replaced.
         """
-        record = self.read(name)
-        ours = self._ours(record, source, now)
-        known = record["outputs"] if ours else {}
-        present = dict.fromkeys(target for target in targets if target.exists())
-        if record is not None and not ours:
-            present |= dict.fromkeys(self.covered(record))
-        return [one for one in present if known.get(self._relative(one)) != _size(one)]
+        record = self._read(name)
+        if self._is_finished(record, now):
+            return True
+        if not self.overwrite:
+            targets = [self.folder / f"{name}{suffix}" for suffix in self.suffixes]
+            _refuse(self._conflicts(record, now, targets))
+        return False
 
-    def covered(self, record: dict) -> list[Path]:
-        """Return the results of a record that are there as it says."""
-        paths = {self.folder / file: size for file, size in record["outputs"].items()}
-        return [path for path, size in paths.items() if _size(path) == size]
+    def refuse_conflicts(self, sources: Iterable[Source]) -> None:
+        """Raise before anything is done if what lies in the folder may not be replaced.
 
-    def _ours(self, record: dict | None, source: Source, now: dict) -> bool:
-        if record is None or not self.resume or record["made_by"] != self.made_by:
+        Raises
+        ------
+        InputError
+            It names the first such file.
+        """
+        if self.overwrite:
+            return
+        known = self._table_digests()
+        conflicts = [p for p in self.tables if p.exists() and _sha256(p.read_bytes()) not in known]
+        present = self._present()
+        for source in sources:
+            now = fingerprint(source.path) if source.name in present else {}
+            for name, targets in present.get(source.name, {}).items():
+                conflicts += self._conflicts(self._read(name), now, targets)
+        _refuse(conflicts)
+
+    def rows(self, sources: Sequence[Source]) -> Iterator[tuple[dict, str | None]]:
+        """Yield the row and the thumbnail of each finished frame of all runs in the folder.
+
+        Of `sources` those whose results are from this input, model and options; of other files
+        those whose results are still there as they were left.
+        """
+        named = {source.name: source for source in sources}
+        paths = {str(source.path) for source in sources}
+        for path in sorted(self.records.rglob("*.json")):
+            record = _read(path)
+            if record is None:
+                continue
+            name = self._name(path)
+            source = named.get(name) or named.get(name.rpartition(FRAME)[0])
+            shown = {"error": ""}
+            if source is not None and self._is_finished(record, fingerprint(source.path), True):
+                shown |= {"file": source.shown}
+            elif (
+                record["source"]["path"] in paths
+                or not record["outputs"]
+                or not self._is_complete(record)
+            ):
+                continue
+            yield record["row"] | shown, record["thumbnail"]
+
+    def _present(self) -> dict[str, dict[str, list[Path]]]:
+        """Return the results in the folder: name of a source to names of frames to files."""
+        found: dict[str, dict[str, list[Path]]] = {}
+        for path in self.records.rglob("*.json"):
+            name = self._name(path)
+            for source in {name, name.rpartition(FRAME)[0]}:
+                found.setdefault(source, {}).setdefault(name, [])
+        for folder, inner, files in os.walk(self.folder):
+            inner[:] = [name for name in inner if name != HIDDEN]
+            for file in files:
+                for suffix in filter(file.endswith, self.suffixes):
+                    path = Path(folder, file)
+                    name = path.relative_to(self.folder).as_posix().removesuffix(suffix)
+                    for source in {name, name.rpartition(FRAME)[0]}:
+                        found.setdefault(source, {}).setdefault(name, []).append(path)
+        return found
+
+    def _is_finished(self, record: dict | None, now: dict, resume: bool | None = None) -> bool:
+        return self._is_ours(record, now, resume) and self._is_complete(record)
+
+    def _is_ours(self, record: dict | None, now: dict, resume: bool | None = None) -> bool:
+        resume = self.resume if resume is None else resume
+        if record is None or not resume or record["made_by"] != self.made_by:
             return False
         stored = record["source"]
         if {key: stored[key] for key in now} == now:
@@ -165,37 +364,36 @@ class Ledger:
         # Moved or copied, but the same content.
         return stored["size"] == now["size"] and stored["sha256"] == content_digest(now)
 
-    def claim(self, name: str, record: dict, written: Mapping[Path, Path]) -> None:
-        """Write the record of a frame, then give its results their final names.
+    def _is_complete(self, record: dict) -> bool:
+        return len(self._covered(record)) == len(record["outputs"])
 
-        Parameters
-        ----------
-        name
-            Of the frame.
-        record
-            Its content, without ``format``, ``made_by`` and ``outputs``.
-        written
-            Final to temporary name. What the frame's last record or these names held goes first:
-            a record must not cover results that are older than itself.
+    def _covered(self, record: dict) -> list[Path]:
+        """Return the results of a record that are there as it says."""
+        paths = {self.folder / file: size for file, size in record["outputs"].items()}
+        return [path for path, size in paths.items() if _size(path) == size]
+
+    def _conflicts(self, record: dict | None, now: dict, targets: Sequence[Path]) -> list[Path]:
+        """Return what exists, would go, and is not of this input, model and options.
+
+        Those are the targets, and the results that the frame's last record covers.
         """
-        before = self.read(name) or {"outputs": {}}
-        outputs = {self._relative(target): _size(one) for target, one in written.items()}
-        record = {"format": FORMAT, "made_by": self.made_by, "outputs": outputs} | record
-        with whole_file(self._path(name), self.partial) as temporary:
-            temporary.write_text(json.dumps(record), encoding="utf-8")
-            # Only now, when nothing more is to be written that a full disk could refuse.
-            for path in {*self.covered(before), *written}:
-                path.unlink(missing_ok=True)
-        for target, one in written.items():
-            os.replace(one, target)
+        ours = self._is_ours(record, now)
+        known = record["outputs"] if ours else {}
+        present = dict.fromkeys(target for target in targets if target.exists())
+        if record is not None and not ours:
+            present |= dict.fromkeys(self._covered(record))
+        return [path for path in present if known.get(self._relative(path)) != _size(path)]
 
-    def all(self) -> Iterator[tuple[str, dict]]:
-        """Yield the name and the record of every frame, in order of names."""
-        for path in sorted(self.records.rglob("*.json")):
-            name = path.relative_to(self.records).as_posix().removesuffix(".json")
-            record = self.read(name)
-            if record is not None:
-                yield name, record
+    def _read(self, name: str) -> dict | None:
+        return _read(self.records / f"{name}.json")
+
+    def _name(self, record: Path) -> str:
+        return record.relative_to(self.records).as_posix().removesuffix(".json")
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    # Writing.
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -214,29 +412,72 @@ class Ledger:
                 if path.stat().st_mtime_ns <= start:
                     path.unlink()
 
-    @property
-    def tables(self) -> tuple[Path, Path]:
-        """The table of all images as CSV, and the report as HTML."""
-        return self.folder / f"{self.command}.csv", self.folder / f"{self.command}.html"
+    def write(self, name: str, now: dict, outputs: Mapping[str, Writer], record: dict) -> None:
+        """Write the results of a frame and its record.
 
-    def foreign_tables(self) -> list[Path]:
-        """Return those of the tables that exist and are not as a run has left them."""
-        known = self._table_digests()
-        return [
-            path
-            for path in self.tables
-            if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() not in known
-        ]
+        Parameters
+        ----------
+        name
+            Of the frame.
+        now
+            The `fingerprint` of its source before it was read.
+        outputs
+            Suffix of each result to what writes it.
+        record
+            ``frame``, ``frames``, ``row`` and ``thumbnail`` (bytes or None).
+        """
+        written: dict[Path, Path] = {}  # final to temporary name
+        row = record["row"]
+        try:
+            for suffix, write in outputs.items():
+                target = self.folder / f"{name}{suffix}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written[target] = temporary_name(target, self.partial)
+                more = write(written[target])
+                row |= more if isinstance(more, dict) else {}
+            picture = record["thumbnail"] and base64.b64encode(record["thumbnail"]).decode()
+            source = now | {"sha256": content_digest(now)}
+            before = self._read(name)
+            if not self._is_finished(before, now):  # nor by another process
+                record = record | {"source": source, "row": row, "thumbnail": picture}
+                self._commit(name, before, record, written)
+        finally:
+            for temporary in written.values():
+                temporary.unlink(missing_ok=True)
 
-    def write_table(self, path: Path, text: str) -> None:
-        """Write one of the tables, and note how it was left."""
-        content = text.encode("utf-8", "backslashreplace")  # file names need not be UTF-8
-        digests = [*self._table_digests(), hashlib.sha256(content).hexdigest()]
+    def _commit(
+        self, name: str, before: dict | None, record: dict, written: Mapping[Path, Path]
+    ) -> None:
+        """Write the record of a frame, then give its results their final names.
+
+        What the frame's last record or these names held goes first: a record must not cover results
+        that are older than itself.
+        """
+        outputs = {self._relative(target): _size(one) for target, one in written.items()}
+        record = {"format": FORMAT, "made_by": self.made_by, "outputs": outputs} | record
+        with whole_file(self.records / f"{name}.json", self.partial) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+            # Only now, when nothing more is to be written that a full disk could refuse.
+            for path in {*(self._covered(before) if before else ()), *written}:
+                path.unlink(missing_ok=True)
+        for target, one in written.items():
+            os.replace(one, target)
+
+    def write_tables(self, table: str, page: str) -> tuple[Path, Path]:
+        """Write the table of all images as CSV and the report as HTML; return their paths.
+
+        How they were left is noted, so that a later run knows whether somebody has edited them.
+        """
+        # File names need not be UTF-8.
+        contents = [text.encode("utf-8", "backslashreplace") for text in (table, page)]
+        digests = [*self._table_digests(), *map(_sha256, contents)]
         # The notes go first; the newest are enough, and whoever is killed in between loses nothing.
         with whole_file(self._notes, self.partial) as temporary:
             temporary.write_text(json.dumps(digests[-8:]), encoding="utf-8")
-        with whole_file(path, self.partial) as temporary:
-            temporary.write_bytes(content)
+        for path, content in zip(self.tables, contents, strict=True):
+            with whole_file(path, self.partial) as temporary:
+                temporary.write_bytes(content)
+        return self.tables
 
     @property
     def _notes(self) -> Path:
@@ -248,11 +489,34 @@ class Ledger:
         except (OSError, ValueError):
             return []
 
-    def _path(self, name: str) -> Path:
-        return self.records / f"{name}.json"
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
+def _read(path: Path) -> dict | None:
+    """Return a record; None where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("format") != FORMAT:
+            return None
+    except (OSError, ValueError, AttributeError):
+        return None
+    for part in ("made_by", "row"):
+        record[part] = {RENAMED.get(key, key): value for key, value in record[part].items()}
+    if "flags" in record["row"]:
+        flags = record["row"]["flags"].split()
+        record["row"]["flags"] = " ".join(RENAMED.get(flag, flag) for flag in flags)
+    return record
+
+
+def _refuse(conflicts: Sequence[Path]) -> None:
+    if conflicts:
+        more = f" and {len(conflicts) - 1} more exist" if len(conflicts) > 1 else " exists"
+        raise InputError(
+            f"{conflicts[0]}{more} already, of another input, model or options or changed since; "
+            "say --overwrite or name another folder."
+        )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _size(path: Path) -> int | None:

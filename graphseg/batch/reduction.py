@@ -1,10 +1,8 @@
-"""The codecs of the HDF5 container of reduced stacks, and the plain ones it is compared with.
-
-Content-aware data reduction: a stack with its class map in one HDF5 file.
+"""Content-aware data reduction: a stack with its class map in one HDF5 file.
 
 What matters is kept bit for bit. On request the less important classes are stored coarsely
-(`graphseg.batch.coarsening`), so that the codecs that every HDF5 reader has shrink their runs of
-equal values to almost nothing. The container, format 1, opens with any HDF5 reader. All data sets
+(`Coarsening`), so that the codecs that every HDF5 reader has shrink their runs of equal values to
+almost nothing. The container, format 1, opens with any HDF5 reader. All data sets
 are compressed (shuffle, gzip) and checksummed (Fletcher 32), one image to a chunk below 1 MiB:
 
 ==============  =============  ====================================================================
@@ -24,34 +22,249 @@ JSON), ``warning`` (what was lost, in words; empty if nothing was).
 
 import io
 import json
-import lzma
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
-from graphseg.batch.coarsening import (
-    CLASSES,
-    Coarsening,
-    Loss,
-    checked_stack,
-    coarsen,
-    describe_loss,
-    losses,
-)
+from graphseg.checks import checked_masks
 from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
+from graphseg.structure.classes import CLASSES
 
+MODES = {
+    "lossless": "the original values",
+    "levels": "a few grey levels",
+    "blocks": "means of blocks",
+    "flat": "one mean value for each image",
+}
+SIZES = (1, 2, 4)  # bytes of a pixel
+FORMAT, VERSION = "graphseg-reduced", 1
+DATA_SETS = ("images", "classes", "exact", "names", "pixel_size")
 CODECS = {"compression": "gzip", "compression_opts": 9, "shuffle": True, "fletcher32": True}
 LIBRARY = ("v110", "v110")  # a file that HDF5 1.10 (2016) can read, with checksummed headers
 CHUNK = 2**20  # bytes at most: what has to be read and unpacked for one pixel
+
+
+@dataclass(frozen=True)
+class Coarsening:
+    """What may be stored coarsely, and how.
+
+    Attributes
+    ----------
+    mode
+        ``lossless``: nothing is changed. ``levels``: values are rounded to `levels` grey levels
+        between the least and the greatest of the image's coarse pixels. ``blocks``: means over
+        blocks of `block` × `block` pixels. ``flat``: one mean for each image.
+    classes
+        Names of the less important classes, of ``CLASSES``.
+    margin
+        Pixels of these classes that lie no further than this from one of the others stay exact:
+        the outline of a predicted mask is not certain. The default, in pixels, is the longest
+        lattice constant of the published images.
+    block
+        Side of a block in pixels.
+    levels
+        Number of grey levels, at least 2.
+
+    Raises
+    ------
+    InputError
+        If a value makes no sense.
+    """
+
+    mode: str = "lossless"
+    classes: tuple[str, ...] = ("vacuum", "contamination")
+    margin: float = 8.0
+    block: int = 8
+    levels: int = 8
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}.")
+        if isinstance(self.classes, str) or not set(self.classes) <= set(CLASSES):
+            raise InputError(
+                f"{self.classes!r} are no class names; give a tuple of any of {', '.join(CLASSES)}."
+            )
+        if not self.margin >= 0 or self.block < 1 or self.levels < 2:
+            raise InputError(
+                f"Margin {self.margin}, block {self.block} and levels {self.levels} cannot be "
+                "used; they must be at least 0, 1 and 2."
+            )
+
+
+class Loss(NamedTuple):
+    """Error of the coarse pixels among some pixels, in grey levels of the original."""
+
+    pixels: int
+    coarse: int
+    rmse: float
+    largest: float
+
+
+def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return images in the data type they have, and their class map as uint8.
+
+    Parameters
+    ----------
+    images
+        (n, H, W) integers or floats of 8, 16 or 32 bits.
+    classes
+        (n, H, W) places in ``CLASSES``, or bool with True = contamination.
+
+    Raises
+    ------
+    InputError
+        If the data type is another one, shapes differ, or a class is unknown.
+    """
+    images, classes = np.asarray(images), np.asarray(classes)
+    if images.dtype.kind not in "uif" or images.dtype.itemsize not in SIZES:
+        raise InputError(
+            f"Images of type {images.dtype} cannot be reduced; convert them to integers or floats "
+            "of 8, 16 or 32 bits."
+        )
+    if images.ndim != 3 or not images.size:
+        raise InputError(f"Images of shape {images.shape} are no stack; give (n, H, W).")
+    if classes.dtype == bool:
+        contaminated = checked_masks(classes, images.shape)
+        return images, contaminated * np.uint8(CLASSES.index("contamination"))
+    if classes.shape != images.shape or classes.dtype.kind not in "ui":
+        raise InputError(
+            f"Classes of shape {classes.shape} and type {classes.dtype} do not fit images of shape "
+            f"{images.shape}; give an integer or a bool for each pixel."
+        )
+    if classes.min() < 0 or classes.max() >= len(CLASSES):
+        raise InputError(
+            f"Classes run from {classes.min()} to {classes.max()}; use 0 to {len(CLASSES) - 1} for "
+            f"{', '.join(CLASSES)}."
+        )
+    return images, classes.astype(np.uint8)
+
+
+def coarsen(
+    images: ArrayLike, classes: ArrayLike, coarsening: Coarsening
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replace the pixels of less important classes by coarse values.
+
+    Parameters
+    ----------
+    images, classes
+        As in `checked_stack`.
+    coarsening
+        What and how.
+
+    Returns
+    -------
+    coarse
+        (n, H, W) in the same data type.
+    exact
+        (n, H, W) bool, True where nothing was changed.
+
+    Raises
+    ------
+    InputError
+        As `checked_stack`, or if a mode that loses something meets values that are not finite.
+    """
+    images, classes = checked_stack(images, classes)
+    if coarsening.mode == "lossless":
+        return images, np.ones(images.shape, bool)
+    if not np.isfinite(images).all():
+        raise InputError("Images have values that are not finite; replace them, or use lossless.")
+    wanted = np.isin(classes, [CLASSES.index(name) for name in coarsening.classes])
+    chosen = np.stack([_without_margin(region, coarsening.margin) for region in wanted])
+    coarse = images.copy()
+    for image, region in zip(coarse, chosen, strict=True):
+        if region.any():
+            image[region] = _rounded(_coarse_values(image, region, coarsening), images.dtype)
+    return coarse, ~chosen
+
+
+def _without_margin(region: np.ndarray, margin: float) -> np.ndarray:
+    """Shrink an (H, W) region by a margin, but not at the edges of the image."""
+    if margin == 0 or region.all() or not region.any():
+        return region
+    return distance_transform_edt(region) > margin
+
+
+def _coarse_values(image: np.ndarray, region: np.ndarray, coarsening: Coarsening) -> np.ndarray:
+    """Return float64 values for the pixels of a region, in the order of ``image[region]``."""
+    values = image[region].astype(float)
+    if coarsening.mode == "flat":
+        return np.full_like(values, values.mean())
+    if coarsening.mode == "levels":
+        low = values.min()
+        step = (np.ptp(values) / (coarsening.levels - 1)) or 1.0
+        return low + step * np.rint((values - low) / step)
+    rows, columns = np.nonzero(region)
+    across = -(-image.shape[1] // coarsening.block)
+    blocks = (rows // coarsening.block) * across + columns // coarsening.block
+    sums, counts = np.bincount(blocks, values), np.bincount(blocks)
+    return sums[blocks] / counts[blocks]
+
+
+def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return values.astype(dtype) if dtype.kind == "f" else np.rint(values).astype(dtype)
+
+
+def losses(
+    images: np.ndarray, coarse: np.ndarray, exact: np.ndarray, classes: np.ndarray
+) -> dict[str, Loss]:
+    """Return the `Loss` of each class, and of all pixels under ``total``.
+
+    Parameters
+    ----------
+    images, coarse
+        (n, H, W) originals and what is stored for them.
+    exact
+        (n, H, W) bool from `coarsen`.
+    classes
+        (n, H, W) places in ``CLASSES``.
+    """
+    table = {
+        name: _loss(images, coarse, exact, classes == place) for place, name in enumerate(CLASSES)
+    }
+    return table | {"total": _loss(images, coarse, exact, np.ones(images.shape, bool))}
+
+
+def _loss(images: np.ndarray, coarse: np.ndarray, exact: np.ndarray, where: np.ndarray) -> Loss:
+    changed = where & ~exact
+    errors = coarse[changed].astype(float) - images[changed]
+    if not errors.size:
+        return Loss(int(where.sum()), 0, 0.0, 0.0)
+    rmse, largest = np.sqrt(np.mean(errors**2)), np.abs(errors).max()
+    return Loss(int(where.sum()), errors.size, float(rmse), float(largest))
+
+
+def describe_loss(coarsening: Coarsening, exact: np.ndarray, total: Loss) -> str:
+    """Say in words what was lost; empty if nothing was.
+
+    Parameters
+    ----------
+    coarsening
+        How it was stored.
+    exact
+        (n, H, W) bool from `coarsen`.
+    total
+        `Loss` of all pixels.
+    """
+    if not total.coarse:
+        return ""
+    touched = int((~exact).any(axis=(1, 2)).sum())
+    return (
+        f"NOT LOSSLESS: {total.coarse / total.pixels:.2%} of all pixels, in {touched} of "
+        f"{len(exact)} images, hold {MODES[coarsening.mode]} instead of what was recorded "
+        f"(classes: {', '.join(coarsening.classes)}; mode {coarsening.mode}, block "
+        f"{coarsening.block}, levels {coarsening.levels}, margin {coarsening.margin:g} px). Their "
+        f"error is {total.rmse:.4g} grey levels (root mean square), {total.largest:.4g} at most, "
+        "and cannot be undone. What the class map calls unimportant by mistake is lost too. All "
+        "other pixels are the originals bit for bit."
+    )
 
 
 def chunk_shape(data: np.ndarray) -> tuple[int, ...]:
@@ -68,46 +281,6 @@ def chunk_shape(data: np.ndarray) -> tuple[int, ...]:
     return 1, min(height, max(1, CHUNK // (width * data.itemsize))), width
 
 
-def plain_sizes(images: ArrayLike) -> dict[str, int]:
-    """Return the bytes that a stack takes with plain lossless codecs, one stream an image.
-
-    Parameters
-    ----------
-    images
-        (n, H, W) integers or floats of 8, 16 or 32 bits.
-
-    Returns
-    -------
-        ``none`` (as in memory), ``zlib``, ``lzma`` (each at its strongest), ``HDF5 gzip`` (images
-        alone, ``CODECS``) and, for unsigned integers of 8 and 16 bits, ``PNG``.
-    """
-    images, _ = checked_stack(images, np.zeros(np.shape(images), bool))
-    streams = [image.tobytes() for image in images]
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=LIBRARY) as file:
-        file.create_dataset("images", data=images, chunks=chunk_shape(images), **CODECS)
-    sizes = {
-        "none": images.nbytes,
-        "zlib": sum(len(zlib.compress(s, 9)) for s in streams),
-        "HDF5 gzip": buffer.getbuffer().nbytes,
-        "lzma": sum(len(lzma.compress(s, preset=9 | lzma.PRESET_EXTREME)) for s in streams),
-    }
-    native = images.astype(images.dtype.newbyteorder("="), copy=False)
-    if native.dtype in (np.uint8, np.uint16):
-        sizes["PNG"] = sum(map(_png_size, native))
-    return sizes
-
-
-def _png_size(image: np.ndarray) -> int:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
-    return buffer.getbuffer().nbytes
-
-
-FORMAT, VERSION = "graphseg-reduced", 1
-DATA_SETS = ("images", "classes", "exact", "names", "pixel_size")
-
-
 class LossWarning(UserWarning):
     """Pixels are not what the microscope recorded."""
 
@@ -121,7 +294,7 @@ class Report:
     original_bytes, file_bytes
         Size of the images as they lie in memory, and of the whole file with classes and names.
     losses
-        Class name, and ``total``, to its `graphseg.batch.coarsening.Loss`.
+        Class name, and ``total``, to its `Loss`.
     warning
         What was lost, in words; empty if nothing was.
     """
@@ -146,7 +319,7 @@ class ReducedStack:
     images
         (n, H, W) in the data type of the originals.
     classes
-        (n, H, W) uint8, place of a pixel's class in ``graphseg.batch.coarsening.CLASSES``.
+        (n, H, W) uint8, place of a pixel's class in ``CLASSES``.
     exact
         (n, H, W) bool, True where a pixel is the original bit for bit.
     names
@@ -188,8 +361,7 @@ def write_reduced(
     images
         (n, H, W) integers or floats of 8, 16 or 32 bits; the data type is kept.
     classes
-        (n, H, W) places in ``graphseg.batch.coarsening.CLASSES``, or bool with True =
-        contamination.
+        (n, H, W) places in ``CLASSES``, or bool with True = contamination.
     coarsening
         What may be lost; by default nothing.
     names
@@ -208,10 +380,35 @@ def write_reduced(
     ------
     InputError
         If the file exists and `overwrite` is not set, or the input does not fit together.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np
+    >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name, "small.h5")
+    >>> write_reduced(path, image, classes=image > 40).original_bytes
+    64
+    >>> folder.cleanup()
     """
-    path, coarsening = Path(path), coarsening or Coarsening()
-    if path.exists() and not overwrite:
+    if Path(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; name another file or set overwrite=True.")
+    report = store(path, images, classes, coarsening, names, pixel_size)
+    if report.warning:
+        warnings.warn(report.warning, LossWarning, stacklevel=2)
+    return report
+
+
+def store(
+    path: str | Path,
+    images: ArrayLike,
+    classes: ArrayLike,
+    coarsening: Coarsening | None = None,
+    names: Sequence[str] | None = None,
+    pixel_size: ArrayLike | None = None,
+) -> Report:
+    """Do what `write_reduced` does, without a warning, and replace a file that exists."""
+    coarsening = coarsening or Coarsening()
     images, classes = checked_stack(images, classes)
     coarse, exact = coarsen(images, classes, coarsening)
     table = losses(images, coarse, exact, classes)
@@ -220,10 +417,7 @@ def write_reduced(
         coarse, classes, exact, _checked_names(names, len(images)),
         _checked_sizes(pixel_size, len(images)), coarsening, warning,
     )  # fmt: skip
-    size = _write(path, stack)
-    if warning:
-        warnings.warn(warning, LossWarning, stacklevel=2)
-    return Report(images.nbytes, size, table, warning)
+    return Report(images.nbytes, _write(Path(path), stack), table, warning)
 
 
 def _checked_names(names: Sequence[str] | None, number: int) -> tuple[str, ...]:
@@ -245,7 +439,7 @@ def _checked_sizes(pixel_size: ArrayLike | None, number: int) -> np.ndarray:
 
 def _write(path: Path, stack: ReducedStack) -> int:
     """Write, read back, compare, rename; return the size in bytes."""
-    content = BytesIO()  # HDF5 cannot close a file for which there is no room
+    content = io.BytesIO()  # HDF5 cannot close a file for which there is no room
     with h5py.File(content, "w", libver=LIBRARY) as file:
         _fill(file, stack)
     with whole_file(path) as temporary:
@@ -294,6 +488,17 @@ def read_reduced(path: str | Path) -> ReducedStack:
     ------
     InputError
         If the file is missing, damaged, or of another format.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np
+    >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name, "small.h5")
+    >>> _ = write_reduced(path, image, classes=image > 40)
+    >>> (read_reduced(path).images == image).all()
+    np.True_
+    >>> folder.cleanup()
     """
     path = Path(path)
     if not path.is_file():

@@ -1,84 +1,28 @@
 """Results of many images as CSV, and as one self-contained page with a table that sorts.
 
-A ranking as CSV and as one self-contained page with a sortable table and thumbnails.
-
-The tables at the end of a run: CSV and report, by file or by rank.
+The tables at the end of a run are in order of files or of ranks; those of a ranking by itself are
+in order of ranks.
 """
 
 import base64
 import csv
-import html
 import io
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import jinja2
 import numpy as np
 from PIL import Image
 
-from graphseg.batch import ranking as sorting
-from graphseg.batch.coarsening import CLASSES
-from graphseg.batch.ranking import Ranking
+from graphseg.batch.ranking import Ranking, rank
+from graphseg.batch.reduction import CLASSES
 from graphseg.batch.run import Run
-from graphseg.batch.stream import Job
 from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
 
-# Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a screen
-# reader the order. Without JavaScript the table is there, in the order that was given.
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 1rem/1.4 sans-serif; margin: 1.5rem; }
-table { border-collapse: collapse; }
-caption { max-width: 45rem; padding-bottom: 0.75rem; text-align: left; }
-th, td { border-bottom: 1px solid #8888; padding: 0.25rem 0.6rem; text-align: right; }
-.text { min-width: 8rem; overflow-wrap: anywhere; text-align: left; }
-button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit;
-  font-weight: bold; padding: 0.25rem; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-img { display: block; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$before
-<table>
-<caption>$caption The buttons in the headings sort the table.</caption>
-<thead><tr>$headings</tr></thead>
-<tbody>
-$rows
-</tbody>
-</table>
-<script>
-const heads = [...document.querySelectorAll("thead th")];
-const body = document.querySelector("tbody");
-const byName = (a, b) => a.localeCompare(b, undefined, {numeric: true});
-const byNumber = (a, b) => a - b;
-heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
-  const down = head.getAttribute("aria-sort") === "ascending";
-  const key = row => row.cells[column].dataset.value;
-  const compare = head.className ? byName : byNumber;
-  const rows = [...body.rows].sort((a, b) => (down ? -1 : 1) * compare(key(a), key(b)));
-  heads.forEach(other => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  body.append(...rows);
-}));
-</script>
-</body>
-</html>
-""")
 LAST = ("seconds", "error")  # columns of the CSV file
 MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
 
@@ -104,6 +48,16 @@ class Column:
     digits: int | None = None
     factor: float = 1.0
 
+    def cell(self, row: Mapping[str, Any]) -> tuple["Column", str, str]:
+        """Return itself, what the cell is sorted by and what it shows."""
+        value = row.get(self.key)
+        if self.digits is None:
+            text = "" if value is None else str(value)
+            return self, text, text
+        if value is None or value == "" or np.isnan(value):
+            return self, str(MISSING), ""
+        return self, repr(float(value)), f"{value * self.factor:.{self.digits}f}"
+
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """Return rows as CSV, with every column that any of them has.
@@ -115,14 +69,26 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> 
     keys = dict.fromkeys([*columns, *(key for row in rows for key in row)])
     keys = [k for k in keys if k not in LAST] + [k for k in LAST if k in keys]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(keys)
-    writer.writerows([_plain(row.get(key)) for key in keys] for row in rows)
+    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _plain(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else value
+def jpeg(picture: np.ndarray) -> bytes:
+    """Return a picture, (h, w, 3) uint8, as the content of a JPEG file: a fifth of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    # Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a
+    # screen reader the order. Without JavaScript the table is there, in the order that was given.
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    return jinja2.Environment(loader=loader, **options).get_template("report.html")
 
 
 def html_page(
@@ -157,58 +123,26 @@ def html_page(
     errors
         Sentences for images that are missing, in a list above the table.
     """
-    pictures = [""] * len(rows)
-    if thumbnails is not None:
-        pictures = [_picture(thumbnail) for thumbnail in thumbnails]
-    before = [f"<p>{html.escape(text)}</p>" for text in paragraphs]
-    if errors:
-        listed = "".join(f"<li>{html.escape(text)}</li>" for text in errors)
-        before.append(f"<h2>Failed</h2>\n<ul>{listed}</ul>\n<h2>Images</h2>")
-    named = next((column.key for column in columns if column.digits is None), None)
-    cells = ["".join(_cell(c, row.get(c.key), c.key == named) for c in columns) for row in rows]
-    return PAGE.substitute(
-        title=html.escape(title),
-        before="\n".join(before),
-        caption=html.escape(caption),
-        headings=("" if thumbnails is None else '<th scope="col">Picture</th>')
-        + "".join(_heading(column, column.key == sorted_by) for column in columns),
-        rows="\n".join(f"<tr>{p}{c}</tr>" for p, c in zip(pictures, cells, strict=True)),
+    pictures = map(_picture, [None] * len(rows) if thumbnails is None else thumbnails)
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    return _template().render(
+        title=title,
+        caption=caption,
+        columns=columns,
+        named=next((column for column in columns if column.digits is None), None),
+        rows=list(zip(pictures, cells, strict=True)),
+        pictured=thumbnails is not None,
+        sorted_by=sorted_by,
+        paragraphs=paragraphs,
+        errors=errors,
     )
 
 
-def jpeg(picture: np.ndarray) -> bytes:
-    """Return a picture, (h, w, 3) uint8, as the content of a JPEG file: a fifth of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue()
-
-
-def _picture(thumbnail: str | None) -> str:
+def _picture(thumbnail: str | None) -> dict | None:
     if thumbnail is None:
-        return "<td></td>"
+        return None
     with Image.open(io.BytesIO(base64.b64decode(thumbnail))) as picture:
-        width, height = picture.size
-    # The name stands in the same row, so the picture needs no words of its own. The size is told
-    # so that nothing moves while the page is drawn.
-    source = f"data:image/jpeg;base64,{thumbnail}"
-    return f'<td><img alt="" width="{width}" height="{height}" src="{source}"></td>'
-
-
-def _heading(column: Column, ascending: bool) -> str:
-    order = ' aria-sort="ascending"' if ascending else ""
-    kind = ' class="text"' if column.digits is None else ""
-    button = f'<button type="button">{html.escape(column.heading)}</button>'
-    return f'<th scope="col"{order}{kind}>{button}</th>'
-
-
-def _cell(column: Column, value: Any, names_row: bool) -> str:
-    if column.digits is None:
-        text = html.escape("" if value is None else str(value))
-        tag, scope = ("th", ' scope="row"') if names_row else ("td", "")
-        return f'<{tag}{scope} class="text" data-value="{text}">{text}</{tag}>'
-    if value is None or value == "" or np.isnan(value):
-        return f'<td data-value="{MISSING}"></td>'
-    return f'<td data-value="{float(value)!r}">{value * column.factor:.{column.digits}f}</td>'
+        return {"width": picture.width, "height": picture.height, "content": thumbnail}
 
 
 RANKING_COLUMNS = {
@@ -253,12 +187,8 @@ def write_csv(path: str | Path, ranking: Ranking, overwrite: bool = False) -> No
     rows = table_rows(ranking)
     if not rows:
         raise InputError("The ranking is empty; rank at least one image.")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()}
-                     for row in rows)  # fmt: skip
-    _write_new(Path(path), text.getvalue(), overwrite)
+    rows = [{k: round(v, 6) if isinstance(v, float) else v for k, v in r.items()} for r in rows]
+    _write_new(Path(path), csv_text(rows), overwrite)
 
 
 def write_html(
@@ -299,7 +229,7 @@ def write_html(
     rows = table_rows(ranking)
     pictures = None
     if thumbnails is not None:
-        pictures = [b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
+        pictures = [base64.b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
     text = html_page(
         title=title,
         caption=RANKING_CAPTION + ("" if pictures is None else LEGEND),
@@ -372,13 +302,13 @@ CAPTION = (
 RANK_CAPTION = " The best and the worst rank are those that the intervals allow."
 
 
-def write_tables(job: Job, run: Run) -> tuple[Path, Path]:
+def write_tables(run: Run) -> tuple[Path, Path]:
     """Write the CSV and the report of a run, and return their paths.
 
     They are in order of files and frames, or of ranks for the command ``sort``. Images that failed
     come last in the CSV, and are listed above the table of the report.
     """
-    command, ledger = job.task.command, job.ledger()
+    command = run.manifest.command
     pairs = list(zip(run.rows, run.thumbnails, strict=True))
     good = [pair for pair in pairs if not pair[0]["error"]]
     failed = [row for row, _ in pairs if row["error"]]
@@ -386,22 +316,19 @@ def write_tables(job: Job, run: Run) -> tuple[Path, Path]:
     if command == "sort":
         good, caption, sorted_by = _ranked(good), CAPTION + RANK_CAPTION, "rank"
     rows = [row for row, _ in good]
-    csv_path, html_path = ledger.tables
-    ledger.write_table(csv_path, csv_text(rows + failed))
     page = html_page(
         TITLES[command], caption, _used(COLUMNS[command], rows), rows,
         [thumbnail for _, thumbnail in good], sorted_by, _summary(rows, failed),
         [row["error"] for row in failed],
     )  # fmt: skip
-    ledger.write_table(html_path, page)
-    return csv_path, html_path
+    return run.manifest.write_tables(csv_text(rows + failed), page)
 
 
 def _ranked(pairs: Sequence[tuple[dict, str | None]]) -> list[tuple[dict, str | None]]:
     if not pairs:
         return []
     rows = [row for row, _ in pairs]
-    ranking = sorting.rank(
+    ranking = rank(
         [row["name"] for row in rows],
         [row["clean_fraction"] for row in rows],
         [(row["clean_low"], row["clean_high"]) for row in rows],

@@ -1,251 +1,97 @@
-"""Work on many machines: the client of a Dask scheduler, and folds that joblib gives to it.
+"""One task for many micrographs: what is finished already, the rest, the rows of the table.
 
-Many processes that work on files: on this machine, or wherever a Dask scheduler has workers.
-
-A worker that dies takes nothing along but what it had in hand. Those files are done again, one at
-a time, so that a file that kills its worker each time is found and named.
-
-One task for a folder of micrographs: what is finished already, the rest, the rows of the table.
-
-`graphseg.batch.sources` lists the micrographs, `graphseg.batch.tasks` has the tasks, and
-`graphseg.batch.stream` and `graphseg.batch.run` do the work.
+`graphseg.batch.manifest` lists the micrographs and keeps account of what is finished,
+`graphseg.batch.tasks` has the tasks, and `graphseg.batch.pools` other processes that do them.
+Results are on disk before they are reported, so whatever dies loses only what it had in hand.
 """
 
-from __future__ import annotations
-
-import os
+import errno
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, Protocol
 
-import joblib
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.batch.manifest import FRAME, HIDDEN, Ledger, Source, fingerprint
-from graphseg.batch.stream import Job, Outcome, already_there, stream
+from graphseg.batch import pools
+from graphseg.batch.manifest import Manifest, Source, Writer, fingerprint, frame_name
 from graphseg.errors import InputError
+from graphseg.io.micrographs import Micrograph, open_series
 
-if TYPE_CHECKING:
-    from distributed import Client
-
-ANSWER = 10  # seconds that a scheduler may take to answer
-
-
-def connect(address: str) -> Client:
-    """Return a client of the Dask scheduler at an address.
-
-    Parameters
-    ----------
-    address
-        Of the scheduler.
-
-    Raises
-    ------
-    InputError
-        If nothing answers at the address.
-    """
-    from distributed import Client  # takes a second to import, which most runs do not need
-
-    class ClosingClient(Client):
-        """Closed at once if it finds no scheduler.
-
-        Dask leaves that to the garbage collector, and it can then wait for ever for a lock that
-        the interrupted thread holds; until then it stays the default client of everything.
-        """
-
-        def start(self, **kwargs):
-            try:
-                super().start(**kwargs)
-            except BaseException:
-                self.close()
-                raise
-
-    try:
-        return ClosingClient(address, timeout=ANSWER)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"No Dask scheduler answers at {address}: start one with `dask scheduler`, and "
-            "give the address that it prints."
-        ) from error
+SHOWN_WARNINGS = 10  # lines; the table has all
+FLOAT = 4  # bytes of a pixel in work
+MEMORY = 64 * 2**20  # bytes of images that are read and whose results are not yet written
+AHEAD = 4  # images that are read ahead at most
+NAME_PROBLEMS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
-@contextmanager
-def workers(scheduler: str | None) -> Iterator[None]:
-    """Let what joblib runs, for instance folds, run on the workers of a Dask scheduler.
-
-    The workers need this package, and the run folder if checkpoints are to be found again.
-
-    Parameters
-    ----------
-    scheduler : str or None
-        Its address; None leaves the folds on this machine.
-
-    Raises
-    ------
-    InputError
-        If nothing answers at the address.
-    """
-    if scheduler is None:
-        yield
-        return
-    with connect(scheduler), joblib.parallel_config("dask"):
-        yield
-
-
-CHUNK = 16  # files that a worker is given at a time, at most
-ROUNDS = 4  # times that each worker is given some, at least, so that all finish together
-QUEUED = 2  # chunks for each worker that are handed out at a time
-PATIENCE = 60  # seconds to wait for the first worker of a scheduler
-
-
-class Pool(NamedTuple):
-    """Where to send work.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a task found in one micrograph.
 
     Attributes
     ----------
-    executor
-        That does it.
-    workers
-        How many work at a time.
-    deaths
-        What the death of one looks like.
-    parent
-        Process without which they stop; None if they belong to nobody.
+    row
+        Columns of the table, text or numbers.
+    outputs
+        Suffix of each file to what writes it.
+    thumbnail
+        A picture as the content of a JPEG file, or None.
+    warning
+        One sentence for the user, or "".
     """
 
-    executor: Executor
-    workers: int
-    deaths: tuple[type[Exception], ...]
-    parent: int | None = None
+    row: dict[str, Any]
+    outputs: dict[str, Writer] = field(default_factory=dict)
+    thumbnail: bytes | None = None
+    warning: str = ""
 
 
-OpenPool = Callable[[], AbstractContextManager[Pool]]
+class Task(Protocol):
+    """What is done with each micrograph. It is sent to the workers, so it is small."""
+
+    command: str
+    suffixes: tuple[str, ...]
+
+    def made_by(self) -> dict:
+        """Return model digest and options: what decides on the results besides the input."""
+
+    def threads(self) -> int:
+        """Return how many micrographs a process works on at a time, each in its own thread."""
+
+    def work(self, micrograph: Micrograph, name: str) -> Result:
+        """Do it; the results are called `name`."""
 
 
-def distribute(job: Job, sources: Sequence[Source], open_pool: OpenPool) -> Iterator[Outcome]:
-    """Work on files in the processes of a pool; the results are those of `stream`.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one frame, or of a whole file where `frames` is 0.
 
-    Parameters
+    Attributes
     ----------
-    job
-        What to do.
-    sources
-        The files.
-    open_pool
-        `local_processes` or `dask_workers` with their parameters.
-
-    Raises
-    ------
-    InputError
-        If results cannot be written, or there is no pool any more.
+    shown
+        The file.
+    frame
+        Counted from 0; None for the only one, or for a file that cannot be read.
+    frames
+        Of the file.
+    error
+        One sentence, or None.
+    warning
+        One sentence, or "".
     """
-    suspects = yield from _round(job, None, sources, open_pool)
-    guilty = yield from _round(job, 1, suspects, open_pool)
-    for source in guilty:
-        text = f"{source.shown}: its process died twice; is there enough memory for it?"
-        yield Outcome(source.shown, frames=0, error=text)
 
-
-def _round(
-    job: Job, width: int | None, sources: Sequence[Source], open_pool: OpenPool
-) -> Iterator[Outcome]:
-    """Do each file once, and return those that a worker died with.
-
-    With a `width` of 1 they are done one after the other, so that there is no doubt which.
-    """
-    waiting, suspects = deque(sources), []
-    while waiting:
-        with open_pool() as pool:
-            size = 1 if width else max(1, min(CHUNK, len(sources) // (ROUNDS * pool.workers)))
-            running: dict[Future, list[Source]] = {}
-            try:
-                while waiting or running:
-                    while waiting and len(running) < (width or QUEUED * pool.workers):
-                        chunk = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                        running[pool.executor.submit(_work, job, chunk, pool.parent)] = chunk
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        yield from future.result()
-                        del running[future]
-            except pool.deaths:
-                suspects += [source for chunk in running.values() for source in chunk]
-    return suspects
-
-
-def _work(job: Job, sources: Sequence[Source], parent: int | None) -> list[Outcome]:
-    """Work on files, unless the process that asked for it is dead: another may do it again."""
-    outcomes = []
-    with closing(stream(job, sources)) as results:
-        while parent in (None, os.getppid()) and (outcome := next(results, None)):
-            outcomes.append(outcome)
-    return outcomes
-
-
-@contextmanager
-def local_processes(workers: int) -> Iterator[Pool]:
-    """Open a pool of processes on this machine that share its cores.
-
-    Parameters
-    ----------
-    workers
-        How many; each computes with as many threads as there are cores for each.
-    """
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    pool = ProcessPoolExecutor(workers, env=dict.fromkeys(names, threads))
-    try:
-        yield Pool(pool, workers, (BrokenExecutor,), os.getpid())
-    finally:
-        pool.shutdown(wait=True, kill_workers=True)
-
-
-@contextmanager
-def dask_workers(address: str) -> Iterator[Pool]:
-    """Use the workers of a Dask scheduler; they need this package and must see the same folders.
-
-    Parameters
-    ----------
-    address
-        Of the scheduler.
-
-    Raises
-    ------
-    InputError
-        If nothing answers at the address, or it has no worker, or it goes away.
-    """
-    from distributed.scheduler import KilledWorker  # slow to import, and seldom needed
-
-    with connect(address) as client:
-        try:
-            client.wait_for_workers(1, timeout=PATIENCE)
-            # Not pure: the same call may be made again, and shall then be done again.
-            executor = client.get_executor(pure=False)
-            yield Pool(executor, sum(client.nthreads().values()), (KilledWorker,))
-        except TimeoutError as error:
-            raise InputError(
-                f"The Dask scheduler at {address} has no workers: start one with `dask worker`."
-            ) from error
-        except CancelledError as error:
-            raise InputError(
-                f"The Dask scheduler at {address} has gone; the same command continues."
-            ) from error
-
-
-SHOWN_WARNINGS = 10  # lines; the table has all
+    shown: str
+    frame: int | None = None
+    frames: int = 1
+    error: str | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +100,8 @@ class Run:
 
     Attributes
     ----------
+    manifest
+        Of the folder of results.
     rows
         One for each image, in order of files and frames, as the table shows them: those of this
         run, finished or failed, and those of earlier runs whose results lie in the same folder.
@@ -267,6 +115,7 @@ class Run:
         Sentences.
     """
 
+    manifest: Manifest
     rows: list[dict]
     thumbnails: list[str | None]
     finished: int
@@ -275,8 +124,12 @@ class Run:
 
 
 def run(
-    job: Job,
+    task: Task,
     sources: Sequence[Source],
+    folder: Path,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
     progress: bool = True,
@@ -287,10 +140,16 @@ def run(
 
     Parameters
     ----------
-    job
-        The task and where its results go.
+    task
+        What to do.
     sources
-        See `graphseg.batch.sources.find_sources`.
+        See `graphseg.batch.manifest.find_sources`.
+    folder
+        Of the results.
+    resume
+        If False, nothing counts as finished.
+    overwrite
+        Replace results of other inputs, models or options.
     workers
         Processes on this machine; with 1 it is this one.
     scheduler
@@ -304,20 +163,24 @@ def run(
         If something is in the way of the results and may not be replaced, before anything is done;
         if results cannot be written; if no scheduler answers.
     """
-    ledger = job.ledger()
-    done = {source: ledger.finished(source) for source in sources}
+    manifest = Manifest(folder, task.command, task.made_by(), task.suffixes, resume, overwrite)
+    done = {source: manifest.finished(source) for source in sources}
     waiting = [source for source in sources if not done[source]]
-    if not job.overwrite:
-        _refuse_foreign(job, ledger, waiting)
-    with ledger.writing():
-        results = _results_of(job, waiting, workers, scheduler)
+    manifest.refuse_conflicts(waiting)
+    with manifest.writing():
+        if not waiting or (workers == 1 and scheduler is None):
+            results = stream(task, manifest, waiting)
+        else:
+            results = _distribute(task, manifest, waiting, workers, scheduler)
         outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
     failed = [outcome for outcome in outcomes if outcome.error]
-    rows = sorted(
-        _rows(replace(job, resume=True).ledger(), sources, failed),
-        key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0),
-    )
+    rows = list(manifest.rows(sources))
+    for one in failed:
+        number = "" if one.frame is None else one.frame
+        rows.append(({"file": one.shown, "frame": number, "error": one.error}, None))
+    rows.sort(key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
     return Run(
+        manifest,
         [row for row, _ in rows],
         [thumbnail for _, thumbnail in rows],
         sum(done.values()) + len(outcomes) - len(failed),
@@ -326,16 +189,22 @@ def run(
     )
 
 
-def _results_of(
-    job: Job, sources: Sequence[Source], workers: int, scheduler: str | None
+def _distribute(
+    task: Task, manifest: Manifest, sources: Sequence[Source], workers: int, scheduler: str | None
 ) -> Iterator[Outcome]:
-    if not sources or (workers == 1 and scheduler is None):
-        return stream(job, sources)
-    if scheduler is None:
-        open_pool = partial(local_processes, min(workers, len(sources)))
-    else:
-        open_pool = partial(dask_workers, scheduler)
-    return distribute(job, sources, open_pool)
+    """Work on files in other processes; the outcomes are those of `stream`."""
+    open_pool = partial(pools.local_processes, min(workers, len(sources)))
+    if scheduler is not None:
+        open_pool = partial(pools.dask_workers, scheduler)
+    work = partial(_stream_to_the_end, task, manifest)
+    for source in (yield from pools.distribute(work, sources, open_pool)):
+        text = f"{source.shown}: its process died twice; is there enough memory for it?"
+        yield Outcome(source.shown, frames=0, error=text)
+
+
+def _stream_to_the_end(task: Task, manifest: Manifest, sources: list[Source]) -> list[Outcome]:
+    with closing(stream(task, manifest, sources)) as outcomes:
+        return list(outcomes)
 
 
 def _watched(
@@ -360,53 +229,138 @@ def _watched(
         print(f"… and {told - SHOWN_WARNINGS} more warnings, see the table.", file=sys.stderr)
 
 
-def _refuse_foreign(job: Job, ledger: Ledger, sources: Iterable[Source]) -> None:
-    """Raise before anything is done if what lies in the folder may not be replaced."""
-    foreign = ledger.foreign_tables()
-    present = _present(job, ledger)
+@dataclass(frozen=True)
+class _Frame:
+    """One frame of a file, and the `fingerprint` of the file before it was opened."""
+
+    source: Source
+    now: dict
+    number: int
+    frames: int
+    name: str
+
+    def outcome(self, error: str | Exception | None = None, warning: str = "") -> Outcome:
+        shown, number = self.source.shown, self.number if self.frames > 1 else None
+        error, warning = (x and _sentence(self.source, x, number) for x in (error, warning))
+        return Outcome(shown, number, self.frames, error or None, warning or "")
+
+
+def stream(task: Task, manifest: Manifest, sources: Iterable[Source]) -> Iterator[Outcome]:
+    """Work on files in this process: this thread reads, others do the task and write.
+
+    Frames that are finished are passed over. A frame that fails gives an outcome with a sentence
+    and leaves the others alone.
+
+    Raises
+    ------
+    InputError
+        If results cannot be written; then nothing else could be either.
+    """
+    threads = task.threads()
+    running: dict[Future[Outcome], int] = {}  # to the bytes of its image
+    # Several threads that each multiply small matrices with all cores wait for one another: 13
+    # images a second instead of 21.
+    with threadpool_limits(1, "blas"), _threads(threads) as pool:
+        for item in _read(manifest, sources):
+            if isinstance(item, Outcome):
+                yield item
+                continue
+            frame, micrograph = item
+            size = FLOAT * micrograph.image.size
+            yield from _completed(running, timeout=0)
+            # One image is always allowed, however large.
+            while running and (
+                len(running) >= threads + AHEAD or sum(running.values()) + size > MEMORY
+            ):
+                yield from _completed(running)
+            running[pool.submit(_work_on, task, manifest, frame, micrograph)] = size
+        while running:
+            yield from _completed(running)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that drop what they have not begun when the ``with`` block is left."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _completed(running: dict[Future, Any], timeout: float | None = None) -> Iterator[Outcome]:
+    """Wait until something is finished, and take it out of what is running."""
+    for future in wait(running, timeout, FIRST_COMPLETED).done:
+        del running[future]
+        yield future.result()
+
+
+def _read(
+    manifest: Manifest, sources: Iterable[Source]
+) -> Iterator[Outcome | tuple[_Frame, Micrograph]]:
+    """Yield the frames that are to be done, and what is finished or cannot be read as outcomes."""
     for source in sources:
-        now = fingerprint(source.path) if source.name in present else {}
-        for name, targets in present.get(source.name, {}).items():
-            foreign += ledger.foreign(name, source, now, targets)
-    if foreign:
-        raise InputError(already_there(foreign))
+        try:
+            now = fingerprint(source.path)
+            with open_series(source.path) as series:
+                frames = len(series)
+                for number in range(frames):
+                    name = frame_name(source, number, frames)
+                    yield _read_frame(manifest, _Frame(source, now, number, frames, name), series)
+        except Exception as error:  # a reader may fail in any way; the others shall go on
+            yield Outcome(source.shown, frames=0, error=_sentence(source, error))
 
 
-def _present(job: Job, ledger: Ledger) -> dict[str, dict[str, list[Path]]]:
-    """Return the results that lie in the folder: name of a source to names of frames to files."""
-    found: dict[str, dict[str, list[Path]]] = {}
-    for name, _ in ledger.all():
-        for source in {name, name.rpartition(FRAME)[0]}:
-            found.setdefault(source, {}).setdefault(name, [])
-    for folder, inner, files in os.walk(job.folder):
-        inner[:] = [name for name in inner if name != HIDDEN]
-        for file in files:
-            for suffix in filter(file.endswith, job.task.suffixes):
-                path = Path(folder, file)
-                name = path.relative_to(job.folder).as_posix().removesuffix(suffix)
-                for source in {name, name.rpartition(FRAME)[0]}:
-                    found.setdefault(source, {}).setdefault(name, []).append(path)
-    return found
+def _read_frame(
+    manifest: Manifest, frame: _Frame, series: Sequence[Micrograph]
+) -> Outcome | tuple[_Frame, Micrograph]:
+    try:
+        if manifest.is_finished(frame.name, frame.now):
+            return frame.outcome()
+        return frame, series[frame.number]
+    except Exception as error:
+        return frame.outcome(error)
 
 
-def _rows(
-    ledger: Ledger, sources: Sequence[Source], failed: Iterable[Outcome]
-) -> Iterator[tuple[dict, str | None]]:
-    named = {source.name: source for source in sources}
-    paths = {str(source.path) for source in sources}
-    for name, record in ledger.all():
-        source = named.get(name) or named.get(name.rpartition(FRAME)[0])
-        if source is not None and ledger.frame_finished(name, source, fingerprint(source.path)):
-            shown = {"file": source.shown, "error": ""}
-        elif (
-            record["outputs"]
-            and record["source"]["path"] not in paths
-            and (ledger.complete(record))
-        ):
-            shown = {"error": ""}  # of an earlier run on other files
-        else:
-            continue
-        yield record["row"] | shown, record["thumbnail"]
-    for outcome in failed:
-        number = "" if outcome.frame is None else outcome.frame
-        yield {"file": outcome.shown, "frame": number, "error": outcome.error}, None
+def _work_on(task: Task, manifest: Manifest, frame: _Frame, micrograph: Micrograph) -> Outcome:
+    """Do the task with one frame, and write its results and its record."""
+    started = time.perf_counter()
+    try:
+        result = task.work(micrograph, frame.name)
+    except Exception as error:
+        return frame.outcome(error)
+    seconds = round(time.perf_counter() - started, 3)
+    number = frame.number if frame.frames > 1 else ""
+    row = {"file": frame.source.shown, "frame": number, "name": frame.name}
+    record = {
+        "frame": frame.number,
+        "frames": frame.frames,
+        "row": row | result.row | {"seconds": seconds},
+        "thumbnail": result.thumbnail,
+    }
+    try:
+        manifest.write(frame.name, frame.now, result.outputs, record)
+    except OSError as error:
+        if error.errno in NAME_PROBLEMS:
+            return frame.outcome(error)
+        raise InputError(
+            f"Results cannot be written to {manifest.folder} ({error.strerror or error}); make "
+            "room or name another folder, and the same command continues."
+        ) from error
+    except Exception as error:
+        return frame.outcome(error)
+    return frame.outcome(warning=result.warning)
+
+
+def _sentence(source: Source, problem: str | Exception, frame: int | None = None) -> str:
+    """Return one sentence that names the file as the user did."""
+    expected = isinstance(problem, str | InputError)
+    text = str(problem) if expected else f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, OSError) and problem.errno in NAME_PROBLEMS:
+        text = "No result can have such a name; rename the file."
+    # Names may have line breaks too.
+    shown, path = (" ".join(str(name).split()) for name in (source.shown, source.path))
+    text = " ".join(text.split()).replace(path, shown)
+    if frame is not None:
+        return f"{shown}, frame {frame}: {text.removeprefix(shown).lstrip(': ')}"
+    return text if text.startswith(shown) else f"{shown}: {text}"

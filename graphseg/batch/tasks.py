@@ -1,158 +1,308 @@
-"""The structure of what a network leaves clean: classes, atoms, bonds, rings, defects, areas.
+"""What is done with each micrograph: a network predicts, then masks, ranks, structure or less data.
 
-What can be done with each micrograph of a folder: masks, a ranking, the structure, less data.
+Tasks are small and picklable; the weights are loaded where the work is done, once a process.
 """
 
-import warnings
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
 
-from graphseg.batch.coarsening import Coarsening
-from graphseg.batch.network import DIGITS, NetworkTask, Prediction
-from graphseg.batch.reduction import LossWarning, write_reduced
-from graphseg.batch.report import csv_text
-from graphseg.batch.stream import Result, Writer
+from graphseg.batch.manifest import Writer
+from graphseg.batch.reduction import Coarsening, store
+from graphseg.batch.report import csv_text, jpeg
+from graphseg.batch.run import FLOAT, MEMORY, Result
+from graphseg.datasets.stack import LabelClasses, contamination_probability, decide
 from graphseg.errors import InputError
+from graphseg.evaluation import ood, quality
 from graphseg.io import structures
-from graphseg.io import structures as structurefiles
+from graphseg.io.formats import PLAUSIBLE
 from graphseg.io.micrographs import Micrograph
-from graphseg.io.outputs import write_labels, write_mask, write_overlay, write_probability
-from graphseg.structure.atoms import Atoms, find_atoms, find_bonds
-from graphseg.structure.classes import VACUUM, ClassMap, classify
-from graphseg.structure.lattice import Lattice, measure_lattice
-from graphseg.structure.orientation import map_orientation
-from graphseg.structure.rings import Defect, Rings, find_defects, find_rings
+from graphseg.io.outputs import (
+    small_picture,
+    write_labels,
+    write_mask,
+    write_overlay,
+    write_probability,
+)
+from graphseg.structure.analysis import DEFECT_COLUMNS, find_classes, find_structure
+from graphseg.structure.classes import VACUUM, ClassMap
+from graphseg.unet import pretrained, scale, weights
+from graphseg.unet.segmenter import UNetSegmenter
+from graphseg.unet.training import choose_device, choose_precision
 
-RING_SIZES = range(4, 10)
-LEAST_CERTAINTY = 0.25  # of the contrast; below, atoms may be confused with ring centres
-LEAST_SIGNAL = 4.0  # of one atom to the noise; below, most vacancies are lost in it
-DEFECT_COLUMNS = (
-    "kind", "size", "missing", "row_px", "column_px", "x_angstrom", "y_angstrom",
-    "boundary", "distance_angstrom",
-)  # fmt: skip
+DIGITS = 6  # of fractions in tables
+CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
+ALONE = MEMORY // FLOAT // 2  # pixels; two images larger than this are never in work together
+OUTSIDE = "outside_known_scale"  # flag
 
 
 @dataclass(frozen=True, eq=False)
-class Structure:
-    """What the clean part of one micrograph is made of.
+class Prediction:
+    """What a network says about one micrograph.
 
     Attributes
     ----------
-    lattice
-        Of the clean part.
-    classes
-        The four classes.
-    atoms
-        Outside of contamination and vacuum.
-    bonds
-        (m, 2) int, pairs of atoms.
-    rings
-        Faces of the bonds.
-    defects
-        Rings that are no hexagons, and vacancies.
+    probability
+        (H, W) float32, of contamination, on the micrograph's own grid.
+    mask
+        (H, W) bool, True = contamination.
+    pixel_size
+        Å per pixel of the micrograph, None where unknown.
+    pixel_size_from
+        ``"given"``, ``"file"``, ``"lattice"`` or ``"none"``.
+    factor
+        The image's sides were multiplied by this for the network.
+    warning
+        One sentence if the image is outside of what the network knows, or "".
+    labels
+        (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network
+        knows contamination and the rest only.
+    ood_score
+        Distance to what the network was trained on, 1 is the threshold; None if not known.
+    flags
+        Why it is to be looked at.
     """
 
-    lattice: Lattice
-    classes: ClassMap
-    atoms: Atoms
-    bonds: np.ndarray
-    rings: Rings
-    defects: list[Defect]
+    probability: np.ndarray
+    mask: np.ndarray
+    pixel_size: float | None
+    pixel_size_from: str
+    factor: float = 1.0
+    warning: str = ""
+    labels: np.ndarray | None = None
+    ood_score: float | None = None
+    flags: tuple[str, ...] = ()
 
     @property
-    def flags(self) -> list[str]:
-        """What the structure cannot be trusted for."""
-        raised = {
-            "uncertain_contrast": self.atoms.certainty < LEAST_CERTAINTY,
-            "low_signal": self.atoms.signal_to_noise < LEAST_SIGNAL,
-        }
-        return [*self.classes.flags, *(flag for flag, yes in raised.items() if yes)]
+    def stated_size(self) -> float | None:
+        """The pixel size unless it was measured: without contamination that can be done better."""
+        return None if self.pixel_size_from == "lattice" else self.pixel_size
 
 
-def find_classes(image: np.ndarray, prediction: Prediction) -> tuple[Lattice, ClassMap] | None:
-    """Return the lattice of what is clean, and the four classes.
+@dataclass(frozen=True)
+class Network:
+    """Which network, and how it predicts.
 
     Parameters
     ----------
-    image
-        (H, W), any real dtype.
-    prediction
-        Of the network for this image.
+    model
+        A weight file, or the name of another pretrained network; None for the default.
+    test_time_augmentation
+        Over the eight symmetries of the square.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
+    pixel_size
+        Å per pixel of all images, whatever their files say.
+    digest
+        SHA-256 of the weight file; a process that finds another one refuses to work.
+    precision
+        Of the convolutions: what suits the machine that `choose` was called on, so that others
+        give the same results.
 
-    Returns
-    -------
-        None where there is no lattice, or none can be seen: in an image that is too small or too
-        coarse, or nearly all contamination.
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> micrograph = Micrograph(gs.load_stack("simulated").images[0])
+    >>> prediction = Network.choose(test_time_augmentation=False, device="cpu").predict(micrograph)
+    >>> prediction.mask.shape, prediction.flags
+    ((256, 256), ())
     """
-    mask = prediction.mask
-    # A pixel size measured with the contamination in the image can be measured better now.
-    stated = None if prediction.pixel_size_from == "lattice" else prediction.pixel_size
-    with suppress(InputError):
-        lattice = measure_lattice(image, mask, pixel_size=stated)
-        if lattice.found:
-            orientation = map_orientation(image, mask, lattice=lattice)
-            return lattice, classify(image, mask, orientation=orientation)
-    return None
+
+    model: Path | None = None
+    test_time_augmentation: bool = True
+    device: str = "auto"
+    pixel_size: float | None = None
+    digest: str = ""
+    precision: str = "auto"
+
+    @classmethod
+    def choose(cls, model: Path | None = None, **options: Any) -> "Network":
+        """Return a network after a look at its file and at the options.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or no weight file, the device is absent, or the
+            pixel size is not positive.
+        """
+        if model is not None:
+            named = str(model) in pretrained.names() and not Path(model).exists()
+            model = pretrained.FOLDER / f"{model}.safetensors" if named else Path(model).absolute()
+        network = cls(model, **options)
+        low, high = PLAUSIBLE
+        if network.pixel_size is not None and not low <= network.pixel_size <= high:
+            raise InputError(
+                f"A pixel size of {network.pixel_size} Å is impossible; give one between {low:g} "
+                f"and {high:g}."
+            )
+        precision = choose_precision("auto", choose_device(network.device))
+        network = replace(
+            network,
+            digest=weights.digest(network.file),
+            precision=str(precision).removeprefix("torch."),
+        )
+        network.segmenter()  # a file that cannot be used is refused here
+        return network
+
+    @property
+    def file(self) -> Path:
+        """The weight file."""
+        return self.model or pretrained.FOLDER / "default.safetensors"
+
+    def segmenter(self) -> UNetSegmenter:
+        """Return the network, loaded once a process."""
+        return _load(
+            self.file, self.digest, self.test_time_augmentation, self.device, self.precision
+        )
+
+    def made_by(self) -> dict:
+        """Return what decides on the predictions."""
+        kept = {
+            name: getattr(self, name)
+            for name in ("test_time_augmentation", "precision", "pixel_size")
+        }
+        return {"model": self.digest} | kept
+
+    @cached_property
+    def classes(self) -> LabelClasses | None:
+        """The classes that the network knows if there are more than two."""
+        segmenter = self.segmenter()
+        if segmenter.classes == 2:
+            return None
+        plain = LabelClasses(tuple(range(segmenter.classes)), tuple(segmenter.contamination))
+        return LabelClasses.from_card(segmenter.card_) or plain
+
+    def threads(self) -> int:
+        """Return how many micrographs are best worked on at a time: on a processor one a core.
+
+        The threads that share one convolution wait for each other, those with an image of their own
+        do not. A graphics processor has one in hand while the results of another are written.
+        """
+        return 2 if self.segmenter().device_.startswith("cuda") else CORES
+
+    def predict(self, micrograph: Micrograph) -> Prediction:
+        """Predict one micrograph of any size and scale, see `graphseg.unet.scale`."""
+        segmenter, classes, labels = self.segmenter(), self.classes, None
+        threads = CORES if micrograph.image.size > ALONE else 1
+        if torch.get_num_threads() != threads:  # for this thread; to set it takes milliseconds
+            torch.set_num_threads(threads)
+        # Bring it to the network's scale and back, then ask whether the network knows the like.
+        stated = self.pixel_size or micrograph.pixel_size
+        probability, found = scale.predict_proba(segmenter, micrograph.image, stated)
+        verdict = ood.judge(ood.package(self.digest), segmenter, micrograph.image, found)
+        doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
+        if classes is not None:
+            contamination = classes.contamination
+            labels = classes.grey(decide(probability, contamination, segmenter.threshold))
+            probability = contamination_probability(probability, contamination)
+        return Prediction(
+            probability,
+            probability >= segmenter.threshold,
+            found.pixel_size,
+            "given" if self.pixel_size else found.source,
+            found.factor,
+            next(filter(None, doubts.values()), ""),
+            labels,
+            verdict.ood_score,
+            tuple(flag for flag, warning in doubts.items() if warning),
+        )
 
 
-def find_structure(image: np.ndarray, prediction: Prediction) -> Structure | None:
-    """Return lattice, classes, atoms, bonds, rings and defects, see `find_classes`."""
-    found = find_classes(image, prediction)
-    if found is None:
-        return None
-    lattice, classes = found
-    try:
-        atoms = find_atoms(image, lattice.parameter, prediction.mask | (classes.labels == VACUUM))
-    except InputError:  # too coarse for atoms, or nothing but contamination and vacuum
-        return None
-    bonds = find_bonds(atoms.positions, lattice.parameter)
-    rings = find_rings(atoms.positions, bonds)
-    lines = [boundary.positions for boundary in classes.boundaries]
-    defects = find_defects(rings, atoms.positions, lattice.parameter, prediction.mask, lines)
-    return Structure(lattice, classes, atoms, bonds, rings, defects)
+@lru_cache(maxsize=2)
+def _load(
+    file: Path, digest: str, test_time_augmentation: bool, device: str, precision: str
+) -> UNetSegmenter:
+    if weights.digest(file) != digest:
+        raise InputError(f"{file} is not the same on all machines; copy one version to all.")
+    return UNetSegmenter.load(
+        file, test_time_augmentation=test_time_augmentation, device=device, precision=precision
+    )
 
 
-def structure_row(structure: Structure) -> dict[str, Any]:
-    """Return the columns of a table that tell of a structure: Å, nm, nm², percent and numbers."""
-    lattice, classes, rings = structure.lattice, structure.classes, structure.rings
-    sizes = np.bincount(rings.sizes, minlength=RING_SIZES.stop)
-    lengths = [boundary.length_angstrom for boundary in classes.boundaries]
-    row = {
-        "lattice_parameter": round(lattice.parameter_angstrom, 4),
-        "lattice_parameter_px": round(lattice.parameter, 4),
-        "contrast": structure.atoms.contrast,
-        "contrast_certainty": round(structure.atoms.certainty, 3),
-        "atom_signal_to_noise": round(structure.atoms.signal_to_noise, 3),
-    }
-    row |= {f"{name}_percent": round(v, 4) for name, v in classes.percentages.items()}
-    row |= {f"{name}_nm2": round(v, 4) for name, v in classes.areas.items()}
-    row |= {"boundaries": len(lengths), "boundaries_nm": round(sum(lengths) / 10, 4)}
-    twist = float(np.degrees(classes.superposition.twist))
-    row["twist_degrees"] = round(twist, 2) if classes.superposition.found else None
-    row |= {"atoms": len(structure.atoms), "bonds": len(structure.bonds)}
-    row |= {f"rings_{size}": int(sizes[size]) for size in RING_SIZES}
-    row["mean_ring_size"] = round(rings.mean_size(), 4)
-    row["vacancies"] = sum(defect.kind == "vacancy" for defect in structure.defects)
-    return row
+@dataclass(frozen=True)
+class NetworkTask:
+    """What the tasks have in common: the columns of the table that say what the network found."""
 
+    network: Network
+    command: ClassVar[str]
 
-def defects_csv(structure: Structure, shape: tuple[int, int]) -> str:
-    """Return the defects of a micrograph of `shape` (H, W) as CSV, see `structurefiles`."""
-    size = structure.lattice.pixel_size
-    rows = []
-    for defect in structure.defects:
-        x, y, _ = structures.to_angstrom(np.array([defect.position]), size, shape)[0].tolist()
-        distance = None if defect.distance is None else round(defect.distance * size, 4)
-        place = [*(round(v, 4) for v in defect.position), round(x, 4), round(y, 4)]
-        row = [defect.kind, defect.size, defect.missing, *place, defect.boundary, distance]
-        rows.append(dict(zip(DEFECT_COLUMNS, row, strict=True)))
-    return csv_text(rows, DEFECT_COLUMNS)
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Ends of the names of the results."""
+        return ()
+
+    def made_by(self) -> dict:
+        """Return model digest and options: what decides on the results besides the input."""
+        return self.network.made_by() | {"suffixes": self.suffixes}
+
+    def threads(self) -> int:
+        """Return how many micrographs are worked on at a time."""
+        return self.network.threads()
+
+    def result(
+        self,
+        micrograph: Micrograph,
+        prediction: Prediction,
+        row: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Writer] | None = None,
+        flags: Sequence[str] = (),
+        vacuum: np.ndarray | None = None,
+    ) -> Result:
+        """Return the row, the thumbnail and the warning that every result has, and what is given.
+
+        Parameters
+        ----------
+        micrograph, prediction
+            What it is about.
+        row
+            Further columns.
+        outputs
+            Suffix of each result to what writes it.
+        flags
+            Further flags.
+        vacuum
+            (H, W) bool, what is not usable although it is not contaminated.
+        """
+        common = self._row(micrograph, prediction, vacuum)
+        raised = " ".join([*prediction.flags, *flags])
+        return Result(
+            common | dict(row or {}) | {"flags": raised},
+            dict(outputs or {}),
+            jpeg(small_picture(micrograph.image, prediction.mask)),
+            prediction.warning,
+        )
+
+    def _row(
+        self, micrograph: Micrograph, prediction: Prediction, vacuum: np.ndarray | None
+    ) -> dict[str, Any]:
+        height, width = micrograph.image.shape
+        maps, excluded = [prediction.probability], None if vacuum is None else [vacuum]
+        threshold = self.network.segmenter().threshold
+        clean = quality.clean_fractions(maps, threshold, excluded)[0]
+        low, high = quality.clean_intervals(maps, excluded=excluded)[0]
+        size, ood_score = prediction.pixel_size, prediction.ood_score
+        return {
+            "height": height,
+            "width": width,
+            "pixel_size": None if size is None else round(size, DIGITS),
+            "pixel_size_from": prediction.pixel_size_from,
+            "scale_factor": round(prediction.factor, DIGITS),
+            "flags": "",
+            "warning": prediction.warning,
+            "ood_score": ood_score and round(ood_score, DIGITS),
+            "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
+            "clean_fraction": round(float(clean), DIGITS),
+            "clean_low": round(float(low), DIGITS),
+            "clean_high": round(float(high), DIGITS),
+            **({} if self.network.model else quality.columns(prediction.probability, DIGITS)),
+            "model": self.network.digest[:12],
+        }
 
 
 @dataclass(frozen=True)
@@ -172,6 +322,11 @@ class Segment(NetworkTask):
         ``"float32"``, ``"float16"`` or None.
     overlays
         Whether to write pictures with contamination in red.
+
+    Examples
+    --------
+    >>> Segment(Network.choose(device="cpu"), overlays=True).suffixes
+    ('_mask.tif', '_overlay.png')
     """
 
     masks: str = "tif"
@@ -184,7 +339,7 @@ class Segment(NetworkTask):
         """Ends of the names of the results."""
         wanted = {
             f"_mask.{self.masks}": True,
-            f"_classmap.{self.masks}": self.network.classes() is not None,
+            f"_classmap.{self.masks}": self.network.classes is not None,
             "_probability.tif": self.probabilities,
             "_overlay.png": self.overlays,
         }
@@ -194,42 +349,28 @@ class Segment(NetworkTask):
         """Return model digest and options."""
         return super().made_by() | {"probabilities": self.probabilities}
 
-    def finish(self, micrograph: Micrograph, prediction: Prediction, name: str) -> Result:
-        """Return the row, the thumbnail and what writes the results."""
-        mask, size = prediction.mask, prediction.pixel_size
+    def work(self, micrograph: Micrograph, name: str) -> Result:
+        """Predict; return the row, the thumbnail and what writes the results."""
+        found, image = self.network.predict(micrograph), micrograph.image
+        mask, size, form = found.mask, found.pixel_size, self.masks
         write: dict[str, Writer] = {
-            f"_mask.{self.masks}": partial(write_mask, mask=mask, pixel_size=size, form=self.masks),
-            f"_classmap.{self.masks}": partial(
-                write_labels, labels=prediction.labels, pixel_size=size, form=self.masks
+            f"_mask.{form}": partial(write_mask, mask=mask, pixel_size=size, form=form),
+            f"_classmap.{form}": partial(
+                write_labels, labels=found.labels, pixel_size=size, form=form
             ),
             "_probability.tif": partial(
                 write_probability,
-                probability=prediction.probability,
-                pixel_size=size,
-                dtype=self.probabilities,
+                probability=found.probability, pixel_size=size, dtype=self.probabilities,
             ),
-            "_overlay.png": partial(write_overlay, image=micrograph.image, mask=mask),
-        }
-        outputs = {suffix: write[suffix] for suffix in self.suffixes}
-        classes = self.network.classes()
+            "_overlay.png": partial(write_overlay, image=image, mask=mask),
+        }  # fmt: skip
+        classes = self.network.classes
         fractions = {
-            f"class_{value}_fraction": round(float((prediction.labels == value).mean()), DIGITS)
+            f"class_{value}_fraction": round(float((found.labels == value).mean()), DIGITS)
             for value in (classes.values if classes else ())
         }
-        return self.result(micrograph, prediction, fractions, outputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Classified:
-    """A prediction, and the four classes where there is a lattice."""
-
-    prediction: Prediction
-    classes: ClassMap | None = None
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Of the classes; none where they were not asked for."""
-        return () if self.classes is None else self.classes.flags
+        wanted = {suffix: write[suffix] for suffix in self.suffixes}
+        return self.result(micrograph, found, fractions, wanted)
 
 
 @dataclass(frozen=True)
@@ -242,6 +383,11 @@ class Sort(NetworkTask):
         That predicts.
     exclude_vacuum
         Whether holes count as not usable.
+
+    Examples
+    --------
+    >>> Sort(Network.choose(device="cpu"), exclude_vacuum=True).made_by()["exclude_vacuum"]
+    True
     """
 
     exclude_vacuum: bool = False
@@ -251,28 +397,19 @@ class Sort(NetworkTask):
         """Return model digest and options."""
         return super().made_by() | {"exclude_vacuum": self.exclude_vacuum}
 
-    def predict(self, micrograph: Micrograph) -> Classified:
-        """Run the network, and find the holes if they count."""
-        return _classified(self.network.predict(micrograph), micrograph, self.exclude_vacuum)
-
-    def finish(self, micrograph: Micrograph, prediction: Classified, name: str) -> Result:
-        """Return the row and the thumbnail."""
-        classes = prediction.classes
-        vacuum = None if classes is None else classes.labels == VACUUM
-        return self.result(micrograph, prediction.prediction, vacuum=vacuum, flags=prediction.flags)
-
-
-def _classified(prediction: Prediction, micrograph: Micrograph, wanted: bool = True) -> Classified:
-    found = find_classes(micrograph.image, prediction) if wanted else None
-    return Classified(prediction, None if found is None else found[1])
+    def work(self, micrograph: Micrograph, name: str) -> Result:
+        """Predict, find the holes if they count, and return the row and the thumbnail."""
+        found = self.network.predict(micrograph)
+        classes = _classes(micrograph, found) if self.exclude_vacuum else None
+        if classes is None:
+            return self.result(micrograph, found)
+        vacuum = classes.labels == VACUUM
+        return self.result(micrograph, found, vacuum=vacuum, flags=classes.flags)
 
 
-@dataclass(frozen=True, eq=False)
-class Analysed:
-    """A prediction, and the structure of what it leaves clean."""
-
-    prediction: Prediction
-    structure: Structure | None
+def _classes(micrograph: Micrograph, prediction: Prediction) -> ClassMap | None:
+    found = find_classes(micrograph.image, prediction.mask, prediction.stated_size)
+    return None if found is None else found[1]
 
 
 @dataclass(frozen=True)
@@ -285,6 +422,11 @@ class Analyse(NetworkTask):
         That predicts.
     structures
         Whether to write extended XYZ files, which needs ASE.
+
+    Examples
+    --------
+    >>> Analyse(Network.choose(device="cpu"), structures=False).suffixes
+    ('_classes.png', '_atoms.csv', '_bonds.csv', '_defects.csv')
     """
 
     structures: bool = True
@@ -296,39 +438,31 @@ class Analyse(NetworkTask):
         tables = ("_classes.png", "_atoms.csv", "_bonds.csv", "_defects.csv")
         return (*tables, "_atoms.xyz") if self.structures else tables
 
-    def predict(self, micrograph: Micrograph) -> Analysed:
-        """Run the network and find the structure."""
-        prediction = self.network.predict(micrograph)
-        return Analysed(prediction, find_structure(micrograph.image, prediction))
-
-    def finish(self, micrograph: Micrograph, prediction: Analysed, name: str) -> Result:
-        """Return the row, the thumbnail and what writes the results."""
-        found = prediction.structure
+    def work(self, micrograph: Micrograph, name: str) -> Result:
+        """Predict, find the structure; return the row, the thumbnail and what writes the files."""
+        prediction, shape = self.network.predict(micrograph), micrograph.image.shape
+        found = find_structure(micrograph.image, prediction.mask, prediction.stated_size)
         if found is None:
-            return self.result(micrograph, prediction.prediction, flags=("no_lattice",))
-        place = {
-            "positions": found.atoms.positions,
-            "pixel_size": found.lattice.pixel_size,
-            "shape": micrograph.image.shape,
-            "amplitudes": found.atoms.amplitudes,
-        }
-        picture, size = Image.fromarray(found.classes.image), found.lattice.pixel_size
+            return self.result(micrograph, prediction, flags=("no_lattice",))
+        size, atoms = found.lattice.pixel_size, found.atoms
+        place = dict(positions=atoms.positions, pixel_size=size)
+        picture = Image.fromarray(found.classes.image)
+        defects = csv_text(found.defect_rows(shape), DEFECT_COLUMNS)
         write: dict[str, Writer] = {
             "_classes.png": partial(picture.save, format="PNG"),
-            "_atoms.csv": partial(structurefiles.write_atoms_csv, **place),
-            "_bonds.csv": partial(
-                structurefiles.write_bonds_csv,
-                positions=found.atoms.positions, bonds=found.bonds, pixel_size=size,
+            "_atoms.csv": partial(
+                structures.write_atoms_csv, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
-            "_defects.csv": lambda path: path.write_text(
-                defects_csv(found, micrograph.image.shape), encoding="utf-8"
+            "_bonds.csv": partial(structures.write_bonds_csv, **place, bonds=found.bonds),
+            "_defects.csv": lambda path: path.write_text(defects, encoding="utf-8"),
+            "_atoms.xyz": partial(
+                structures.write_extended_xyz, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
-            "_atoms.xyz": partial(structurefiles.write_extended_xyz, **place),
-        }  # fmt: skip
+        }
         return self.result(
             micrograph,
-            prediction.prediction,
-            row=structure_row(found) | {"pixel_size": round(size, DIGITS)},
+            prediction,
+            row=found.row() | {"pixel_size": round(size, DIGITS)},
             outputs={suffix: write[suffix] for suffix in self.suffixes},
             flags=found.flags,
         )
@@ -344,6 +478,11 @@ class Reduce(NetworkTask):
         That predicts.
     coarsening
         What may be lost; by default nothing.
+
+    Examples
+    --------
+    >>> Reduce(Network.choose(device="cpu")).coarsening.mode
+    'lossless'
     """
 
     coarsening: Coarsening = field(default_factory=Coarsening)
@@ -358,24 +497,18 @@ class Reduce(NetworkTask):
         """Return model digest and options."""
         return super().made_by() | {"coarsening": asdict(self.coarsening)}
 
-    def predict(self, micrograph: Micrograph) -> Classified:
-        """Run the network and find the classes."""
-        return _classified(self.network.predict(micrograph), micrograph)
-
-    def finish(self, micrograph: Micrograph, prediction: Classified, name: str) -> Result:
-        """Return the row, the thumbnail and what writes the file."""
-        found, image = prediction.prediction, _storable(micrograph.image)
+    def work(self, micrograph: Micrograph, name: str) -> Result:
+        """Predict, find the classes; return the row, the thumbnail and what writes the file."""
+        found, image = self.network.predict(micrograph), _storable(micrograph.image)
+        classes = _classes(micrograph, found)
         # Without a lattice nothing but contamination is known.
-        known = prediction.classes is not None
-        labels = prediction.classes.labels if known else found.mask
+        labels, flags = found.mask, ("no_lattice",)
+        if classes is not None:
+            labels, flags = classes.labels, classes.flags
 
         def write(path: Path) -> dict[str, Any]:
-            # Each call would warn; the table has the loss of every image instead.
-            with warnings.catch_warnings(record=True):
-                warnings.simplefilter("always", LossWarning)
-                report = write_reduced(
-                    path, image[None], labels[None], self.coarsening, [name], found.pixel_size
-                )
+            stack = image[None], labels[None]
+            report = store(path, *stack, self.coarsening, [name], found.pixel_size)
             total = report.losses["total"]
             return {
                 "original_bytes": report.original_bytes,
@@ -385,7 +518,6 @@ class Reduce(NetworkTask):
                 "rmse": round(total.rmse, DIGITS),
             }
 
-        flags = prediction.flags if known else ("no_lattice",)
         return self.result(micrograph, found, outputs={"_reduced.h5": write}, flags=flags)
 
 

@@ -14,7 +14,15 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from graphseg.datasets.duplicates import near_duplicates, texture_map
-from graphseg.datasets.load import LABEL, PIXEL_SIZES, SUFFIXES, acquisition_of
+from graphseg.datasets.load import (
+    LABEL,
+    PIXEL_SIZES,
+    SUFFIXES,
+    acquisition_of,
+    find_pairs,
+    size,
+    visible_files,
+)
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 
@@ -102,6 +110,7 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
 
     Returns
     -------
+    FolderReport
         Errors are: files that cannot be read, missing partners, sizes that differ between image
         and label or between images, constant images, labels with smoothed or compressed values,
         and labels that all hold one value. Warnings are: near-duplicates in different
@@ -112,12 +121,20 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     ------
     InputError
         If `path` is no folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.eye(4, dtype=np.uint8)).save(f"{folder}/flake.png")
+    ...     report = check_folder(folder)
+    >>> "flake.png has no label flake_LABEL.png" in report.errors[0]
+    True
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give one with name.png and name{LABEL}.png.")
-    found, errors, warnings = _find_pairs(folder)
-    pairs = []
+    found, errors = find_pairs(folder)
+    warnings, pairs = _left_out(folder), []
     for name, files in tqdm(found.items(), desc="Checking", disable=not progress):
         pair, said = _read_pair(name, *files)
         errors += said[0]
@@ -133,43 +150,16 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     )  # fmt: skip
 
 
-def _find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str], list[str]]:
-    """Return image and label of each name, and what is wrong with the names."""
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
-    found, errors = {}, []
-    for path in (p for p in files if p.suffix.lower() in SUFFIXES):
-        if path.stem in found:
-            errors.append(
-                f"{path} and {found[path.stem].name} have one name; remove or rename one of them."
-            )
-        found.setdefault(path.stem, path)
-    for name, path in found.items():
-        errors += _missing_partner(name, path, found)
-    pairs = {n: (p, found[n + LABEL]) for n, p in found.items() if n + LABEL in found}
-    if not pairs:
-        errors.append(f"{folder} holds no pairs of name.png and name{LABEL}.png; add some.")
+def _left_out(folder: Path) -> list[str]:
+    """Return a warning of files that are neither images nor labels."""
     ignored = Counter(
-        p.suffix.lower()
-        for p in files
-        if p.suffix.lower() not in SUFFIXES and p.name != PIXEL_SIZES
+        path.suffix.lower() or "without suffix"
+        for path in visible_files(folder)
+        if path.suffix.lower() not in SUFFIXES and path.name != PIXEL_SIZES
     )
-    kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in ignored.items())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items())
     left = f"{folder} holds files that are left out ({kinds}); convert micrographs to PNG or TIFF."
-    return pairs, errors, [left] if ignored else []
-
-
-def _missing_partner(name: str, path: Path, found: dict[str, Path]) -> list[str]:
-    if name.endswith(LABEL):
-        image = name.removesuffix(LABEL)
-        missing = image not in found
-        return [f"{path} has no image {image}.png; add it, or remove the label."] * missing
-    if name + LABEL in found:
-        return []
-    for ending in ("_label", "_labels", "_mask"):
-        if name.lower().endswith(ending):
-            right = name[: -len(ending)] + LABEL + path.suffix
-            return [f"{path} looks like a label but is not named like one; rename it to {right}."]
-    return [f"{path} has no label {name}{LABEL}.png; add it, or remove the image."]
+    return [left] if ignored else []
 
 
 def _read_pair(
@@ -187,8 +177,8 @@ def _read_pair(
     image, label = read
     if image.shape != label.shape:
         message = (
-            f"{label_path} is {_size(label.shape)} but its image is {_size(image.shape)}; save the "
-            "label at the size of its image."
+            f"{label_path}: expected the {size(image.shape)} pixels of its image, got "
+            f"{size(label.shape)}; save the label at the size of its image."
         )
         return None, ([message], [])
     errors, warnings = _check_image(image_path, image)
@@ -235,9 +225,9 @@ def _check_shapes(folder: Path, pairs: list[_Pair]) -> list[str]:
     if len(shapes) < 2:
         return []
     usual = shapes.most_common(1)[0][0]
-    others = [f"{p.name} ({_size(p.shape)})" for p in pairs if p.shape != usual]
+    others = [f"{p.name} ({size(p.shape)})" for p in pairs if p.shape != usual]
     return [
-        f"Most images of {folder} are {_size(usual)} but {_listed(others)} not; bring all images "
+        f"Most images of {folder} are {size(usual)} but {_listed(others)} not; bring all images "
         "to one size."
     ]
 
@@ -322,10 +312,6 @@ def _fractions(pairs: list[_Pair]) -> dict[float, float]:
     for pair in pairs:
         counts.update(pair.counts)
     return {value: counts[value] / counts.total() for value in sorted(counts)}
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape)
 
 
 def _listed(names: list[str]) -> str:

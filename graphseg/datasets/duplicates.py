@@ -39,6 +39,7 @@ def texture_map(image: ArrayLike) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         (CELLS, CELLS) float32 with mean 0 and standard deviation 1; 0 for a constant image.
     """
     whole = Image.fromarray(np.asarray(image, np.float32))
@@ -66,6 +67,7 @@ def similarities(maps: np.ndarray) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         (n, n) float32 in [-1, 1], symmetric: the highest normalised cross-correlation over all
         shifts up to REACH cells along each axis, over the overlap of the two maps.
     """
@@ -94,6 +96,7 @@ def near_duplicates(
 
     Returns
     -------
+    list of (int, int, float)
         Indices of the two images, the lower first, and their similarity, the most alike first.
     """
     alike = np.triu(similarities(maps), 1)

@@ -31,7 +31,7 @@ def checked_image(source: ArrayLike) -> np.ndarray:
     """Return an image (H, W) as array; InputError if it is none."""
     image = np.asarray(source)
     if image.ndim != 2 or not image.size:
-        raise InputError(f"An image of shape {image.shape} cannot be painted; give (H, W).")
+        raise InputError(f"Expected an image of shape (H, W), got shape {image.shape}.")
     return image
 
 
@@ -125,6 +125,7 @@ def as_values(
 
     Returns
     -------
+    ndarray
         (H, W) uint8, the values of `described`, 0 where there is nothing; a new array.
 
     Raises
@@ -135,9 +136,7 @@ def as_values(
     mask = np.asarray(mask)
     name = file or "The mask"
     if mask.shape != shape:
-        raise InputError(
-            f"{name} has the shape {mask.shape} but its image {shape}; give one of the same size."
-        )
+        raise InputError(f"{name}: expected the shape {shape} of its image, got {mask.shape}.")
     if classes == 1 and file:
         mask = mask > 0  # as `datasets.load_folder` reads it
     known = (0, 1, CONTAMINATION) if classes == 1 else range(classes + 1)

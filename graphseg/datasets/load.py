@@ -57,6 +57,11 @@ def load_stack(source: str = "auto") -> LabelledStack:
     ------
     InputError
         If `source` is none of the three, or if it is not obtainable.
+
+    Examples
+    --------
+    >>> load_stack("simulated").source
+    'simulated'
     """
     loaders = {
         "auto": load_default,
@@ -64,7 +69,7 @@ def load_stack(source: str = "auto") -> LabelledStack:
         "simulated": load_simulated_sample,
     }
     if source not in loaders:
-        raise InputError(f"Unknown data source {source!r}; choose one of {', '.join(loaders)}.")
+        raise InputError(f"Data source: expected one of {', '.join(loaders)}, got {source!r}.")
     return loaders[source]()
 
 
@@ -92,6 +97,12 @@ def load_published(progress: bool = True) -> LabelledStack:
     ------
     InputError
         If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
+
+    Examples
+    --------
+    >>> stack = load_published()  # doctest: +SKIP
+    >>> stack.images.shape  # doctest: +SKIP
+    (131, 256, 256)
     """
     content = read_published(progress)
     names = sorted(Path(name).stem for name in content if LABEL not in name)
@@ -101,7 +112,14 @@ def load_published(progress: bool = True) -> LabelledStack:
 
 
 def load_simulated_sample() -> LabelledStack:
-    """Return the bundled simulated sample; it is simulated anew outside a checkout."""
+    """Return the bundled simulated sample; it is simulated anew outside a checkout.
+
+    Examples
+    --------
+    >>> stack = load_simulated_sample()
+    >>> len(stack), stack.images.dtype
+    (24, dtype('float32'))
+    """
     if SAMPLE_FOLDER.is_dir():
         return load_folder(SAMPLE_FOLDER, source="simulated")
     samples = list(simulation.sample_set())
@@ -138,22 +156,34 @@ def load_folder(
     InputError
         If the folder has no pairs, a partner is missing, a file cannot be read as one greyscale
         image, sizes differ, or a label has a value of none of the classes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder}/flake.png")
+    ...     Image.fromarray(np.eye(4, 6, dtype=np.uint8)).save(f"{folder}/flake_LABEL.png")
+    ...     stack = load_folder(folder)
+    >>> stack.names, int(stack.masks.sum())
+    (('flake',), 4)
     """
     folder = Path(path)
-    pairs = _find_pairs(folder)
+    pairs, errors = find_pairs(folder)
+    if errors:
+        raise InputError(errors[0])
     listed = _listed_pixel_sizes(folder)
     images, labels, sizes = [], [], []
     for name, (image_path, label_path) in pairs.items():
         micrograph, label = read_micrograph(image_path), read_micrograph(label_path)
         if label.image.shape != micrograph.image.shape:
             raise InputError(
-                f"{label_path} is {_size(label.image)} but its image is {_size(micrograph.image)}; "
-                "save the label at the size of its image."
+                f"{label_path}: expected the {size(micrograph.image.shape)} pixels of its image, "
+                f"got {size(label.image.shape)}; save the label at the size of its image."
             )
         if images and micrograph.image.shape != images[0].shape:
             raise InputError(
-                f"{image_path} is {_size(micrograph.image)} but the first image of the folder is "
-                f"{_size(images[0])}; bring all images to one size."
+                f"{image_path}: expected the {size(images[0].shape)} pixels of the first image of "
+                f"the folder, got {size(micrograph.image.shape)}; bring all images to one size."
             )
         images.append(_scaled(micrograph.image))
         labels.append(label.image)
@@ -166,20 +196,46 @@ def load_folder(
     return stack if len(classes) == 2 else replace(stack, labels=numbers, classes=classes)
 
 
-def _find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
+def visible_files(folder: Path) -> list[Path]:
+    """Return the files of a folder in order, without hidden ones."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+
+
+def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Return image and label of each name, and what is wrong with the names, one sentence each.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give one with name.png and name{LABEL}.png.")
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
-    images = {name: path for name, path in found.items() if not name.endswith(LABEL)}
-    for name, path in found.items():
-        partner = name.removesuffix(LABEL) if name.endswith(LABEL) else name + LABEL
-        if partner not in found:
-            raise InputError(
-                f"{path} has no partner {partner}{path.suffix}; add it, or remove {path.name}."
+    found, errors = {}, []
+    for path in (p for p in visible_files(folder) if p.suffix.lower() in SUFFIXES):
+        if path.stem in found:
+            errors.append(
+                f"{path} and {found[path.stem].name} have one name; remove or rename one of them."
             )
-    if not images:
-        raise InputError(f"{folder} holds no pairs of name.png and name{LABEL}.png; add some.")
-    return {name: (path, found[name + LABEL]) for name, path in images.items()}
+        found.setdefault(path.stem, path)
+    errors += [wrong for name, path in found.items() if (wrong := _unpaired(name, path, found))]
+    pairs = {n: (p, found[n + LABEL]) for n, p in found.items() if n + LABEL in found}
+    if not pairs:
+        errors.append(f"{folder} holds no pairs of name.png and name{LABEL}.png; add some.")
+    return pairs, errors
+
+
+def _unpaired(name: str, path: Path, found: dict[str, Path]) -> str:
+    if name.endswith(LABEL):
+        image = name.removesuffix(LABEL)
+        return "" if image in found else f"{path} has no image {image}.png; add it, or remove it."
+    if name + LABEL in found:
+        return ""
+    for ending in ("_label", "_labels", "_mask"):
+        if name.lower().endswith(ending):
+            right = name[: -len(ending)] + LABEL + path.suffix
+            return f"{path} looks like a label but is not named like one; rename it to {right}."
+    return f"{path} has no label {name}{LABEL}.png; add it, or remove the image."
 
 
 def _listed_pixel_sizes(folder: Path) -> dict[str, float]:
@@ -210,8 +266,9 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     return ((image - low) / max(high - low, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
-def _size(image: np.ndarray) -> str:
-    return " × ".join(str(n) for n in image.shape)
+def size(shape: tuple[int, ...]) -> str:
+    """Return a shape as messages show it: ``H × W``."""
+    return " × ".join(str(n) for n in shape)
 
 
 def _assemble(

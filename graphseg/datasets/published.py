@@ -4,8 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -57,6 +56,7 @@ def fetch(
 
     Returns
     -------
+    Path
         The folder that holds the images.
 
     Raises
@@ -74,35 +74,46 @@ def fetch(
     folder = Path(store.path) / known["folder"]
     missing = [name for name in store.registry if not _is_intact(store, name)]
     if missing:
-        _make_folder(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotObtainableError(
+                f"{folder} cannot be created to keep the data ({error.strerror}); make it "
+                f"writable, or set ${ENVIRONMENT_VARIABLE} to a copy of the published folder."
+            ) from error
         _download(store, missing, progress, timeout)
     return folder
 
 
 def _is_intact(store: pooch.Pooch, name: str) -> bool:
     path = Path(store.path) / name
-    return path.is_file() and _sha256(path.read_bytes()) == store.registry[name]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotObtainableError(
-            f"{folder} cannot be created to keep the data ({error.strerror}); make it writable, "
-            f"or set ${ENVIRONMENT_VARIABLE} to a copy of the published folder."
-        ) from error
+    return path.is_file() and pooch.file_hash(path) == store.registry[name]
 
 
 def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: float) -> None:
     downloader = partial(_get, timeout=timeout)
     logger = pooch.get_logger()
     level = logger.level
+
+    def obtain(name: str) -> None:
+        try:
+            store.fetch(name, downloader=downloader)
+        except (requests.RequestException, ValueError, OSError) as error:
+            wrong = isinstance(error, ValueError)  # its SHA-256
+            cause = "is not the registered file" if wrong else "cannot be downloaded"
+            raise NotObtainableError(
+                f"{name} {cause} from {store.base_url} ({type(error).__name__}); go online, or "
+                f"set ${ENVIRONMENT_VARIABLE} to a copy of the published folder "
+                f"{registry()['folder']}."
+            ) from None
+
     logger.setLevel(logging.ERROR)  # one progress bar instead of a line a file
     try:
-        # The first file alone shows whether the server answers, so offline fails at once.
-        _fetch_all(store, names[:1], downloader, progress=False)
-        _fetch_all(store, names[1:], downloader, progress)
+        obtain(names[0])  # alone it shows whether the server answers, so offline fails at once
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            bar = dict(desc="downloading", total=len(names), initial=1, disable=not progress)
+            for _ in tqdm(pool.map(obtain, names[1:]), **bar):
+                pass
     finally:
         logger.setLevel(level)
 
@@ -112,34 +123,6 @@ def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None
     with requests.get(url, timeout=timeout) as response:
         response.raise_for_status()
         Path(output_file).write_bytes(response.content)
-
-
-def _fetch_all(
-    store: pooch.Pooch, names: Iterable[str], downloader: Callable[..., None], progress: bool
-) -> None:
-    pool = ThreadPoolExecutor(max_workers=8)
-    try:
-        jobs = {pool.submit(store.fetch, name, downloader=downloader): name for name in names}
-        bar = tqdm(as_completed(jobs), total=len(jobs), disable=not (progress and jobs))
-        bar.set_description("downloading")
-        for job in bar:
-            try:
-                job.result()
-            except (requests.RequestException, ValueError, OSError) as error:
-                raise _not_obtainable(jobs[job], store, error) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _not_obtainable(name: str, store: pooch.Pooch, error: Exception) -> NotObtainableError:
-    cause = (
-        "is not the registered file" if isinstance(error, ValueError) else "cannot be downloaded"
-    )
-    return NotObtainableError(
-        f"{name} {cause} from {store.base_url} ({type(error).__name__}); go online, or set "
-        f"${ENVIRONMENT_VARIABLE} to a copy of the published folder "
-        f"{registry()['folder']}."
-    )
 
 
 def read_published(progress: bool = True) -> dict[str, bytes]:
@@ -174,13 +157,9 @@ def _verified(path: Path, digest: str) -> bytes:
             f"{path} of the published data set cannot be read ({error.strerror}); correct "
             f"${ENVIRONMENT_VARIABLE}, or unset it to download the data."
         ) from error
-    if _sha256(content) != digest:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise InputError(
             f"{path} is damaged or not the published file (its SHA-256 differs from the "
             f"registered one); replace it, or unset ${ENVIRONMENT_VARIABLE} to download the data."
         )
     return content
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

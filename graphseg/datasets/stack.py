@@ -6,7 +6,7 @@ Micrographs with their labels, names and acquisitions.
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -30,6 +30,14 @@ class LabelClasses:
         The grey value of each class.
     contamination
         The numbers of the classes that are contamination.
+
+    Examples
+    --------
+    >>> classes = LabelClasses.of([0, 128, 255], contamination=(128,))
+    >>> print(classes)
+    0, 255 clean; 128 contamination
+    >>> classes.numbers(np.array([[0, 128, 255]]))
+    array([[0, 2, 1]], dtype=uint8)
     """
 
     values: tuple[int, ...]
@@ -90,6 +98,7 @@ class LabelClasses:
 
         Returns
         -------
+        ndarray
             uint8, the same shape.
 
         Raises
@@ -140,6 +149,7 @@ def as_mask(labels: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         bool, the same shape.
     """
     return labels if labels.dtype == bool else np.isin(labels, contamination)
@@ -157,6 +167,7 @@ def contamination_probability(probability: np.ndarray, contamination: Sequence[i
 
     Returns
     -------
+    ndarray
         (..., H, W) float32, at most 1 whatever the rounding.
     """
     return np.minimum(probability[..., list(contamination), :, :].sum(-3), np.float32(1))
@@ -180,6 +191,7 @@ def decide(probability: np.ndarray, contamination: Sequence[int], threshold: flo
 
     Returns
     -------
+    ndarray
         (..., H, W) uint8, numbers of classes.
     """
     contaminated = np.array(contamination, np.uint8)
@@ -225,6 +237,15 @@ class LabelledStack:
         contamination and the rest.
     classes
         What those numbers mean; None without `labels`.
+
+    Examples
+    --------
+    >>> from graphseg.datasets import load_simulated_sample
+    >>> stack = load_simulated_sample()
+    >>> stack.images.shape, stack.masks.dtype, len(set(stack.groups))
+    ((24, 256, 256), dtype('bool'), 15)
+    >>> len(stack.subset(stack.dates == stack.dates[0])) < len(stack)
+    True
     """
 
     images: np.ndarray
@@ -264,21 +285,20 @@ class LabelledStack:
     def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledStack":
         """Return the images chosen by integer indices or a boolean array, in that order."""
         chosen = np.arange(len(self))[indices]
-        return LabelledStack(
-            self.images[chosen],
-            self.masks[chosen],
-            tuple(self.names[i] for i in chosen),
-            self.groups[chosen],
-            self.dates[chosen],
-            self.source,
-            None if self.pixel_size is None else self.pixel_size[chosen],
-            None if self.labels is None else self.labels[chosen],
-            self.classes,
-        )
+        arrays = ("images", "masks", "groups", "dates", "pixel_size", "labels")
+        parts = {name: getattr(self, name) for name in arrays}
+        parts = {name: part if part is None else part[chosen] for name, part in parts.items()}
+        return replace(self, names=tuple(self.names[i] for i in chosen), **parts)
 
 
 def acquisition_of(name: str) -> str:
-    """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``."""
+    """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``.
+
+    Examples
+    --------
+    >>> acquisition_of("2014_0601_Gr_FS_013_layer_0016")
+    '2014_0601_Gr_FS_013'
+    """
     return re.sub(r"_layer_\d+$", "", name)
 
 
@@ -286,6 +306,11 @@ def group_of(name: str) -> str:
     """Return what an image must share its side of a split with: its acquisition, or its place.
 
     Acquisitions of :data:`SAME_PLACE` are one group, named after the first of them.
+
+    Examples
+    --------
+    >>> group_of("2014_0105_Gr_FS_024_layer_0020")
+    '2014_0105_Gr_FS_023'
     """
     acquisition = acquisition_of(name)
     return SAME_PLACE.get(acquisition, acquisition)
@@ -307,6 +332,7 @@ def label_overlaps(masks: np.ndarray) -> np.ndarray:
 
     Returns
     -------
+    ndarray
         (n, n) float64, symmetric; NaN for a pair of empty labels.
     """
     flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "crossval": ["cross_validate", "pixel_scorer", "splits"],
+        "quality": ["clean_fractions", "clean_intervals"],
         "records": ["read_record", "summary", "write_record"],
         "compare": ["paired_difference", "read_result"],
         "methods": ["METHODS", "make"],

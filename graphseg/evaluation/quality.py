@@ -4,7 +4,9 @@ An image is predicted several times: by several networks, and in the eight symme
 (test-time augmentation). Where the predictions differ, or their mean is undecided, the mask is
 uncertain. For a whole image the fraction of what may be contamination (probability at least 0.1)
 that is almost surely contamination (at least 0.9) tells how good the mask is; a line fitted to
-images whose labels are known turns it into an expected Jaccard index with an interval.
+images whose labels are known turns it into an expected Jaccard index with an interval. The clean
+fraction of an image, that of its pixels which are neither contaminated nor excluded, has an
+interval too.
 """
 
 import json
@@ -13,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from graphseg.errors import InputError
@@ -296,3 +299,153 @@ def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
 def as_json(model: ExpectedJaccard) -> dict[str, float]:
     """Return the model as JSON can hold it."""
     return asdict(model)
+
+
+def clean_fractions(
+    probabilities: Sequence[np.ndarray],
+    threshold: float = 0.5,
+    excluded: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Return the fraction of each image that is neither contaminated nor excluded.
+
+    Parameters
+    ----------
+    probabilities
+        n maps (H, W) of the probability of contamination, or bool masks; sizes may differ.
+    threshold
+        Probability at and above which a pixel counts as contaminated.
+    excluded
+        n masks (H, W) bool of what is not usable although it is clean, for instance vacuum.
+
+    Returns
+    -------
+        (n,) float64 in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If a map is no probability map, or the excluded masks have other sizes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean_fractions([np.array([[0.1, 0.9], [0.2, 0.3]])]).tolist()
+    [0.75]
+    """
+    usable, sizes = _usable(probabilities, excluded)
+    return np.array([np.sum(p < threshold) for p in usable]) / sizes
+
+
+def clean_intervals(
+    probabilities: Sequence[np.ndarray],
+    level: float = 0.9,
+    excluded: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Return an interval for each clean fraction: what it is at a lower and a higher threshold.
+
+    Errors of a segmentation are not independent from pixel to pixel: an outline is drawn too wide
+    or too narrow along its whole length. In the limit of full correlation all pixels of an image
+    share one uniform random number U, and a pixel is contaminated where its probability is at
+    least U. The clean fraction is then its value at the threshold U, and its central interval
+    lies between the thresholds (1 - level)/2 and (1 + level)/2. Independent pixels would give a
+    far shorter interval. What a level covers is a matter of measurement (`calibrated_level`).
+
+    Parameters
+    ----------
+    probabilities, excluded
+        As in `clean_fractions`.
+    level
+        In [0, 1]; 1 gives everything that is possible.
+
+    Returns
+    -------
+        (n, 2) float64, lower and upper end; between them lies the fraction at threshold 0.5.
+
+    Raises
+    ------
+    InputError
+        If the level is outside [0, 1], or as in `clean_fractions`.
+    """
+    if not 0 <= level <= 1:
+        raise InputError(f"A level of {level} is no probability; give a number from 0 to 1.")
+    usable, sizes = _usable(probabilities, excluded)
+    low, high = (1 - level) / 2, (1 + level) / 2
+    counts = [(np.sum(p < low), np.sum(p <= high)) for p in usable]
+    return np.array(counts) / sizes[:, None]
+
+
+def calibrated_level(
+    probabilities: Sequence[np.ndarray],
+    labelled: ArrayLike,
+    coverage: float = 0.9,
+    excluded: Sequence[np.ndarray] | None = None,
+) -> float:
+    """Return the level at which `clean_intervals` covers labels as often as wanted.
+
+    Nested conformal prediction (Gupta, Kuchibhotla & Ramdas, Pattern Recognition 127, 108496,
+    2022): the score of a labelled image is the smallest level whose interval holds its labelled
+    fraction, and the result is the ⌈(n + 1)·coverage⌉-th smallest of the n scores. A new image
+    that is exchangeable with these is then covered with at least that probability. Frames of one
+    acquisition are not exchangeable with others: calibrate on other acquisitions.
+
+    Parameters
+    ----------
+    probabilities, excluded
+        As in `clean_fractions`, of images that the segmenter was not trained on.
+    labelled
+        (n,) clean fractions according to the labels, with the same pixels excluded.
+    coverage
+        Wanted fraction of images whose interval holds the labelled fraction.
+
+    Returns
+    -------
+        In [0, 1]; 1 where there are too few images for the coverage wanted.
+
+    Raises
+    ------
+    InputError
+        If the numbers of maps and fractions differ, or as in `clean_fractions`.
+    """
+    usable, sizes = _usable(probabilities, excluded)
+    labelled = one_each(labelled, len(usable), "labelled fractions")
+    scores = [_score(p, round(c * n)) for p, c, n in zip(usable, labelled, sizes, strict=True)]
+    place = int(np.ceil((len(scores) + 1) * coverage - 1e-9))
+    return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0
+
+
+def _score(probability: np.ndarray, clean: int) -> float:
+    """Return the smallest level whose interval holds a count of clean pixels."""
+    ordered = np.sort(probability)
+    needs = [0.0]
+    if clean < len(ordered):
+        needs.append(1 - 2 * float(ordered[clean]))
+    if clean > 0:
+        needs.append(2 * float(ordered[min(clean, len(ordered)) - 1]) - 1)
+    return max(needs)
+
+
+def _usable(
+    probabilities: Sequence[np.ndarray], excluded: Sequence[np.ndarray] | None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the probabilities outside the excluded pixels, and the number of all pixels."""
+    maps = [np.asarray(p) for p in probabilities]
+    for index, p in enumerate(maps):
+        if p.ndim != 2 or not p.size or not ((p >= 0) & (p <= 1)).all():
+            raise InputError(
+                f"Map {index} of shape {p.shape} is no probability map: give (H, W) in [0, 1]."
+            )
+    sizes = np.array([p.size for p in maps])
+    if excluded is None:
+        return [p.ravel() for p in maps], sizes
+    masks = [np.asarray(m, dtype=bool) for m in excluded]
+    if [m.shape for m in masks] != [p.shape for p in maps]:
+        raise InputError("The excluded masks do not match the maps; give one of each map's size.")
+    return [p[~m] for p, m in zip(maps, masks, strict=True)], sizes
+
+
+def one_each(values: ArrayLike, number: int, what: str) -> np.ndarray:
+    """Return (number,) float64; raise InputError if there is not one value for each image."""
+    values = np.asarray(values, dtype=float)
+    if len(values) != number or values.ndim == 0:
+        raise InputError(f"{number} images have {values.size} {what}; give one for each image.")
+    return values

@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.recfunctions import structured_to_unstructured
 
 from graphseg.errors import InputError
+from graphseg.io import guard, readers
 from graphseg.io.formats import (
     LARGEST_FRAME,
     PLAUSIBLE,
     Signal,
-    check_digitalmicrograph,
     is_energy,
     is_reciprocal,
-    open_mrc,
+    named,
     open_png,
-    open_ser,
     open_tiff,
     to_angstrom,
 )
-from graphseg.io.trees import from_rosetta, open_hdf5, open_zarr
 
 __all__ = ["SUFFIXES", "Micrograph", "Series", "open_series", "read_frames", "read_micrograph"]
 __all__ += ["to_angstrom"]
 
-COLOURS = set("RGBA")  # the fields of pixels that have a colour
 SQUARE = 0.01  # relative difference of height and width of a pixel up to which it counts as square
 
 
@@ -47,6 +43,12 @@ class Micrograph:
         What else the file says.
     frame
         Place in the file, counted from 0, or None if it is the only image there.
+
+    Examples
+    --------
+    >>> micrograph = Micrograph(np.zeros((4, 6)), pixel_size=0.4)
+    >>> micrograph.image.shape[1] * micrograph.pixel_size  # the width of the field in Å
+    2.4000000000000004
     """
 
     image: np.ndarray
@@ -97,12 +99,21 @@ def open_series(path: str | Path) -> Iterator[Series]:
     InputError
         If the file is missing, empty, damaged or of an unknown format, or holds no micrograph but
         a spectrum, a diffraction pattern, complex numbers or pixels that are not square.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    ...     with open_series(f"{folder}/series.tif") as series:
+    ...         len(series), series[2].frame
+    (3, 2)
     """
     path = Path(path)
     opener = _opener(path)
     with ExitStack() as stack:
-        with _named(path):
-            signals = [_squeezed(signal) for signal in opener(path, stack)]
+        with named(path):
+            signals = opener(path, stack)
         usable = [signal for signal in signals if _refusal(signal) is None]
         if not usable:
             reason = _refusal(signals[0]) if signals else "holds no image; export one"
@@ -117,6 +128,14 @@ def read_frames(path: str | Path) -> Iterator[Micrograph]:
     ------
     InputError
         As `open_series` and `read_micrograph`, when the first frame is asked for.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    ...     [micrograph.image.shape for micrograph in read_frames(f"{folder}/series.tif")]
+    [(4, 6), (4, 6), (4, 6)]
     """
     with open_series(path) as series:
         yield from series
@@ -140,6 +159,15 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
     InputError
         As `open_series`; and if the image has colours or is not finite, or if the file holds
         several frames and `frame` is not given or not among them.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     resolution = dict(resolution=(25, 25), metadata={"unit": "nm"})  # pixels in a nm
+    ...     tifffile.imwrite(f"{folder}/a.tif", np.zeros((4, 6), "u2"), imagej=True, **resolution)
+    ...     read_micrograph(f"{folder}/a.tif").pixel_size
+    0.4
     """
     with open_series(path) as series:
         if frame is None and len(series) > 1:
@@ -151,35 +179,11 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
         return series[frame or 0]
 
 
-def _open_digitalmicrograph(path: Path, stack: ExitStack) -> list[Signal]:
-    from rsciio import digitalmicrograph  # on demand: it takes long to import
-
-    check_digitalmicrograph(path)
-    try:
-        signals = digitalmicrograph.file_reader(str(path), lazy=True)
-    except ValueError as error:
-        if "RGBA" not in str(error):
-            raise
-        signals = digitalmicrograph.file_reader(str(path))  # it reads colours only at once
-    return [from_rosetta(signal) for signal in signals]
-
-
 OPENERS: dict[str, Callable[[Path, ExitStack], list[Signal]]] = {
     ".png": open_png,
     ".tif": open_tiff,
     ".tiff": open_tiff,
-    ".dm3": _open_digitalmicrograph,
-    ".dm4": _open_digitalmicrograph,
-    ".emd": open_hdf5,
-    ".mrc": open_mrc,
-    ".mrcs": open_mrc,
-    ".ser": open_ser,
-    ".hspy": open_hdf5,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
-    ".zspy": open_zarr,
-    ".zarr": open_zarr,
-}
+} | dict.fromkeys(readers.OPENERS, guard.open_guarded)
 SUFFIXES = tuple(OPENERS)
 FOLDERS = (".zspy", ".zarr")
 
@@ -196,39 +200,6 @@ def _opener(path: Path) -> Callable[[Path, ExitStack], list[Signal]]:
     return OPENERS[suffix]
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file leads a reader to into one sentence that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{path} needs the Python package {error.name or error}; install it and try again."
-        ) from error
-    except Exception as error:
-        raise InputError(
-            f"{path} is no readable {path.suffix[1:].upper()} file; export or copy it again."
-        ) from error
-
-
-def _squeezed(signal: Signal) -> Signal:
-    """Take away leading dimensions of length 1."""
-    kept = [i for i, n in enumerate(signal.shape[:-2]) if n != 1]
-    if len(kept) == len(signal.shape[:-2]):
-        return signal
-    leading = len(signal.shape) - 2
-
-    def read(index: tuple[int, ...]) -> np.ndarray:
-        place = dict(zip(kept, index, strict=True))
-        return signal.read(tuple(place.get(i, 0) for i in range(leading)))
-
-    shape = tuple(signal.shape[i] for i in kept) + signal.shape[-2:]
-    axes = tuple(signal.axes[i] for i in kept) + signal.axes[-2:]
-    return Signal(shape, signal.dtype, axes, read, signal.metadata)
-
-
 def _refusal(signal: Signal) -> str | None:
     """Return why a signal is no micrograph or a series of them, with the remedy."""
     plane = signal.axes[-2:]
@@ -238,11 +209,11 @@ def _refusal(signal: Signal) -> str | None:
         return "holds a diffraction pattern; give an image in real space"
     if any(axis.navigate for axis in plane):
         return "holds a scan of spectra or lines and no image; give an image"
-    if len(signal.shape) > 3:
+    if sum(n > 1 for n in signal.shape[:-2]) > 1:
         return f"has {len(signal.shape)} dimensions; export a single image or a series"
     if signal.dtype.kind == "c":
         return "holds complex numbers; export an image in real space"
-    if signal.dtype.kind not in "biuf" and not set(signal.dtype.names or "?") <= COLOURS:
+    if signal.dtype.kind not in "biuf":
         return "holds something else than one number a pixel; export an image"
     if min(signal.shape) < 1:
         return "holds no pixels; export the image again"
@@ -267,8 +238,8 @@ def _pixel_size(path: Path, signal: Signal) -> float | None:
 def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
     """Read one frame, (H, W), in the dtype of the file but the byte order of this machine."""
     leading = signal.shape[:-2]
-    index = tuple(int(i) for i in np.unravel_index(frame, leading)) if leading else ()
-    with _named(path):
+    index = tuple(int(i) for i in np.unravel_index(frame, leading))
+    with named(path):
         image = _grey(path, signal.read(index))
         image = np.array(image, image.dtype.newbyteorder("="), order="C")
     # A NaN would be both extremes; more than float32 holds would become infinite later.
@@ -279,8 +250,6 @@ def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
 
 def _grey(path: Path, pixels: np.ndarray) -> np.ndarray:
     """Return a grey image that was saved in colour as (H, W); refuse real colours."""
-    if pixels.dtype.names:
-        pixels = structured_to_unstructured(pixels)
     if pixels.ndim == 2:
         return pixels
     colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels  # without the opacity

@@ -80,31 +80,28 @@ def write_mask(
     ------
     InputError
         If the form is another one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from graphseg.io import read_micrograph
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_mask(Path(folder, "mask.tif"), np.eye(2, dtype=bool), pixel_size=0.4)
+    ...     back = read_micrograph(f"{folder}/mask.tif")
+    >>> back.image, round(back.pixel_size, 6)
+    (array([[255,   0],
+           [  0, 255]], dtype=uint8), 0.4)
     """
     if form not in MASK_FORMS:
-        raise InputError(f"The form {form!r} is unknown: use {' or '.join(MASK_FORMS)}.")
-    if form == "png":
-        Image.fromarray(mask).save(path, format="PNG")
-    else:
-        _write_tiff(path, np.where(mask, np.uint8(255), np.uint8(0)), pixel_size, "zlib")
+        raise InputError(f"The form is unknown: expected {' or '.join(MASK_FORMS)}, got {form!r}.")
+    pixels = mask if form == "png" else np.where(mask, np.uint8(255), np.uint8(0))
+    write_labels(path, pixels, pixel_size, form)
 
 
 def write_labels(
     path: Path, labels: np.ndarray, pixel_size: float | None = None, form: str = "tif"
 ) -> None:
-    """Write a map of classes.
-
-    Parameters
-    ----------
-    path
-        The file.
-    labels
-        (H, W) uint8 or uint16, the value of each pixel in the file.
-    pixel_size
-        Å per pixel; a PNG file cannot hold it.
-    form
-        ``"tif"`` (compressed) or ``"png"``.
-    """
+    """Write a map of classes, (H, W) bool, uint8 or uint16, with these values; see `write_mask`."""
     if form == "png":
         Image.fromarray(labels).save(path, format="PNG")
     else:
@@ -134,9 +131,18 @@ def write_probability(
     ------
     InputError
         If the type is another one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_probability(Path(folder, "p.tif"), np.full((2, 2), 0.5), dtype="float16")
+    ...     tifffile.imread(f"{folder}/p.tif").tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
     """
     if dtype not in PROBABILITY_TYPES:
-        raise InputError(f"The type {dtype!r} is unknown: use {' or '.join(PROBABILITY_TYPES)}.")
+        known = " or ".join(PROBABILITY_TYPES)
+        raise InputError(f"The type is unknown: expected {known}, got {dtype!r}.")
     _write_tiff(path, np.asarray(probability, dtype), pixel_size, None)
 
 
@@ -156,18 +162,9 @@ def _write_tiff(
 
 
 def grey_levels(image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Return an image (H, W) as 8-bit grey levels.
+    """Return an image (H, W) of any real dtype as 8-bit grey levels; a constant one is black.
 
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    limits
-        Values that are shown black and white; by default the quantiles 0.005 and 0.995.
-
-    Returns
-    -------
-        (H, W) uint8; of a constant image 0.
+    `limits` are the values shown black and white, by default the quantiles 0.005 and 0.995.
     """
     low, high = limits or _limits(image)
     if high - low < TINY:
@@ -199,6 +196,15 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
         (H, W), any real dtype.
     mask
         (H, W) bool, True = contamination.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_overlay(Path(folder, "o.png"), np.arange(9).reshape(3, 3), np.eye(3, dtype=bool))
+    ...     with Image.open(f"{folder}/o.png") as picture:
+    ...         picture.convert("RGB").getpixel((0, 0))  # a black pixel, tinted
+    (96, 18, 18)
     """
     levels = np.repeat(np.linspace(0, 255, TINTED)[:, None], 3, axis=1)
     palette = np.concatenate([levels, (1 - OPACITY) * levels + OPACITY * np.array(RED)])
@@ -224,6 +230,7 @@ def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.nda
 
     Returns
     -------
+    ndarray
         (h, w, 3) uint8; the ratio of the sides is kept.
 
     Raises
@@ -233,8 +240,7 @@ def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.nda
     """
     if image.ndim != 2 or image.shape != mask.shape:
         raise InputError(
-            f"A mask of shape {mask.shape} does not fit an image of shape {image.shape}; give both "
-            "as (H, W)."
+            f"Expected image and mask of the same shape (H, W), got {image.shape} and {mask.shape}."
         )
     height, width = (max(1, round(side * n / max(image.shape))) for n in image.shape)
     plain = image if image.dtype == np.uint8 else np.asarray(image, np.float32)

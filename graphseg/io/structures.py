@@ -52,13 +52,25 @@ def write_atoms_csv(
     ------
     InputError
         If the file exists and `overwrite` is not set, or positions or pixel size are unusable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atoms_csv(f"{folder}/atoms.csv", np.array([[9.0, 3.55]]), 0.4, (10, 10))
+    ...     print(Path(folder, "atoms.csv").read_text(), end="")
+    atom,row_px,column_px,x_angstrom,y_angstrom
+    0,9.0000,3.5500,1.4200,0.0000
     """
     coordinates = to_angstrom(positions, pixel_size, shape)
     header = ["atom", "row_px", "column_px", "x_angstrom", "y_angstrom"]
     columns = [*np.asarray(positions).T, *coordinates.T[:2]]
     if amplitudes is not None:
         if np.shape(amplitudes) != (len(positions),):
-            raise InputError("There must be one amplitude for each atom; check their number.")
+            raise InputError(
+                f"Amplitudes: expected shape ({len(positions)},), got {np.shape(amplitudes)}."
+            )
         header.append("amplitude")
         columns.append(amplitudes)
     rows = (
@@ -82,21 +94,26 @@ def write_bonds_csv(
 
     Parameters
     ----------
-    path
-        Where to; the file appears under this name only when it is complete.
-    positions
-        (n, 2) in pixels, (row, column).
+    path, positions, pixel_size, overwrite
+        As for `write_atoms_csv`.
     bonds
         (m, 2) int, pairs of atoms.
-    pixel_size
-        Å per pixel.
-    overwrite
-        Replace a file of this name.
 
     Raises
     ------
     InputError
         If the file exists and `overwrite` is not set, or the pixel size is no positive number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> positions, bonds = np.array([[0.0, 0.0], [0.0, 3.55]]), np.array([[0, 1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_bonds_csv(f"{folder}/bonds.csv", positions, bonds, 0.4)
+    ...     print(Path(folder, "bonds.csv").read_text(), end="")
+    first,second,length_angstrom,angle_degrees
+    0,1,1.4200,0.000
     """
     _check_pixel_size(pixel_size)
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
@@ -117,7 +134,7 @@ def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]
     _check_pixel_size(pixel_size)
     positions = np.asarray(positions, float)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
-        raise InputError("Positions must be finite and of shape (n, 2); check the atoms.")
+        raise InputError(f"Positions: expected finite ones of shape (n, 2), got {positions.shape}.")
     up = shape[0] - 1 - positions[:, 0]
     flat = np.stack([positions[:, 1], up, np.zeros(len(positions))], axis=1)
     return flat * pixel_size
@@ -131,16 +148,7 @@ def to_ase(
 ) -> "ase.Atoms":
     """Return the atoms as an `ase.Atoms` of carbon in Å, not periodic.
 
-    Parameters
-    ----------
-    positions
-        (n, 2) in pixels, (row, column).
-    pixel_size
-        Å per pixel.
-    shape
-        (H, W) of the micrograph: the cell is as large, and 10 Å high.
-    amplitudes
-        (n,), kept as the array ``amplitude``.
+    The cell is as large as the micrograph, and 10 Å high; `amplitudes` are its array ``amplitude``.
 
     Raises
     ------
@@ -172,10 +180,24 @@ def write_extended_xyz(
 ) -> None:
     """Write the atoms as extended XYZ, which OVITO, ASE and others read; see `to_ase`.
 
+    Parameters
+    ----------
+    path, positions, pixel_size, shape, amplitudes, overwrite
+        As for `write_atoms_csv`.
+
     Raises
     ------
     InputError
         As `to_ase`, and if the file exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_extended_xyz(f"{folder}/atoms.xyz", np.array([[9.0, 3.55]]), 0.4, (10, 10))
+    ...     Path(folder, "atoms.xyz").read_text().split("\\n")[2].split()[:3]
+    ['C', '1.42000000', '0.00000000']
     """
     structure = to_ase(positions, pixel_size, shape, amplitudes)
     from ase.io import write
@@ -186,8 +208,8 @@ def write_extended_xyz(
 def _check_pixel_size(pixel_size: float | None) -> None:
     if pixel_size is None or not np.isfinite(pixel_size) or pixel_size <= 0:
         raise InputError(
-            f"A pixel size of {pixel_size} gives no lengths in Å; give Å per pixel, for instance "
-            "2.46 divided by the lattice parameter in pixels."
+            f"Lengths in Å need a pixel size: expected Å per pixel, got {pixel_size}; give for "
+            "instance 2.46 divided by the lattice parameter in pixels."
         )
 
 
@@ -195,9 +217,7 @@ def _write_table(
     path: str | PathLike, header: list[str], rows: Iterable[list], overwrite: bool
 ) -> None:
     text = StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     _write(path, lambda target: target.write_text(text.getvalue(), encoding="utf-8"), overwrite)
 
 

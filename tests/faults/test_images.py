@@ -8,7 +8,7 @@ import pytest
 
 from graphseg.datasets.labelfiles import read_image
 from graphseg.datasets.load import load_folder
-from graphseg.io import guard as hdf5probe
+from graphseg.io import guard as reading
 from graphseg.io.micrographs import read_frames, read_micrograph
 from tests.faults import corpus_images, guard
 
@@ -18,7 +18,7 @@ def spoilt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images") / "night"
     names = corpus_images.spoil(folder)
     yield folder, names
-    hdf5probe._visitor.stop()
+    reading._child.stop()
 
 
 def is_image(found):

@@ -14,7 +14,7 @@ from book.tools.dm4 import write_dm4
 from book.tools.errors import ToolError
 from graphseg import metrics, preprocessing
 from graphseg.batch import ranking, reduction
-from graphseg.batch.coarsening import Coarsening
+from graphseg.batch.reduction import Coarsening
 from graphseg.datasets import stack as labelclasses
 from graphseg.evaluation import methods
 from graphseg.structure import atoms, classes, lattice, orientation

@@ -100,10 +100,10 @@ FAULTS = (
         ("preprocessing",),
     ),
     Fault(
-        "resizing: half a pixel is missing from every area",
+        "resizing: the outermost pixels are mapped on each other, not the edges of the image",
         "graphseg/preprocessing",
-        "np.minimum(stop, pixel + 1)",
-        "np.minimum(stop, pixel + 0.5)",
+        "grid_mode=True",
+        "grid_mode=False",
         ("preprocessing",),
         (PREPROCESSING,),
     ),
@@ -405,10 +405,10 @@ FAULTS = (
     ),
     Fault(
         "the conformal level without its + 1",
-        "graphseg/batch/ranking",
+        "graphseg/evaluation/quality",
         "(len(scores) + 1) * coverage",
         "len(scores) * coverage",
-        ("batch/ranking",),
+        ("evaluation/quality_clean",),
         (SORTING,),
     ),
     Fault(
@@ -421,10 +421,10 @@ FAULTS = (
     ),
     Fault(
         "intervals of clean fractions at twice the tail",
-        "graphseg/batch/ranking",
+        "graphseg/evaluation/quality",
         "low, high = (1 - level) / 2, (1 + level) / 2",
         "low, high = 1 - level, level",
-        ("batch/ranking",),
+        ("evaluation/quality_clean",),
         (SORTING,),
     ),
     # Calibration.
@@ -484,10 +484,10 @@ FAULTS = (
     ),
     Fault(
         "excluded pixels count as clean",
-        "graphseg/batch/ranking",
+        "graphseg/evaluation/quality",
         "[p[~m] for p, m in zip(maps, masks, strict=True)]",
         "[np.where(m, 0, p).ravel() for p, m in zip(maps, masks, strict=True)]",
-        ("batch/ranking",),
+        ("evaluation/quality_clean",),
         (SORTING,),
     ),
     # Lattice, orientation, boundaries.

@@ -12,7 +12,7 @@ import tifffile
 
 import graphseg as gs
 from graphseg import api
-from graphseg.batch.network import Network
+from graphseg.batch.tasks import Network
 from graphseg.io.micrographs import Micrograph
 from graphseg.structure.atoms import Atoms
 

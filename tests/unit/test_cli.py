@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graphseg import cli
-from graphseg.batch.coarsening import Coarsening
+from graphseg.batch.reduction import Coarsening
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from graphseg.batch.network import Network
 from graphseg.batch.reduction import LossWarning, read_reduced
+from graphseg.batch.tasks import Network
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph

@@ -143,7 +143,7 @@ def test_bad_requests_are_refused():
         preprocessing.flat_field(np.ones((2, 32, 32)))
     with pytest.raises(InputError, match="degree of at least 0"):
         preprocessing.fit_bezier_surface(image, (32, 2))
-    with pytest.raises(InputError, match="match them"):
+    with pytest.raises(InputError, match="expected the shape of the image"):
         preprocessing.fit_bezier_surface(image, exclude=np.ones((3, 3), bool))
     exclude = np.ones((32, 32), bool)
     exclude[:2] = False  # two rows cannot fix three coefficients along the rows

@@ -1,5 +1,6 @@
 """A folder of micrographs: nothing is lost, nothing is half-written, nothing is done twice."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,19 +15,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphseg.batch import (
-    manifest,
-    stream,
-)
-from graphseg.batch import (
-    run as batch,
-)
-from graphseg.batch import (
-    run as scheduling,
-)
-from graphseg.batch.manifest import HIDDEN, Source
-from graphseg.batch.sources import find_sources
-from graphseg.batch.stream import Result
+from graphseg.batch import manifest, pools
+from graphseg.batch import run as batch
+from graphseg.batch.manifest import HIDDEN, Source, find_sources
+from graphseg.batch.run import Outcome, Result
 from graphseg.errors import InputError
 from tests.helpers.batch_task import SIGKILL, Brightness, run
 
@@ -90,7 +82,7 @@ def test_what_is_finished_is_not_done_again(night, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = run(night, out)
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
-    monkeypatch.setattr(stream, "open_series", None)  # nothing may even be opened
+    monkeypatch.setattr(batch, "open_series", None)  # nothing may even be opened
     again = run(night, out)
     assert again.rows == first.rows and again.thumbnails == first.thumbnails
     assert again.finished == 9 and not again.errors
@@ -117,7 +109,7 @@ def test_a_moved_folder_is_recognised_by_its_content(night, tmp_path, monkeypatc
     moved = night.rename(tmp_path / "moved")
     for path in moved.rglob("*.tif"):
         os.utime(path)
-    monkeypatch.setattr(stream, "open_series", None)
+    monkeypatch.setattr(batch, "open_series", None)
     found = run(moved, out)
     assert found.finished == 9
     assert {Path(row["file"]).is_relative_to(moved) for row in found.rows} == {True}
@@ -162,15 +154,15 @@ def test_results_that_are_no_longer_wanted_go_only_if_told(night, tmp_path):
         def made_by(self):
             return {"version": 3}
 
-        def finish(self, micrograph, prediction, name):
-            result = super().finish(micrograph, prediction, name)
+        def work(self, micrograph, name):
+            result = super().work(micrograph, name)
             result.outputs["_more.txt"] = lambda path: path.write_text("more") and {}
             return result
 
     class Other(Brightness):
         suffixes = ("_other.txt",)
 
-        def finish(self, micrograph, prediction, name):
+        def work(self, micrograph, name):
             return Result({}, {"_other.txt": lambda path: path.write_text("other") and {}})
 
         def made_by(self):
@@ -208,15 +200,16 @@ def test_files_that_fail_are_named_and_the_others_done(night, tmp_path, capsys):
 
 def test_a_task_that_fails_in_any_way_costs_one_image_only(night, tmp_path):
     class Weak(Brightness):
-        def predict(self, micrograph):
+        def work(self, micrograph, name):
             if micrograph.frame == 1:
                 raise MemoryError("no room")
-            return super().predict(micrograph)
-
-        def finish(self, micrograph, prediction, name):
+            result = super().work(micrograph, name)
             if name == "image_2":
-                raise ValueError("no sense")
-            return super().finish(micrograph, prediction, name)
+                result.outputs["_mean.txt"] = self.fail
+            return result
+
+        def fail(self, path):
+            raise ValueError("no sense")
 
     found = run(night, tmp_path / "out", Weak())
     assert found.finished == 7
@@ -229,7 +222,7 @@ def test_a_task_that_fails_in_any_way_costs_one_image_only(night, tmp_path):
 
 def test_a_full_disk_stops_the_run_with_one_sentence(night, tmp_path):
     class Full(Brightness):
-        def finish(self, micrograph, prediction, name):
+        def work(self, micrograph, name):
             def write(path):
                 path.write_text("half")
                 raise OSError(28, "No space left on device")
@@ -380,7 +373,7 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(night, tmp_path, monke
 
     made = []
     start = Client.start
-    monkeypatch.setattr(scheduling, "ANSWER", 1)
+    monkeypatch.setattr(pools, "ANSWER", 1)
     monkeypatch.setattr(Client, "start", lambda self, **kw: (made.append(self), start(self, **kw)))
     with pytest.raises(InputError, match="No Dask scheduler answers"):
         run(night, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
@@ -396,23 +389,23 @@ def test_memory_bounds_what_is_read_ahead(tmp_path, monkeypatch):
     night.mkdir()
     for index in range(12):
         tifffile.imwrite(night / f"{index:02d}.tif", image(index))
-    monkeypatch.setattr(stream, "MEMORY", 3 * 4 * 16 * 17)
+    monkeypatch.setattr(batch, "MEMORY", 3 * 4 * 16 * 17)
     read, written = [], []
 
     class Watching(Brightness):
-        def finish(self, micrograph, prediction, name):
+        def work(self, micrograph, name):
             written.append(name)
             # One more may be read and wait at the gate.
             assert len(read) - len(written) <= 3
-            return super().finish(micrograph, prediction, name)
+            return super().work(micrograph, name)
 
-    original = stream.open_series
+    original = batch.open_series
 
     def counting(path):
         read.append(path)
         return original(path)
 
-    monkeypatch.setattr(stream, "open_series", counting)
+    monkeypatch.setattr(batch, "open_series", counting)
     assert run(night, tmp_path / "out", Watching()).finished == len(read) == 12
 
 
@@ -459,7 +452,7 @@ def test_labels_and_results_are_no_micrographs(tmp_path):
     class Masks(Brightness):
         suffixes = ("_mask.tif",)
 
-        def finish(self, micrograph, prediction, name):
+        def work(self, micrograph, name):
             write = lambda path: tifffile.imwrite(path, micrograph.image) and {}  # noqa: E731
             return Result({}, {"_mask.tif": write})
 
@@ -542,20 +535,119 @@ def test_a_source_that_is_a_folder_has_a_digest(tmp_path):
     assert manifest.frame_name(source, 12, 20) == "s_frame_0012"
 
 
-def test_files_are_dealt_out_in_few_pieces(monkeypatch):
+def test_files_are_dealt_out_in_few_pieces():
     """Each worker gets several chunks, so that all end together, but not one for every file."""
     given_out = []
 
-    class Pool:
-        def submit(self, function, job, chunk, parent):
+    class Executor:
+        def submit(self, work, chunk):
             given_out.append(len(chunk))
-            future = batch.Future()
-            future.set_result([stream.Outcome(str(i)) for i in chunk])
+            future = pools.Future()
+            future.set_result(work(chunk))
             return future
 
-    @batch.contextmanager
+    @pools.contextmanager
     def open_pool():
-        yield batch.Pool(Pool(), 4, (RuntimeError,))
+        yield pools.Pool(Executor(), 4, (RuntimeError,))
 
-    assert len(list(batch.distribute(None, range(200), open_pool))) == 200
+    done = list(
+        pools.distribute(lambda chunk: [Outcome(str(i)) for i in chunk], range(200), open_pool)
+    )
+    assert sorted(int(outcome.shown) for outcome in done) == list(range(200))
     assert max(given_out) == 12 and len(given_out) == 17
+
+
+def children(parent):
+    """The processes that a process has started, and theirs, as Linux lists them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                number = int(path.parent.name)
+                found += [number, *children(number)]
+    return found
+
+
+def alive(process):
+    """Whether a process is there and more than what is left of it until its parent has noticed."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs the files of Linux")
+def test_no_worker_outlives_a_parent_that_is_killed(long_night, tmp_path):
+    """Not while they work, and not while they wait for the one that does."""
+    out, mercy = tmp_path / "out", tmp_path / "working"
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import tests.helpers.batch_task as t;"
+        "from pathlib import Path;"
+        f"t.run(Path({str(long_night)!r}), Path({str(out)!r}), t.Brightness(seconds=600,"
+        f" begun={str(mercy)!r}), workers=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not mercy.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    started = children(process.pid)
+    assert len(started) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, started)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [number for number in started if alive(number)]
+
+
+def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night, tmp_path):
+    """Its records as they were written, with the names that options and columns had then."""
+
+    class Today(Brightness):
+        def made_by(self):
+            return {"version": 1, "test_time_augmentation": True}
+
+    out, task = tmp_path / "out", Today()
+    sources = find_sources([long_night])
+    for number, source in enumerate(sources[:7]):
+        now = os.stat(source.path)
+        results = {"_mean.txt": "as it was left", "_copy.bin": "in those days"}
+        for suffix, text in results.items():
+            path = out / f"{source.name}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        record = {
+            "format": 1,
+            "made_by": {"version": 1, "averaging": True},
+            "outputs": {f"{source.name}{s}": len(text) for s, text in results.items()},
+            "source": {
+                "path": str(source.path),
+                "size": now.st_size,
+                "modified": now.st_mtime_ns,
+                "sha256": "0" * 64,
+            },
+            "frame": 0,
+            "frames": 1,
+            "row": {
+                "file": source.shown,
+                "frame": "",
+                "name": source.name,
+                "mean": number,
+                "strangeness": 0.5,
+                "flags": "stranger low_signal",
+            },
+            "thumbnail": None,
+        }
+        path = out / ".graphseg" / "brightness" / f"{source.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    found = run(long_night, out, task)
+    assert found.finished == 20 and not found.errors
+    assert [row["mean"] for row in found.rows[:7]] == list(range(7))
+    assert {(row["ood_score"], row["flags"]) for row in found.rows[:7]} == {
+        (0.5, "out_of_distribution low_signal")
+    }
+    assert (out / "06_mean.txt").read_text() == "as it was left"
+    assert (out / "07_mean.txt").read_text() != "as it was left"

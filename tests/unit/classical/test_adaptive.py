@@ -240,7 +240,7 @@ def test_parameters_out_of_range_are_refused(name, value):
 
 def test_wrong_input_is_refused():
     images, masks = stack(2)
-    with pytest.raises(InputError, match="no stack"):
+    with pytest.raises(InputError, match=r"expected shape \(n, H, W\)"):
         quiet().fit(images[0], masks[0])
     with pytest.raises(InputError, match="do not match"):
         quiet().fit(images, masks[:1])

@@ -460,9 +460,9 @@ def test_memory_computes_residuals_once(stack, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
-        (np.ones((20, 20)), "no stack"),
-        (np.ones((0, 20, 20)), "no stack"),
-        (np.ones((1, 20, 5)), "no stack"),
+        (np.ones((20, 20)), r"expected shape \(n, H, W\)"),
+        (np.ones((0, 20, 20)), r"expected shape \(n, H, W\)"),
+        (np.ones((1, 20, 5)), r"expected shape \(n, H, W\)"),
         (np.full((2, 20, 20), np.nan), "Image 0 has values that are not finite"),
         (np.full((2, 20, 20), np.inf), "not finite"),
     ],

@@ -177,7 +177,7 @@ def test_parameters_out_of_range_are_refused(name, value):
 
 def test_wrong_input_is_refused():
     images, masks = stack(2)
-    with pytest.raises(InputError, match="no stack"):
+    with pytest.raises(InputError, match=r"expected shape \(n, H, W\)"):
         PixelClassifier().fit(images[0], masks[0])
     with pytest.raises(InputError, match="do not match"):
         PixelClassifier().fit(images, masks[:1])

@@ -80,7 +80,7 @@ def test_an_empty_label_passes(folder):
 def test_sizes_of_image_and_label_are_compared(folder):
     write(folder / "flake_LABEL.png", np.zeros((8, 9), np.uint8))
     report = check_folder(folder)
-    only(report.errors, "flake_LABEL.png is 8 × 9", "64 × 80")
+    only(report.errors, "flake_LABEL.png: expected the 64 × 80 pixels", "got 8 × 9")
     assert "flake" not in report.names
     with pytest.raises(InputError, match="flake_LABEL"):
         load.load_folder(folder)

@@ -189,7 +189,7 @@ def test_overlaps_of_labels_are_intersection_over_union():
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(InputError, match="choose one of auto, published, simulated"):
+    with pytest.raises(InputError, match="expected one of auto, published, simulated, got"):
         load.load_stack("real")
 
 
@@ -353,9 +353,11 @@ def test_tiff_pairs_of_16_bits_are_stretched(tmp_path):
 
 @pytest.mark.parametrize(
     ("missing", "partner"),
-    [("flake.png", r"flake_LABEL\.png has no partner flake\.png"),
-     ("flake_LABEL.png", r"flake\.png has no partner flake_LABEL\.png")],
-)  # fmt: skip
+    [
+        ("flake.png", r"flake_LABEL\.png has no image flake\.png"),
+        ("flake_LABEL.png", r"flake\.png has no label flake_LABEL\.png"),
+    ],
+)
 def test_a_missing_partner_is_named(folder, missing, partner):
     (folder / missing).unlink()
     with pytest.raises(InputError, match=partner):
@@ -365,7 +367,11 @@ def test_a_missing_partner_is_named(folder, missing, partner):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("flake_LABEL.png", np.zeros((16, 15), np.uint8), r"flake_LABEL\.png is 16 × 15 but"),
+        (
+            "flake_LABEL.png",
+            np.zeros((16, 15), np.uint8),
+            r"flake_LABEL\.png: expected the 16 × 16 pixels of its image, got 16 × 15",
+        ),
         (
             "flake.png",
             np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
@@ -393,7 +399,9 @@ def test_a_truncated_image_is_named(folder):
 
 def test_images_of_different_sizes_are_refused(folder):
     write_pair(folder, "wide", np.random.default_rng(1), shape=(16, 20))
-    with pytest.raises(InputError, match=r"wide\.png is 16 × 20 but the first image"):
+    with pytest.raises(
+        InputError, match=r"wide\.png: expected the 16 × 16 pixels of the first .* got 16 × 20"
+    ):
         load.load_folder(folder)
 
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from book.studies import re_evaluation
 from graphseg import metrics
-from graphseg.batch import run
+from graphseg.batch import pools
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation import crossval, methods, records
@@ -193,7 +193,7 @@ def test_dask_workers_give_the_same_numbers(stack):
     here = crossval.cross_validate(baseline, stack, "c", **arguments)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        run.workers(cluster.scheduler_address),
+        pools.workers(cluster.scheduler_address),
     ):
         there = crossval.cross_validate(baseline, stack, "c", n_jobs=-1, **arguments)
     for one, other in zip(here["results"], there["results"], strict=True):
@@ -205,7 +205,7 @@ def test_dask_workers_give_the_same_numbers(stack):
 def test_a_scheduler_that_does_not_answer_is_one_sentence():
     with (
         pytest.raises(InputError, match="No Dask scheduler answers"),
-        run.workers("tcp://127.0.0.1:9"),
+        pools.workers("tcp://127.0.0.1:9"),
     ):
         pass
 

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -461,24 +460,83 @@ def test_a_zarr_store_that_runs_python_is_refused(tmp_path, image):
         read_micrograph(tmp_path / "a.zspy")
 
 
-def test_an_hdf5_file_whose_visitor_dies_is_given_up(tmp_path, image, monkeypatch):
+def test_a_reader_that_crashes_costs_one_file(tmp_path, image, monkeypatch):
     write_hspy(tmp_path / "a.hspy", image, 0.32)
-    visitor = guard._Visitor()
-    monkeypatch.setattr(guard, "_visitor", visitor)
-    for code in ("input()", "import os; input(); os.abort()"):  # as the limits or a crash end it
+    child = guard._Child()
+    monkeypatch.setattr(guard, "_child", child)
+    for code in ("input()", "import os; input(); os.abort()", "print('[', end='')"):
         with monkeypatch.context() as patch:
             patch.setattr(guard, "COMMAND", [sys.executable, "-c", code])
-            with pytest.raises(InputError, match="is no readable"):
+            with pytest.raises(InputError, match=r"a\.hspy is no readable HSPY file: its reader"):
                 read_micrograph(tmp_path / "a.hspy")
         np.testing.assert_array_equal(read_micrograph(tmp_path / "a.hspy").image, image)
-        visitor.stop()
+        child.stop()
 
 
-def test_the_visitor_of_hdf5_files_has_limits():
-    code = (
-        "from resource import *; from graphseg.io import guard; guard._limit();"
-        "print(getrlimit(RLIMIT_CPU)[0], getrlimit(RLIMIT_AS)[0])"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    seconds, size = map(int, printed.split())
-    assert 0 < seconds < 20 and size == guard.MEMORY
+def test_a_frame_whose_reader_dies_leaves_the_others_usable(tmp_path, series):
+    write_dm4(tmp_path / "a.dm4", series, 0.32)
+    with open_series(tmp_path / "a.dm4") as opened:
+        np.testing.assert_array_equal(opened[0].image, series[0])
+        guard._child._process.kill()
+        guard._child._process.wait()
+        np.testing.assert_array_equal(opened[1].image, series[1])
+
+
+def test_an_interrupted_request_does_not_answer_the_next(tmp_path, image, monkeypatch):
+    write_mrc(tmp_path / "a.mrc", image, 0.32)
+    write_mrc(tmp_path / "b.mrc", image + 1, 0.32)
+    read_micrograph(tmp_path / "a.mrc")  # so that the process runs
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(guard.json, "loads", interrupt)
+        read_micrograph(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(read_micrograph(tmp_path / "b.mrc").image, image + 1)
+
+
+def test_files_are_closed_in_the_reading_process_too(tmp_path, image):
+    for name in ("lattice.dm4", "ncem.emd", "lattice.mrc", "lattice.ser", "lattice.hspy"):
+        WRITERS[name](tmp_path / name, image, 0.32)
+        read_micrograph(tmp_path / name)
+    (tmp_path / "broken.hspy").write_bytes((tmp_path / "lattice.hspy").read_bytes()[:2000])
+    with pytest.raises(InputError):
+        read_micrograph(tmp_path / "broken.hspy")
+    process = Path(f"/proc/{guard._child._process.pid}")
+    opened = [os.readlink(link) for link in (process / "fd").iterdir()]
+    assert not any(str(tmp_path) in target for target in opened)
+    assert str(tmp_path) not in (process / "maps").read_text()
+
+
+def test_readers_have_limits(tmp_path, image):
+    code = """if True:
+        import sys, numpy
+        from graphseg.io import guard, readers
+        def hungry(path, stack): return numpy.ones(2**30)  # 8 GB
+        def endless(path, stack):
+            while True: pass
+        readers.OPENERS |= {".mrc": hungry, ".ser": endless}
+        guard.SECONDS = 1
+        guard.main()
+    """
+    child = guard._Child()
+    for name, message in (("a.mrc", "is no readable MRC"), ("a.ser", "its reader crashed or took")):
+        write = WRITERS[f"lattice{name[1:]}"]
+        write(tmp_path / name, image, 0.32)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(guard, "COMMAND", [sys.executable, "-c", code])
+            patch.setattr(guard, "_child", child)
+            with pytest.raises(InputError, match=message):
+                read_micrograph(tmp_path / name)
+    child.stop()
+
+
+def test_signed_bytes_of_mrc_have_a_sign_unless_imod_says_not(tmp_path, image):
+    values = (image % 256 - 128).astype("i1")
+    write_mrc(tmp_path / "a.mrc", values, 0.32, mode=0)
+    np.testing.assert_array_equal(read_micrograph(tmp_path / "a.mrc").image, values)
+    content = bytearray((tmp_path / "a.mrc").read_bytes())
+    struct.pack_into("<2i", content, 152, 1146047817, 0)
+    (tmp_path / "a.mrc").write_bytes(content)
+    np.testing.assert_array_equal(read_micrograph(tmp_path / "a.mrc").image, values.view("u1"))

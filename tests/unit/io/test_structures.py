@@ -144,5 +144,5 @@ def test_bad_positions_and_amplitudes_are_refused(tmp_path):
     for positions in (np.zeros(4), np.full((2, 2), np.nan)):
         with pytest.raises(InputError, match="Positions"):
             structures.to_angstrom(positions, PIXEL_SIZE, SHAPE)
-    with pytest.raises(InputError, match="one amplitude"):
+    with pytest.raises(InputError, match=r"Amplitudes: expected shape \(3,\), got \(2,\)"):
         structures.write_atoms_csv(tmp_path / "a.csv", POSITIONS, PIXEL_SIZE, SHAPE, AMPLITUDES[:2])

@@ -218,7 +218,7 @@ def test_bad_images_are_refused(trained, stack):
     images, masks = stack
     with pytest.raises(NotFittedError):
         UNetSegmenter().predict(images)
-    with pytest.raises(InputError, match="no stack"):
+    with pytest.raises(InputError, match=r"expected shape \(n, H, W\)"):
         trained.predict(images[0])
     with pytest.raises(InputError, match="not finite"):
         trained.predict(np.full_like(images, np.nan))

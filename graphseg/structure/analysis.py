@@ -1,0 +1,143 @@
+"""Everything that is known of the clean part of one micrograph, one step after the other."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphseg.errors import InputError
+from graphseg.io.structures import to_angstrom
+from graphseg.structure.atoms import Atoms, find_atoms, find_bonds
+from graphseg.structure.classes import VACUUM, ClassMap, classify
+from graphseg.structure.lattice import Lattice, measure_lattice
+from graphseg.structure.orientation import map_orientation
+from graphseg.structure.rings import Defect, Rings, find_defects, find_rings
+
+RING_SIZES = range(4, 10)
+LEAST_CERTAINTY = 0.25  # of the contrast; below, atoms may be confused with ring centres
+LEAST_SIGNAL = 4.0  # of one atom to the noise; below, most vacancies are lost in it
+DEFECT_COLUMNS = (
+    "kind", "size", "missing", "row_px", "column_px", "x_angstrom", "y_angstrom",
+    "boundary", "distance_angstrom",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What the clean part of one micrograph is made of.
+
+    Attributes
+    ----------
+    lattice
+        Of the clean part.
+    classes
+        The four classes.
+    atoms
+        Outside of contamination and vacuum.
+    bonds
+        (m, 2) int, pairs of atoms.
+    rings
+        Faces of the bonds.
+    defects
+        Rings that are no hexagons, and vacancies.
+    """
+
+    lattice: Lattice
+    classes: ClassMap
+    atoms: Atoms
+    bonds: np.ndarray
+    rings: Rings
+    defects: list[Defect]
+
+    @property
+    def flags(self) -> list[str]:
+        """What the structure cannot be trusted for."""
+        raised = {
+            "uncertain_contrast": self.atoms.certainty < LEAST_CERTAINTY,
+            "low_signal": self.atoms.signal_to_noise < LEAST_SIGNAL,
+        }
+        return [*self.classes.flags, *(flag for flag, yes in raised.items() if yes)]
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of a table of micrographs: Å, nm, nm², percent and numbers."""
+        lattice, classes, rings = self.lattice, self.classes, self.rings
+        sizes = np.bincount(rings.sizes, minlength=RING_SIZES.stop)
+        lengths = [boundary.length_angstrom for boundary in classes.boundaries]
+        row = {
+            "lattice_parameter": round(lattice.parameter_angstrom, 4),
+            "lattice_parameter_px": round(lattice.parameter, 4),
+            "contrast": self.atoms.contrast,
+            "contrast_certainty": round(self.atoms.certainty, 3),
+            "atom_signal_to_noise": round(self.atoms.signal_to_noise, 3),
+        }
+        row |= {f"{name}_percent": round(v, 4) for name, v in classes.percentages.items()}
+        row |= {f"{name}_nm2": round(v, 4) for name, v in classes.areas.items()}
+        row |= {"boundaries": len(lengths), "boundaries_nm": round(sum(lengths) / 10, 4)}
+        twist = float(np.degrees(classes.superposition.twist))
+        row["twist_degrees"] = round(twist, 2) if classes.superposition.found else None
+        row |= {"atoms": len(self.atoms), "bonds": len(self.bonds)}
+        row |= {f"rings_{size}": int(sizes[size]) for size in RING_SIZES}
+        row["mean_ring_size"] = round(rings.mean_size(), 4)
+        row["vacancies"] = sum(defect.kind == "vacancy" for defect in self.defects)
+        return row
+
+    def defect_rows(self, shape: tuple[int, int]) -> list[dict[str, Any]]:
+        """Return a row for each defect of a micrograph of `shape` (H, W).
+
+        x and y in Å are those of `graphseg.io.structures.to_angstrom`.
+        """
+        size, rows = self.lattice.pixel_size, []
+        for defect in self.defects:
+            x, y, _ = to_angstrom(np.array([defect.position]), size, shape)[0].tolist()
+            distance = None if defect.distance is None else round(defect.distance * size, 4)
+            place = (round(value, 4) for value in (*defect.position, x, y))
+            row = (defect.kind, defect.size, defect.missing, *place, defect.boundary, distance)
+            rows.append(dict(zip(DEFECT_COLUMNS, row, strict=True)))
+        return rows
+
+
+def find_classes(
+    image: np.ndarray, mask: np.ndarray, pixel_size: float | None = None
+) -> tuple[Lattice, ClassMap] | None:
+    """Return the lattice of what is clean, and the four classes.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    mask
+        (H, W) bool, True = contamination.
+    pixel_size
+        In Å, where it is known otherwise than from the lattice.
+
+    Returns
+    -------
+        None where there is no lattice, or none can be seen: in an image that is too small or too
+        coarse, or nearly all contamination.
+    """
+    with suppress(InputError):
+        lattice = measure_lattice(image, mask, pixel_size=pixel_size)
+        if lattice.found:
+            orientation = map_orientation(image, mask, lattice=lattice)
+            return lattice, classify(image, mask, orientation=orientation)
+    return None
+
+
+def find_structure(
+    image: np.ndarray, mask: np.ndarray, pixel_size: float | None = None
+) -> Structure | None:
+    """Return lattice, classes, atoms, bonds, rings and defects, see `find_classes`."""
+    found = find_classes(image, mask, pixel_size)
+    if found is None:
+        return None
+    lattice, classes = found
+    try:
+        atoms = find_atoms(image, lattice.parameter, mask | (classes.labels == VACUUM))
+    except InputError:  # too coarse for atoms, or nothing but contamination and vacuum
+        return None
+    bonds = find_bonds(atoms.positions, lattice.parameter)
+    rings = find_rings(atoms.positions, bonds)
+    lines = [boundary.positions for boundary in classes.boundaries]
+    defects = find_defects(rings, atoms.positions, lattice.parameter, mask, lines)
+    return Structure(lattice, classes, atoms, bonds, rings, defects)
