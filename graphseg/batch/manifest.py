@@ -268,14 +268,7 @@ class Manifest:
         return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
 
     def is_finished(self, name: str, now: dict) -> bool:
-        """Tell whether a frame is finished.
-
-        Parameters
-        ----------
-        name
-            Of the frame.
-        now
-            The `fingerprint` of its source.
+        """Tell whether a frame is finished; `now` is the `fingerprint` of its source.
 
         Raises
         ------
@@ -291,13 +284,7 @@ class Manifest:
         return False
 
     def refuse_conflicts(self, sources: Iterable[Source]) -> None:
-        """Raise before anything is done if what lies in the folder may not be replaced.
-
-        Raises
-        ------
-        InputError
-            It names the first such file.
-        """
+        """Raise InputError before anything is done if what lies there may not be replaced."""
         if self.overwrite:
             return
         known = self._table_digests()
