@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft as fft
-from scipy.ndimage import gaussian_filter1d
+from scipy import ndimage
 from scipy.signal.windows import tukey
 
 from graphseg.preprocessing import standardise
@@ -19,8 +19,6 @@ from graphseg.preprocessing import standardise
 # a lattice of the same contrast would otherwise be four times higher on twice the side.
 REFERENCE_PIXELS = 256 * 256
 _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster than a convolution
-
-SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,8 @@ def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) 
         return spectrum
     margin = min(int(4 * peak_blur) + 1, spectrum.shape[1] - 1)
     extended = np.hstack([_mirrored(spectrum, margin), spectrum])
-    rows = gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
-    return gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
+    rows = ndimage.gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
+    return ndimage.gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
 
 
 def find_peaks(
@@ -107,7 +105,8 @@ def find_peaks(
     # One bin more on three sides, so that every bin but the Nyquist column has its neighbours.
     framed = np.hstack([_mirrored(spectrum, 1), spectrum])
     framed = np.vstack([framed[-1:], framed, framed[:1]])
-    rows, columns = np.nonzero(_is_maximum(framed))
+    highest = (framed == ndimage.maximum_filter(framed, 3)) & (framed > 0)
+    rows, columns = np.nonzero(highest[1:-1, 1:-1])
     half = (columns > 0) | ((rows > 0) & (rows <= height // 2))
     rows, columns = rows[half], columns[half]
     heights = spectrum[rows, columns]
@@ -265,16 +264,6 @@ def _distance(height: int, width: int) -> np.ndarray:
 def _mirrored(spectrum: np.ndarray, columns: int) -> np.ndarray:
     """Return the columns left of frequency zero, from |F(−q)| = |F(q)|."""
     return np.roll(spectrum[::-1], 1, axis=0)[:, columns:0:-1]
-
-
-def _is_maximum(framed: np.ndarray) -> np.ndarray:
-    height, width = framed.shape[0] - 2, framed.shape[1] - 2
-    centre = framed[1:-1, 1:-1]
-    result = centre > 0
-    for i in range(3):
-        for j in range(3):
-            result &= centre >= framed[i : i + height, j : j + width]
-    return result
 
 
 def _vertex(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.ndarray:
