@@ -156,6 +156,15 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         Pooled Jaccard on samples of the training images, without the guard.
     tried_
         The parameters and the Jaccard index of everything tried, a list of dict.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = AdaptiveBraggSegmenter(rounds=0).fit(images, masks)
+    >>> segmenter.predict_proba(images).shape
+    (2, 128, 128)
     """
 
     _above: ClassVar = {"aperture_width": 0, "softness": 0}

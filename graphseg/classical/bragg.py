@@ -135,7 +135,7 @@ def descend(
     tuple of ndarray
         The (3,) end point, and (steps, 4) the loss, σ, G and M of each step.
     """
-    theta = torch.tensor(start)  # (3,) float64
+    theta = torch.tensor(start, dtype=torch.float64)
     adam = torch.optim.Adam([theta], lr=rate, betas=(0.9, 0.99))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     history = np.empty((steps, 4))
@@ -222,6 +222,17 @@ class BraggSegmenter(ThresholdedSegmenter):
         (steps, 4) float64: the loss (1 − soft Jaccard) of each step with its σ, G and M.
     training_jaccard_
         Pooled Jaccard on the training images at the fitted M; None without labels.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = BraggSegmenter(steps=2).fit(images, masks)
+    >>> segmenter.predict(images).shape
+    (2, 128, 128)
+    >>> bool(segmenter.mask_threshold_ > 0)
+    True
     """
 
     _above: ClassVar = dict.fromkeys(
@@ -342,14 +353,28 @@ class BraggSegmenter(ThresholdedSegmenter):
         return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
-        """Return the steps from one (H, W) micrograph to its residual, for figures."""
+        """Return the steps from one (H, W) micrograph to its residual, for figures.
+
+        Raises
+        ------
+        InputError
+            If `image` is no (H, W) array of finite numbers.
+        """
         check_is_fitted(self)
         return decompose(
             checked_images(np.asarray(image)[None], SMALLEST_SIDE)[0], **self._filter_settings()
         )
 
     def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far the residual lies above M, (n, H, W) float32."""
+        """Return how far the residual lies above M, (n, H, W) float32, in the units of the image.
+
+        Raises
+        ------
+        InputError
+            If `images` is no stack of finite numbers.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
         return self.residuals(images) - np.float32(self.mask_threshold_)
 
     def _scale(self) -> float:

@@ -102,16 +102,18 @@ def find_peaks(
     """
     height, width = image.shape
     spectrum = weighted_spectrum(image, window_taper, peak_blur)
-    # One bin more on three sides, so that every bin but the Nyquist column has its neighbours.
+    # Maxima. One bin more on three sides, so that all but the Nyquist column have neighbours.
     framed = np.hstack([_mirrored(spectrum, 1), spectrum])
     framed = np.vstack([framed[-1:], framed, framed[:1]])
     highest = (framed == ndimage.maximum_filter(framed, 3)) & (framed > 0)
     rows, columns = np.nonzero(highest[1:-1, 1:-1])
+    # One of each pair ±g, the highest first.
     half = (columns > 0) | ((rows > 0) & (rows <= height // 2))
     rows, columns = rows[half], columns[half]
     heights = spectrum[rows, columns]
     order = np.argsort(-heights, kind="stable")[:count]
     rows, columns, heights = rows[order], columns[order], heights[order]
+    # Below one bin, along each axis.
     down = [framed[rows + 1 + i, columns + 1] for i in (-1, 0, 1)]
     across = [framed[rows + 1, columns + 1 + i] for i in (-1, 0, 1)]
     row_frequency = ((rows + _vertex(*down)) / height + 0.5) % 1 - 0.5
@@ -156,6 +158,7 @@ def lattice_image(
     """
     height, width = image.shape
     padded = tuple(fft.next_fast_len(n + 2 * padding, real=True) for n in image.shape)
+    # The mask of apertures A, a product of Gaussians along rows and columns for each peak ±g.
     used = weights > 0
     factor = np.tile(weights[used], 2).astype(np.float32)
     centres = np.concatenate([peaks.positions[used], -peaks.positions[used]])  # (2k, 2)
@@ -167,6 +170,7 @@ def lattice_image(
         aperture = np.zeros((down.shape[1], across.shape[1]), np.float32)
         for row, column in zip(down, across, strict=True):
             np.maximum(aperture, np.outer(row, column), out=aperture)
+    # The filter, and what each Gaussian's footprint loses beyond the edges.
     filtered = fft.irfft2(fft.rfft2(image, padded) * aperture, padded)[:height, :width]
     inside = [_support(n, m, aperture_width) for n, m in zip(image.shape, padded, strict=True)]
     return filtered / inside[0][:, None] / inside[1]

@@ -84,6 +84,15 @@ class PixelClassifier(ThresholdedSegmenter):
         Threshold on the logarithm of the odds.
     held_out_jaccard_
         Pooled Jaccard index at that threshold, on training pixels that the trees had not seen.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = PixelClassifier(trees=5).fit(images, masks)
+    >>> segmenter.predict(images).dtype
+    dtype('bool')
     """
 
     _above: ClassVar = {
