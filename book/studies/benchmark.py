@@ -24,17 +24,15 @@ import numpy as np
 import tifffile
 import torch
 from distributed import LocalCluster
-from graphseg.batch.network import Network
-from graphseg.batch.sources import find_sources
-from graphseg.batch.stream import Job
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from book.tools import startup
 from graphseg.batch import run as batch
+from graphseg.batch.manifest import find_sources
 from graphseg.batch.report import write_tables
-from graphseg.batch.tasks import Segment
+from graphseg.batch.tasks import Network, Segment
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.datasets.load import LabelledStack, load_simulated_sample
 from graphseg.preprocessing import standardise
@@ -100,9 +98,8 @@ def segment_seconds(
     """
     started = time.perf_counter()
     task = Segment(network, "tif", "float32" if everything else None, everything)
-    job = Job(task, output)
-    found = batch.run(job, find_sources([folder]), progress=False, **where)
-    write_tables(job, found)
+    found = batch.run(task, find_sources([folder]), output, progress=False, **where)
+    write_tables(found)
     if found.errors:
         raise RuntimeError(f"The benchmark's own images failed: {found.errors[0]}")
     return time.perf_counter() - started
@@ -147,7 +144,7 @@ def dask_speedup(network: Network, folder: Path, workspace: Path) -> dict[str, f
             address = cluster.scheduler_address
             warm = find_sources([folder])[: 4 * workers]  # so that each has loaded the network
             batch.run(
-                Job(Segment(network), workspace / f"warm_{workers}"), warm, progress=False,
+                Segment(network), warm, workspace / f"warm_{workers}", progress=False,
                 scheduler=address,
             )  # fmt: skip
             output = workspace / f"dask_{workers}"

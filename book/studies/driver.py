@@ -24,7 +24,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from graphseg.batch.run import workers
+from graphseg.batch.pools import workers
 from graphseg.cli import Scheduler, Source, parsed
 from graphseg.datasets.load import load_stack
 from graphseg.evaluation.records import describe_data, provenance, write_record
