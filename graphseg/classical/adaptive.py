@@ -1,66 +1,29 @@
-"""Local energy of what lattice filtering leaves behind, and the base of methods that threshold it.
-
-The energy of a band of the residual, averaged over a few pixels and in logarithms, is what both
-`graphseg.classical.adaptive` and `graphseg.classical.pixels` look at: contamination has more of it
-than the lattice, by a factor that varies less between micrographs than the energy itself.
-
-Bragg filtering with a threshold that adapts to each micrograph: a strong classical baseline.
+"""Bragg filtering with a threshold that adapts to each micrograph: a strong classical baseline.
 
 Eq. 6 puts one threshold M on the residual of every micrograph. Their noise and contrast differ,
 and much of what the Bragg filter misses is lost there: here the level moves with the image.
+
+What is thresholded is the local energy of the residual: the energy of a band, averaged over a few
+pixels and in logarithms. Contamination has more of it than the lattice, by a factor that varies
+less between micrographs than the energy itself. `graphseg.classical.pixels` looks at it too.
 """
 
-from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import check_parameters, checked_images, checked_masks
-from graphseg.classical.bragg import best_threshold
-from graphseg.classical.fourier import SMALLEST_SIDE, decompose, local_mean
-from graphseg.errors import InputError
+from graphseg.checks import checked_images, checked_masks
+from graphseg.classical.fourier import decompose, local_mean
+from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
 
 # Energies of standardised images below this are rounding: without it, log 0.
 FLOOR = 1e-6
 SPACING = 4  # pixels between samples; energies are averaged over more, so few samples say it all
-
-
-class ThresholdedSegmenter(BaseEstimator):
-    """What estimators share that decide pixel by pixel by the sign of a margin.
-
-    Subclasses give `decision_function` and have a parameter `softness`.
-    """
-
-    @abstractmethod
-    def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far each pixel lies above its threshold, (n, H, W) float32."""
-
-    def predict_proba(self, images: ArrayLike) -> np.ndarray:
-        """Return the probability of contamination, (n, H, W) float32 in [0, 1].
-
-        A sigmoid of margin / softness. Exactly the pixels at 0.5 or above are those of `predict`.
-        """
-        margins = self.decision_function(images)
-        probability = expit(margins / np.float32(self.softness))
-        # Rounding must not move a pixel across the threshold.
-        below = np.nextafter(np.float32(0.5), np.float32(0))
-        return np.where(margins >= 0, probability, np.minimum(probability, below))
-
-    def predict(self, images: ArrayLike) -> np.ndarray:
-        """Return masks, (n, H, W) bool, True = contamination (margin 0 or above)."""
-        return self.decision_function(images) >= 0
-
-    def score(self, images: ArrayLike, masks: ArrayLike) -> float:
-        """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
-        predicted = self.predict(images)
-        table = metrics.counts(checked_masks(masks, predicted.shape), predicted)
-        return metrics.scores(table, "pooled")["jaccard"]
 
 
 def split_lattice(
@@ -193,7 +156,22 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         Pooled Jaccard on samples of the training images, without the guard.
     tried_
         The parameters and the Jaccard index of everything tried, a list of dict.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = AdaptiveBraggSegmenter(rounds=0).fit(images, masks)
+    >>> segmenter.predict_proba(images).shape
+    (2, 128, 128)
     """
+
+    _above: ClassVar = {"aperture_width": 0, "softness": 0}
+    _not_negative = (
+        "low_pass", "high_pass", "window", "smoothing", "otsu_weight", "median_weight",
+        "peak_threshold", "n_peaks", "rounds",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -245,7 +223,6 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
-        check_parameters(self)
         self._check_parameters()
         images = checked_images(images, SMALLEST_SIDE)
         masks = checked_masks(masks, images.shape)
@@ -295,14 +272,6 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         )
         band = band_pass(residual, chosen["low_pass"], chosen["high_pass"])
         return log_energy(band, chosen["window"], chosen["smoothing"])
-
-    def _check_parameters(self) -> None:
-        for name in (*_START, "peak_threshold", "n_peaks", "rounds", "softness"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value!r}; it must be 0 or more.")
-            if value == 0 and name in ("aperture_width", "softness"):
-                raise InputError(f"{name} is 0; it must be above 0.")
 
 
 def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> float:

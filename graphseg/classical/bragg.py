@@ -1,12 +1,9 @@
-"""Arrays that are kept in a folder between runs, as plain numbers: loading them runs no code.
-
-Fitting the Bragg filter: a soft Jaccard index, its descent, and the exact hard threshold.
-
-Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its baseline that removes no lattice.
+"""Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its no-lattice baseline.
 
 What a filter that passes only the lattice leaves behind is called contamination where it is
 strong. The text of the paper leaves the units, windows and edges open: this is our reading, with
-every choice a named parameter. The functions of one image are in `graphseg.classical.fourier`.
+every choice a named parameter. The functions of one image are in `graphseg.classical.fourier`; the
+fit is a soft Jaccard index, its descent, and the exact hard threshold.
 """
 
 import hashlib
@@ -15,19 +12,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.special import expit
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg import metrics
-from graphseg.checks import check_parameters, checked_images, checked_masks
+from graphseg.checks import checked_images, checked_masks
 from graphseg.classical.fourier import (
-    SMALLEST_SIDE,
     Decomposition,
     Peaks,
     decompose,
@@ -36,35 +32,9 @@ from graphseg.classical.fourier import (
     lattice_image,
     local_mean,
 )
+from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
 from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
-
-
-def kept(
-    folder: str | Path, compute: Callable[[], np.ndarray], array: np.ndarray, settings: dict
-) -> np.ndarray:
-    """Return what was computed of an array before, or compute it and keep it.
-
-    Parameters
-    ----------
-    folder
-        Where results are, one ``.npy`` file each.
-    compute
-        What to do if there is none.
-    array, settings
-        What the result depends on; the settings as JSON holds them.
-    """
-    digest = hashlib.sha256(json.dumps([settings, array.shape, str(array.dtype)]).encode())
-    digest.update(np.ascontiguousarray(array))
-    path = Path(folder) / f"{digest.hexdigest()}.npy"
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # none, or a damaged one
-        result = compute()
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, result, allow_pickle=False)
-    return result
-
 
 # The search keeps σ between about a tenth of a bin of 256 pixels (one wave for the whole image)
 # and a tenth of the sampling frequency (apertures of neighbouring peaks merge).
@@ -137,9 +107,9 @@ class SoftJaccard:
         return local_mean(np.abs(image - lattice), self.smoothing)
 
 
-def adam(
+def descend(
     gradient: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]],
-    theta: np.ndarray,
+    start: np.ndarray,
     batches: Iterator[np.ndarray],
     steps: int,
     rate: float,
@@ -151,8 +121,8 @@ def adam(
     ----------
     gradient
         Gives the loss and its (3,) gradient at θ for a batch of indices.
-    theta
-        (3,) start: log σ, log G, log M. σ is kept inside `WIDTH_RANGE`.
+    start
+        (3,) where θ starts: log σ, log G, log M. σ is kept inside `WIDTH_RANGE`.
     batches
         Indices of the images of each step.
     steps, rate
@@ -165,18 +135,18 @@ def adam(
     tuple of ndarray
         The (3,) end point, and (steps, 4) the loss, σ, G and M of each step.
     """
-    first, second, history = np.zeros(3), np.zeros(3), np.empty((steps, 4))
-    decay, slow_decay = 0.9, 0.99
+    theta = torch.tensor(start, dtype=torch.float64)
+    adam = torch.optim.Adam([theta], lr=rate, betas=(0.9, 0.99))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    history = np.empty((steps, 4))
     for k in tqdm(range(steps), desc="Bragg fit", delay=1, disable=not progress):
-        loss, slope = gradient(theta, next(batches))
-        history[k] = loss, *np.exp(theta)
-        first = decay * first + (1 - decay) * slope
-        second = slow_decay * second + (1 - slow_decay) * slope**2
-        mean, square = first / (1 - decay ** (k + 1)), second / (1 - slow_decay ** (k + 1))
-        pace = rate * 0.5 * (1 + np.cos(np.pi * k / steps))
-        theta = theta - pace * mean / (np.sqrt(square) + 1e-8)
-        theta[0] = np.clip(theta[0], *np.log(WIDTH_RANGE))
-    return theta, history
+        loss, slope = gradient(theta.numpy(), next(batches))
+        history[k] = loss, *np.exp(theta.numpy())
+        theta.grad = torch.from_numpy(slope)
+        adam.step()
+        cosine.step()
+        theta[0].clamp_(*np.log(WIDTH_RANGE))
+    return theta.numpy(), history
 
 
 def batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
@@ -186,46 +156,13 @@ def batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
         yield from np.array_split(rng.permutation(count), -(-count // size))
 
 
-def best_threshold(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard.
-
-    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those
-    are tried. Of equally good thresholds the highest is returned.
-
-    Parameters
-    ----------
-    scores
-        Finite numbers of any shape.
-    masks
-        Bool of the same shape, True = contamination.
-
-    Returns
-    -------
-    tuple of float
-        The threshold and its Jaccard index; just above the highest score and 1 if `masks` is
-        empty.
-    """
-    positive, negative = np.sort(scores[masks])[::-1], np.sort(scores[~masks])
-    if not positive.size:
-        return float(np.nextafter(scores.max(), np.array(np.inf, scores.dtype))), 1.0
-    found = np.searchsorted(-positive, -positive, side="right")  # ties are found together
-    wrong = negative.size - np.searchsorted(negative, positive, side="left")
-    jaccard = found / (positive.size + wrong)
-    best = int(jaccard.argmax())
-    return float(positive[best]), float(jaccard[best])
-
-
 # Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
 # belong to grey levels in [0, 1]; the others are near what the published images give.
 STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
 COMBINE = ("sum", "max")
 
-_POSITIVE = ("aperture_width", "peak_threshold", "mask_threshold", "softness", "peak_softness",
-             "learning_rate", "batch_size")  # fmt: skip
-_NOT_NEGATIVE = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
 
-
-class BraggSegmenter(BaseEstimator):
+class BraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
 
     Our reading of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
@@ -285,7 +222,23 @@ class BraggSegmenter(BaseEstimator):
         (steps, 4) float64: the loss (1 − soft Jaccard) of each step with its σ, G and M.
     training_jaccard_
         Pooled Jaccard on the training images at the fitted M; None without labels.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = BraggSegmenter(steps=2).fit(images, masks)
+    >>> segmenter.predict(images).shape
+    (2, 128, 128)
+    >>> bool(segmenter.mask_threshold_ > 0)
+    True
     """
+
+    _above: ClassVar = dict.fromkeys(
+        ("aperture_width", "peak_threshold", "mask_threshold", "softness", "peak_softness",
+         "learning_rate", "batch_size"), 0)  # fmt: skip
+    _not_negative = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
 
     def __init__(
         self,
@@ -400,39 +353,32 @@ class BraggSegmenter(BaseEstimator):
         return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
-        """Return the steps from one (H, W) micrograph to its residual, for figures."""
+        """Return the steps from one (H, W) micrograph to its residual, for figures.
+
+        Raises
+        ------
+        InputError
+            If `image` is no (H, W) array of finite numbers.
+        """
         check_is_fitted(self)
         return decompose(
             checked_images(np.asarray(image)[None], SMALLEST_SIDE)[0], **self._filter_settings()
         )
 
-    def predict_proba(self, images: ArrayLike) -> np.ndarray:
-        """Return the probability of contamination, (n, H, W) float32 in [0, 1].
+    def decision_function(self, images: ArrayLike) -> np.ndarray:
+        """Return how far the residual lies above M, (n, H, W) float32, in the units of the image.
 
-        It is a sigmoid of (residual − M) / (softness · M): a ranking with 0.5 at M, not calibrated.
-        Exactly the pixels at 0.5 or above are those of `predict`.
+        Raises
+        ------
+        InputError
+            If `images` is no stack of finite numbers.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         """
-        residuals = self.residuals(images)
-        threshold = np.float32(self.mask_threshold_)
-        scale = max(self.softness * self.mask_threshold_, 1e-12)
-        probability = expit((residuals - threshold) / np.float32(scale))
-        # Rounding must not move a pixel across the threshold.
-        just_below = np.nextafter(np.float32(0.5), np.float32(0))
-        return np.where(
-            residuals >= threshold,
-            np.maximum(probability, 0.5),
-            np.minimum(probability, just_below),
-        ).astype(np.float32)
+        return self.residuals(images) - np.float32(self.mask_threshold_)
 
-    def predict(self, images: ArrayLike) -> np.ndarray:
-        """Return masks, (n, H, W) bool, True = contamination (residual at least M)."""
-        return self.residuals(images) >= np.float32(self.mask_threshold_)
-
-    def score(self, images: ArrayLike, masks: ArrayLike) -> float:
-        """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
-        predicted = self.predict(images)
-        table = metrics.counts(checked_masks(masks, predicted.shape), predicted)
-        return metrics.scores(table, "pooled")["jaccard"]
+    def _scale(self) -> float:
+        return max(self.softness * self.mask_threshold_, 1e-12)
 
     def _descend(
         self, images: np.ndarray, masks: np.ndarray, start: np.ndarray
@@ -452,7 +398,7 @@ class BraggSegmenter(BaseEstimator):
         )
         order = batches(len(images), self.batch_size, self.random_state)
         with threadpool_limits(1, "blas"):  # see _residuals
-            theta, history = adam(
+            theta, history = descend(
                 objective.gradient,
                 np.log(start),
                 order,
@@ -469,14 +415,7 @@ class BraggSegmenter(BaseEstimator):
         return {name: getattr(self, name) for name in names} | fitted
 
     def _check_parameters(self) -> None:
-        check_parameters(self, {"random_state": (0, 2**32 - 1)})
-        for names, lowest in ((_POSITIVE, "above 0"), (_NOT_NEGATIVE, "0 or more")):
-            for name in names:
-                value = getattr(self, name)
-                if value is None and name in ("peak_threshold", "mask_threshold"):
-                    continue
-                if not (np.isfinite(value) and value >= 0 and (value > 0 or name in _NOT_NEGATIVE)):
-                    raise InputError(f"{name} is {value!r}; it must be {lowest}.")
+        super()._check_parameters()
         for name, known in (("units", STARTS), ("combine", COMBINE)):
             if getattr(self, name) not in known:
                 raise InputError(
@@ -490,4 +429,24 @@ def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray
     with threadpool_limits(1, "blas"):
         for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
             result[i] = decompose(images[i], **settings).residual
+    return result
+
+
+def kept(
+    folder: str | Path, compute: Callable[[], np.ndarray], array: np.ndarray, settings: dict
+) -> np.ndarray:
+    """Return what was computed of an array before, or compute it and keep it.
+
+    The folder holds one ``.npy`` file for each array and settings (as JSON holds them). They are
+    plain numbers: loading them runs no code, unlike the pickles of `joblib.Memory`.
+    """
+    digest = hashlib.sha256(json.dumps([settings, array.shape, str(array.dtype)]).encode())
+    digest.update(np.ascontiguousarray(array))
+    path = Path(folder) / f"{digest.hexdigest()}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # none, or a damaged one
+        result = compute()
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, result, allow_pickle=False)
     return result

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft as fft
-from scipy.ndimage import gaussian_filter1d
+from scipy import ndimage
 from scipy.signal.windows import tukey
 
 from graphseg.preprocessing import standardise
@@ -19,8 +19,6 @@ from graphseg.preprocessing import standardise
 # a lattice of the same contrast would otherwise be four times higher on twice the side.
 REFERENCE_PIXELS = 256 * 256
 _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster than a convolution
-
-SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,8 @@ def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) 
         return spectrum
     margin = min(int(4 * peak_blur) + 1, spectrum.shape[1] - 1)
     extended = np.hstack([_mirrored(spectrum, margin), spectrum])
-    rows = gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
-    return gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
+    rows = ndimage.gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
+    return ndimage.gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
 
 
 def find_peaks(
@@ -104,15 +102,18 @@ def find_peaks(
     """
     height, width = image.shape
     spectrum = weighted_spectrum(image, window_taper, peak_blur)
-    # One bin more on three sides, so that every bin but the Nyquist column has its neighbours.
+    # Maxima. One bin more on three sides, so that all but the Nyquist column have neighbours.
     framed = np.hstack([_mirrored(spectrum, 1), spectrum])
     framed = np.vstack([framed[-1:], framed, framed[:1]])
-    rows, columns = np.nonzero(_is_maximum(framed))
+    highest = (framed == ndimage.maximum_filter(framed, 3)) & (framed > 0)
+    rows, columns = np.nonzero(highest[1:-1, 1:-1])
+    # One of each pair ±g, the highest first.
     half = (columns > 0) | ((rows > 0) & (rows <= height // 2))
     rows, columns = rows[half], columns[half]
     heights = spectrum[rows, columns]
     order = np.argsort(-heights, kind="stable")[:count]
     rows, columns, heights = rows[order], columns[order], heights[order]
+    # Below one bin, along each axis.
     down = [framed[rows + 1 + i, columns + 1] for i in (-1, 0, 1)]
     across = [framed[rows + 1, columns + 1 + i] for i in (-1, 0, 1)]
     row_frequency = ((rows + _vertex(*down)) / height + 0.5) % 1 - 0.5
@@ -157,6 +158,7 @@ def lattice_image(
     """
     height, width = image.shape
     padded = tuple(fft.next_fast_len(n + 2 * padding, real=True) for n in image.shape)
+    # The mask of apertures A, a product of Gaussians along rows and columns for each peak ±g.
     used = weights > 0
     factor = np.tile(weights[used], 2).astype(np.float32)
     centres = np.concatenate([peaks.positions[used], -peaks.positions[used]])  # (2k, 2)
@@ -168,6 +170,7 @@ def lattice_image(
         aperture = np.zeros((down.shape[1], across.shape[1]), np.float32)
         for row, column in zip(down, across, strict=True):
             np.maximum(aperture, np.outer(row, column), out=aperture)
+    # The filter, and what each Gaussian's footprint loses beyond the edges.
     filtered = fft.irfft2(fft.rfft2(image, padded) * aperture, padded)[:height, :width]
     inside = [_support(n, m, aperture_width) for n, m in zip(image.shape, padded, strict=True)]
     return filtered / inside[0][:, None] / inside[1]
@@ -265,16 +268,6 @@ def _distance(height: int, width: int) -> np.ndarray:
 def _mirrored(spectrum: np.ndarray, columns: int) -> np.ndarray:
     """Return the columns left of frequency zero, from |F(−q)| = |F(q)|."""
     return np.roll(spectrum[::-1], 1, axis=0)[:, columns:0:-1]
-
-
-def _is_maximum(framed: np.ndarray) -> np.ndarray:
-    height, width = framed.shape[0] - 2, framed.shape[1] - 2
-    centre = framed[1:-1, 1:-1]
-    result = centre > 0
-    for i in range(3):
-        for j in range(3):
-            result &= centre >= framed[i : i + height, j : j + width]
-    return result
 
 
 def _vertex(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.ndarray:

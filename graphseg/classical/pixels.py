@@ -2,26 +2,27 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.checks import check_parameters, checked_images, checked_masks
+from graphseg.checks import checked_images, checked_masks
 from graphseg.classical.adaptive import (
-    ThresholdedSegmenter,
     band_pass,
     log_energy,
     samples,
     split_lattice,
     two_levels,
 )
-from graphseg.classical.bragg import best_threshold
-from graphseg.classical.fourier import SMALLEST_SIDE, local_mean
+from graphseg.classical.fourier import local_mean
+from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
 from graphseg.errors import InputError
 
 BANDS = (0.0, 0.7, 1.4, 2.8, 5.6, 11.2)  # pixels; each band lies between two neighbours
@@ -83,7 +84,21 @@ class PixelClassifier(ThresholdedSegmenter):
         Threshold on the logarithm of the odds.
     held_out_jaccard_
         Pooled Jaccard index at that threshold, on training pixels that the trees had not seen.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
+    >>> segmenter = PixelClassifier(trees=5).fit(images, masks)
+    >>> segmenter.predict(images).dtype
+    dtype('bool')
     """
+
+    _above: ClassVar = {
+        "pixels": 0, "trees": 0, "learning_rate": 0, "leaf_pixels": 0, "spacing": 0, "softness": 0,
+        "leaves": 1, "folds": 1,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -130,7 +145,6 @@ class PixelClassifier(ThresholdedSegmenter):
             If a parameter is out of range, a value is not finite, shapes do not agree or there is
             one image only.
         """
-        check_parameters(self, {"random_state": (0, 2**32 - 1)})
         self._check_parameters()
         images = checked_images(images, SMALLEST_SIDE)
         masks = checked_masks(masks, images.shape)
@@ -200,13 +214,6 @@ class PixelClassifier(ThresholdedSegmenter):
         log_odds = _log_odds(self.trees_, feature_maps(image, self.spacing))
         return _interpolate(log_odds - self.threshold_, image.shape, self.spacing)
 
-    def _check_parameters(self) -> None:
-        positive = ("pixels", "trees", "learning_rate", "leaf_pixels", "spacing", "softness")
-        for name, lowest in (*((name, 0) for name in positive), ("leaves", 1), ("folds", 1)):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > lowest):
-                raise InputError(f"{name} is {value!r}; it must be above {lowest}.")
-
 
 def feature_maps(image: np.ndarray, spacing: int = 1) -> np.ndarray:
     """Return the maps of local energy of one micrograph.
@@ -266,12 +273,5 @@ def _log_odds(trees: HistGradientBoostingClassifier, values: np.ndarray) -> np.n
 
 def _interpolate(coarse: np.ndarray, shape: tuple[int, int], spacing: int) -> np.ndarray:
     """Return an image from every `spacing`-th pixel of it, linear between and constant beyond."""
-    for length in shape:
-        place = np.minimum(np.arange(length) / spacing, len(coarse) - 1)
-        before = place.astype(int)
-        after = np.minimum(before + 1, len(coarse) - 1)
-        fraction = (place - before)[:, None]
-        coarse = (
-            coarse[before] * (1 - fraction) + coarse[after] * fraction
-        ).T  # the other axis next
-    return coarse.astype(np.float32)
+    places = np.indices(shape, np.float32) / np.float32(spacing)
+    return ndimage.map_coordinates(coarse, places, order=1, mode="nearest").astype(np.float32)

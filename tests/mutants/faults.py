@@ -198,7 +198,7 @@ FAULTS = (
     ),
     Fault(
         "fit: false positives of the hard threshold counted from below",
-        "graphseg/classical/bragg",
+        "graphseg/classical/thresholded",
         'negative.size - np.searchsorted(negative, positive, side="left")',
         'np.searchsorted(negative, positive, side="left")',
         ("classical/bragg",),

@@ -15,9 +15,9 @@ from graphseg.classical.bragg import (
     STARTS,
     BraggSegmenter,
     SoftJaccard,
-    adam,
     batches,
     best_threshold,
+    descend,
 )
 from graphseg.classical.fourier import (
     Peaks,
@@ -270,7 +270,7 @@ def test_adam_reaches_the_minimum_of_a_parabola_and_keeps_the_width_in_range():
     def parabola(theta, chosen):
         return float(((theta - target) ** 2).sum()), 2 * (theta - target)
 
-    end, history = adam(parabola, np.zeros(3), batches(4, 2, 0), 300, 0.2, progress=False)
+    end, history = descend(parabola, np.zeros(3), batches(4, 2, 0), 300, 0.2, progress=False)
     np.testing.assert_allclose(end, target, atol=1e-3)
     assert history.shape == (300, 4)
     assert history[1:, 1].max() <= 0.1 + 1e-12

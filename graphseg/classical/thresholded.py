@@ -1,0 +1,101 @@
+"""What the methods without a network have in common: a score at every pixel, and one threshold."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit
+from sklearn.base import BaseEstimator
+
+from graphseg import metrics
+from graphseg.checks import check_parameters, checked_masks
+from graphseg.errors import InputError
+
+SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
+
+
+class ThresholdedSegmenter(BaseEstimator):
+    """What estimators have in common that decide pixel by pixel by the sign of a margin.
+
+    Subclasses give `decision_function`, have a parameter `softness`, and name in `_above` the value
+    that parameters must exceed, and in `_not_negative` those that may be 0.
+    """
+
+    _above: ClassVar[dict[str, float]]
+    _not_negative: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def decision_function(self, images: ArrayLike) -> np.ndarray:
+        """Return how far each pixel lies above its threshold, (n, H, W) float32."""
+
+    def predict_proba(self, images: ArrayLike) -> np.ndarray:
+        """Return the probability of contamination, (n, H, W) float32 in [0, 1].
+
+        A sigmoid of margin / softness: a ranking with 0.5 at the threshold, not calibrated.
+        Exactly the pixels at 0.5 or above are those of `predict`.
+        """
+        margins = self.decision_function(images)
+        probability = expit(margins / np.float32(self._scale()))
+        # Rounding must not move a pixel across the threshold.
+        below = np.nextafter(np.float32(0.5), np.float32(0))
+        return np.where(margins >= 0, probability, np.minimum(probability, below))
+
+    def predict(self, images: ArrayLike) -> np.ndarray:
+        """Return masks, (n, H, W) bool, True = contamination (margin 0 or above)."""
+        return self.decision_function(images) >= 0
+
+    def score(self, images: ArrayLike, masks: ArrayLike) -> float:
+        """Return the Jaccard index pooled over all pixels (1 if there is nothing to find)."""
+        predicted = self.predict(images)
+        table = metrics.counts(checked_masks(masks, predicted.shape), predicted)
+        return metrics.scores(table, "pooled")["jaccard"]
+
+    def _scale(self) -> float:
+        return self.softness
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters of a wrong type or out of their range."""
+        seed = {"random_state": (0, 2**32 - 1)} if "random_state" in self.get_params() else {}
+        check_parameters(self, seed)
+        for name, value in self.get_params().items():
+            if value is None:
+                continue
+            if name in self._above and value <= self._above[name]:
+                raise InputError(f"{name} is {value!r}; it must be above {self._above[name]}.")
+            if name in self._not_negative and value < 0:
+                raise InputError(f"{name} is {value!r}; it must be 0 or more.")
+
+
+def best_threshold(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard.
+
+    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those
+    are tried. Of equally good thresholds the highest is returned.
+
+    Parameters
+    ----------
+    scores
+        Finite numbers of any shape.
+    masks
+        Bool of the same shape, True = contamination.
+
+    Returns
+    -------
+    tuple of float
+        The threshold and its Jaccard index; just above the highest score and 1 if `masks` is
+        empty.
+
+    Examples
+    --------
+    >>> best_threshold(np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True]))
+    (0.4, 0.6666666666666666)
+    """
+    positive, negative = np.sort(scores[masks])[::-1], np.sort(scores[~masks])
+    if not positive.size:
+        return float(np.nextafter(scores.max(), np.array(np.inf, scores.dtype))), 1.0
+    found = np.searchsorted(-positive, -positive, side="right")  # ties are found together
+    wrong = negative.size - np.searchsorted(negative, positive, side="left")
+    jaccard = found / (positive.size + wrong)
+    best = int(jaccard.argmax())
+    return float(positive[best]), float(jaccard[best])
