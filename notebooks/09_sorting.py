@@ -186,8 +186,9 @@ pictures = [
     outputs.small_picture(image, mask)
     for image, mask in zip(stack.images, masks, strict=True)
 ]
-report.write_html(folder / "ranking.html", ranking, pictures)
-report.write_csv(folder / "ranking.csv", ranking)
+page = report.ranking_page(ranking, pictures)
+(folder / "ranking.html").write_text(page, encoding="utf-8")
+(folder / "ranking.csv").write_text(report.csv_text(report.table_rows(ranking)))
 record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 
 # %% [markdown]

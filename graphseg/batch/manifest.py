@@ -268,14 +268,7 @@ class Manifest:
         return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
 
     def is_finished(self, name: str, now: dict) -> bool:
-        """Tell whether a frame is finished.
-
-        Parameters
-        ----------
-        name
-            Of the frame.
-        now
-            The `fingerprint` of its source.
+        """Tell whether a frame is finished; `now` is the `fingerprint` of its source.
 
         Raises
         ------
@@ -291,13 +284,7 @@ class Manifest:
         return False
 
     def refuse_conflicts(self, sources: Iterable[Source]) -> None:
-        """Raise before anything is done if what lies in the folder may not be replaced.
-
-        Raises
-        ------
-        InputError
-            It names the first such file.
-        """
+        """Raise InputError before anything is done if what lies there may not be replaced."""
         if self.overwrite:
             return
         known = self._table_digests()
@@ -321,7 +308,7 @@ class Manifest:
             record = _read(path)
             if record is None:
                 continue
-            name = self._name(path)
+            name = path.relative_to(self.records).as_posix().removesuffix(".json")
             source = named.get(name) or named.get(name.rpartition(FRAME)[0])
             shown = {"error": ""}
             if source is not None and self._is_finished(record, fingerprint(source.path), True):
@@ -338,7 +325,7 @@ class Manifest:
         """Return the results in the folder: name of a source to names of frames to files."""
         found: dict[str, dict[str, list[Path]]] = {}
         for path in self.records.rglob("*.json"):
-            name = self._name(path)
+            name = path.relative_to(self.records).as_posix().removesuffix(".json")
             for source in {name, name.rpartition(FRAME)[0]}:
                 found.setdefault(source, {}).setdefault(name, [])
         for folder, inner, files in os.walk(self.folder):
@@ -382,16 +369,14 @@ class Manifest:
         present = dict.fromkeys(target for target in targets if target.exists())
         if record is not None and not ours:
             present |= dict.fromkeys(self._covered(record))
-        return [path for path in present if known.get(self._relative(path)) != _size(path)]
+        return [
+            path
+            for path in present
+            if known.get(path.relative_to(self.folder).as_posix()) != _size(path)
+        ]
 
     def _read(self, name: str) -> dict | None:
         return _read(self.records / f"{name}.json")
-
-    def _name(self, record: Path) -> str:
-        return record.relative_to(self.records).as_posix().removesuffix(".json")
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
 
     # Writing.
 
@@ -453,7 +438,10 @@ class Manifest:
         What the frame's last record or these names held goes first: a record must not cover results
         that are older than itself.
         """
-        outputs = {self._relative(target): _size(one) for target, one in written.items()}
+        outputs = {
+            target.relative_to(self.folder).as_posix(): _size(one)
+            for target, one in written.items()
+        }
         record = {"format": FORMAT, "made_by": self.made_by, "outputs": outputs} | record
         with whole_file(self.records / f"{name}.json", self.partial) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")

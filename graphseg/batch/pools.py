@@ -51,24 +51,10 @@ Work = Callable[[list[Source]], list]
 
 
 def distribute(work: Work, sources: Sequence[Source], open_pool: OpenPool) -> Iterator[Any]:
-    """Work on files in the processes of a pool.
+    """Work on files in the processes of a pool, `local_processes` or `dask_workers`.
 
-    Parameters
-    ----------
-    work
-        Called in the workers with some of the files at a time; it returns a list.
-    sources
-        The files.
-    open_pool
-        `local_processes` or `dask_workers` with their parameters.
-
-    Yields
-    ------
-        What `work` returns, one by one, as soon as it is there.
-
-    Returns
-    -------
-        The files whose worker died twice.
+    `work` is called there with some of the files at a time. What it returns is passed on one by one
+    as soon as it is there; returned are the files whose worker died twice.
 
     Raises
     ------
@@ -105,13 +91,7 @@ def _hand_out(
 
 @contextmanager
 def local_processes(workers: int) -> Iterator[Pool]:
-    """Open a pool of processes on this machine that share its cores, and end with this one.
-
-    Parameters
-    ----------
-    workers
-        How many; each computes with as many threads as there are cores for each.
-    """
+    """Open a pool of processes on this machine that share its cores, and end with this one."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     threads = str(max(1, (os.cpu_count() or 1) // workers))
@@ -139,11 +119,6 @@ def _end_with(parent: int) -> None:
 @contextmanager
 def dask_workers(address: str) -> Iterator[Pool]:
     """Use the workers of a Dask scheduler; they need this package and must see the same folders.
-
-    Parameters
-    ----------
-    address
-        Of the scheduler.
 
     Raises
     ------

@@ -117,11 +117,6 @@ def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np
         (n, H, W) integers or floats of 8, 16 or 32 bits.
     classes
         (n, H, W) places in ``CLASSES``, or bool with True = contamination.
-
-    Raises
-    ------
-    InputError
-        If the data type is another one, shapes differ, or a class is unknown.
     """
     images, classes = np.asarray(images), np.asarray(classes)
     if images.dtype.kind not in "uif" or images.dtype.itemsize not in SIZES:
@@ -217,14 +212,7 @@ def losses(
 ) -> dict[str, Loss]:
     """Return the `Loss` of each class, and of all pixels under ``total``.
 
-    Parameters
-    ----------
-    images, coarse
-        (n, H, W) originals and what is stored for them.
-    exact
-        (n, H, W) bool from `coarsen`.
-    classes
-        (n, H, W) places in ``CLASSES``.
+    All arrays are (n, H, W): originals, what is stored for them, where it is exact, the classes.
     """
     table = {
         name: _loss(images, coarse, exact, classes == place) for place, name in enumerate(CLASSES)
@@ -242,17 +230,7 @@ def _loss(images: np.ndarray, coarse: np.ndarray, exact: np.ndarray, where: np.n
 
 
 def describe_loss(coarsening: Coarsening, exact: np.ndarray, total: Loss) -> str:
-    """Say in words what was lost; empty if nothing was.
-
-    Parameters
-    ----------
-    coarsening
-        How it was stored.
-    exact
-        (n, H, W) bool from `coarsen`.
-    total
-        `Loss` of all pixels.
-    """
+    """Say in words what was lost of `total` pixels; empty if nothing was."""
     if not total.coarse:
         return ""
     touched = int((~exact).any(axis=(1, 2)).sum())
@@ -268,13 +246,7 @@ def describe_loss(coarsening: Coarsening, exact: np.ndarray, total: Loss) -> str
 
 
 def chunk_shape(data: np.ndarray) -> tuple[int, ...]:
-    """Return the shape of a chunk: one image, or as many of its rows as stay below `CHUNK`.
-
-    Parameters
-    ----------
-    data
-        (n, H, W), or (n,), which is one chunk.
-    """
+    """Return the shape of a chunk: one image or some rows of it, below `CHUNK`; all of (n,)."""
     if data.ndim == 1:
         return data.shape
     _, height, width = data.shape

@@ -1,7 +1,6 @@
 """Results of many images as CSV, and as one self-contained page with a table that sorts.
 
-The tables at the end of a run are in order of files or of ranks; those of a ranking by itself are
-in order of ranks.
+The tables at the end of a run are in order of files or of ranks; a ranking alone has a page too.
 """
 
 import base64
@@ -21,7 +20,6 @@ from graphseg.batch.ranking import Ranking, rank
 from graphseg.batch.reduction import CLASSES
 from graphseg.batch.run import Run
 from graphseg.errors import InputError
-from graphseg.io.outputs import whole_file
 
 LAST = ("seconds", "error")  # columns of the CSV file
 MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
@@ -87,7 +85,9 @@ def _template() -> jinja2.Template:
     # Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a
     # screen reader the order. Without JavaScript the table is there, in the order that was given.
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    options = dict(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     return jinja2.Environment(loader=loader, **options).get_template("report.html")
 
 
@@ -176,37 +176,15 @@ def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
     return [dict(zip(RANKING_COLUMNS, row, strict=False)) for row in zip(*columns, strict=True)]
 
 
-def write_csv(path: str | Path, ranking: Ranking, overwrite: bool = False) -> None:
-    """Write a ranking as CSV in UTF-8, with the columns of `table_rows`.
-
-    Raises
-    ------
-    InputError
-        If the file exists and `overwrite` is not set, or the ranking is empty.
-    """
-    rows = table_rows(ranking)
-    if not rows:
-        raise InputError("The ranking is empty; rank at least one image.")
-    rows = [{k: round(v, 6) if isinstance(v, float) else v for k, v in r.items()} for r in rows]
-    _write_new(Path(path), csv_text(rows), overwrite)
-
-
-def write_html(
-    path: str | Path,
+def ranking_page(
     ranking: Ranking,
     thumbnails: Sequence[np.ndarray] | None = None,
     title: str = "Images by their clean fraction",
-    overwrite: bool = False,
-) -> None:
-    """Write a ranking as one page with a table that sorts by any column.
-
-    The page needs no network and no other file. It can be sorted by keyboard, and read in order of
-    rank without JavaScript. Names and title are escaped.
+) -> str:
+    """Return a ranking by itself as a page, see `html_page`.
 
     Parameters
     ----------
-    path
-        The file.
     ranking
         What to show.
     thumbnails
@@ -214,40 +192,22 @@ def write_html(
         `graphseg.io.outputs.small_picture`).
     title
         Of the page.
-    overwrite
-        Replace a file that exists.
 
     Raises
     ------
     InputError
-        If the file exists and `overwrite` is not set, or a thumbnail is missing.
+        If a thumbnail is missing.
     """
-    if thumbnails is not None and len(thumbnails) != len(ranking):
-        raise InputError(
-            f"There are {len(thumbnails)} thumbnails for {len(ranking)} images; give one for each."
-        )
-    rows = table_rows(ranking)
-    pictures = None
+    rows, pictures, legend = table_rows(ranking), None, ""
     if thumbnails is not None:
+        if len(thumbnails) != len(ranking):
+            raise InputError(
+                f"Expected {len(ranking)} thumbnails, one for each image, got {len(thumbnails)}."
+            )
         pictures = [base64.b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
-    text = html_page(
-        title=title,
-        caption=RANKING_CAPTION + ("" if pictures is None else LEGEND),
-        columns=[column for name, column in RANKING_COLUMNS.items() if rows and name in rows[0]],
-        rows=rows,
-        thumbnails=pictures,
-        sorted_by="rank",
-    )
-    _write_new(Path(path), text, overwrite)
-
-
-def _write_new(path: Path, text: str, overwrite: bool) -> None:
-    """Write to a temporary name, then rename: a reader never sees half a file."""
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; name another file or set overwrite=True.")
-    # File names need not be UTF-8; what cannot be encoded is written as its escape.
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        legend = LEGEND
+    columns = [column for name, column in RANKING_COLUMNS.items() if rows and name in rows[0]]
+    return html_page(title, RANKING_CAPTION + legend, columns, rows, pictures, "rank")
 
 
 IMAGE = (Column("file", "File"), Column("frame", "Frame", 0))
@@ -261,15 +221,8 @@ SCALE = (
     Column("ood_score", "Out-of-distribution score", 2),
     Column("flags", "Beware"),
 )
-EXPECTED = (
-    Column("expected_jaccard", "Expected Jaccard", 2),
-    Column("look_first", "Look first"),
-)
-RANKS = (
-    Column("rank", "Rank", 0),
-    Column("best_rank", "Best rank", 0),
-    Column("worst_rank", "Worst rank", 0),
-)
+EXPECTED = (Column("expected_jaccard", "Expected Jaccard", 2), Column("look_first", "Look first"))
+RANKS = tuple(RANKING_COLUMNS.values())[:3]
 REDUCTION = (
     Column("ratio", "Ratio", 2),
     Column("coarse_fraction", "Coarse, %", 1, 100),
@@ -333,11 +286,9 @@ def _ranked(pairs: Sequence[tuple[dict, str | None]]) -> list[tuple[dict, str | 
         [row["clean_fraction"] for row in rows],
         [(row["clean_low"], row["clean_high"]) for row in rows],
     )
-    ranks = ranking.rank_range.tolist()
-    return [
-        ({"rank": i + 1, "best_rank": best, "worst_rank": worst} | pairs[place][0], pairs[place][1])
-        for i, (place, (best, worst)) in enumerate(zip(ranking.index, ranks, strict=True))
-    ]
+    ranks = [{key: row[key] for key in list(RANKING_COLUMNS)[:3]} for row in table_rows(ranking)]
+    ordered = [pairs[place] for place in ranking.index]
+    return [(rank | row, picture) for rank, (row, picture) in zip(ranks, ordered, strict=True)]
 
 
 def _used(columns: Sequence[Column], rows: Sequence[dict]) -> list[Column]:

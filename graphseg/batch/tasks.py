@@ -254,21 +254,7 @@ class NetworkTask:
         flags: Sequence[str] = (),
         vacuum: np.ndarray | None = None,
     ) -> Result:
-        """Return the row, the thumbnail and the warning that every result has, and what is given.
-
-        Parameters
-        ----------
-        micrograph, prediction
-            What it is about.
-        row
-            Further columns.
-        outputs
-            Suffix of each result to what writes it.
-        flags
-            Further flags.
-        vacuum
-            (H, W) bool, what is not usable although it is not contaminated.
-        """
+        """Return what every result has, and what is given; `vacuum` (H, W) bool is not usable."""
         common = self._row(micrograph, prediction, vacuum)
         raised = " ".join([*prediction.flags, *flags])
         return Result(
