@@ -38,7 +38,7 @@ import numpy as np
 from IPython.display import Markdown
 
 import graphseg as gs
-from book.tools import codecs
+from book.tools import codecs, figures
 from book.tools.notebook import record, show_source
 from graphseg import metrics
 from graphseg.batch import ranking, reduction, report
@@ -47,7 +47,7 @@ from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
 from graphseg.evaluation.compare import markdown_table
 from graphseg.io import outputs
-from graphseg.plotting import explore, micrographs, results
+from graphseg.plotting import explore, micrographs
 from graphseg.unet import pretrained
 
 micrographs.use_style()
@@ -175,7 +175,7 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
 masks = probabilities >= 0.5
-results.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
+figures.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 
 # %% [markdown]
 # The same ranking as a page that sorts by any column, and as a table for other programs:
@@ -300,7 +300,7 @@ Markdown(markdown_table(heading, rows))
 # %% mystnb={"figure": {"caption": "The most contaminated image as recorded, as read back from the file with blocks of 8\u00d78 pixels (the outline marks what is coarse), and the difference. Notice that the lattice next to the outline is untouched.", "name": "fig-reduction"}} tags=["hide-input"]
 worst = int(ranking.index[-1])
 figure, axes = plt.subplots(1, 3, figsize=(8.5, 3.2))
-results.show_reduction(
+figures.show_reduction(
     axes,
     grey[worst],
     coarse.images[worst],

@@ -38,6 +38,7 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.studies import learning_curve, simulation_only
+from book.tools import figures
 from book.tools.notebook import record, record_scores, show_source
 from graphseg import metrics, simulation
 from graphseg.evaluation.compare import (
@@ -47,7 +48,7 @@ from graphseg.evaluation.compare import (
     read_result,
 )
 from graphseg.evaluation.records import fold_counts, read_record, summary
-from graphseg.plotting import micrographs, results
+from graphseg.plotting import micrographs
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.structure.lattice import measure_lattice
 from graphseg.unet import pretrained
@@ -95,7 +96,7 @@ figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
 for ax, sample in zip(axes, samples, strict=False):
     defocus = f"{sample.conditions.defocus:.0f}".replace("-", "\u2212")
     title = f"defocus {defocus} Å"
-    results.show_sample(ax, sample, title)
+    figures.show_sample(ax, sample, title)
 
 # %% [markdown]
 # {numref}`fig-simulated-samples` shows four. Each comes with more truth than a person could draw:
@@ -118,7 +119,7 @@ order = generator.permutation(len(shown))
 
 # %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}}
 figure, ax = plt.subplots(figsize=(10, 4.1))
-results.show_sheet(ax, [shown[index] for index in order], 8)
+figures.show_sheet(ax, [shown[index] for index in order], 8)
 
 # %% [markdown]
 # ## A network without labels
@@ -299,7 +300,7 @@ curves["from simulated images"][most] = read_result("ours_acquisition")
 
 # %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}}
 figure, ax = plt.subplots(figsize=(6.5, 3.6))
-results.show_label_curve(ax, curves, average, most)
+figures.show_label_curve(ax, curves, average, most)
 
 # %%
 scores = {
@@ -407,7 +408,7 @@ reference = [
 
 # %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}}
 figure, ax = plt.subplots(figsize=(6.5, 2.9))
-results.show_steps(ax, steps, reference)
+figures.show_steps(ax, steps, reference)
 
 # %% tags=["remove-input"]
 means = np.array([np.mean(values) for values in steps.values()])
@@ -506,7 +507,7 @@ others = {
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 pictures = {"graphene": samples[1]} | others
 for ax, (name, sample) in zip(axes, pictures.items(), strict=True):
-    results.show_sample(ax, sample, name)
+    figures.show_sample(ax, sample, name)
 
 # %%
 deviations = []

@@ -1,4 +1,9 @@
-"""Simulated structures and labelled micrographs."""
+"""The simulation.
+
+Structures with grains, defects and contamination, imaged by the multislice method, and labelled
+micrographs with their exact truth. What is drawn from which range stands in `configuration`, with
+the reason. It imports nothing of the package but `errors`.
+"""
 
 from graphseg.simulation.configuration import (
     CARBON,
@@ -9,7 +14,7 @@ from graphseg.simulation.configuration import (
 )
 from graphseg.simulation.crystal import Structure, crystal
 from graphseg.simulation.optics import Conditions
-from graphseg.simulation.samples import Sample, image_of, sample_set, simulate, write_sample_set
+from graphseg.simulation.samples import Sample, image_of, sample_set, simulate
 
 LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
 
@@ -27,5 +32,4 @@ __all__ = [
     "image_of",
     "sample_set",
     "simulate",
-    "write_sample_set",
 ]

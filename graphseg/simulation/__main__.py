@@ -2,6 +2,6 @@
 
 import sys
 
-from graphseg.simulation import write_sample_set
+from graphseg.simulation.samples import write_sample_set
 
 write_sample_set(sys.argv[1])

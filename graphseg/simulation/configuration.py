@@ -1,16 +1,13 @@
-"""Parameters of structure that is easily taken for contamination, with the reason for each.
-
-Every parameter of the simulation, typed, with the reason for its range.
+"""Every parameter of the simulation, typed, with the reason for its range.
 
 A range ``(low, high)`` is drawn from uniformly unless said otherwise; lengths in Å. Reasons that
 name the design half mean the published images of the first 54 of 109 acquisitions in sorted
 order: no image of the other half was looked at while the ranges were chosen. What is said of "the
 published images" was measured on all of them, as coverage, empty labels and noise were.
 
-From a naive generator to the final one, one kind of realism after the other.
-
-`ABLATION` maps the name of each step to its configuration, in order; each contains what the
-steps before it contain, and the last is `GRAPHENE`.
+`ABLATION` maps the name of each step from a naive generator to the final one, one kind of realism
+after the other, to its configuration, in order; each contains what the steps before it contain,
+and the last is `GRAPHENE`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,8 +18,6 @@ Range = tuple[float, float]
 @dataclass(frozen=True)
 class DefectRanges:
     """Structure of the sheet and on it that no mask may cover: none of it is labelled.
-
-    A range ``(low, high)`` is drawn from uniformly unless said otherwise; lengths in Å.
 
     Attributes
     ----------
@@ -63,15 +58,6 @@ class DefectRanges:
     islands: tuple[int, int] = (1, 2)
     island_radius: Range = (6.0, 30.0)
     aligned_fraction: float = 0.5
-
-
-NO_DEFECTS = DefectRanges(
-    loop_fraction=0.0,
-    chain_fraction=0.0,
-    divacancies=(0.0, 0.0),
-    adatom_fraction=0.0,
-    islands_fraction=0.0,
-)
 
 
 @dataclass(frozen=True)
@@ -352,6 +338,12 @@ class Configuration:
         Finest grid of the wave, Å. The wave is limited to two thirds of the grid's Nyquist
         frequency: 1.28 1/Å, beyond the information limit of the instrument, or the Nyquist
         frequency of the camera where that is lower.
+
+    Examples
+    --------
+    >>> clean = replace(GRAPHENE, contaminant=ContaminantRanges(clean_fraction=1.0), size=64)
+    >>> clean.size, clean.material.lattice_constant
+    (64, 2.46)
     """
 
     name: str = "graphene"
@@ -372,60 +364,50 @@ HEXAGONAL_BORON_NITRIDE = replace(GRAPHENE, name="boron_nitride", material=BORON
 MOS2 = replace(GRAPHENE, name="mos2", material=MOLYBDENUM_DISULPHIDE)
 
 
+def _without(ranges, names: str, **changes):
+    """Return ranges in which what is named is always 0, of the type that it has otherwise."""
+    zero = {tuple: (0.0, 0.0), float: 0.0, int: 0}
+    return replace(ranges, **{n: zero[type(getattr(ranges, n))] for n in names.split()}, **changes)
+
+
+NO_DEFECTS = _without(
+    DefectRanges(), "loop_fraction chain_fraction divacancies adatom_fraction islands_fraction"
+)
+
 # A perfect crystal under evenly thick patches of random carbon, one good microscope setting, and
 # nothing but shot noise: what one would write down without having seen the images.
 NAIVE = replace(
     GRAPHENE,
     name="naive",
     pixel_size=(0.4, 0.4),
-    crystal=CrystalRanges(
+    crystal=_without(
+        CrystalRanges(),
+        "wobble vacancies stone_wales hole_fraction strain ripple",
         grain_fractions=(1.0,),
-        wobble=(0.0, 0.0),
-        vacancies=(0.0, 0.0),
-        stone_wales=(0.0, 0.0),
-        hole_fraction=0.0,
-        strain=0.0,
-        ripple=(0.0, 0.0),
     ),
     defects=NO_DEFECTS,
-    contaminant=ContaminantRanges(
-        edge_fraction=0.0,
-        triangle_fraction=0.0,
+    contaminant=_without(
+        ContaminantRanges(),
+        "edge_fraction triangle_fraction fine_roughness sheet_fraction rim_fraction clumping "
+        "chains adatoms heavy_fraction island_fraction label_growth",
         roughness=(0.02, 0.02),
-        fine_roughness=0.0,
-        sheet_fraction=0.0,
         core=(10.0, 10.0),
         wall=(0.5, 0.5),
-        rim_fraction=0.0,
-        clumping=(0.0, 0.0),
-        chains=0.0,
-        adatoms=0,
-        heavy_fraction=0.0,
-        island_fraction=0.0,
-        label_growth=(0.0, 0.0),
     ),
-    optics=OpticsRanges(
+    optics=_without(
+        OpticsRanges(),
+        "far_fraction spherical astigmatism coma threefold divergence mobility drift absorption",
         defocus=(50.0, 70.0),
-        far_fraction=0.0,
-        spherical=0.0,
-        astigmatism=0.0,
-        coma=0.0,
-        threefold=0.0,
         focal_spread=(8.0, 8.0),
-        divergence=(0.0, 0.0),
         vibration=(0.006, 0.006),
-        mobility=(0.0, 0.0),
         blur=(0.1, 0.1),
-        drift=0.0,
-        absorption=(0.0, 0.0),
     ),
-    detector=DetectorRanges(
+    detector=_without(
+        DetectorRanges(),
+        "gradient blotches seam_fraction",
         dose=(8e3, 8e3),
         noise_fraction=1.0,
         modulation=(0.5, 0.5),
-        gradient=0.0,
-        blotches=(0.0, 0.0),
-        seam_fraction=0.0,
     ),
 )
 
@@ -433,17 +415,12 @@ NAIVE = replace(
 def _steps() -> dict[str, Configuration]:
     """Return the configurations in which one part after the other is that of `GRAPHENE`."""
     steps = {"naive": NAIVE}
-    for name, parts in (
-        ("crystal", ("crystal", "defects", "pixel_size")),
-        ("optics", ("optics",)),
-        ("detector", ("detector",)),
-        ("contaminant", ("contaminant",)),
-    ):
+    for name in ("crystal", "optics", "detector"):
+        parts = ("crystal", "defects", "pixel_size") if name == "crystal" else (name,)
         previous = list(steps.values())[-1]
         changes = {part: getattr(GRAPHENE, part) for part in parts}
         steps[name] = replace(previous, name=name, **changes)
-    steps["contaminant"] = GRAPHENE
-    return steps
+    return steps | {"contaminant": GRAPHENE}
 
 
 ABLATION = _steps()

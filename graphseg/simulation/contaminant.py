@@ -1,7 +1,4 @@
-"""Smooth random fields.
-
-Contamination: patches of amorphous carbon, flakes of a second layer, chains, single atoms.
-"""
+"""Contamination: patches of amorphous carbon, flakes of a second layer, chains, single atoms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +17,14 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], width: float)
     noise = rng.standard_normal(shape, dtype=np.float32)
     field = ndimage.gaussian_filter(noise, width, mode="wrap", truncate=3)
     return field / max(float(field.std()), 1e-12)
+
+
+def lobes(rng: np.random.Generator, angles: np.ndarray, deviations: dict[int, float]) -> np.ndarray:
+    """Return random waves over angles in radians: n on a turn, of the standard deviation of n."""
+    return sum(
+        rng.normal(0, deviation) * np.cos(n * angles + rng.uniform(0, 2 * np.pi))
+        for n, deviation in deviations.items()
+    )
 
 
 CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
@@ -67,6 +72,15 @@ def joined(parts: Sequence[Contaminant]) -> Contaminant:
     return Contaminant(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
+def overlooked(positions: np.ndarray, heights, numbers) -> Contaminant:
+    """Return atoms that nobody outlines at positions (n, 2); heights, numbers for each or all."""
+    heights, numbers = (
+        np.broadcast_to(np.asarray(values, kind), len(positions)).copy()
+        for values, kind in ((heights, float), (numbers, int))
+    )
+    return Contaminant(positions, heights, numbers, np.ones(len(positions), bool))
+
+
 @lru_cache(maxsize=4)
 def amorphous_block(density: float, hard_core: float) -> np.ndarray:
     """Return a periodic block of atoms (n, 3) in Å, edge `BLOCK`, sorted by the last axis.
@@ -104,23 +118,26 @@ def draw_contaminant(
 
     Parameters
     ----------
-    low, high
+    rng : numpy.random.Generator
+    low, high : float
         The square that is simulated, Å.
-    frame
+    frame : (float, float)
         The part of it that is kept: coverage refers to it.
+    ranges, material
+        Of the configuration.
     """
-    parts = []
+    parts = [NOTHING]
     if rng.random() >= ranges.clean_fraction:
         patch, inside = _outlines(rng, low, high, frame, ranges)
         parts.append(_fill(rng, patch, inside, low, ranges, material))
         parts.append(_chains(rng, inside, low, ranges))
     parts.append(_adatoms(rng, low, high, ranges))
-    positions, heights, numbers, overlooked = (np.concatenate(x) for x in zip(*parts, strict=True))
-    if rng.random() < ranges.heavy_fraction and len(numbers):
+    found = joined(parts)
+    if rng.random() < ranges.heavy_fraction and len(found):
         fraction = rng.uniform(*ranges.heavy)
-        chosen = rng.random(len(numbers)) < fraction
-        numbers[chosen] = rng.choice(ranges.heavy_numbers, int(chosen.sum()))
-    return Contaminant(positions, heights, numbers, overlooked)
+        chosen = rng.random(len(found)) < fraction
+        found.numbers[chosen] = rng.choice(ranges.heavy_numbers, int(chosen.sum()))
+    return found
 
 
 def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
@@ -165,11 +182,8 @@ def _shape(rng, rows, columns, ranges) -> np.ndarray:
         return (-2 * np.max(sides, axis=0) / radius).astype(np.float32)
     aspect = np.exp(rng.uniform(0, np.log(ranges.aspect)))
     theta = np.arctan2(across, along)
-    lobes = sum(
-        rng.normal(0, ranges.lobes / n) * np.cos(n * theta + rng.uniform(0, 2 * np.pi))
-        for n in (1, 2, 3)
-    )
-    return (-np.hypot(along / aspect, across) / radius * (1 + lobes)).astype(np.float32)
+    outline = 1 + lobes(rng, theta, {n: ranges.lobes / n for n in (1, 2, 3)})
+    return (-np.hypot(along / aspect, across) / radius * outline).astype(np.float32)
 
 
 def _thickness(rng, patch, inside, ranges) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +221,7 @@ def _profile(rng, depth, ranges) -> np.ndarray:
     return profile
 
 
-def _fill(rng, patch, inside, low, ranges, material):
+def _fill(rng, patch, inside, low, ranges, material) -> Contaminant:
     """Cut the patches from the block of amorphous carbon, and flakes from the crystal."""
     thickness, island = _thickness(rng, patch, inside, ranges)
     high = low + len(inside) * CELL
@@ -220,7 +234,7 @@ def _fill(rng, patch, inside, low, ranges, material):
         heights = np.concatenate([heights, parts[1] + LAYER_DISTANCE])
         numbers = np.concatenate([numbers, parts[2]])
     side = rng.choice([-1.0, 1.0], int(patch.max()) + 1)[_lookup(patch, positions, low)]
-    return positions, heights * side, numbers, np.zeros(len(positions), bool)
+    return Contaminant(positions, heights * side, numbers, np.zeros(len(positions), bool))
 
 
 def _cut(rng, thickness, low, high, ranges) -> tuple[np.ndarray, np.ndarray]:
@@ -243,7 +257,7 @@ def _lookup(grid: np.ndarray, positions: np.ndarray, low: float) -> np.ndarray:
     return grid[cells[:, 0], cells[:, 1]]
 
 
-def _chains(rng, inside, low, ranges):
+def _chains(rng, inside, low, ranges) -> Contaminant:
     """Draw chains of carbon atoms that start at the edges of patches and wander."""
     edge = np.argwhere(inside & ~ndimage.binary_erosion(inside))
     count = int(rng.poisson(ranges.chains)) if len(edge) else 0
@@ -254,12 +268,11 @@ def _chains(rng, inside, low, ranges):
         walk = CHAIN_BOND * np.cumsum(np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
         chains.append(low + (edge[rng.integers(len(edge))] + 0.5) * CELL + walk)
     positions = np.concatenate(chains) if chains else np.zeros((0, 2))
-    number = len(positions)
-    return positions, np.full(number, 3.0), np.full(number, 6), np.ones(number, bool)
+    return overlooked(positions, 3.0, 6)
 
 
-def _adatoms(rng, low, high, ranges):
+def _adatoms(rng, low, high, ranges) -> Contaminant:
     number = int(rng.integers(ranges.adatoms + 1))
     positions = rng.uniform(low, high, (number, 2))
     numbers = np.where(rng.random(number) < ranges.adatom_silicon, 14, 6)
-    return positions, np.full(number, 2.0), numbers, np.ones(number, bool)
+    return overlooked(positions, 2.0, numbers)

@@ -1,9 +1,7 @@
-"""Two-dimensional crystals with their exact truth: sites, bonds, grains.
+"""Two-dimensional crystals with their exact truth (sites, bonds, grains), relaxed by springs.
 
 Positions are in Å as (row, column). An angle is the direction of a lattice vector, from the
 column axis towards the row axis.
-
-Relaxation of a structure by springs.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from graphseg.simulation.configuration import CARBON, Material
 
+SITES = ("positions", "sublattice", "heights", "grains")  # what a structure has for each site
 BONDED = 1.3  # bond lengths, below which two sites are bonded; second neighbours are at 1.73
 
 
@@ -38,6 +37,13 @@ class Structure:
         axis towards the row axis.
     material
         What occupies the sites.
+
+    Examples
+    --------
+    >>> sheet = crystal(20.0)
+    >>> left = sheet.keep(sheet.positions[:, 1] < 10)
+    >>> bool(len(left) < len(sheet)), left.bonds.shape[1]
+    (True, 2)
     """
 
     positions: np.ndarray
@@ -61,28 +67,20 @@ class Structure:
         parts = []
         for kind, site in enumerate(self.material.sites):
             chosen = self.sublattice == kind
-            for number, height in site:
-                parts.append(
-                    (
-                        self.positions[chosen],
-                        self.heights[chosen] + height,
-                        np.full(chosen.sum(), number),
-                    )
-                )
+            here, level = self.positions[chosen], self.heights[chosen]
+            parts += [(here, level + height, np.full(len(here), number)) for number, height in site]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def keep(self, chosen: np.ndarray) -> "Structure":
         """Return the structure with only the sites `chosen` (n,) bool and their bonds."""
         new = np.cumsum(chosen) - 1
+        kept = {name: getattr(self, name)[chosen] for name in SITES}
         bonds = self.bonds[chosen[self.bonds].all(axis=1)]
-        return replace(
-            self,
-            positions=self.positions[chosen],
-            sublattice=self.sublattice[chosen],
-            heights=self.heights[chosen],
-            grains=self.grains[chosen],
-            bonds=new[bonds],
-        )
+        return replace(self, **kept, bonds=new[bonds])
+
+    def inside(self, low: float, high: float) -> np.ndarray:
+        """Return which sites (n,) lie in the square from `low` to `high` (Å)."""
+        return ((self.positions >= low) & (self.positions <= high)).all(axis=1)
 
     def moved(self, positions: np.ndarray, heights: np.ndarray | None = None) -> "Structure":
         """Return the structure with other positions, and heights if given."""
@@ -121,6 +119,11 @@ def honeycomb(
     return np.concatenate(sites), np.repeat([0, 1], [len(part) for part in sites])
 
 
+def squared_distance(points: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return the squared distance (n,) of points (n, 2) from a place (2,) or from one each."""
+    return ((points - place) ** 2).sum(axis=1)
+
+
 def bonded_pairs(positions: np.ndarray, material: Material = CARBON) -> np.ndarray:
     """Return the pairs (m, 2) of sites closer than `BONDED` bond lengths."""
     return cKDTree(positions).query_pairs(BONDED * material.bond, output_type="ndarray")
@@ -137,12 +140,22 @@ def crystal(
 
     Parameters
     ----------
-    extent
+    extent : float
         Upper limit of rows and columns in Å.
-    angle
+    angle : float
         Direction of a lattice vector in radians, from the column axis towards the row axis.
-    origin
+    origin : (float, float)
         Centre of a ring in Å.
+    material : Material
+    low : float
+        Lower limit in Å.
+
+    Examples
+    --------
+    >>> sheet = crystal(30.0)
+    >>> apart = np.diff(sheet.positions[sheet.bonds], axis=1)[:, 0]
+    >>> np.linalg.norm(apart, axis=1).mean().round(3)  # a bond of graphene, Å
+    np.float64(1.42)
     """
     positions, sublattice = honeycomb(low, extent, angle, np.asarray(origin, float), material)
     return Structure(

@@ -6,14 +6,28 @@ from dataclasses import replace
 import numpy as np
 
 from graphseg.simulation.configuration import Configuration, DefectRanges
-from graphseg.simulation.contaminant import LAYER_DISTANCE, NOTHING, Contaminant, joined
-from graphseg.simulation.crystal import Structure, crystal, lattice_vectors, relaxed
+from graphseg.simulation.contaminant import (
+    LAYER_DISTANCE,
+    NOTHING,
+    Contaminant,
+    joined,
+    lobes,
+    overlooked,
+)
+from graphseg.simulation.crystal import (
+    Structure,
+    crystal,
+    lattice_vectors,
+    relaxed,
+    squared_distance,
+)
 
 GrainMap = Callable[[np.ndarray], np.ndarray]
 ADATOM_HEIGHT = 2.0  # Å, of a single atom above the sheet
 RELAXED = 8.0  # Å around a divacancy, within which sites move
-EDGE_WAVES = 3  # lobes of the outline of an island
-EDGE_DEPTH = 0.12  # standard deviation of each, relative to the radius
+# Lobes of the outline of an island, by their number on a turn, and the standard deviation of each
+# relative to the radius.
+EDGE_LOBES = {2: 0.12, 3: 0.12, 4: 0.12}
 
 
 def draw_loops(
@@ -67,7 +81,7 @@ def with_loops(angles, origins, grain_at, loops, configuration):
     def with_loops_at(positions: np.ndarray) -> np.ndarray:
         grains = grain_at(positions)
         for number, (centre, radius) in enumerate(placed):
-            inside = ((positions - centre) ** 2).sum(axis=1) < radius**2
+            inside = squared_distance(positions, centre) < radius**2
             grains = np.where(inside, outside + number, grains)
         return grains
 
@@ -102,7 +116,7 @@ def turned_bonds(layer: Structure, which: np.ndarray, apart: bool = True) -> Str
             continue
         positions[first], positions[second] = middle - half, middle + half
         _swap_nearer(positions, bonds, around, first, second)
-        moved |= ((positions - middle) ** 2).sum(axis=1) < 8.0**2
+        moved |= squared_distance(positions, middle) < 8.0**2
     changed = replace(layer, positions=positions, bonds=np.sort(bonds, axis=1))
     return relaxed(changed, moved)
 
@@ -111,10 +125,8 @@ def _swap_nearer(positions, bonds, around, first, second) -> None:
     """Give each of the turned atoms the two nearest of the four outer neighbours, in place."""
     rows = np.concatenate([around[first], around[second]])
     outer = np.array([bonds[r][~np.isin(bonds[r], (first, second))][0] for r in rows])
-    nearer = ((positions[outer] - positions[first]) ** 2).sum(axis=1) - (
-        (positions[outer] - positions[second]) ** 2
-    ).sum(axis=1)
-    owner = np.where(np.argsort(np.argsort(nearer)) < 2, first, second)
+    one, other = (squared_distance(positions[outer], positions[a]) for a in (first, second))
+    owner = np.where(np.argsort(np.argsort(one - other)) < 2, first, second)
     bonds[rows] = np.stack([owner, outer], axis=1)
 
 
@@ -143,15 +155,15 @@ def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int 
     """
     middles = layer.positions[layer.bonds].mean(axis=1)
     away = layer.positions[layer.bonds[:, 1]] - layer.positions[layer.bonds[:, 0]]
-    nearest = ((middles - start) ** 2).sum(axis=1).argmin()
+    nearest = squared_distance(middles, start).argmin()
     angle = layer.angles[layer.grains[layer.bonds[nearest, 0]]] + direction * np.pi / 3
     along = np.array([np.sin(angle), np.cos(angle)])
     upright = np.abs(away @ along) < 0.3 * layer.material.bond
-    first = middles[np.where(upright, ((middles - start) ** 2).sum(axis=1), np.inf).argmin()]
+    first = middles[np.where(upright, squared_distance(middles, start), np.inf).argmin()]
     chosen = []
     for step in range(length):
         wanted = first + 2 * layer.material.lattice_constant * step * along
-        distance = np.where(upright, ((middles - wanted) ** 2).sum(axis=1), np.inf)
+        distance = np.where(upright, squared_distance(middles, wanted), np.inf)
         if distance.min() < 0.25 * layer.material.bond**2:
             chosen.append(int(distance.argmin()))
     return turned_bonds(layer, np.array(chosen, int), apart=False)
@@ -163,7 +175,7 @@ def with_divacancy(layer: Structure, near: np.ndarray) -> Structure:
     Nothing changes where the pair is at an edge or another gap.
     """
     bonds, number = layer.bonds, len(layer)
-    nearest = ((layer.positions[bonds].mean(axis=1) - near) ** 2).sum(axis=1).argmin()
+    nearest = squared_distance(layer.positions[bonds].mean(axis=1), near).argmin()
     pair = bonds[nearest]
     ends = []
     for atom in pair:
@@ -179,7 +191,7 @@ def with_divacancy(layer: Structure, near: np.ndarray) -> Structure:
     kept = np.ones(number, bool)
     kept[pair] = False
     closed = replace(layer, bonds=np.concatenate([bonds, closing])).keep(kept)
-    return relaxed(closed, ((closed.positions - middle) ** 2).sum(axis=1) < RELAXED**2)
+    return relaxed(closed, squared_distance(closed.positions, middle) < RELAXED**2)
 
 
 def draw_on_top(
@@ -216,10 +228,7 @@ def draw_on_top(
 
 def single_atoms(positions: np.ndarray, numbers: np.ndarray) -> Contaminant:
     """Return single atoms on the sheet: positions (n, 2) in Å, atomic numbers (n,)."""
-    count = len(positions)
-    return Contaminant(
-        positions, np.full(count, ADATOM_HEIGHT), np.asarray(numbers, int), np.ones(count, bool)
-    )
+    return overlooked(positions, ADATOM_HEIGHT, numbers)
 
 
 def island(
@@ -241,16 +250,12 @@ def island(
     limits
         The square that is simulated, Å.
     """
-    below = layer.positions[((layer.positions - centre) ** 2).sum(axis=1).argmin()]
-    grain = layer.grains[((layer.positions - centre) ** 2).sum(axis=1).argmin()]
-    angle = float(layer.angles[grain]) if aligned else float(rng.uniform(0, np.pi / 3))
+    site = squared_distance(layer.positions, centre).argmin()
+    angle = layer.angles[layer.grains[site]] if aligned else rng.uniform(0, np.pi / 3)
     # A ring centre of the second layer above a site of the first is the stacking of graphite.
-    flake = crystal(limits[1], angle, tuple(below), layer.material, limits[0])
+    below = tuple(layer.positions[site])
+    flake = crystal(limits[1], float(angle), below, layer.material, limits[0])
     away = flake.positions - centre
-    theta = np.arctan2(away[:, 0], away[:, 1])
-    lobes = sum(
-        rng.normal(0, EDGE_DEPTH) * np.cos(n * theta + rng.uniform(0, 2 * np.pi))
-        for n in range(2, 2 + EDGE_WAVES)
-    )
-    positions, heights, numbers = flake.keep(np.hypot(*away.T) < radius * (1 + lobes)).atoms()
-    return Contaminant(positions, heights + LAYER_DISTANCE, numbers, np.ones(len(positions), bool))
+    outline = 1 + lobes(rng, np.arctan2(away[:, 0], away[:, 1]), EDGE_LOBES)
+    positions, heights, numbers = flake.keep(np.hypot(*away.T) < radius * outline).atoms()
+    return overlooked(positions, heights + LAYER_DISTANCE, numbers)

@@ -1,4 +1,4 @@
-"""Grain boundaries: polycrystals as duals of triangulations.
+"""Random polycrystalline layers (grains, defects, holes, strain, ripples), built as duals.
 
 The centres of the rings of a honeycomb form a triangular lattice, and the honeycomb is the dual
 of its triangulation: every triangle is a site, every edge between two triangles a bond, and the
@@ -6,11 +6,10 @@ number of neighbours of a centre is the size of its ring. At a boundary the cent
 are thinned and smoothed until every centre has five to seven neighbours. The boundary then is a
 row of five- and seven-membered rings, as found by Ophus et al. (Phys. Rev. B 92, 205402, 2015);
 springs relax its bonds and angles.
-
-Random polycrystalline layers: grains, defects, holes, strain, ripples.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +18,7 @@ from scipy.spatial import Delaunay, cKDTree
 from graphseg.simulation import defects
 from graphseg.simulation.configuration import CARBON, Configuration, CrystalRanges, Material
 from graphseg.simulation.crystal import (
+    SITES,
     Structure,
     bonded_pairs,
     crystal,
@@ -26,6 +26,7 @@ from graphseg.simulation.crystal import (
     lattice_points,
     lattice_vectors,
     relaxed,
+    squared_distance,
 )
 
 EDGE = 10.0  # Å, outermost part of a built polycrystal whose boundaries are not to be trusted
@@ -48,13 +49,13 @@ def bicrystal(
 
     Parameters
     ----------
-    extent
+    extent : float
         Upper limit of rows and columns in Å; both begin at 0.
-    angles
+    angles : (float, float)
         Direction of a lattice vector of each grain, radians.
-    point
+    point : (float, float), optional
         A point of the boundary in Å; by default the middle.
-    normal
+    normal : float
         Direction of the boundary's normal, which points into grain 1, radians from the column
         axis towards the row axis.
     """
@@ -67,8 +68,7 @@ def bicrystal(
     built = polycrystal(
         -EDGE, extent + EDGE, np.array(angles), grain_at, np.zeros((2, 2)), material
     )
-    inside = ((built.positions >= 0) & (built.positions <= extent)).all(axis=1)
-    return built.keep(inside)
+    return built.keep(built.inside(0, extent))
 
 
 def polycrystal(
@@ -83,18 +83,21 @@ def polycrystal(
 
     Parameters
     ----------
-    low, high
+    low, high : float
         The square to fill, Å. Its outermost `EDGE` is not to be trusted.
-    angles
-        (g,) float, direction of a lattice vector of each grain, radians.
-    grain_at
+    angles : array of float, shape (g,)
+        Direction of a lattice vector of each grain, radians.
+    grain_at : callable
         Maps positions (n, 2) in Å to the index of the grain there, (n,) int.
-    origins
-        (g, 2) float, centre of a ring of each grain, Å.
+    origins : array of float, shape (g, 2)
+        Centre of a ring of each grain, Å.
+    material : Material
     """
     angles = np.asarray(angles, float)
+    # Where boundaries run: between neighbouring ring centres of different grains.
     centres, owner = _assembled(low, high, angles, grain_at, origins, material)
     near = _interface(centres, owner, 1.5 * material.lattice_constant)
+    # The sites of every lattice in its own grain.
     sites = [
         honeycomb(low, high, angle, origin, material)
         for angle, origin in zip(angles, origins, strict=True)
@@ -107,18 +110,12 @@ def polycrystal(
     tree = cKDTree(near) if len(near) else None
     if tree is not None:
         interior &= np.isinf(tree.query(positions, distance_upper_bound=reach)[0])
-    bulk = Structure(
-        positions[interior],
-        sublattice[interior],
-        np.zeros(interior.sum()),
-        grains[interior],
-        np.zeros((0, 2), int),
-        angles,
-        material,
-    )
+    none, flat = np.zeros((0, 2), int), np.zeros(len(positions))  # bonds follow below
+    bulk = Structure(positions, sublattice, flat, grains, none, angles, material).keep(interior)
     if tree is None:
         return _bonded([bulk])
-    # Centres at the border lack neighbours: without these to hold them they would move inwards.
+    # In the zone the dual of the smoothed centres, relaxed by springs. Centres at the border lack
+    # neighbours: without these to hold them they would move inwards.
     free = ((centres > low + HELD) & (centres < high - HELD)).all(axis=1)
     zone = _dual(*_smooth_boundary(centres, owner, free, tree, material), angles, material)
     distance = tree.query(zone.positions, distance_upper_bound=reach)[0]
@@ -129,12 +126,8 @@ def polycrystal(
 def _bonded(parts: list[Structure]) -> Structure:
     """Join structures and connect what is near."""
     first = parts[0]
-    positions, sublattice, heights, grains = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("positions", "sublattice", "heights", "grains")
-    )
-    bonds = bonded_pairs(positions, first.material)
-    return Structure(positions, sublattice, heights, grains, bonds, first.angles, first.material)
+    sites = {name: np.concatenate([getattr(part, name) for part in parts]) for name in SITES}
+    return replace(first, **sites, bonds=bonded_pairs(sites["positions"], first.material))
 
 
 def _assembled(low, high, angles, grain_at, origins, material) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +172,7 @@ def _smooth_boundary(centres, owner, free, near: cKDTree, material):
 def _smoothing_round(centres, owner, movable, constant):
     """Triangulate, move centres to the mean of their neighbours, and correct wrong degrees."""
     edges = _edges(Delaunay(centres).simplices)
-    lengths = ((centres[edges[:, 0]] - centres[edges[:, 1]]) ** 2).sum(axis=1)
+    lengths = squared_distance(centres[edges[:, 0]], centres[edges[:, 1]])
     edges = edges[lengths < (2 * constant) ** 2]  # longer ones cross the outside of the zone
     number = len(centres)
     graph = sparse.csr_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (number, number))
@@ -194,7 +187,7 @@ def _smoothing_round(centres, owner, movable, constant):
     for row, centre in enumerate(many):
         around = graph.indices[graph.indptr[centre] : graph.indptr[centre + 1]]
         # The new centre lies towards the farthest neighbour, where the triangles are largest.
-        far = around[((moved[around] - moved[centre]) ** 2).sum(axis=1).argmax()]
+        far = around[squared_distance(moved[around], moved[centre]).argmax()]
         added[row] = (moved[centre] + moved[far]) / 2
     centres = np.concatenate([moved[~few], added])
     owner = np.concatenate([owner[~few], owner[many]])
@@ -256,9 +249,7 @@ def draw_layer(
     layer = defects.with_stone_wales(layer, rng, number)
     layer = defects.draw_point_defects(layer, extra, low, high, configuration.defects)
     layer = without(layer, rng, low, high, ranges)
-    return _deformed(layer, rng, ranges).keep(
-        ((layer.positions >= low) & (layer.positions <= high)).all(axis=1)
-    )
+    return _deformed(layer, rng, ranges).keep(layer.inside(low, high))
 
 
 def one_grain(positions: np.ndarray) -> np.ndarray:
@@ -303,8 +294,7 @@ def without(layer: Structure, rng, low: float, high: float, ranges: CrystalRange
     # Sites that hang on one bond or none would evaporate.
     for _ in range(3):
         degree = np.bincount(layer.bonds.ravel(), minlength=len(layer))
-        edge = (layer.positions < low).any(axis=1) | (layer.positions > high).any(axis=1)
-        layer = layer.keep((degree > 1) | edge)
+        layer = layer.keep((degree > 1) | ~layer.inside(low, high))
     return layer
 
 

@@ -1,17 +1,16 @@
-"""From atoms to the wave behind them, by the multislice method.
+"""From atoms to the wave behind them by the multislice method, and on to the noiseless image.
 
 Atoms are laid on a grid, multiplied with their scattering factors in Fourier space and projected
 to one plane per slab (Kirkland, "Advanced Computing in Electron Microscopy", 2nd ed., chapters 5
 and 6). Arrays are float32 and complex64 throughout; scalars that meet them must be Python
 floats, because NumPy 2 promotes complex64 arrays by `np.float64` scalars.
-
-From the wave behind the specimen to the noiseless image: lenses, blur, pixels.
 """
 
 from functools import lru_cache
-from math import ceil, cos, pi, sin, sqrt
+from math import ceil, cos, pi, sin
 
 import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
 from scipy import fft
 
 from graphseg.simulation.optics import (
@@ -46,23 +45,22 @@ def exit_wave(
 
     Parameters
     ----------
-    positions
-        (n, 2) float in Å (row, column) on a periodic field; grid point (0, 0) is at (0, 0).
-    heights
-        (n,) float in Å along the beam.
-    numbers
-        (n,) int, atomic numbers.
-    shape
-        Grid points.
-    extent
-        Period in Å.
-    mobile
-        (n,) bool, the atoms that move under the beam; by default none.
+    positions : array of float, shape (n, 2)
+        In Å (row, column) on a periodic field; grid point (0, 0) is at (0, 0).
+    heights : array of float, shape (n,)
+        In Å along the beam.
+    numbers : array of int, shape (n,)
+        Atomic numbers.
+    shape, extent : pairs
+        Grid points, and the period in Å.
+    conditions : Conditions
+    mobile : array of bool, shape (n,), optional
+        The atoms that move under the beam; by default none.
 
     Returns
     -------
-        (H, W) complex64, `scipy.fft.fft2` layout, zero beyond two thirds of the grid's Nyquist
-        frequency.
+    array of complex64, shape (H, W)
+        In the layout of `scipy.fft.fft2`, zero beyond two thirds of the grid's Nyquist frequency.
     """
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     q_squared = frequencies(shape, steps)[2]
@@ -74,6 +72,7 @@ def exit_wave(
     wave_length = wavelength(conditions.energy)
     strength = float(interaction_constant(conditions.energy))
     forward = band_limited_phase(q_squared, -pi * float(wave_length) * thickness, q_squared < limit)
+    # Through one slab after the other: a phase from its potential, then free space to the next.
     spectrum = None
     for number in range(int(slab.max(initial=0)) + 1):
         chosen = slab == number
@@ -156,16 +155,9 @@ def _potential(positions, kinds, shape, steps, spread) -> np.ndarray:
 def deposit(
     positions: np.ndarray, shape: tuple[int, int], steps: tuple[float, float]
 ) -> np.ndarray:
-    """Lay points on a periodic grid, each spread bilinearly over four grid points.
+    """Lay points (n, 2) in Å on a periodic grid, each spread bilinearly over four grid points.
 
-    Parameters
-    ----------
-    positions
-        (n, 2) float in Å; grid point (i, j) is at (i, j) times `steps` (Å).
-
-    Returns
-    -------
-        (H, W) float32, its sum the number of points.
+    Grid point (i, j) is at (i, j) times `steps` (Å); the sum of the float32 grid is n.
     """
     scaled = positions / np.asarray(steps)
     corner = np.floor(scaled)
@@ -182,20 +174,6 @@ def deposit(
     )
     grid = np.bincount(places, weights, shape[0] * shape[1])
     return grid.reshape(shape).astype(np.float32)
-
-
-# Gauss-Hermite nodes in standard deviations, and weights: exact for polynomials of degree 2k − 1.
-FOCAL_NODES = {
-    1: ((0.0, 1.0),),
-    3: ((-sqrt(3.0), 1 / 6), (0.0, 2 / 3), (sqrt(3.0), 1 / 6)),
-    5: (
-        (-2.8569700138728056, 0.01125741132772068),
-        (-1.355626179974266, 0.22207592200561266),
-        (0.0, 0.5333333333333333),
-        (1.355626179974266, 0.22207592200561266),
-        (2.8569700138728056, 0.01125741132772068),
-    ),
-}
 
 
 def aberration(rows: np.ndarray, columns: np.ndarray, conditions: Conditions) -> np.ndarray:
@@ -244,7 +222,9 @@ def intensity(
         damping = -0.5 * (pi * length * conditions.focal_spread) ** 2
         transferred *= np.exp(damping * q_squared**2)
     total = np.zeros(shape, np.float32)
-    for node, weight in FOCAL_NODES[conditions.focal_points]:
+    # Gauss-Hermite: nodes in standard deviations, exact for polynomials of degree 2k − 1.
+    nodes, weights = hermegauss(conditions.focal_points)
+    for node, weight in zip(nodes.tolist(), (weights / weights.sum()).tolist(), strict=True):
         factor = pi * length * node * conditions.focal_spread
         wave = fft.ifft2(transferred * unit_phase(factor * q_squared) if node else transferred)
         total += weight * (wave.real**2 + wave.imag**2)

@@ -1,4 +1,4 @@
-"""Electron scattering by single atoms, and the constants of fast electrons.
+"""Electrons and lenses: scattering by single atoms, imaging conditions, contrast of the lattice.
 
 The electron scattering factors follow the parametrisation of Lobato and Van Dyck [1]_,
 
@@ -13,11 +13,10 @@ References
    densities and electrostatic potentials for neutral atoms that obey all physical constraints",
    Acta Crystallographica A 70, 636-649 (2014), doi 10.1107/S205327331401643X.
 .. [2] E. J. Kirkland, "Advanced Computing in Electron Microscopy", 2nd ed., Springer (2010).
-
-Imaging conditions: what they are, how they are drawn, and how visible they make the lattice.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.constants import angstrom, c, e, h, m_e
@@ -30,81 +29,9 @@ from graphseg.simulation.configuration import (
     OpticsRanges,
 )
 
-# Atomic number to the coefficients (a₁…a₅ in Å, b₁…b₅ in Å²), table of the supplement of [1].
-LOBATO: dict[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    5: (
-        (1.47279248639329, -0.401933042199387, 0.305998956982689, 0.0196144217173168,
-         0.0009771771060882),
-        (3.74974048281819, 0.588066536139673, 0.515639613103011, 0.121377570080603,
-         0.0680982412160313),
-    ),
-    6: (
-        (124.466088621343, -220.352857078963, 195.235352280479, -98.1079361269799,
-         0.0142023041213623),
-        (2.42120849256005, 2.30537943752425, 2.04851932106564, 1.93352552917547,
-         0.0768976818478339),
-    ),
-    7: (
-        (58.1327150702556, -147.542409087812, 130.143065649639, -39.6195674084154,
-         0.010595776333148),
-        (1.70044856413471, 1.5590385260174, 1.41576827473146, 1.27841818205455,
-         0.0565587798474805),
-    ),
-    8: (
-        (29.9474045242362, -77.6101266255278, 99.8817764623144, -51.2127005505673,
-         0.00819618954446032),
-        (1.3028398788001, 1.15794105258309, 1.00988549338025, 0.943327971433266,
-         0.0433197611321825),
-    ),
-    14: (
-        (2.87189142611612, -2.06173501195173, 2.17114024204478, -0.0663073633058801,
-         0.00301070709670513),
-        (5.08487103642989, 0.429178185305126, 0.366485434192162, 0.119710611296903,
-         0.0143994536128397),
-    ),
-    16: (
-        (2.67971415610199, -0.474252822230755, 0.514835948989687, -0.0958360024990722,
-         0.00248871963818935),
-        (3.06889121199971, 0.378216702185809, 0.188721811902548, 0.0923370590031494,
-         0.0111920877241144),
-    ),
-    26: (
-        (3.79810090836859, -91.6893549381687, 91.4454252155429, 0.0272754344027604,
-         0.00030337985438377),
-        (5.31712645899433, 1.49713094884748, 1.4680924180441, 0.0427247850128954,
-         0.00332791855231874),
-    ),
-    29: (
-        (1.75207145212145, -43.0410523492124, 44.0705915543573, 0.0186876154088144,
-         0.00020172732479162),
-        (6.18750497986187, 1.00266263628976, 0.98538431135303, 0.0302984703916117,
-         0.00255855598748879),
-    ),
-    34: (
-        (3.64905047801926, -43.6851662221238, 43.6920288601154, 0.00844902284199144,
-         3.7861147411e-05),
-        (3.25043267112593, 0.609666201650289, 0.596971300802123, 0.0148554512740362,
-         0.00133625587356563),
-    ),
-    42: (
-        (2.83105968432053, 2.34858137489674, 0.245105888429696, 0.00235282108218515,
-         2.3127083834e-07),
-        (10.435719575895, 1.60482868674597, 0.131696934774606, 0.00554977901383345,
-         0.0002227474637649),
-    ),
-    74: (
-        (3.97629715819077, 1.52292684257341, 0.797706246390561, 0.0213666741558685,
-         0.00010307868938572),
-        (6.29685779228774, 1.11289951157691, 0.231057040678473, 0.0151013545567204,
-         0.00047468247710503),
-    ),
-    79: (
-        (1.6759346706487, 3.00486602969729, 0.595340013161635, 0.0117163186623094,
-         4.296782976398e-05),
-        (5.52231093211402, 1.38007223007196, 0.162229237655945, 0.00901814890416575,
-         0.00037927766747767),
-    ),
-}  # fmt: skip
+# Atomic number to the coefficients a₁…a₅ in Å and b₁…b₅ in Å², table of the supplement of [1].
+_TABLE = np.loadtxt(Path(__file__).with_name("lobato.csv"), delimiter=",", skiprows=1)
+LOBATO = {int(row[0]): (row[1:6].tolist(), row[6:].tolist()) for row in _TABLE}
 
 # h² / (2π mₑ e), V·Å²: turns a scattering factor in Å into a projected potential in V·Å [2].
 POTENTIAL_CONSTANT = h**2 / (2 * np.pi * m_e * e) / angstrom**2
@@ -131,9 +58,9 @@ def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    number
+    number : int
         Atomic number, a key of `LOBATO`.
-    q_squared
+    q_squared : array
         Squared spatial frequency in 1/Å², any shape. Its dtype is kept.
 
     Raises
@@ -144,7 +71,7 @@ def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     if number not in LOBATO:
         raise InputError(
             f"There are no scattering factors for atomic number {number}; add its ten numbers to "
-            "graphseg.simulation.optics.LOBATO."
+            "graphseg/simulation/lobato.csv."
         )
     total = np.zeros_like(q_squared)
     for a, b in zip(*LOBATO[number], strict=True):
@@ -194,7 +121,12 @@ class Conditions:
     slice_thickness
         Thickest slab that is projected to one plane.
     focal_points
-        Nodes over the focal spread: 1 (damping envelope), 3 or 5.
+        Nodes over the focal spread: 1 (damping envelope), or an odd number from 3 on.
+
+    Examples
+    --------
+    >>> Conditions(defocus=-60.0, dose=8e3).energy
+    80000.0
     """
 
     energy: float = 80e3
@@ -234,11 +166,10 @@ def draw_conditions(
         astigmatism=residual(optics.astigmatism),
         coma=residual(optics.coma),
         threefold=residual(optics.threefold),
-        focal_spread=float(rng.uniform(*optics.focal_spread)),
-        divergence=float(rng.uniform(*optics.divergence)),
-        vibration=float(rng.uniform(*optics.vibration)),
-        mobility=float(rng.uniform(*optics.mobility)),
-        blur=float(rng.uniform(*optics.blur)),
+        **{
+            name: float(rng.uniform(*getattr(optics, name)))
+            for name in ("focal_spread", "divergence", "vibration", "mobility", "blur")
+        },
         drift=tuple(float(x) for x in rng.uniform(-optics.drift, optics.drift, 2) / np.sqrt(2)),
         absorption=float(rng.uniform(*optics.absorption)),
         modulation=float(rng.uniform(*detector.modulation)),

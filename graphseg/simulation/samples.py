@@ -1,10 +1,6 @@
-"""The camera: illumination, shot noise, quantisation.
+"""Simulated labelled micrographs with exact truth: the camera, maps from the atoms, whole samples.
 
-Maps of what is where, computed from the atoms.
-
-Simulated labelled micrographs with exact truth.
-
-The labelled sample in ``data/simulated``: single micrographs and series, like the published.
+Those of `sample_set` are in ``data/simulated``: single micrographs and series, like the published.
 """
 
 import json
@@ -207,7 +203,7 @@ def _orientation(grid: _Grid, layer: Structure) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One simulated micrograph with its truth; all maps are (H, W), axes (row, column).
+    """One simulated micrograph with its truth, see `simulate`; maps are (H, W), (row, column).
 
     Attributes
     ----------
@@ -244,6 +240,12 @@ class Sample:
         How it was imaged.
     pixel_size
         Å.
+
+    Examples
+    --------
+    >>> sample = simulate(0, 0, replace(GRAPHENE, size=64, margin=8))
+    >>> sample.image.shape == sample.mask.shape == sample.orientation.shape
+    True
     """
 
     name: str
@@ -271,13 +273,25 @@ def simulate(
 
     Parameters
     ----------
-    seed, index
+    seed, index : int
         Choose structure and contamination.
-    configuration
+    configuration : Configuration
         What is drawn from which ranges.
-    frame
+    frame : int
         Other frames show the same place under other conditions and with other noise.
+
+    Returns
+    -------
+    Sample
+
+    Examples
+    --------
+    >>> small = replace(GRAPHENE, size=64, margin=8)
+    >>> first, again = simulate(7, 0, small), simulate(7, 0, small)
+    >>> bool((first.image == again.image).all())
+    True
     """
+    # Each part draws from a generator of its own, so that changing one leaves the others alone.
     layout, patches, lenses, camera, on_top = (
         np.random.default_rng(np.random.SeedSequence([seed, index, part])) for part in range(5)
     )
@@ -290,6 +304,7 @@ def simulate(
     pixel_size = float(layout.uniform(*configuration.pixel_size))
     low, high = -margin * pixel_size, (size + margin) * pixel_size
     frame = (0.0, size * pixel_size)
+    # The structure: the layer, the contamination, and what lies on top without being any.
     layer = polycrystals.draw_layer(layout, low, high, configuration)
     contaminant = draw_contaminant(
         patches, low, high, frame, configuration.contaminant, configuration.material
@@ -297,12 +312,14 @@ def simulate(
     contaminant = joined(
         [contaminant, draw_on_top(on_top, low, high, frame, layer, configuration.defects)]
     )
+    # The micrograph: through the lenses, and on the camera.
     conditions = draw_visible_conditions(lenses, pixel_size, configuration)
     image = image_layers(layer, contaminant, pixel_size, conditions, configuration)
     lit = illumination(camera, image.shape, configuration.detector)
     counts = count_electrons(camera, image * lit, pixel_size, conditions)
     growth = float(patches.uniform(*configuration.contaminant.label_growth))
     maps = truth_maps(layer, contaminant, size, pixel_size, growth)
+    # The truth: maps, and the sites in the frame.
     pixels = layer.positions / pixel_size
     visible = layer.keep(((pixels > -0.5) & (pixels < size - 0.5)).all(axis=1))
     return Sample(
@@ -329,17 +346,26 @@ def image_layers(
     configuration: Configuration,
 ) -> np.ndarray:
     """Return the noiseless intensity (size, size) float32 of a layer with its contamination."""
-    size, margin = configuration.size, configuration.margin
     positions, heights, numbers = layer.atoms()
-    positions = np.concatenate([positions, contaminant.positions]) + margin * pixel_size
-    heights = np.concatenate([heights, contaminant.heights])
-    numbers = np.concatenate([numbers, contaminant.numbers])
-    mobile = np.arange(len(numbers)) >= len(numbers) - len(contaminant)
-    shape = (size + 2 * margin,) * 2
-    whole = micrograph(
-        positions, heights, numbers, shape, pixel_size, conditions, configuration.step, mobile
+    atoms = (
+        np.concatenate([positions, contaminant.positions]),
+        np.concatenate([heights, contaminant.heights]),
+        np.concatenate([numbers, contaminant.numbers]),
     )
-    return whole[margin : margin + size, margin : margin + size]
+    mobile = np.arange(len(atoms[2])) >= len(numbers)
+    shape = (configuration.size, configuration.size)
+    options = {"step": configuration.step, "mobile": mobile}
+    return _within_margin(atoms, shape, configuration.margin, pixel_size, conditions, **options)
+
+
+def _within_margin(atoms, shape, margin, pixel_size, conditions, **options) -> np.ndarray:
+    """Return the intensity of atoms with `margin` pixels simulated all round and cut off."""
+    positions, heights, numbers = atoms
+    whole = micrograph(
+        positions + margin * pixel_size, heights, numbers,
+        tuple(length + 2 * margin for length in shape), pixel_size, conditions, **options,
+    )  # fmt: skip
+    return whole[margin : margin + shape[0], margin : margin + shape[1]]
 
 
 def image_of(
@@ -357,48 +383,54 @@ def image_of(
 
     Parameters
     ----------
-    positions
-        (n, 2) float in Å (row, column); pixel (0, 0) is centred on (0, 0), so that an atom is
-        at ``positions / pixel_size`` in the image.
-    numbers
-        (n,) int, atomic numbers, or one number for all.
-    extent
+    positions : array of float, shape (n, 2)
+        In Å (row, column); pixel (0, 0) is centred on (0, 0), so that an atom is at
+        ``positions / pixel_size`` in the image.
+    numbers : int or array of int, shape (n,)
+        Atomic numbers, or one number for all.
+    extent : float or (float, float)
         Height and width of the image in Å.
-    pixel_size
+    pixel_size : float
         Å.
-    conditions
-        By default those of `Conditions`: 80 kV, 25 Å overfocus, atoms bright.
-    dose
+    conditions : Conditions, optional
+        By default 80 kV, 25 Å overfocus, atoms bright.
+    dose : float, optional
         Electrons per Å²; by default `conditions.dose`. Infinity gives the noiseless intensity.
-    rng
+    rng : numpy.random.Generator, optional
         Needed for a finite dose.
-    heights
-        (n,) float in Å along the beam; by default all 0.
-    margin
+    heights : array of float, shape (n,), optional
+        In Å along the beam; by default all 0.
+    margin : int
         Pixels simulated around the image and cut off. Without, the image is periodic; atoms
         outside of the image appear only within the margin.
 
     Returns
     -------
-        (H, W) float32: counts divided by the mean count of the empty beam, so that 1 is vacuum.
+    array of float32, shape (H, W)
+        Counts divided by the mean count of the empty beam, so that 1 is vacuum.
 
     Raises
     ------
     InputError
         If the dose is finite and there is no `rng`, or if shapes do not fit.
+
+    Examples
+    --------
+    >>> image = image_of([[4.0, 4.0]], 6, extent=8.0, pixel_size=0.25, dose=np.inf)
+    >>> np.unravel_index(image.argmax(), image.shape)  # one bright carbon atom
+    (np.int64(16), np.int64(16))
     """
     positions = np.asarray(positions, float)
     if positions.ndim != 2 or positions.shape[1] != 2:
-        raise InputError(f"positions has shape {positions.shape}; give (n, 2) in Å, (row, column).")
+        raise InputError(
+            f"Positions in Å, (row, column): expected shape (n, 2), got {positions.shape}."
+        )
     numbers = np.broadcast_to(np.asarray(numbers, int), len(positions))
     heights = np.zeros(len(positions)) if heights is None else np.asarray(heights, float)
     conditions = Conditions() if conditions is None else conditions
     conditions = conditions if dose is None else replace(conditions, dose=float(dose))
-    rows, columns = (round(e / pixel_size) for e in np.broadcast_to(extent, 2))
-    border = margin * pixel_size
-    shape = (rows + 2 * margin, columns + 2 * margin)
-    whole = micrograph(positions + border, heights, numbers, shape, pixel_size, conditions)
-    image = whole[margin : margin + rows, margin : margin + columns]
+    shape = tuple(round(e / pixel_size) for e in np.broadcast_to(extent, 2))
+    image = _within_margin((positions, heights, numbers), shape, margin, pixel_size, conditions)
     if not np.isfinite(conditions.dose):
         return image
     if rng is None:
@@ -420,15 +452,17 @@ def sample_set() -> Iterator[Sample]:
     """Simulate the 24 bundled samples, in the order of their names.
 
     Names follow the rule of the published set: date, acquisition, frame.
+
+    Examples
+    --------
+    >>> next(sample_set()).name
+    '2000_0101_Simulated_000'
     """
-    samples = []
-    for index, frames in enumerate(FRAMES):
-        fraction = 1.0 if index in EMPTY else 0.0
-        configuration = replace(GRAPHENE, contaminant=ContaminantRanges(clean_fraction=fraction))
-        for frame in range(frames):
-            sample = simulate(SEED, index, configuration, frame)
-            samples.append(replace(sample, name=_name(index, frame, frames)))
-    yield from sorted(samples, key=lambda sample: sample.name)
+    frames = [(_name(i, k, n), i, k) for i, n in enumerate(FRAMES) for k in range(n)]
+    for name, index, frame in sorted(frames):
+        clean = ContaminantRanges(clean_fraction=1.0 if index in EMPTY else 0.0)
+        sample = simulate(SEED, index, replace(GRAPHENE, contaminant=clean), frame)
+        yield replace(sample, name=name)
 
 
 def write_sample_set(folder: str | Path) -> None:

@@ -52,16 +52,7 @@ class Start:
         InputError
             If it is none of these.
         """
-        if name == NOTHING:
-            return cls(name, None)
-        if name in pretrained.names():
-            return cls(name, pretrained.FOLDER / f"{name}.safetensors")
-        if not Path(name).is_file():
-            raise InputError(
-                f"There is no weight file {name}, nor is a network of that name bundled; name "
-                f"a file, {NOTHING}, or one of {', '.join(pretrained.names())}."
-            )
-        return cls(name, Path(name))
+        return cls(name, None if name == NOTHING else pretrained.find(name))
 
     def parameters(self, classes: LabelClasses | None = None) -> dict:
         """Return the parameters of the network, and of the training that suits the start.

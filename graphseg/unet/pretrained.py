@@ -34,44 +34,36 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def load(name: str = "default", **changes) -> UNetSegmenter:
-    """Load a network that comes with the package.
-
-    Parameters
-    ----------
-    name : str
-        ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
-        ``initial``, ``paper_fold_0``, or ``fold_0`` to ``fold_4``.
-    **changes
-        Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for
-        speed.
+def find(name: str | Path) -> Path:
+    """Return the weight file of a bundled network, or the file that is named itself.
 
     Raises
     ------
     InputError
-        If there is no network of this name.
-
-    Examples
-    --------
-    >>> network = load("simulated", test_time_augmentation=False)
-    >>> network.predict(np.eye(64)[None]).shape
-    (1, 64, 64)
+        If there is neither such a network nor such a file.
     """
-    if name not in names():
-        listed = ", ".join(names()) or "none"
-        raise InputError(f"No network {name!r} comes with the package; there are: {listed}.")
-    return UNetSegmenter.load(FOLDER / f"{name}.safetensors", **changes)
+    if str(name) in names():
+        return FOLDER / f"{name}.safetensors"
+    if not Path(name).is_file():
+        raise InputError(
+            f"There is no weight file {name}, nor is a network of that name bundled; name a file "
+            f"or one of {', '.join(names())}."
+        )
+    return Path(name)
 
 
-def load_model(name: str | Path = "default", **changes) -> UNetSegmenter:
-    """Load a pretrained network by its name, or a weight file by its path.
+def load(name: str | Path = "default", **changes) -> UNetSegmenter:
+    """Load a bundled network by its name, or a weight file by its path.
 
     Parameters
     ----------
-    name
-        One of `names`, or a file that ``graphseg train`` wrote.
+    name : str or path
+        ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
+        ``initial``, ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
+        wrote.
     **changes
-        Parameters of the estimator to change, for instance ``device="cuda"``.
+        Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for
+        speed.
 
     Raises
     ------
@@ -80,13 +72,14 @@ def load_model(name: str | Path = "default", **changes) -> UNetSegmenter:
 
     Examples
     --------
-    >>> import graphseg as gs
-    >>> gs.load_model("default").classes
-    2
+    >>> network = load("simulated", test_time_augmentation=False)
+    >>> network.predict(np.eye(64)[None]).shape
+    (1, 64, 64)
     """
-    if str(name) in names():
-        return load(str(name), **changes)
-    return UNetSegmenter.load(name, **changes)
+    return UNetSegmenter.load(find(name), **changes)
+
+
+load_model = load  # its name in `graphseg`, where `load` would not say what
 
 
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:

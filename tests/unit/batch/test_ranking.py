@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+<<<<<<< HEAD
+=======
+from book.tools import browser, figures
+>>>>>>> unet_head
 from graphseg.batch.ranking import rank, rank_agreement
 from graphseg.batch.report import csv_text, ranking_page, table_rows
 from graphseg.errors import InputError
 from graphseg.evaluation.quality import calibrated_level, clean_fractions, clean_intervals
 from graphseg.io.outputs import RED, small_picture
-from graphseg.plotting import results
 from graphseg.plotting.micrographs import scale_bar_length
 from graphseg.unet import pretrained
 
@@ -124,13 +127,13 @@ def test_contact_sheet_shows_pictures_in_order_with_bars_of_one_length():
     masks = np.zeros((3, 64, 64), bool)
     masks[1] = True
     ranking = rank(["p", "q", "r"], clean_fractions(masks))
-    figure = results.contact_sheet(ranking, images, masks, sizes, columns=2)
+    figure = figures.contact_sheet(ranking, images, masks, sizes, columns=2)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["1: 100 %", "2: 100 %", "3: 0 %"]
     mosaic = axes.images[0].get_array()
-    side = results.SIDE
+    side = figures.SIDE
     assert (np.diff(mosaic[side // 2, :side, 0].astype(int)) >= 0).all()  # the ramp comes first
-    corner = mosaic[side + results.CAPTION :, :side].astype(int)
+    corner = mosaic[side + figures.CAPTION :, :side].astype(int)
     assert (corner[:side, :, 0] - corner[:side, :, 1]).min() > 50  # the third picture is all red
     bars = axes.collections[0].get_paths()
     lengths = [np.ptp(bar.vertices[:, 0]) for bar in bars]
@@ -143,10 +146,10 @@ def test_contact_sheet_of_different_sizes_without_pixel_size():
     images = [np.eye(30, 60), np.eye(50)]
     masks = [np.zeros(image.shape, bool) for image in images]
     ranking = rank(["p", "q"], clean_fractions(masks))
-    figure = results.contact_sheet(ranking, images, masks, [np.nan, 0.3])
+    figure = figures.contact_sheet(ranking, images, masks, [np.nan, 0.3])
     assert "px" in figure.axes[0].get_title()
     with pytest.raises(InputError, match="sheet"):
-        results.contact_sheet(ranking, images[:1], masks)
+        figures.contact_sheet(ranking, images[:1], masks)
 
 
 def test_published_images_are_ranked_like_their_labels(published):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
+from book.tools import figures
 from book.tools.codecs import plain_sizes
 from graphseg.batch import reduction
 from graphseg.batch.reduction import (
@@ -23,7 +24,6 @@ from graphseg.batch.reduction import (
     write_reduced,
 )
 from graphseg.errors import InputError
-from graphseg.plotting import results
 
 SHAPE = (3, 24, 31)
 TYPES = ("u1", "i1", "<u2", ">u2", "<i2", "<u4", ">i4", "<f2", "<f4", ">f4")
@@ -371,7 +371,7 @@ def test_what_is_lost_is_shown():
     images, classes = stack()
     coarse, exact = coarsen(images, classes, Coarsening("flat", margin=0))
     axes = Figure().subplots(1, 3)
-    shown = results.show_reduction(axes, images[0], coarse[0], exact[0])
+    shown = figures.show_reduction(axes, images[0], coarse[0], exact[0])
     error = coarse[0].astype(float) - images[0]
     assert (shown.get_array() == error).all()
     assert shown.get_clim() == pytest.approx((-np.abs(error).max(), np.abs(error).max()))

@@ -73,7 +73,7 @@ def test_a_bow_of_the_illumination_shows_in_the_counts():
 
 
 def test_the_bundled_files_are_what_the_command_writes(tmp_path, stack):
-    simulation.write_sample_set(tmp_path)
+    samples.write_sample_set(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in load.SAMPLE_FOLDER.iterdir())
     written = load.load_folder(tmp_path, source="simulated")

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from book.tools import figures
 from graphseg import simulation
-from graphseg.plotting import results as figures_simulated
 
 
 def record_of(jaccard):
@@ -27,17 +27,17 @@ def axes():
 def test_the_sheet_keeps_the_order_and_numbers_from_one(axes):
     images = [np.linspace(0, 1, 64).reshape(8, 8) + k for k in range(5)]
     images[3] = images[3].T
-    figures_simulated.show_sheet(axes, images, 3)
+    figures.show_sheet(axes, images, 3)
     sheet = axes.images[0].get_array()
-    side = 8 + figures_simulated.SHEET_GAP
-    assert sheet.shape == (2 * side, 3 * side - figures_simulated.SHEET_GAP)
+    side = 8 + figures.SHEET_GAP
+    assert sheet.shape == (2 * side, 3 * side - figures.SHEET_GAP)
     np.testing.assert_array_equal(sheet[side : side + 8, :8], sheet[:8, :8].T)
     assert [text.get_text() for text in axes.texts] == list("12345")
 
 
 def test_the_curve_shows_mean_and_spread_and_no_labels_at_one_half(axes):
     curves = {"a": {0: record_of([70, 80]), 4: record_of([80, 90])}, "b": {4: record_of([50, 50])}}
-    figures_simulated.show_label_curve(axes, curves, "pooled")
+    figures.show_label_curve(axes, curves, "pooled")
     first = axes.containers[0]
     np.testing.assert_allclose(first.lines[0].get_xdata(orig=False), [0.5, 4])
     np.testing.assert_allclose(first.lines[0].get_ydata(orig=False), [0.75, 0.85])
@@ -49,12 +49,12 @@ def test_the_curve_shows_mean_and_spread_and_no_labels_at_one_half(axes):
 
 def test_the_last_point_is_named_as_all_of_them(axes):
     curves = {"a": {4: record_of([80, 90]), 87: record_of([85, 95])}}
-    figures_simulated.show_label_curve(axes, curves, "pooled", most=87)
+    figures.show_label_curve(axes, curves, "pooled", most=87)
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["4", "all (87)"]
 
 
 def test_steps_run_from_top_to_bottom(axes):
-    figures_simulated.show_steps(axes, {"naive": [0.5], "final": [0.9, 0.8]}, [0.91, 0.92, 0.9])
+    figures.show_steps(axes, {"naive": [0.5], "final": [0.9, 0.8]}, [0.91, 0.92, 0.9])
     drawn = [line.get_xydata().tolist() for line in axes.lines]
     assert drawn[:2] == [[[0.5, 0]], [[0.9, 1], [0.8, 1]]]
     assert drawn[2] == [[0.91, 2], [0.92, 2], [0.9, 2]]
@@ -70,6 +70,6 @@ def test_a_sample_is_shown_with_its_outlines(axes):
         for s in (simulation.simulate(3, i) for i in range(20))
         if s.mask.any() and s.boundary.any()
     )
-    figures_simulated.show_sample(axes, sample, "focus")
+    figures.show_sample(axes, sample, "focus")
     assert axes.get_title() == "focus"
     assert len(axes.collections) >= 2
