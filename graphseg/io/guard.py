@@ -17,7 +17,7 @@ import signal as signals
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,10 @@ except ModuleNotFoundError:  # on Windows nothing limits the readers
 SECONDS = 8  # of computing time for opening a file, or for a small frame
 PIXELS = 2**22  # that a frame may have for each further second; compressed ones need a third of it
 MEMORY = 4 * 2**30  # bytes that a reader may allocate; pages of a mapped file do not count
-COMMAND = [sys.executable, "-m", "graphseg.io.guard"]
+# With -P no module is taken from the folder where one works, which may be that of the files.
+ROOT = str(Path(__file__).parents[2])
+PROGRAM = f"import sys; sys.path.append({ROOT!r}); from graphseg.io.guard import main; main()"
+COMMAND = [sys.executable, "-P", "-c", PROGRAM]
 COLOURS = set("RGBA")  # the fields of pixels that have a colour
 
 
@@ -120,7 +123,8 @@ def _frame(path: Path, number: int, index: tuple[int, ...]) -> np.ndarray:
 
 def _close(path: Path) -> None:
     if _child.is_ready():
-        _child.ask(path, "close")
+        with suppress(InputError):  # what a damaged file does when it is closed is no matter
+            _child.ask(path, "close")
 
 
 def main() -> None:
@@ -185,7 +189,3 @@ def _described(signal: Signal) -> list:
 
 def _jsonable(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-if __name__ == "__main__":
-    main()

@@ -540,3 +540,15 @@ def test_signed_bytes_of_mrc_have_a_sign_unless_imod_says_not(tmp_path, image):
     struct.pack_into("<2i", content, 152, 1146047817, 0)
     (tmp_path / "a.mrc").write_bytes(content)
     np.testing.assert_array_equal(read_micrograph(tmp_path / "a.mrc").image, values.view("u1"))
+
+
+def test_no_module_of_the_folder_with_the_files_is_run(tmp_path, image, monkeypatch):
+    write_mrc(tmp_path / "a.mrc", image, 0.32)
+    for name in ("numpy", "json", "rsciio", "graphseg"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    child = guard._Child()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(guard, "_child", child)
+    np.testing.assert_array_equal(read_micrograph("a.mrc").image, image)
+    child.stop()
+    assert not (tmp_path / "ran").exists()

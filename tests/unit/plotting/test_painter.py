@@ -225,7 +225,7 @@ def test_a_new_prediction_replaces_the_label_and_can_be_undone(image):
 @pytest.mark.parametrize(
     ("start", "said"),
     [
-        (np.zeros((3, 3), bool), r"shape \(3, 3\)"),
+        (np.zeros((3, 3), bool), r"got \(3, 3\)"),
         (np.full(SHAPE, 0.5), "other values"),
         (np.full(SHAPE, 2), "other values"),
     ],
