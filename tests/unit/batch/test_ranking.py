@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-<<<<<<< HEAD
-=======
-from book.tools import browser, figures
->>>>>>> unet_head
+from book.tools import figures
 from graphseg.batch.ranking import rank, rank_agreement
 from graphseg.batch.report import csv_text, ranking_page, table_rows
 from graphseg.errors import InputError
