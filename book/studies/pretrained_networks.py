@@ -8,8 +8,8 @@ from graphseg.datasets import load as datasets
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
 from graphseg.simulation.configuration import DEFECTS
-from graphseg.unet import weights
 from graphseg.unet.finetune import joined, simulated_stack
+from graphseg.unet.network import weights_digest
 from graphseg.unet.pretrained import FOLDER, LIMITS, PIXEL_SIZES
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
@@ -61,7 +61,7 @@ def _with_digest(digest: str | None) -> Path | None:
     if digest is None:
         return None
     for path in FOLDER.glob("*.safetensors"):
-        if digest == DIGEST + weights.digest(path):
+        if digest == DIGEST + weights_digest(path):
             return path
     raise InputError(f"No network here has the digest {digest}: put the one to start from here.")
 

@@ -12,7 +12,8 @@ from book.studies.robustness import CHANGES, DIGITS, PGD_STEPS, apply
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation.records import provenance, read_record, write_record
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
 
 # Further training of the same length each; the plain one shows what training on alone does.
@@ -36,7 +37,7 @@ def complete(
 ) -> dict:
     """Put what `measure` finds into a record of `book.studies.robustness`, unless it is there."""
     record = read_record(path)
-    network = weights.digest(pretrained.FOLDER / f"fold_{fold}.safetensors")
+    network = weights_digest(pretrained.FOLDER / f"fold_{fold}.safetensors")
     made_of = {"network": network, "epochs": epochs, "seed": seed, "variants": VARIANTS}
     known = record.get("training", {})
     if any(known.get(key) != value for key, value in made_of.items()):
@@ -89,7 +90,7 @@ def measure(
         scores[name] = dict(_scores(segmenter, stack.subset(chosen), seed))
     return {
         "fold": fold,
-        "network": weights.digest(path),
+        "network": weights_digest(path),
         "images": [stack.names[index] for index in chosen],
         "epochs": epochs,
         "learning_rate": LEARNING_RATE,

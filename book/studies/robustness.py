@@ -33,7 +33,8 @@ from graphseg.evaluation.records import provenance, read_record, write_record
 from graphseg.io.outputs import grey_levels
 from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.simulation.samples import Sample, simulate
-from graphseg.unet import pretrained, scale, weights
+from graphseg.unet import inference, pretrained
+from graphseg.unet.network import weights_digest
 
 INSCRIBED = 0.5**0.5  # fraction of the side of a square that stays inside when it is turned
 SPLINE = 3  # order of interpolation of turned images; labels take the nearest pixel
@@ -270,7 +271,7 @@ class Judges:
             train = self.stack.subset(np.flatnonzero(self.folds != fold))
             found = ood.describe(self.get("unet", fold), train.images)
             self._known[fold] = ood.fit(found, train.groups)
-        segmenter, found = self.get("unet", fold), scale.find_scale(image)
+        segmenter, found = self.get("unet", fold), inference.find_scale(image)
         verdict = ood.judge(self._known[fold], segmenter, image, found)
         return bool(verdict.reason or found.warning)
 
@@ -342,7 +343,7 @@ def _started(stack: LabelledStack, path: Path, parameters: dict) -> dict:
     made_of = {
         "name": "robustness",
         "data": {"source": stack.source, "digest": stack.digest},
-        "networks": {n: weights.digest(pretrained.FOLDER / f"{n}.safetensors") for n in names},
+        "networks": {n: weights_digest(pretrained.FOLDER / f"{n}.safetensors") for n in names},
         "parameters": parameters | {"radii": list(RADII), "steps": PGD_STEPS},
     }
     parts = ("changes", "flagged", "physical", "attacks")

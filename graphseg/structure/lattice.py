@@ -23,9 +23,8 @@ from scipy import ndimage
 from torch.nn.functional import grid_sample
 
 from graphseg.checks import checked_images, checked_masks, real_numbers
-from graphseg.classical.fourier import weighted_spectrum
 from graphseg.errors import InputError
-from graphseg.preprocessing import fit_bezier_surface
+from graphseg.preprocessing import fit_bezier_surface, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
