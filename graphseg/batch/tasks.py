@@ -21,8 +21,7 @@ from graphseg.datasets.stack import LabelClasses, contamination_probability, dec
 from graphseg.errors import InputError
 from graphseg.evaluation import ood, quality
 from graphseg.io import structures
-from graphseg.io.formats import PLAUSIBLE
-from graphseg.io.micrographs import Micrograph
+from graphseg.io.micrographs import PLAUSIBLE, Micrograph
 from graphseg.io.outputs import (
     small_picture,
     write_labels,
