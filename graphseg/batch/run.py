@@ -164,9 +164,8 @@ def run(
         if results cannot be written; if no scheduler answers.
     """
     manifest = Manifest(folder, task.command, task.made_by(), task.suffixes, resume, overwrite)
-    done = {source: manifest.finished(source) for source in sources}
+    done = manifest.finished(sources)
     waiting = [source for source in sources if not done[source]]
-    manifest.refuse_conflicts(waiting)
     with manifest.writing():
         if not waiting or (workers == 1 and scheduler is None):
             results = stream(task, manifest, waiting)
@@ -303,21 +302,21 @@ def _read(
         try:
             now = fingerprint(source.path)
             with open_series(source.path) as series:
-                frames = len(series)
-                for number in range(frames):
-                    name = frame_name(source, number, frames)
-                    yield _read_frame(manifest, _Frame(source, now, number, frames, name), series)
+                for number in range(len(series)):
+                    yield _read_frame(manifest, source, now, number, series)
         except Exception as error:  # a reader may fail in any way; the others shall go on
             yield Outcome(source.shown, frames=0, error=_sentence(source, error))
 
 
 def _read_frame(
-    manifest: Manifest, frame: _Frame, series: Sequence[Micrograph]
+    manifest: Manifest, source: Source, now: dict, number: int, series: Sequence[Micrograph]
 ) -> Outcome | tuple[_Frame, Micrograph]:
+    frames = len(series)
+    frame = _Frame(source, now, number, frames, frame_name(source, number, frames))
     try:
-        if manifest.is_finished(frame.name, frame.now):
+        if manifest.is_finished(frame.name, now):
             return frame.outcome()
-        return frame, series[frame.number]
+        return frame, series[number]
     except Exception as error:
         return frame.outcome(error)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from graphseg.batch.manifest import Writer
 from graphseg.batch.reduction import Coarsening, store
-from graphseg.batch.report import csv_text, jpeg
+from graphseg.batch.report import csv_text
 from graphseg.batch.run import FLOAT, MEMORY, Result
 from graphseg.datasets.stack import LabelClasses, contamination_probability, decide
 from graphseg.errors import InputError
@@ -23,6 +23,7 @@ from graphseg.evaluation import ood, quality
 from graphseg.io import structures
 from graphseg.io.micrographs import PLAUSIBLE, Micrograph
 from graphseg.io.outputs import (
+    jpeg,
     small_picture,
     write_labels,
     write_mask,
@@ -134,6 +135,7 @@ class Network:
             named = str(model) in pretrained.names() and not Path(model).exists()
             model = pretrained.FOLDER / f"{model}.safetensors" if named else Path(model).absolute()
         network = cls(model, **options)
+        file = network.file
         low, high = PLAUSIBLE
         if network.pixel_size is not None and not low <= network.pixel_size <= high:
             raise InputError(
@@ -143,7 +145,7 @@ class Network:
         precision = choose_precision("auto", choose_device(network.device))
         network = replace(
             network,
-            digest=weights_digest(network.file),
+            digest=weights_digest(file),
             precision=str(precision).removeprefix("torch."),
         )
         network.segmenter()  # a file that cannot be used is refused here

@@ -192,9 +192,9 @@ def probabilities(
         Of two classes only that of class 1, contamination, shape (H, W).
     """
     device = next(network.parameters()).device
-    fast = prepared(network, precision)
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
     padded = padded.to(device, precision)
+    fast = prepared(network, precision)
     symmetries = SYMMETRIES if test_time_augmentation else SYMMETRIES[:1]
     total = 0
     for quarters, mirrored in symmetries:

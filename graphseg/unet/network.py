@@ -95,6 +95,7 @@ class UNet(nn.Module):
         inputs = [input_channels * stride**2, *widths[:-1]]
         self.levels = levels
         self.stride = stride
+        self.multiple = stride * 2 ** (levels - 1)  # of pixels, height and width of an image
         self.encoder = nn.ModuleList(
             _block(before, after, normalisation)
             for before, after in zip(inputs, widths, strict=True)
@@ -103,11 +104,6 @@ class UNet(nn.Module):
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(d, s, 2, stride=2) for d, s in pairs)
         self.decoder = nn.ModuleList(_block(2 * s, s, normalisation) for _, s in pairs)
         self.head = nn.Conv2d(features, classes * stride**2, 1)
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of an image must be multiples of this number of pixels."""
-        return self.stride * 2 ** (self.levels - 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of every class.

@@ -278,8 +278,8 @@ class UNetSegmenter(BaseEstimator):
             If the images are no stack of finite values.
         """
         check_is_fitted(self, "module_")
-        self._resolve()
         images = checked_images(images)
+        self._resolve()
         number, *size = images.shape
         shape = (number, *size) if self.classes == 2 else (number, self.classes, *size)
         probability = np.zeros(shape, np.float32)
