@@ -163,17 +163,18 @@ def run(
         If something is in the way of the results and may not be replaced, before anything is done;
         if results cannot be written; if no scheduler answers.
     """
-    manifest = Manifest(folder, task.command, task.made_by(), task.suffixes, resume, overwrite)
+    threads, made_by = task.threads(), task.made_by()
+    manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
-    waiting = [source for source in sources if not done[source]]
     with manifest.writing():
+        waiting = [source for source in sources if not done[source]]
         if not waiting or (workers == 1 and scheduler is None):
-            results = stream(task, manifest, waiting)
+            results = stream(task, manifest, waiting, threads)
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
         outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
-    failed = [outcome for outcome in outcomes if outcome.error]
     rows = list(manifest.rows(sources))
+    failed = [outcome for outcome in outcomes if outcome.error]
     for one in failed:
         number = "" if one.frame is None else one.frame
         rows.append(({"file": one.shown, "frame": number, "error": one.error}, None))
@@ -202,7 +203,7 @@ def _distribute(
 
 
 def _stream_to_the_end(task: Task, manifest: Manifest, sources: list[Source]) -> list[Outcome]:
-    with closing(stream(task, manifest, sources)) as outcomes:
+    with closing(stream(task, manifest, sources, task.threads())) as outcomes:
         return list(outcomes)
 
 
@@ -244,7 +245,9 @@ class _Frame:
         return Outcome(shown, number, self.frames, error or None, warning or "")
 
 
-def stream(task: Task, manifest: Manifest, sources: Iterable[Source]) -> Iterator[Outcome]:
+def stream(
+    task: Task, manifest: Manifest, sources: Iterable[Source], threads: int
+) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
 
     Frames that are finished are passed over. A frame that fails gives an outcome with a sentence
@@ -255,7 +258,6 @@ def stream(task: Task, manifest: Manifest, sources: Iterable[Source]) -> Iterato
     InputError
         If results cannot be written; then nothing else could be either.
     """
-    threads = task.threads()
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
@@ -302,23 +304,20 @@ def _read(
         try:
             now = fingerprint(source.path)
             with open_series(source.path) as series:
-                for number in range(len(series)):
-                    yield _read_frame(manifest, source, now, number, series)
+                frames = len(series)
+                for number in range(frames):
+                    name = frame_name(source, number, frames)
+                    frame = _Frame(source, now, number, frames, name)
+                    try:
+                        if manifest.is_finished(name, now):
+                            found = frame.outcome()
+                        else:
+                            found = frame, series[number]
+                    except Exception as error:
+                        found = frame.outcome(error)
+                    yield found
         except Exception as error:  # a reader may fail in any way; the others shall go on
             yield Outcome(source.shown, frames=0, error=_sentence(source, error))
-
-
-def _read_frame(
-    manifest: Manifest, source: Source, now: dict, number: int, series: Sequence[Micrograph]
-) -> Outcome | tuple[_Frame, Micrograph]:
-    frames = len(series)
-    frame = _Frame(source, now, number, frames, frame_name(source, number, frames))
-    try:
-        if manifest.is_finished(frame.name, now):
-            return frame.outcome()
-        return frame, series[number]
-    except Exception as error:
-        return frame.outcome(error)
 
 
 def _work_on(task: Task, manifest: Manifest, frame: _Frame, micrograph: Micrograph) -> Outcome:

@@ -167,6 +167,25 @@ def moments(image: np.ndarray) -> tuple[np.float64, np.float64]:
     return mean, deviation if deviation > 1e-7 * abs(mean) else np.float64(np.inf)
 
 
+def add_probability(
+    network: UNet,
+    image: np.ndarray,
+    out: np.ndarray,
+    precision: torch.dtype,
+    test_time_augmentation: bool,
+    tile: int,
+    overlap: int,
+) -> None:
+    """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
+    mean, deviation = moments(image)
+
+    def predict(part: np.ndarray) -> np.ndarray:
+        standard = ((part - mean) / deviation).astype(np.float32)
+        return probabilities(network, standard, precision, test_time_augmentation)
+
+    blend_tiles(image, predict, tile, overlap, margin(network), network.multiple, out)
+
+
 @torch.inference_mode()
 def probabilities(
     network: UNet,

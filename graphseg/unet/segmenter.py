@@ -18,11 +18,8 @@ from graphseg.errors import InputError
 from graphseg.preprocessing import standardise
 from graphseg.unet import training
 from graphseg.unet.inference import (
-    blend_tiles,
-    margin,
-    moments,
+    add_probability,
     pad_to_multiple,
-    probabilities,
 )
 from graphseg.unet.network import (
     UNet,
@@ -285,7 +282,10 @@ class UNetSegmenter(BaseEstimator):
         probability = np.zeros(shape, np.float32)
         # One image at a time: on a processor larger batches were never faster and cost memory.
         for image, out in zip(images, probability, strict=True):
-            self._add_probability(image, out)
+            add_probability(
+                self.module_, image, out, self._dtype, self.test_time_augmentation,
+                self.tile, self.overlap,
+            )  # fmt: skip
         return probability
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -374,18 +374,6 @@ class UNetSegmenter(BaseEstimator):
         labels = np.full(inputs[:, 0].shape, IGNORED, np.int64)
         labels[:, : masks.shape[1], : masks.shape[2]] = masks
         return inputs, labels
-
-    def _add_probability(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
-        network = self.module_
-        mean, deviation = moments(image)
-
-        def predict(tile: np.ndarray) -> np.ndarray:
-            standard = ((tile - mean) / deviation).astype(np.float32)
-            return probabilities(network, standard, self._dtype, self.test_time_augmentation)
-
-        reach = margin(network)
-        blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
 
     def _scores(self, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
         true, found = (as_mask(x, self.contamination) for x in (masks, self.predict(images)))
