@@ -114,7 +114,13 @@ def fit_bezier_surface(
     >>> bool(np.allclose(fit_bezier_surface(plane), plane))
     True
     """
-    image = _checked(image)
+    return bezier_surface(_checked(image), degree, exclude)
+
+
+def bezier_surface(
+    image: np.ndarray, degree: tuple[int, int], exclude: np.ndarray | None
+) -> np.ndarray:
+    """Do what `fit_bezier_surface` does with an (H, W) float64 image that was checked before."""
     # Orthonormal columns span the same surfaces and keep high degrees well conditioned.
     rows, columns = (
         np.linalg.qr(bernstein_basis(d, n))[0] for d, n in zip(degree, image.shape, strict=True)

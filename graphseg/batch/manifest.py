@@ -397,9 +397,9 @@ class Manifest:
         another run may be writing to the same folder.
         """
         self.partial.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.partial / "started", self.partial) as temporary:
-            temporary.touch()
-            start = temporary.stat().st_mtime_ns  # by the clock of the file system
+        started = self.partial / "started"
+        started.touch()
+        start = started.stat().st_mtime_ns  # by the clock of the file system
         yield
         for path in self.partial.iterdir():
             with suppress(FileNotFoundError):

@@ -219,11 +219,12 @@ class Network:
 def _load(
     file: Path, digest: str, test_time_augmentation: bool, device: str, precision: str
 ) -> UNetSegmenter:
-    if weights_digest(file) != digest:
-        raise InputError(f"{file} is not the same on all machines; copy one version to all.")
-    return UNetSegmenter.load(
+    segmenter = UNetSegmenter.load(
         file, test_time_augmentation=test_time_augmentation, device=device, precision=precision
     )
+    if weights_digest(file) != digest:
+        raise InputError(f"{file} is not the same on all machines; copy one version to all.")
+    return segmenter
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ header describes is bounded, and its tensors must have exactly the sizes that th
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -104,6 +105,13 @@ class UNet(nn.Module):
         self.upsample = nn.ModuleList(nn.ConvTranspose2d(d, s, 2, stride=2) for d, s in pairs)
         self.decoder = nn.ModuleList(_block(2 * s, s, normalisation) for _, s in pairs)
         self.head = nn.Conv2d(features, classes * stride**2, 1)
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        """Return the network that the parameters of an estimator describe, channels last."""
+        names = ("classes", "levels", "features", "normalisation", "stride")
+        network = cls(**{name: parameters[name] for name in names})
+        return network.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of every class.

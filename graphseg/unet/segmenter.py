@@ -232,7 +232,7 @@ class UNetSegmenter(BaseEstimator):
         # The network: random weights of the seed, or those of a file.
         with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
             torch.manual_seed(self.seed)
-            network = self._network()
+            network = UNet.of(self.get_params())
         if self.initial is not None:
             self._start(network, Path(self.initial))
         self.history_ = training.train(
@@ -275,8 +275,8 @@ class UNetSegmenter(BaseEstimator):
             If the images are no stack of finite values.
         """
         check_is_fitted(self, "module_")
-        images = checked_images(images)
         self._resolve()
+        images = checked_images(images)
         number, *size = images.shape
         shape = (number, *size) if self.classes == 2 else (number, self.classes, *size)
         probability = np.zeros(shape, np.float32)
@@ -336,7 +336,7 @@ class UNetSegmenter(BaseEstimator):
         segmenter = cls(**(checked_parameters(path, header, cls) | changes))
         segmenter._resolve()
         with torch.device("meta"):  # takes no memory before the sizes in the file are known to fit
-            network = segmenter._network()
+            network = UNet.of(segmenter.get_params())
         fill(network, tensors, Path(path))
         network.to(segmenter.device_, memory_format=torch.channels_last)
         segmenter.module_ = network.eval()
@@ -361,11 +361,6 @@ class UNetSegmenter(BaseEstimator):
         if known != wanted:
             tensors = change_classes(tensors, known, wanted)
         fill(network, tensors, path)
-
-    def _network(self) -> UNet:
-        names = ("classes", "levels", "features", "normalisation", "stride")
-        network = UNet(**{name: getattr(self, name) for name in names})
-        return network.to(memory_format=torch.channels_last)
 
     def _training_set(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return standardised images (n, 1, H', W') and labels (n, H', W'), padded alike."""
