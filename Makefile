@@ -71,7 +71,7 @@ record: $(STAMP) ## execute the notebooks with the test parameters and record th
 	@$(PYTHON) -m book.tools.record
 
 bench: $(STAMP) ## measure speed and memory, and record them
-	$(PYTHON) -m book.studies.benchmark --output data/results/benchmark.json
+	$(PYTHON) -m book.studies benchmark --output data/results/benchmark.json
 
 kills: $(STAMP) ## kill trainings, segmentations and builds 20 times each, and record how they end
 	$(PYTHON) -m tests.faults.kills --output data/results/kills.json

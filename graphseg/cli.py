@@ -25,15 +25,18 @@ app = typer.Typer(
 MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
 Source = Annotated[str, typer.Option(help="auto, published or simulated")]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="a parameter of the method, NAME=VALUE; repeat")
+    list[str] | None,
+    typer.Option("--set", help="a parameter of the method, NAME=VALUE; may be repeated"),
 ]
 Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
-Only = Annotated[list[int] | None, typer.Option(help="run this fold only, counted from 0; repeat")]
-Jobs = Annotated[int, typer.Option(help="folds at a time; -1: as many as there are cores")]
+Only = Annotated[
+    list[int] | None, typer.Option(help="run this fold only, counted from 0; may be repeated")
+]
+Jobs = Annotated[int, typer.Option(help="folds trained side by side; -1: one for each core")]
 Defects = Annotated[
     int,
     typer.Option(
-        help="further simulated training images, full of defects that are not contamination"
+        help="further simulated training images, with many defects that are not contamination"
     ),
 ]
 Scheduler = Annotated[
@@ -70,19 +73,20 @@ Results = Annotated[Path, typer.Option("--output", help="the folder for the resu
 Model = Annotated[
     Path | None,
     typer.Option(
-        help="a weight file of `graphseg train`, or `blurred`, a network for images that are less "
-        "sharp; else the bundled one"
+        help="a weight file of `graphseg train`, or the name of a bundled network: `blurred` is "
+        "for images that are less sharp; without it the default network"
     ),
 ]
 TestTimeAugmentation = Annotated[
-    bool, typer.Option(help="over the eight symmetries: a little better, eight times slower")
+    bool,
+    typer.Option(help="average over the eight symmetries: slightly better, eight times slower"),
 ]
 PixelSize = Annotated[
-    float | None, typer.Option(help="Å per pixel of all images, whatever their files say")
+    float | None, typer.Option(help="Å per pixel of all images, in place of what their files say")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Workers = Annotated[
-    int, typer.Option(min=1, help="processes on this machine, which share its cores")
+    int, typer.Option(min=1, help="worker processes on this machine; they divide its cores")
 ]
 Address = Annotated[
     str | None,
@@ -93,10 +97,13 @@ Address = Annotated[
     ),
 ]
 Resume = Annotated[
-    bool, typer.Option(help="pass over what an earlier run with the same options has finished")
+    bool, typer.Option(help="skip what an earlier run with the same options has finished")
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="replace results of other inputs, models or options")
+    bool,
+    typer.Option(
+        "--overwrite", help="replace results that were made from other inputs, models or options"
+    ),
 ]
 EXAMPLES = """\b
 Examples:
@@ -107,13 +114,13 @@ Examples:
   graphseg reduce night/ --output small --mode blocks
   graphseg train my_labels --output my_unet.safetensors
 
-graphseg COMMAND --help tells more."""
+graphseg COMMAND --help explains a command."""
 app.info.epilog = EXAMPLES
 
 
 @app.command()
 def fetch() -> None:
-    """Download the published data set, or check what is there."""
+    """Download the published images, or check those that are there."""
     from graphseg.datasets import load
 
     stack = load.load_published()
@@ -122,7 +129,7 @@ def fetch() -> None:
 
 @app.command()
 def info() -> None:
-    """Print the version, the data found and its digest."""
+    """Print the version, and which images are found."""
     import graphseg
     from graphseg.datasets import load
 
@@ -137,12 +144,14 @@ def segment(
     output: Results,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = True,
-    masks: Annotated[str, typer.Option(help="tif (with the pixel size) or png")] = "tif",
+    masks: Annotated[
+        str, typer.Option(help="format of the masks: tif (keeps the pixel size) or png")
+    ] = "tif",
     probabilities: Annotated[
         str | None, typer.Option(help="also write probability maps: float32 or float16")
     ] = None,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="also write pictures, contamination in red")
+        bool, typer.Option("--overlays", help="also write pictures with contamination in red")
     ] = False,
     pixel_size: PixelSize = None,
     device: Device = "auto",
@@ -151,14 +160,15 @@ def segment(
     resume: Resume = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a mask (white = contamination) for every micrograph, a table and a report.
+    """Write a mask for every micrograph, a table and a report.
 
-    Example: graphseg segment night/ --output masks
+    \b
+    Examples:
+      graphseg segment night/ --output masks
+      graphseg segment "night/**/*.dm4" --output masks --overlays
 
-    Example: graphseg segment "night/**/*.dm4" --output masks --probabilities float32 --overlays
-
-    What is finished is passed over, so the same command continues after an interruption. A file
-    that cannot be read is reported and passed over, and the exit code is then 2.
+    White is contamination. Images that are finished are skipped, so the same command resumes an
+    interrupted run. A file that cannot be read is reported and skipped; the exit code is then 2.
     """
     from graphseg.batch.tasks import Segment
     from graphseg.io.outputs import MASK_FORMS, PROBABILITY_TYPES
@@ -175,7 +185,7 @@ def analyse(
     images: Images,
     output: Results,
     structures: Annotated[
-        bool, typer.Option(help="also write the atoms as extended XYZ, which needs ASE")
+        bool, typer.Option(help="also write the atoms as extended XYZ; needs graphseg[physics]")
     ] = True,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = True,
@@ -186,13 +196,15 @@ def analyse(
     resume: Resume = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find classes, atoms, bonds, rings and defects outside of contamination.
+    """Find atoms, bonds, rings and defects outside contamination.
 
-    Example: graphseg analyse night/ --output atoms
+    \b
+    Example:
+      graphseg analyse night/ --output atoms
 
     For every micrograph it writes a class map (lattice white, boundary red, vacuum green,
-    contamination blue), the atoms, bonds and defects as CSV and the atoms as extended XYZ; areas
-    in nm² and the numbers of atoms, rings and vacancies are in the table.
+    contamination blue), the atoms, bonds and defects as CSV, and the atoms as extended XYZ. The
+    table has the areas in nm² and the numbers of atoms, rings and vacancies.
     """
     from graphseg.batch.tasks import Analyse
 
@@ -210,7 +222,7 @@ def sort(
     images: Images,
     output: Results,
     exclude_vacuum: Annotated[
-        bool, typer.Option("--exclude-vacuum", help="holes do not count as clean either")
+        bool, typer.Option("--exclude-vacuum", help="count holes as not clean, too")
     ] = False,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = True,
@@ -221,9 +233,13 @@ def sort(
     resume: Resume = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Rank micrographs by their clean fraction: a table and a page with pictures.
+    """Rank micrographs by their clean fraction.
 
-    Example: graphseg sort night/ --output ranking
+    \b
+    Example:
+      graphseg sort night/ --output ranking
+
+    The result is a table and a page with pictures.
     """
     from graphseg.batch.tasks import Sort
 
@@ -236,10 +252,13 @@ def reduce(
     images: Images,
     output: Results,
     mode: Annotated[
-        str, typer.Option(help="lossless; or levels, blocks, flat: contamination stored coarsely")
+        str,
+        typer.Option(
+            help="lossless, or with contamination stored coarsely: levels, blocks or flat"
+        ),
     ] = "lossless",
     margin: Annotated[
-        float, typer.Option(help="pixels along the outline of contamination that stay exact")
+        float, typer.Option(help="pixels around the outline of contamination that stay exact")
     ] = MARGIN,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = True,
@@ -250,11 +269,14 @@ def reduce(
     resume: Resume = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Store every micrograph with its class map in a small HDF5 file; by default nothing is lost.
+    """Store micrographs and class maps in small HDF5 files.
 
-    Example: graphseg reduce night/ --output small
+    \b
+    Examples:
+      graphseg reduce night/ --output small
+      graphseg reduce night/ --output smaller --mode blocks
 
-    Example: graphseg reduce night/ --output smaller --mode blocks
+    By default nothing is lost.
     """
     from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
@@ -307,36 +329,48 @@ def _work(
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="NAME.png and NAME_LABEL.png pairs")],
+    folder: Annotated[Path, typer.Argument(help="a folder of NAME.png and NAME_LABEL.png pairs")],
     output: Annotated[Path, typer.Option(help="the weight file to write")],
     start: Annotated[
         str,
-        typer.Option("--from", help="default, simulated, nothing, or a weight file to start from"),
+        typer.Option(
+            "--from", help="where the weights start: default, simulated, nothing, or a weight file"
+        ),
     ] = "default",
     contamination: Annotated[
         list[int] | None,
-        typer.Option(help="a grey value of the labels that means contamination; repeat; all > 0"),
+        typer.Option(
+            help="a grey value of the labels that means contamination; may be repeated; without "
+            "it all above 0"
+        ),
     ] = None,
     two_classes: Annotated[
-        bool, typer.Option("--two-classes", help="contamination or not, whatever the labels tell")
+        bool,
+        typer.Option(
+            "--two-classes", help="learn contamination or not, however many values the labels have"
+        ),
     ] = False,
     folds: Annotated[
         int | None,
-        typer.Option(min=0, help="of the cross-validation by acquisition; 0: none; 5 if possible"),
+        typer.Option(
+            min=0,
+            help="folds of the cross-validation by acquisition; 0: none; without it 5 if possible",
+        ),
     ] = None,
     jobs: Jobs = 1,
     changes: Changes = None,
 ) -> None:
-    """Train a U-Net on a folder of labelled micrographs, and cross-validate it by acquisition.
+    """Train a network on your labelled micrographs and score it.
 
-    Example: graphseg train my_labels --output my_unet.safetensors
+    \b
+    Examples:
+      graphseg train my_labels --output my_unet.safetensors
+      graphseg train my_labels --from nothing --output new.safetensors
 
-    Example: graphseg train my_labels --from nothing --contamination 128 --output w.safetensors
-
-    The folder is checked first. The weights start from the bundled ones. Labels may have
-    any number of classes, one grey value each; with more than two, `graphseg segment --model` also
-    writes class maps. The card with the scores is in the weight file, and beside it as JSON. A
-    killed training continues when the same command is given again.
+    The folder is checked first; the scores come from a cross-validation by acquisition. Labels may
+    have any number of classes, one grey value each; with more than two, `graphseg segment --model`
+    also writes class maps. The card with the scores is in the weight file, and beside it as JSON.
+    An interrupted training resumes when the same command is given again.
     """
     from graphseg.datasets import check
     from graphseg.evaluation import methods, scorecard
@@ -363,18 +397,21 @@ def train(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="a weight file, or a bundled network")],
+    model: Annotated[str, typer.Argument(help="a weight file, or the name of a bundled network")],
     output: Annotated[Path, typer.Option(help="the ONNX file to write")],
 ) -> None:
-    """Write a network as ONNX, for programs without Python; needs graphseg[onnx].
+    """Write a network as ONNX, for programs without Python.
 
-    Example: graphseg export my_unet.safetensors --output my_unet.onnx
+    \b
+    Example:
+      graphseg export my_unet.safetensors --output my_unet.onnx
 
-    It takes images as float32 (n, height, width) of any scale and size, and gives probabilities.
-    The file is only written if ONNX Runtime agrees with PyTorch within 1e-4.
+    Needs graphseg[onnx]. The ONNX network takes images as float32 (n, height, width) of any scale
+    and size, and gives probabilities. The file is only written if ONNX Runtime agrees with PyTorch
+    within 1e-4.
     """
-    from graphseg.unet import export as openmodels
     from graphseg.unet import finetune
+    from graphseg.unet.export import export_onnx
     from graphseg.unet.segmenter import UNetSegmenter
 
     refuse_existing(output)
@@ -382,7 +419,7 @@ def export(
     if path is None:
         raise InputError("There is nothing to export; name a weight file.")
     segmenter = UNetSegmenter.load(path, device="cpu")
-    difference = openmodels.export_onnx(segmenter, output)
+    difference = export_onnx(segmenter, output)
     typer.echo(f"{output}: ONNX Runtime agrees with PyTorch within {difference:.0e}")
 
 
@@ -390,14 +427,18 @@ def export(
 def pretrain(
     output: Annotated[Path, typer.Option(help="the weight file to write")],
     images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
-    seed: Annotated[int, typer.Option(help="of the simulation and of the training")] = 0,
-    jobs: Annotated[int, typer.Option(help="processes that simulate")] = 1,
+    seed: Annotated[int, typer.Option(help="seed of the simulation and of the training")] = 0,
+    jobs: Annotated[int, typer.Option(help="worker processes for the simulation")] = 1,
     defects: Defects = 0,
     changes: Changes = None,
 ) -> None:
-    """Train a U-Net on simulated images only: no labels needed; a killed training continues.
+    """Train a network on simulated images, without labels.
 
-    Example: graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
+    \b
+    Example:
+      graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
+
+    An interrupted training resumes when the same command is given again.
     """
     from graphseg.evaluation import methods
     from graphseg.unet import finetune

@@ -41,7 +41,8 @@ import graphseg as gs
 from book.tools import codecs, figures
 from book.tools.notebook import record, show_source
 from graphseg import metrics
-from graphseg.batch import ranking, reduction, report
+from graphseg.batch import reduction, report
+from graphseg.batch.ranking import rank, rank_agreement
 from graphseg.batch.reduction import Coarsening
 from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
@@ -71,7 +72,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 probabilities = pretrained.out_of_fold(stack, test_time_augmentation=test_time_augmentation)
 fraction = quality.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
-agreement = ranking.rank_agreement(
+agreement = rank_agreement(
     fraction, labelled, groups=stack.groups, seed=seed
 )
 
@@ -155,7 +156,7 @@ record("median_width", 100 * float(np.median(width)))
 # ## The ranking
 
 # %%
-ranking = ranking.rank(stack.names, fraction, interval, labelled)
+ranking = rank(stack.names, fraction, interval, labelled)
 rows = [
     [
         f"{row['rank']}",

@@ -50,7 +50,7 @@ from book.studies import (
 from book.studies import (
     figures as figures_trust,
 )
-from book.studies.robustness import said
+from book.studies.changes import said
 from book.tools.notebook import record, show_source
 from graphseg.colours import VERMILION
 from graphseg.evaluation import calibration, compare, quality, records
@@ -420,14 +420,14 @@ figures_robustness.show_scores(ax, trial["ood_score"])
 
 # %% tags=["remove-input"]
 record("ood_deviations", trial["parameters"]["deviations"])
-record("ood_area", trial["area"])
-record("ood_target", trial["targets"]["area"])
+record("ood_roc_auc", trial["roc_auc"])
+record("ood_target", trial["targets"]["roc_auc"])
 record("ood_flagged", 100 * trial["flagged"])
 record("ood_alarms", 100 * trial["false_alarms"])
 record("ood_most_alarms", 100 * trial["targets"]["false_alarms"])
-record("ood_nitride", trial["kinds"]["boron nitride"]["area"])
-record("ood_area_all", trial["area_with_near"])
-reached = trial["area_with_near"] >= trial["targets"]["area"]
+record("ood_nitride", trial["kinds"]["boron nitride"]["roc_auc"])
+record("ood_roc_auc_all", trial["roc_auc_with_near"])
+reached = trial["roc_auc_with_near"] >= trial["targets"]["roc_auc"]
 record("ood_all_verdict", "reaches" if reached else "misses")
 record(
     "ood_decides",
@@ -476,9 +476,9 @@ record(
 # lattice constant is within two per cent of graphene's, no more than a calibration error.
 #
 # - *Without boron nitride* the area under the receiver operating characteristic (ROC AUC) is
-#   {glue:text}`ood_area:.4f` (target {glue:text}`ood_target:.2f`), and
+#   {glue:text}`ood_roc_auc:.4f` (target {glue:text}`ood_target:.2f`), and
 #   {glue:text}`ood_flagged:.1f` % of the images are flagged.
-# - *With boron nitride* the ROC AUC is {glue:text}`ood_area_all:.4f` and
+# - *With boron nitride* the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
 #   {glue:text}`ood_all_verdict:s` the target; {glue:text}`ood_flagged_all:.1f` % are
 #   flagged. {glue:text}`ood_decides:s`. Of boron nitride itself
 #   {glue:text}`ood_nitride_flagged:.0f` % is flagged
@@ -770,8 +770,8 @@ record(
 # - The Jaccard index that one expects of a mask correlates to {glue:text}`pearson:.2f` with the
 #   measured one; nine of ten intervals are meant to hold it and {glue:text}`held:.0f` % do.
 # - Out-of-distribution images are told from held-out ones with a ROC AUC of
-#   {glue:text}`ood_area:.4f` without boron nitride, at {glue:text}`ood_alarms:.1f` % false
-#   alarms. With it the ROC AUC is {glue:text}`ood_area_all:.4f` and
+#   {glue:text}`ood_roc_auc:.4f` without boron nitride, at {glue:text}`ood_alarms:.1f` % false
+#   alarms. With it the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
 #   {glue:text}`ood_all_verdict:s` the target of {glue:text}`ood_target:.2f`; boron nitride
 #   alone has {glue:text}`ood_nitride:.2f`.
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of our

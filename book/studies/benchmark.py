@@ -1,21 +1,18 @@
-"""Throughput of `graphseg segment`, reading and writing included: ``make bench`` runs it.
+"""Speed and memory, everything in one run on one machine: ``make bench``.
 
-The yardstick is the rate of the bare network in the same run: ``predict_proba`` on images that lie
-in memory, with all cores. The machine's speed drifts, so it is measured before and after.
-
-Speed and memory of the methods, everything in one run on one machine: ``make bench``.
-
-The machine's own matrix-multiply rate is the ceiling, plain eager float32 PyTorch the baseline.
+Of the methods, the machine's own matrix-multiply rate is the ceiling, plain eager float32 PyTorch
+the baseline. Of `graphseg segment`, reading and writing included, the yardstick is the rate of the
+bare network in the same run: ``predict_proba`` on images that lie in memory, with all cores. The
+machine's speed drifts, so it is measured before and after. Starting Python with the package is
+compared with ``python -c "import numpy"``.
 """
 
-import argparse
 import ctypes
 import hashlib
 import multiprocessing
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -31,18 +28,20 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from book.tools import startup
 from graphseg.batch import run as batch
 from graphseg.batch.manifest import find_sources
 from graphseg.batch.report import write_tables
 from graphseg.batch.tasks import Network, Segment
 from graphseg.classical.bragg import BraggSegmenter
-from graphseg.datasets import load
-from graphseg.evaluation import records
+from graphseg.datasets.load import LabelledStack, load_simulated_sample
 from graphseg.preprocessing import standardise
 from graphseg.unet import pretrained
 from graphseg.unet.network import UNet, parameter_count
 from graphseg.unet.segmenter import UNetSegmenter
 
+SOURCE = "simulated"
+RECORD_IS_OPTIONAL = True
 SIDES = {"small": 256, "large": 2048}
 
 
@@ -59,7 +58,7 @@ def write_images(folder: Path, number: int, side: int) -> None:
         Height and width in pixels, a multiple of 256; larger images repeat smaller ones.
     """
     folder.mkdir(parents=True)
-    stack = load.load_simulated_sample()
+    stack = load_simulated_sample()
     sample = (255 * stack.images).round().astype(np.uint8)
     for index in range(number):
         image = np.tile(sample[index % len(sample)], (side // 256, side // 256))
@@ -167,7 +166,7 @@ def _digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def run_batch(
+def batch_work(
     images: int = 1000, large: int = 50, dask: int = 400, test_time_augmentation: bool = True
 ) -> dict:
     """Measure everything and return the record.
@@ -200,7 +199,7 @@ def run_batch(
 
 
 def ratios(measured: dict) -> dict[str, float]:
-    """Return what of a record of `run` does not depend on the speed of the machine."""
+    """Return what of a result of `batch_work` does not depend on the speed of the machine."""
     found = {}
     for name in measured.keys() & SIDES.keys():
         size = f"{SIDES[name]}²"
@@ -340,29 +339,43 @@ def _step_seconds(segmenter: UNetSegmenter, image: torch.Tensor, repeats: int) -
 
 
 def run(
+    stack: LabelledStack,
     repeats: int = 30,
     images: int = 1000,
     large: int = 50,
     dask: int = 400,
     test_time_augmentation: bool = True,
+    starts: int = 5,
 ) -> dict:
-    """Measure everything on images of the simulated sample and return the record.
+    """Measure speed and memory, of single methods and of whole folders; half an hour.
+
+    Example: python -m book.studies benchmark --output data/results/benchmark.json
 
     Parameters
     ----------
+    stack
+        The images that single methods are measured on, at most 12.
     repeats
         Of each measurement of a single image or a matrix product.
-    images, large, dask, test_time_augmentation
-        Numbers of files of the batch work, and how the network predicts them, see
-        `book.studies.benchmark.run`; 0 leaves a part out.
+    images
+        Files of 256 x 256 pixels; 0 leaves them out.
+    large
+        Files of 2048 x 2048 pixels; 0 leaves them out.
+    dask
+        Files of 256 x 256 pixels for two Dask workers and one; 0 leaves them out.
+    test_time_augmentation
+        Whether files are predicted with test-time augmentation.
+    starts
+        Of Python for each import time.
     """
-    stack = load.load_simulated_sample().images[:12]
+    few = stack.images[:12]
     precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     parts: list[tuple[str, Callable[[], object]]] = [
         ("gflop_per_second", lambda: {k: multiply_rate(p, repeats) for k, p in precisions.items()}),
-        ("bragg", lambda: bragg_cost(stack, repeats)),
-        *((name, lambda name=name: network_cost(name, stack, repeats)) for name in NETWORKS),
-        ("batch", lambda: run_batch(images, large, dask, test_time_augmentation)),
+        ("bragg", lambda: bragg_cost(few, repeats)),
+        *((name, lambda name=name: network_cost(name, few, repeats)) for name in NETWORKS),
+        ("batch", lambda: batch_work(images, large, dask, test_time_augmentation)),
+        ("start", lambda: startup.seconds(starts)),
     ]
     measured = {name: part() for name, part in tqdm(parts, desc="benchmark")}
     ours, paper, bragg = (measured[name] for name in ("ours", "paper", "bragg"))
@@ -374,39 +387,17 @@ def run(
         "ours fast / Bragg": ours["fast"] / bragg["milliseconds"],
         "ours fast / ceiling": ours["fast"] / (1e3 * ours["gflop"] / rate[ours["precision"]]),
     } | ratios(measured["batch"])
+    measured["ratios"] |= startup.ratios(measured["start"])
     return {"threads": torch.get_num_threads(), "repeats": repeats} | measured
 
 
-def main() -> int:
-    """Measure, print, and write the record where ``--output`` says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30, help="of each single measurement")
-    parser.add_argument("--images", type=int, default=1000, help="files of 256 x 256 pixels")
-    parser.add_argument("--large", type=int, default=50, help="files of 2048 x 2048 pixels")
-    parser.add_argument("--dask", type=int, default=400, help="files for two Dask workers and one")
-    parser.add_argument(
-        "--no-test-time-augmentation",
-        dest="test_time_augmentation",
-        action="store_false",
-        help="files in one pass, without the eight symmetries",
-    )
-    parser.add_argument("--output", type=Path)
-    chosen = parser.parse_args()
-    measured = run(
-        chosen.repeats, chosen.images, chosen.large, chosen.dask, chosen.test_time_augmentation
-    )
-    for name, values in measured.items():
-        print(f"{name}: {_shown(values)}")
-    if chosen.output:
-        records.write_record(chosen.output, measured | {"made_with": records.provenance()})
-    return 0
+def summarise(record: dict) -> str:
+    """Return everything that was measured, a line for each part."""
+    shown = {k: v for k, v in record.items() if k not in ("data", "made_with")}
+    return "\n".join(f"{name}: {_shown(values)}" for name, values in shown.items())
 
 
 def _shown(values: object) -> str:
     if isinstance(values, dict):
         return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
     return f"{values:.4g}" if isinstance(values, float) else str(values)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

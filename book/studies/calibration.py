@@ -11,7 +11,7 @@ from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import calibration, quality
 from graphseg.evaluation.calibration import METHODS, inner_folds
 from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
-from graphseg.evaluation.records import provenance
+from graphseg.evaluation.records import describe_data, write_record
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
 
@@ -19,8 +19,10 @@ THRESHOLD = 0.5
 LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
 
 
-def measure(stack: LabelledStack, draws: int = quality.DRAWS) -> dict:
-    """Measure calibration, thresholds and expected Jaccard indices out of fold; minutes.
+def run(stack: LabelledStack, package: bool = True, draws: int = quality.DRAWS) -> dict:
+    """Record how far probabilities can be believed, and what Jaccard index to expect; minutes.
+
+    Example: python -m book.studies calibrate --output data/results/confidence.json
 
     Nothing leaks in what is named ``inner``: what an image is calibrated with comes from images
     of other acquisitions that its network has not seen either. What is named ``other`` uses the
@@ -31,6 +33,8 @@ def measure(stack: LabelledStack, draws: int = quality.DRAWS) -> dict:
     ----------
     stack
         The labelled images.
+    package
+        Also write what predictions need beside the networks.
     draws
         Of the bootstraps.
 
@@ -47,17 +51,32 @@ def measure(stack: LabelledStack, draws: int = quality.DRAWS) -> dict:
     scaled = calibration.calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
     table = calibration.table(calibration.counts_at(counts, scaled), stack.groups, draws=draws)
     maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
-    return {
+    record = {
         "name": "confidence",
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
         "networks": _digests(),
         "calibration": {m: _calibration(counts, fold, stack.groups, m) for m in METHODS},
         "temperature": calibration.fit_temperature(counts),
         "thresholds": table,
         **_expectations(maps, stack, fold, draws),
         "errors_found": _errors_found(mean, spread, stack.masks),
-        "made_with": provenance(),
     }
+    if package:
+        write_record(quality.FILE, package_file(record))
+    return record
+
+
+def summarise(record: dict) -> str:
+    """Return the calibration error, and how well the expected Jaccard index was expected."""
+    error = record["calibration"]["temperature"]["error"]
+    pearson = record["correlations"]["eight views, inner"]["pearson"][0]
+    return f"calibration error {error:.4f}; expected against measured Jaccard {pearson:.3f}"
+
+
+def package_file(record: dict) -> dict:
+    """Return what predictions on new images need of a record: it comes with the networks."""
+    kept = ("networks", "temperature", "thresholds", "expected_jaccard", "look_below")
+    return {name: record[name] for name in kept}
 
 
 def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -150,9 +169,3 @@ def _errors_found(mean: np.ndarray, spread: np.ndarray, masks: np.ndarray) -> di
         "undecided mean": quality.found_errors(undecided, wrong),
         "spread of views": quality.found_errors(spread, wrong),
     }
-
-
-def package_file(record: dict) -> dict:
-    """Return what predictions on new images need of a record: it comes with the networks."""
-    kept = ("networks", "temperature", "thresholds", "expected_jaccard", "look_below")
-    return {name: record[name] for name in kept}

@@ -4,16 +4,19 @@ On simulated clean sheets the places of all defects are known. A mask should lea
 one lattice constant of them alone, and still find contamination that lies at a boundary.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from book.studies.clean_sheets import ALONE, KINDS, TOUCHING, Sheet, sheets
+from book.studies.label_noise import out_of_fold
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
-from graphseg.evaluation.records import describe
+from graphseg.evaluation.records import StepStore, describe
 from graphseg.structure.boundaries import Boundary, find_boundaries
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
@@ -27,6 +30,9 @@ BAND = 5.0  # pixels from a detected boundary in published images
 SETTING = ("kind", "pixel_size", "dose", "contrast")
 AREAS = ("near", "far", "other", "visible")
 COLUMNS = (*SETTING, *(f"{area}{end}" for area in AREAS for end in ("", "_masked")))
+SEED = 11  # of the sheets
+NETWORKS = ("default", "simulated", *(f"fold_{number}" for number in range(5)))
+OUT_OF_FOLD = ("bragg", "adaptive", "unet")
 FITTED = ("bragg", "adaptive")  # methods without a trained network that are bundled
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -165,44 +171,73 @@ def verdict(rows: Sequence[Sequence]) -> dict[str, float]:
     }
 
 
-def measure(
-    names: Sequence[str],
+def run(
     stack: LabelledStack,
-    known: Mapping[str, dict] | None = None,
+    method: list[str] | None = None,
     repeats: int = REPEATS,
-    seed: int = 11,
-    **changes,
-) -> Iterator[tuple[str, dict]]:
-    """Measure methods on the same sheets, one after the other.
+    test_time_augmentation: bool = True,
+    published: bool = True,
+    run_folder: Path | None = None,
+) -> dict:
+    """Record how much structure masks cover on simulated sheets; a killed run continues.
+
+    Example: python -m book.studies defects --output data/results/defects.json
 
     Parameters
     ----------
-    names
-        Networks that come with the package (:func:`graphseg.unet.pretrained.names`) or `FITTED`.
     stack
-        The labelled images that `FITTED` are fitted on.
-    known
-        Earlier results by name; those of the same method on the same sheets are taken over.
-    repeats, seed
-        See :func:`book.studies.clean_sheets.sheets`.
-    **changes
-        Parameters of networks to change, for instance ``test_time_augmentation=False``.
+        The labelled images, on which methods without a trained network are fitted.
+    method
+        A network that comes along, bragg or adaptive; repeat.
+    repeats
+        Sheets of each kind in each condition.
+    test_time_augmentation
+        Over the eight symmetries, as networks predict by default.
+    published
+        Also false positives at boundaries of the published images.
+    run_folder
+        Keeps the counts of each finished method.
 
-    Yields
-    ------
-        Name and result: ``method`` (what identifies it), ``sheets`` and ``rows``.
+    Returns
+    -------
+        ``methods``: for each name ``method`` (what identifies it), ``sheets`` and ``rows``, see
+        :func:`count_masked`; ``published``: false positives, see :func:`false_at_boundaries`.
     """
-    setting = {"repeats": repeats, "seed": seed, "columns": list(COLUMNS)}
-    frames: list[Sheet] = []  # simulated when the first method needs them, for all
-    for name in names:
-        method = _identity(name, stack, changes)
-        result = (known or {}).get(name)
-        if result is None or (result["method"], result["sheets"]) != (method, setting):
-            estimator = _ready(name, stack, changes)
-            frames = frames or list(sheets(repeats=repeats, seed=seed))
-            rows = count_masked(estimator.predict, frames)
-            result = {"method": method, "sheets": setting, "rows": rows}
-        yield name, result
+    changes = {} if test_time_augmentation else {"test_time_augmentation": False}
+    names = method or [*NETWORKS, *FITTED]
+    known = {name: _identity(name, stack, changes) for name in {*names, *NETWORKS, *FITTED}}
+    setting = {"repeats": repeats, "seed": SEED, "columns": list(COLUMNS)}
+    header = {"name": "defects", "data": stack.digest, "sheets": setting, "methods": known}
+    frames = cache(lambda: list(sheets(repeats=repeats, seed=SEED)))  # the same for all methods
+    steps: dict[str, Callable[[], object]] = {
+        name: lambda name=name: count_masked(_ready(name, stack, changes).predict, frames())
+        for name in names
+    }
+    store = StepStore(run_folder, header)
+    rows = dict(zip(steps, store.finish(steps, "methods"), strict=True))
+    record = {
+        "name": "defects",
+        "methods": {
+            name: {"method": known[name], "sheets": setting, "rows": rows[name]} for name in names
+        },
+    }
+    if published:
+        step = {"published": partial(_published, stack)}
+        record["published"] = store.finish(step, "published images")[0]
+    return record
+
+
+def summarise(record: dict) -> str:
+    """Return the masked fraction near defects and the recall at boundaries of each method."""
+    lines = []
+    for name, found in record["methods"].items():
+        fractions = verdict(found["rows"])
+        lines.append(
+            f"{name}: masks {fractions['all']:.2%} near defects; recall at boundaries "
+            f"{fractions['recall at boundaries']:.3f}, of what is visible "
+            f"{fractions['recall of visible']:.3f}"
+        )
+    return "\n".join(lines)
 
 
 def _identity(name: str, stack: LabelledStack, changes: dict) -> dict:
@@ -217,6 +252,22 @@ def _ready(name: str, stack: LabelledStack, changes: dict):
     if name in FITTED:
         return methods.make(name, progress=False).fit(stack.images, stack.masks)
     return pretrained.load(name, **changes)
+
+
+def _published(stack: LabelledStack) -> dict:
+    """Count false positives at the boundaries of labelled images, out of fold."""
+    lines = published_boundaries(stack)
+    predicted = out_of_fold(stack, OUT_OF_FOLD)
+    predicted["simulated"] = pretrained.load("simulated").predict(stack.images)
+    return {
+        "digest": stack.digest,
+        "boundaries": sum(map(len, lines)),
+        "images": sum(map(bool, lines)),
+        "counts": {
+            name: false_at_boundaries(stack.masks, masks, lines)
+            for name, masks in predicted.items()
+        },
+    }
 
 
 def published_boundaries(stack: LabelledStack) -> list[tuple[Boundary, ...]]:

@@ -5,91 +5,101 @@ training images; the best is trained on all of them and scored once on the outer
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import ParameterGrid
-from tqdm import tqdm
 
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
+from graphseg.evaluation import methods
 from graphseg.evaluation.crossval import evaluate_fold, splits
-from graphseg.evaluation.records import FoldStore, describe, provenance
+from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key
 
 
-def search(
-    estimator: BaseEstimator,
-    grid: Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]],
+def run(
     stack: LabelledStack,
-    name: str,
+    method: str,
+    grid: dict | list[dict],
     score: str = "accuracy",
     protocol: str = "acquisition",
     folds: int = 5,
     inner_folds: int = 3,
     inner_tested: int | None = None,
-    final: Mapping[str, object] | None = None,
+    final: dict | None = None,
     trials: int = 1,
-    only: Sequence[int] | None = None,
-    run_folder: str | Path | None = None,
-    n_jobs: int = 1,
+    only: list[int] | None = None,
+    jobs: int = 1,
+    changes: dict | None = None,
+    run_folder: Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Search a grid inside each outer fold and score the choice on it; return the record.
+    """Choose parameters on inner folds, score the choice on outer ones; a killed run continues.
+
+    The paper's grid, for a GPU: python -m book.studies search unet-paper --grid "features=[16, 32,
+    64]" --grid "levels=[3, 4, 5]" --grid "learning_rate=[1e-5, 1e-4, 1e-3]" --set epochs=150
+    --final epochs=300 --trials 2 --protocol random --output data/results/search_paper.json
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        Unfitted, with the parameters that the grid leaves alone.
-    grid : mapping of str to sequence, or several of them
-        Parameter names and values; all combinations are candidates, as in scikit-learn's
-        ``ParameterGrid``.
-    stack : LabelledStack
-    name : str
-        Of the method.
-    score : str, default "accuracy"
-        One of :data:`graphseg.metrics.NAMES`, pooled over the inner folds; the highest wins, among
-        equals the first in the order of the grid.
-    protocol, folds
-        Of the outer split, shuffle 0, see :func:`graphseg.evaluation.crossval.splits`; the inner
-        split has the same protocol.
-    inner_folds : int, default 3
-    inner_tested : int, optional
-        How many of the inner folds are run; by default all. Fewer cost less and are less certain.
-    final : mapping, optional
-        Parameters changed for the final training of the winner: the paper searched with 150 epochs
+    stack
+        The labelled images.
+    method
+        One of control, bragg, bragg-paper, adaptive, classifier, unet, unet-paper, unet-original.
+    grid
+        A parameter and its values, NAME=[VALUE, ...]; repeat. All combinations are candidates, as
+        in scikit-learn's ParameterGrid; from Python also several grids.
+    score
+        What the inner folds are compared by, pooled over them; the highest wins, among equals the
+        first in the order of the grid.
+    protocol
+        What stays on one side of the outer and of the inner split: acquisition, date or random.
+    folds
+        Outer folds, of shuffle 0.
+    inner_folds
+        Of the training part of each outer fold.
+    inner_tested
+        How many inner folds are run; all by default. Fewer cost less and are less certain.
+    final
+        A parameter of the final training, NAME=VALUE; repeat. The paper searched with 150 epochs
         and trained the winner for 300.
-    trials : int, default 1
-        Final trainings, with seeds 0, 1, … (the paper: 2); 0 only searches.
-    only : sequence of int, optional
-        Run these outer folds only; the record says so.
-    run_folder : path, optional
-        Each finished training is kept here as a file, and not run again.
-    n_jobs : int, default 1
-    progress : bool, default True
+    trials
+        Final trainings of the winner, with seeds 0, 1, …; the paper: 2. 0 only searches.
+    only
+        Run this outer fold only, counted from 0; repeat.
+    jobs
+        Trainings at a time; -1: as many as there are cores.
+    changes
+        A parameter of the method, NAME=VALUE; repeat.
+    run_folder
+        Keeps finished trainings.
+    progress
+        Show bars on stderr.
 
     Returns
     -------
     dict
         The record: ``candidates`` (list of parameters), ``searches`` (for each outer fold the
-        inner counts and scores of each candidate, and which was chosen) and ``results`` (the final
+        inner scores of each candidate, and which was chosen) and ``results`` (the final
         trainings, as in a record of :func:`graphseg.evaluation.crossval.cross_validate`;
         ``shuffle`` is the trial).
 
     Raises
     ------
     InputError
-        If the grid is empty, or names a parameter that the estimator does not have, or the score
+        If the grid is empty, or names a parameter that the method does not have, or the score
         is unknown.
     """
+    estimator = methods.make(method, **(changes or {}))
     grids = [grid] if isinstance(grid, Mapping) else list(grid)
     candidates = _candidates(estimator, grids, score)
     outer = dict(enumerate(splits(stack, protocol, folds)))
-    outer = {k: v for k, v in outer.items() if only is None or k in only}
+    outer = {k: v for k, v in outer.items() if not only or k in only}
     header = {
-        "name": name,
+        "name": method,
         "protocol": protocol,
         "folds": folds,
         "shuffles": trials,
@@ -100,70 +110,62 @@ def search(
         "inner_folds": inner_folds,
         "inner_tested": inner_tested or inner_folds,
         "final": dict(final or {}),
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
     }
-    store = FoldStore(run_folder, header)
-    run = _Runner(store, estimator, stack, n_jobs, progress)
+    store = StepStore(run_folder, header)
+    training = partial(_train, store.folder, estimator, stack)
     inner = {
         fold: _inner(stack, train, protocol, inner_folds)[:inner_tested]
         for fold, (train, _) in outer.items()
     }
-    numbered = {  # the shuffle and fold under which the store keeps a training
-        (1000 + fold, len(pairs) * c + k): (candidate, *pair)
-        for fold, pairs in inner.items()
-        for c, candidate in enumerate(candidates)
-        for k, pair in enumerate(pairs)
-    }
-    run(numbered, f"{name}: search")
+    trained = store.finish(
+        {
+            _inner_key(fold, c, k): partial(training, _inner_key(fold, c, k), candidate, pair)
+            for fold, pairs in inner.items()
+            for c, candidate in enumerate(candidates)
+            for k, pair in enumerate(pairs)
+        },
+        f"{method}: search",
+        jobs,
+        progress,
+    )
+    # Results come in the order of the steps: fold by fold, candidate by candidate.
+    tables = iter(trained)
     searches = [
-        _chosen(store, fold, len(candidates), len(pairs), score) for fold, pairs in inner.items()
+        _chosen(fold, [[next(tables)["counts"] for _ in pairs] for _ in candidates], score)
+        for fold, pairs in inner.items()
     ]
-    finals = {
-        (trial, s["fold"]): (
-            candidates[s["chosen"]] | dict(final or {}) | _seeded(estimator, trial),
-            *outer[s["fold"]],
-        )
-        for trial in range(trials)
-        for s in searches
-    }
-    run(finals, f"{name}: final trainings")
-    partial = {} if only is None else {"only": sorted(outer)}
-    return (
-        header
-        | partial
-        | {"candidates": candidates, "searches": searches, "made_with": provenance()}
-        | {"results": [store.get(*key) for key in finals]}
+    finals = {}
+    for trial in range(trials):
+        for search in searches:
+            fold = search["fold"]
+            parameters = candidates[search["chosen"]] | (final or {}) | _seeded(estimator, trial)
+            key = fold_key(trial, fold)
+            about = {"shuffle": trial, "fold": fold}
+            finals[key] = partial(training, key, parameters, outer[fold], about)
+    results = store.finish(finals, f"{method}: final trainings", jobs, progress)
+    chosen = {"only": sorted(outer)} if only else {}
+    return header | chosen | {"candidates": candidates, "searches": searches, "results": results}
+
+
+def summarise(record: dict) -> str:
+    """Return what each outer fold chose, and with which score."""
+    return "\n".join(
+        f"fold {found['fold']}: {record['candidates'][found['chosen']]}, {record['score']} "
+        f"{max(found['scores']):.4f}"
+        for found in record["searches"]
     )
 
 
-class _Runner:
-    """Runs numbered trainings that are not in the store yet."""
-
-    def __init__(self, store, estimator, stack, n_jobs, progress):
-        self.store, self.estimator, self.stack = store, estimator, stack
-        self.n_jobs, self.progress = n_jobs, progress
-
-    def __call__(self, numbered: dict[tuple[int, int], tuple], title: str) -> None:
-        pending = [key for key in numbered if self.store.get(*key) is None]
-        calls = (
-            joblib.delayed(_train)(
-                self.store.folder, key, self.estimator, self.stack, *numbered[key]
-            )
-            for key in pending
-        )
-        done = len(numbered) - len(pending)
-        with tqdm(total=len(numbered), initial=done, desc=title, disable=not self.progress) as bar:
-            runs = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(calls)
-            for result in runs:
-                self.store.put(result)
-                bar.update()
+def _inner_key(fold: int, candidate: int, inner: int) -> str:
+    return f"fold_{fold}_candidate_{candidate}_inner_{inner}"
 
 
-def _train(folder, key, estimator, stack, parameters, train, test) -> dict:
-    checkpoint = folder and folder / f"shuffle_{key[0]}_fold_{key[1]}.checkpoint"
+def _train(folder, estimator, stack, key, parameters, pair, about=None) -> dict:
+    checkpoint = folder and folder / f"{key}.checkpoint"
     changed = clone(estimator).set_params(**parameters)
-    result = evaluate_fold(changed, stack, train, test, checkpoint)
-    return {"shuffle": key[0], "fold": key[1], "parameters": parameters} | result
+    result = evaluate_fold(changed, stack, *pair, checkpoint)
+    return (about or {}) | {"parameters": parameters} | result
 
 
 def _candidates(
@@ -191,11 +193,9 @@ def _inner(stack: LabelledStack, train: np.ndarray, protocol: str, folds: int) -
     return [(train[inner_train], train[inner_test]) for inner_train, inner_test in pairs]
 
 
-def _chosen(store: FoldStore, fold: int, candidates: int, tested: int, score: str) -> dict:
-    tables = [
-        np.concatenate([store.get(1000 + fold, tested * c + k)["counts"] for k in range(tested)])
-        for c in range(candidates)
-    ]
+def _chosen(fold: int, counts: list[list], score: str) -> dict:
+    """Say which candidate won; `counts` has for each candidate the tables of its inner folds."""
+    tables = [np.concatenate(parts) for parts in counts]
     values = [metrics.scores(table)[score] for table in tables]
     return {
         "fold": fold,

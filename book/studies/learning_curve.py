@@ -1,19 +1,20 @@
 """How many labels are needed: trainings with few labelled acquisitions."""
 
 import math
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
-from tqdm import tqdm
 
+from book.studies.evaluation import jaccard_line
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack, acquisition_of
 from graphseg.datasets.stack import SAME_PLACE
 from graphseg.errors import InputError
+from graphseg.evaluation import methods
 from graphseg.evaluation.crossval import evaluate_fold, splits
-from graphseg.evaluation.records import FoldStore, describe, provenance
+from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key
 from graphseg.unet.segmenter import UNetSegmenter
 
 BUDGETS = (1, 2, 4, 8, 16, 32)  # acquisitions
@@ -50,31 +51,33 @@ def labelled(stack: LabelledStack, train: np.ndarray, number: int, seed: int) ->
     return train[np.isin(stack.groups[train], order[:number])]
 
 
-def label_curve(
-    segmenter: UNetSegmenter,
+def run(
     stack: LabelledStack,
-    budgets: Sequence[int] = BUDGETS,
+    budget: list[int] | None = None,
     folds: int = 5,
-    run_folder: str | Path = "runs/learning_curve",
     steps: int = STEPS,
+    changes: dict | None = None,
+    run_folder: Path | None = None,
 ) -> dict:
-    """Train with few labelled acquisitions on the folds of the other evaluations.
+    """Train with few labelled acquisitions and score on whole folds; a killed run continues.
+
+    Example: python -m book.studies learning-curve --budget 0 --budget 4 --set
+    initial=simulated.safetensors --output data/results/learning_curve.json
 
     Parameters
     ----------
-    segmenter
-        Unfitted, with the recipe; its ``initial`` names the initial weights. It trains for its
-        ``epochs``, or for so many more that there are `steps` steps: few images make short epochs.
     stack
-        Labelled images.
-    budgets
-        Numbers of labelled acquisitions. 0 takes the initial network as it is.
+        The labelled images.
+    budget
+        A number of labelled acquisitions; repeat. 0 takes the initial network as it is.
     folds
         Of the split grouped by acquisition, shuffle 0.
-    run_folder
-        Keeps every finished training.
     steps
-        Of each training at least.
+        Of each training at least: few images make short epochs, so that there are more of them.
+    changes
+        A parameter of the U-Net, NAME=VALUE; repeat. Its initial is the beginning.
+    run_folder
+        Keeps finished trainings.
 
     Returns
     -------
@@ -86,6 +89,8 @@ def label_curve(
     InputError
         If a budget is 0 and there is no initial network.
     """
+    segmenter = methods.make("unet", **(changes or {}))
+    budgets = budget or BUDGETS
     if 0 in budgets and segmenter.initial is None:
         raise InputError("Without labels there must be initial weights: leave out the budget 0.")
     header = {
@@ -95,20 +100,22 @@ def label_curve(
         "parameters": describe(segmenter),
         "budgets": list(budgets),
         "steps": steps,
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
     }
-    store = FoldStore(run_folder, header)
-    tasks = [(row, fold) for row in range(len(budgets)) for fold in range(folds)]
     parts = splits(stack, "acquisition", folds)
-    results = []
-    for row, fold in tqdm(tasks, desc="trainings"):
-        found = store.get(row, fold)
-        if found is None:
-            found = _evaluated(segmenter, stack, *parts[fold], budgets[row], fold, steps)
-            found |= {"shuffle": row, "fold": fold, "budget": budgets[row]}
-            store.put(found)
-        results.append(found)
-    return header | {"made_with": provenance(), "results": results}
+    trainings = {
+        fold_key(row, fold): partial(_evaluated, segmenter, stack, parts[fold], row, fold, header)
+        for row in range(len(budgets))
+        for fold in range(folds)
+    }
+    return header | {"results": StepStore(run_folder, header).finish(trainings, "trainings")}
+
+
+def summarise(record: dict) -> str:
+    """Return the Jaccard index after training with each number of acquisitions."""
+    return "\n".join(
+        jaccard_line(f"{number} acquisitions", at(record, number)) for number in record["budgets"]
+    )
 
 
 def at(record: dict, budget: int) -> dict:
@@ -134,13 +141,15 @@ def split_places(record: dict) -> int:
 def _evaluated(
     segmenter: UNetSegmenter,
     stack: LabelledStack,
-    train: np.ndarray,
-    test: np.ndarray,
-    budget: int,
+    part: tuple[np.ndarray, np.ndarray],
+    row: int,
     fold: int,
-    steps: int,
+    header: dict,
 ) -> dict:
-    """Train with `budget` acquisitions of the training part and score on the test part."""
+    """Train with a budget of acquisitions of the training part and score on the test part."""
+    budget = header["budgets"][row]
+    about = {"shuffle": row, "fold": fold, "budget": budget}
+    train, test = part
     if budget == 0:
         network = UNetSegmenter.load(
             segmenter.initial,
@@ -149,9 +158,10 @@ def _evaluated(
         )
         counts = metrics.counts(stack.masks[test], network.predict(stack.images[test])).tolist()
         names = [stack.names[index] for index in test]
-        return {"test": names, "counts": counts, "images": 0, "fit_seconds": 0, "history": []}
+        found = {"test": names, "counts": counts, "images": 0, "fit_seconds": 0, "history": []}
+        return found | about
     chosen = labelled(stack, train, budget, fold)
     batches = math.ceil(len(chosen) / segmenter.batch_size)
-    epochs = max(segmenter.epochs, math.ceil(steps / batches))
+    epochs = max(segmenter.epochs, math.ceil(header["steps"] / batches))
     longer = clone(segmenter).set_params(epochs=epochs)
-    return evaluate_fold(longer, stack, chosen, test) | {"images": len(chosen)}
+    return evaluate_fold(longer, stack, chosen, test) | {"images": len(chosen)} | about

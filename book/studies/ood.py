@@ -15,8 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import Annotated
 
 import numpy as np
+import typer
 from scipy import ndimage
 from skimage import color, data
 from sklearn.metrics import roc_auc_score
@@ -25,7 +27,7 @@ from tqdm import tqdm
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import ood
 from graphseg.evaluation.ood import ReferenceSet, Verdict
-from graphseg.evaluation.records import provenance
+from graphseg.evaluation.records import describe_data, write_record
 from graphseg.preprocessing import resize_area
 from graphseg.simulation import configuration, samples
 from graphseg.simulation.contaminant import BLOCK, amorphous_block
@@ -305,7 +307,7 @@ USUAL = {
 }
 
 
-SMALLEST_AREA = 0.98  # the target for the area under the receiver operating characteristic
+LEAST_ROC_AUC = 0.98  # the target for the area under the receiver operating characteristic
 MOST_FALSE_ALARMS = 0.02  # the target
 TIMED = 10  # images
 DIGITS = 4
@@ -325,9 +327,18 @@ class Judged:
         return bool(self.verdict.reason or self.scale_warning)
 
 
-def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
-    """Judge held-out images and out-of-distribution images by fold networks; one to two minutes.
+def run(
+    stack: LabelledStack,
+    each: Annotated[int, typer.Option(min=2)] = 12,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    package: bool = True,
+) -> dict:
+    """Record how well images outside of what the network knows are told; two minutes.
 
+    Example: python -m book.studies out-of-distribution --output
+    data/results/out_of_distribution.json
+
+    To be run again after the networks were trained anew: what they know belongs to their weights.
     What a fold network knows is fitted to the images that it was trained on, threshold included;
     it then judges the images held out from it, out-of-distribution images made of them, and its
     fraction of the rest.
@@ -340,19 +351,21 @@ def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
         Images of every kind.
     seed
         Of the out-of-distribution images.
+    package
+        Also write what predictions need beside the networks.
 
     Returns
     -------
     dict
-        A record, see `graphseg.evaluation.records`: targets, ``area``, ``false_alarms``, ``kinds``
-        (each with its area and the fraction flagged, with the pixel size unknown and, where there
-        is one, stated), ``false_alarms_simulated`` (of graphene that is simulated), the
+        Targets, ``roc_auc``, ``false_alarms``, ``kinds`` (each with its ROC AUC and the fraction
+        flagged, with the pixel size unknown and, where there is one, stated),
+        ``false_alarms_simulated`` (of graphene that is simulated), the
         ood_score of all images, and ``seconds``.
     """
+    if package:
+        write_record(ood.FILE, package_file(stack))
     folds = pretrained.fold_of(stack.names)
-    set_ = list(
-        tqdm(image_set(stack.images, each, seed), "out-of-distribution images", len(KINDS) * each)
-    )
+    set_ = list(tqdm(image_set(stack.images, each, seed), "other images", len(KINDS) * each))
     dealt = np.array([folds[s.source] if s.source >= 0 else i for i, s in enumerate(set_)])
     dealt %= int(folds.max()) + 1
     simulated, usual = list(usual_images(max(each // 2, 1), seed)), []
@@ -371,14 +384,21 @@ def measure(stack: LabelledStack, each: int = 12, seed: int = 0) -> dict:
                 stated.append(say(one.kind, one.image, one.pixel_size))
     return {
         "name": "out_of_distribution",
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
         "parameters": {"each": each, "seed": seed, "deviations": ood.DEVIATIONS},
-        "targets": {"area": SMALLEST_AREA, "false_alarms": MOST_FALSE_ALARMS},
+        "targets": {"roc_auc": LEAST_ROC_AUC, "false_alarms": MOST_FALSE_ALARMS},
         **_summary(known, unknown, stated),
         "false_alarms_simulated": {k: _flagged(_only(usual, k)) for k in USUAL},
         "seconds": _seconds(stack),
-        "made_with": provenance(),
     }
+
+
+def summarise(record: dict) -> str:
+    """Return how many other images are flagged, and how many false alarms there are."""
+    return (
+        f"ROC AUC {record['roc_auc']:.4f}, flagged {record['flagged']:.1%}, "
+        f"false alarms {record['false_alarms']:.1%}"
+    )
 
 
 def _known(
@@ -403,8 +423,8 @@ def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., 
 def _summary(known: Sequence[Judged], unknown: Sequence[Judged], stated: Sequence[Judged]) -> dict:
     far = [one for one in unknown if one.kind not in NEAR]
     return {
-        "area": _area(known, far),
-        "area_with_near": _area(known, unknown),
+        "roc_auc": _roc_auc(known, far),
+        "roc_auc_with_near": _roc_auc(known, unknown),
         "false_alarms": _flagged(known),
         "false_alarms_number": sum(one.flagged for one in known),
         "flagged": _flagged(far),
@@ -421,7 +441,7 @@ def _of_kind(known, unknown, stated, kind: str) -> dict:
     return {
         "near": kind in NEAR,
         "images": len(plain),
-        "area": _area(known, plain),
+        "roc_auc": _roc_auc(known, plain),
         "flagged": _flagged(plain),
         "flagged_by_scale": round(float(np.mean([bool(o.scale_warning) for o in plain])), DIGITS),
         "flagged_with_pixel_size": _flagged(told),
@@ -447,7 +467,7 @@ def _flagged(judged: Sequence[Judged]) -> float | None:
     return round(float(np.mean([one.flagged for one in judged])), DIGITS) if judged else None
 
 
-def _area(known: Sequence[Judged], others: Sequence[Judged]) -> float:
+def _roc_auc(known: Sequence[Judged], others: Sequence[Judged]) -> float:
     """Return the probability that an out-of-distribution image has a higher score than a held-out
     one.
 
@@ -475,14 +495,12 @@ def _seconds(stack: LabelledStack) -> dict[str, float]:
 
 
 def _median_time(work: Callable, items: Sequence) -> float:
-    return round(float(np.median(list(_times(work, items)))), DIGITS)
-
-
-def _times(work: Callable, items: Sequence) -> Iterator[float]:
+    times = []
     for item in items:
         started = time.perf_counter()
         work(item)
-        yield time.perf_counter() - started
+        times.append(time.perf_counter() - started)
+    return round(float(np.median(times)), DIGITS)
 
 
 def package_file(stack: LabelledStack) -> dict:

@@ -1,10 +1,8 @@
 """How the networks of the package are made from a recorded cross-validation."""
 
-import argparse
-import sys
 from pathlib import Path
 
-from graphseg.datasets import load as datasets
+from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
 from graphseg.simulation.configuration import DEFECTS
@@ -13,23 +11,37 @@ from graphseg.unet.network import weights_digest
 from graphseg.unet.pretrained import FOLDER, LIMITS, PIXEL_SIZES
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
+SOURCE = "published"
+RECORD_IS_OPTIONAL = True  # the result is the weight files
 
-def make(record_path: Path, run_folder: Path, name: str = "default") -> None:
-    """Train a network on all published images; beside the default one, put the fold networks.
+
+def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default") -> dict:
+    """Train a network of the package on all published images; a killed training continues.
+
+    Example: python -m book.studies pretrained-networks data/results/unet.json runs/unet
+
+    The networks of the folds are put beside the default one.
 
     Parameters
     ----------
-    record_path
+    stack
+        The published images.
+    record
         The record of the cross-validation whose recipe and scores count.
-    run_folder
-        Where that cross-validation kept its fold networks; the new training keeps its checkpoint
-        there too.
+    networks
+        Where that cross-validation kept its fold networks, its folder under runs/; the new
+        training keeps its checkpoint there too.
     name
-        Of the network.
+        Of the network; blurred is the other.
+
+    Returns
+    -------
+        ``networks``: name of each network that was written to its digest.
     """
-    record = read_record(record_path)
-    stack = datasets.load_published()
-    extra = record.get("extra", {"images": 0})["images"]
+    if stack.source != "published":
+        raise InputError("The networks of the package are trained on the published images only.")
+    made_of = read_record(record)
+    extra = made_of.get("extra", {"images": 0})["images"]
     further = f", and {extra} simulated ones full of defects" if extra else ""
     card = {
         "data": "all published images" + further,
@@ -37,23 +49,31 @@ def make(record_path: Path, run_folder: Path, name: str = "default") -> None:
         "pixel_sizes": PIXEL_SIZES,
         "limits": LIMITS,
         "cross_validation": {
-            "protocol": record["protocol"],
-            "folds": record["folds"],
-            "shuffles": record["shuffles"],
-            "mean_and_spread": {a: summary(record, a) for a in ("pooled", "per_image")},
+            "protocol": made_of["protocol"],
+            "folds": made_of["folds"],
+            "shuffles": made_of["shuffles"],
+            "mean_and_spread": {a: summary(made_of, a) for a in ("pooled", "per_image")},
         },
     }
-    recipe = record["parameters"] | {
-        "checkpoint": run_folder / f"{name}.checkpoint",
-        "initial": _with_digest(record["parameters"]["initial"]),
+    recipe = made_of["parameters"] | {
+        "checkpoint": networks / f"{name}.checkpoint",
+        "initial": _with_digest(made_of["parameters"]["initial"]),
     }
     everything = joined(stack, simulated_stack(extra, 0, DEFECTS)) if extra else stack
     segmenter = UNetSegmenter(**recipe).fit(everything.images, everything.masks)
     segmenter.save(FOLDER / f"{name}.safetensors", half=True, card=card)
-    for fold in range(record["folds"] if name == "default" else 0):
-        trained = UNetSegmenter.load(run_folder / f"shuffle_0_fold_{fold}.safetensors")
+    written = [name]
+    for fold in range(made_of["folds"] if name == "default" else 0):
+        trained = UNetSegmenter.load(networks / f"shuffle_0_fold_{fold}.safetensors")
         card["data"] = f"the published images outside fold {fold}{further}"
         trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
+        written.append(f"fold_{fold}")
+    return {"networks": {key: weights_digest(FOLDER / f"{key}.safetensors") for key in written}}
+
+
+def summarise(record: dict) -> str:
+    """Return the names of the networks and the beginning of their digests."""
+    return "\n".join(f"{name}: digest {digest[:12]}" for name, digest in record["networks"].items())
 
 
 def _with_digest(digest: str | None) -> Path | None:
@@ -64,18 +84,3 @@ def _with_digest(digest: str | None) -> Path | None:
         if digest == DIGEST + weights_digest(path):
             return path
     raise InputError(f"No network here has the digest {digest}: put the one to start from here.")
-
-
-def main() -> int:
-    """Run from the command line; ``--help`` tells the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("record", type=Path)
-    parser.add_argument("run_folder", type=Path)
-    parser.add_argument("--name", default="default", help="of the network; blurred is the other")
-    chosen = parser.parse_args()
-    make(chosen.record, chosen.run_folder, chosen.name)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

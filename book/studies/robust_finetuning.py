@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
 from book.studies.attacks import Attack, network_loss, perturb
-from book.studies.robustness import CHANGES, DIGITS, PGD_STEPS, apply
+from book.studies.changes import CHANGES, apply
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
-from graphseg.evaluation.records import provenance, read_record, write_record
+from graphseg.evaluation.records import StepStore
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
@@ -23,6 +22,8 @@ VARIANTS = {
     "blur": {"blur": 1.5},
     "adversarial": {"adversarial": 0.2},
 }
+DIGITS = 4
+PGD_STEPS = 10
 EPOCHS, LEARNING_RATE = 3, 2e-4
 RADII = (0.05, 0.1, 0.2)  # of attacks
 NATURAL = (
@@ -32,22 +33,13 @@ NATURAL = (
 )
 
 
-def complete(
-    path: Path, stack: LabelledStack, fold: int = 0, epochs: int = EPOCHS, seed: int = 0
-) -> dict:
-    """Put what `measure` finds into a record of `book.studies.robustness`, unless it is there."""
-    record = read_record(path)
-    network = weights_digest(pretrained.FOLDER / f"fold_{fold}.safetensors")
-    made_of = {"network": network, "epochs": epochs, "seed": seed, "variants": VARIANTS}
-    known = record.get("training", {})
-    if any(known.get(key) != value for key, value in made_of.items()):
-        record["training"] = measure(stack, fold, epochs, seed=seed)
-        write_record(path, record | {"made_with": provenance()})
-    return record["training"]
-
-
 def measure(
-    stack: LabelledStack, fold: int = 0, epochs: int = EPOCHS, images: int = 12, seed: int = 0
+    stack: LabelledStack,
+    store: StepStore,
+    fold: int = 0,
+    epochs: int = EPOCHS,
+    images: int = 12,
+    seed: int = 0,
 ) -> dict:
     """Train the network of a fold further in several ways and score each on held-out images.
 
@@ -55,6 +47,8 @@ def measure(
     ----------
     stack
         The labelled images.
+    store
+        Keeps every finished training.
     fold
         Whose network, and whose held-out images.
     epochs
@@ -75,29 +69,37 @@ def measure(
     number = min(images or len(held_out), len(held_out))
     chosen = held_out[(np.arange(number) + 0.5).astype(int) * len(held_out) // number]
     train = stack.subset(np.flatnonzero(folds != fold))
-    path = pretrained.FOLDER / f"fold_{fold}.safetensors"
-    scores, seconds = {}, {}
-    for name, changes in tqdm({"as it is": None, **VARIANTS}.items(), desc="robust fine-tuning"):
+    recipe = {
+        "initial": pretrained.FOLDER / f"fold_{fold}.safetensors",
+        "epochs": epochs,
+        "learning_rate": LEARNING_RATE,
+        "seed": seed,
+        "progress": False,
+    }
+
+    def trained(changes: dict | None) -> dict:
         started = time.perf_counter()
         segmenter = pretrained.load(f"fold_{fold}", test_time_augmentation=False)
         if changes is not None:
-            recipe = {"initial": path, "epochs": epochs, "learning_rate": LEARNING_RATE}
-            segmenter = UNetSegmenter(
-                **(segmenter.get_params() | recipe | {"seed": seed, "progress": False} | changes)
-            ).fit(train.images, train.masks)
-            seconds[name] = round(time.perf_counter() - started, 1)
+            parameters = segmenter.get_params() | recipe | changes
+            segmenter = UNetSegmenter(**parameters).fit(train.images, train.masks)
+        seconds = round(time.perf_counter() - started, 1)
         segmenter.set_params(precision="float32")
-        scores[name] = dict(_scores(segmenter, stack.subset(chosen), seed))
+        return {"scores": dict(_scores(segmenter, stack.subset(chosen), seed)), "seconds": seconds}
+
+    variants: dict[str, dict | None] = {"as it is": None, **VARIANTS}
+    steps = {f"training {name}": partial(trained, changes) for name, changes in variants.items()}
+    found = dict(zip(variants, store.finish(steps, "further training"), strict=True))
     return {
         "fold": fold,
-        "network": weights_digest(path),
+        "network": weights_digest(recipe["initial"]),
         "images": [stack.names[index] for index in chosen],
         "epochs": epochs,
         "learning_rate": LEARNING_RATE,
         "seed": seed,
         "variants": VARIANTS,
-        "scores": scores,
-        "seconds": seconds,
+        "scores": {name: one["scores"] for name, one in found.items()},
+        "seconds": {name: found[name]["seconds"] for name in VARIANTS},
     }
 
 

@@ -5,16 +5,19 @@ the threshold is one half. The ranges of the generator, however, were chosen by 
 them and at their labels; which, is recorded with the scores, see `designed_on`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
 
+from book.studies.evaluation import jaccard_line
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack, acquisition_of, group_of
 from graphseg.errors import InputError
-from graphseg.evaluation.records import FoldStore, describe, provenance
+from graphseg.evaluation import methods
+from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key
 from graphseg.simulation.configuration import ABLATION, GRAPHENE, Configuration
 from graphseg.unet import finetune
 from graphseg.unet.segmenter import UNetSegmenter
@@ -56,37 +59,39 @@ def steps_of_realism(names: Sequence[str] | None = None) -> dict[str, Configurat
     return {name: ABLATION[name] for name in names}
 
 
-def score_simulated(
-    segmenter: UNetSegmenter,
+def run(
     stack: LabelledStack,
-    configurations: Mapping[str, Configuration],
     seeds: int = 5,
-    number: int = 900,
-    run_folder: str | Path = "runs/simulation_only",
-    n_jobs: int = 1,
+    images: int = 900,
+    step: list[str] | None = None,
     defects: int = 0,
+    jobs: int = 1,
+    changes: dict | None = None,
+    run_folder: Path = Path("runs/simulation_only"),
 ) -> dict:
-    """Train on simulated images only, once for each configuration and seed, and score.
+    """Train on simulated images only and score on labelled ones; a killed run continues.
+
+    Example: python -m book.studies simulation-only --seeds 5 --set epochs=12 --output
+    data/results/simulation_only.json
 
     Parameters
     ----------
-    segmenter
-        Unfitted, with the recipe. A seed is that of the simulation and of the training.
     stack
-        Labelled images; the labels are used for the scores and for nothing else.
-    configurations
-        By name, see `steps_of_realism`.
+        The labelled images; the labels are used for the scores and for nothing else.
     seeds
-        0 to seeds - 1.
-    number
-        Of simulated images for each training.
-    run_folder
-        Keeps the networks, ``CONFIGURATION_SEED.safetensors``, and every finished score; what is
-        finished is not repeated.
-    n_jobs
-        Processes that simulate.
+        Trainings of each configuration, with seeds 0, 1, …: of the simulation and the training.
+    images
+        Simulated images of each training.
+    step
+        A step from the naive to the final generator; repeat; default: final.
     defects
-        Further simulated images full of structure, see `pretraining.pretrain`.
+        Further simulated training images, full of defects that are no contamination.
+    jobs
+        Processes that simulate; -1: as many as there are cores.
+    changes
+        A parameter of the U-Net, NAME=VALUE; repeat.
+    run_folder
+        Keeps the networks, ``CONFIGURATION_SEED.safetensors``, and every finished score.
 
     Returns
     -------
@@ -94,32 +99,55 @@ def score_simulated(
         each with ``configuration``, ``shuffle`` (the seed), ``fold`` (the number of the
         configuration), ``test`` (names) and ``counts`` (n, 4).
     """
+    segmenter, configurations = methods.make("unet", **(changes or {})), steps_of_realism(step)
     header = {
         "name": "simulated images only",
         "parameters": describe(segmenter),
-        "simulated_images": number,
+        "simulated_images": images,
         "with_defects": defects,
         "configurations": list(configurations),
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
     }
-    store = FoldStore(run_folder, header)
-    results = []
-    for seed in range(seeds):
-        for step, (name, configuration) in enumerate(configurations.items()):
-            found = store.get(seed, step)
-            if found is None:
-                path = Path(run_folder) / f"{name}_{seed}.safetensors"
-                network = _network(segmenter, path, number, seed, configuration, n_jobs, defects)
-                counts = metrics.counts(stack.masks, network.predict(stack.images)).tolist()
-                found = {"shuffle": seed, "fold": step, "configuration": name}
-                found |= {"test": list(stack.names), "counts": counts}
-                found |= {"fit_seconds": network.card_["seconds"], "history": []}
-                store.put(found)
-            results.append(found)
+    score = partial(_score, segmenter, stack, run_folder, images, defects, jobs)
+    trainings = {
+        fold_key(seed, number): partial(score, seed, number, name, configuration)
+        for seed in range(seeds)
+        for number, (name, configuration) in enumerate(configurations.items())
+    }
+    results = StepStore(run_folder, header).finish(trainings, "trainings")
     design = [name for name, known in zip(stack.names, designed_on(stack), strict=True) if known]
-    return header | {
-        "seeds": seeds, "made_with": provenance(), "design": design, "results": results,
-    }  # fmt: skip
+    return header | {"seeds": seeds, "design": design, "results": results}
+
+
+def summarise(record: dict) -> str:
+    """Return the Jaccard index of each configuration."""
+    lines = []
+    for number, name in enumerate(record["configurations"]):
+        rows = [row for row in record["results"] if row["fold"] == number]
+        lines.append(jaccard_line(name, record | {"results": rows}))
+    return "\n".join(lines)
+
+
+def _score(
+    segmenter, stack, folder, images, defects, jobs, seed, number, name, configuration
+) -> dict:
+    """Train a network, unless its file is there already, and count its pixels on all images."""
+    path = folder / f"{name}_{seed}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        fresh = clone(segmenter).set_params(seed=seed)
+        finetune.pretrain(fresh, path, images, seed, configuration, jobs, defects)
+    network = UNetSegmenter.load(path, device=segmenter.device)
+    counts = metrics.counts(stack.masks, network.predict(stack.images)).tolist()
+    return {
+        "shuffle": seed,
+        "fold": number,
+        "configuration": name,
+        "test": list(stack.names),
+        "counts": counts,
+        "fit_seconds": network.card_["seconds"],
+        "history": [],
+    }
 
 
 def part_of(record: dict, design: bool) -> dict:
@@ -141,7 +169,7 @@ def score_intervals(
     Parameters
     ----------
     record
-        Of `score_simulated`, with one configuration; all trainings are scored on the same images.
+        Of `run`, with one configuration; all trainings are scored on the same images.
     convention
         One of `CONVENTIONS`.
     draws, seed
@@ -174,20 +202,3 @@ def score_intervals(
         table = {name: weight @ v.mean(axis=0) / total for name, v in scored.items()}
     ends = {name: np.percentile(values[1:], INTERVAL) for name, values in table.items()}
     return {name: (float(v[0]), *map(float, ends[name])) for name, v in table.items()}
-
-
-def _network(
-    segmenter: UNetSegmenter,
-    path: Path,
-    number: int,
-    seed: int,
-    configuration: Configuration,
-    n_jobs: int,
-    defects: int,
-) -> UNetSegmenter:
-    """Return the network of a file, after training it where there is none yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        fresh = clone(segmenter).set_params(seed=seed)
-        finetune.pretrain(fresh, path, number, seed, configuration, n_jobs, defects)
-    return UNetSegmenter.load(path, device=segmenter.device)

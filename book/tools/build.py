@@ -23,6 +23,8 @@ _NOT_STAGED = ("tools", "profiles.yml", "__pycache__")
 def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
     """Build the HTML, unless it was built from exactly these files.
 
+    The sources of the package are among them: one page is written from their docstrings.
+
     The pages are built beside the output and take its place when all of them are complete, so
     that the last good ones stay when something goes wrong.
 
@@ -49,7 +51,7 @@ def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
     """
     staged = output.with_name(output.name + ".src")
     _stage(executed, staged, root, javascript)
-    mark = {"digest": tree_digest(staged)}
+    mark = {"digest": tree_digest(staged), "package": tree_digest(root / "graphseg", "*.py")}
     if _read(output / MARK) == mark:
         return False
     scratch = output.with_name(output.name + ".next")
@@ -70,10 +72,10 @@ def chapters(toc: dict) -> list[str]:
     return pages
 
 
-def tree_digest(folder: Path) -> str:
-    """Give the SHA-256 over the names and contents of all files below a folder."""
+def tree_digest(folder: Path, pattern: str = "*") -> str:
+    """Give the SHA-256 over the names and contents of all files of a pattern below a folder."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob(pattern) if p.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())
     return digest.hexdigest()

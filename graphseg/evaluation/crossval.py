@@ -6,19 +6,24 @@ interval can be computed later without training again.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, KFold
-from tqdm import tqdm
 
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.datasets.stack import as_mask
 from graphseg.errors import InputError
-from graphseg.evaluation.records import FoldStore, describe, provenance
+from graphseg.evaluation.records import (
+    StepStore,
+    describe,
+    describe_data,
+    fold_key,
+    provenance,
+)
 
 PROTOCOLS = ("random", "acquisition", "date")
 
@@ -222,32 +227,23 @@ def cross_validate(
         "shuffles": shuffles,
         "estimator": type(estimator).__name__,
         "parameters": parameters,
-        "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
+        "data": describe_data(stack),
         "groups": len(stack) if groups is None else len(np.unique(groups)),
     }
     if extra is not None:
         header["extra"] = {"images": len(extra), "digest": extra.digest}
-    jobs = [
-        (shuffle, fold, *pair)
+    store = StepStore(run_folder, {k: v for k, v in header.items() if k != "shuffles"})
+    steps = {
+        fold_key(shuffle, fold): partial(
+            _run_fold, store.folder, shuffle, fold, estimator, stack, *pair, extra
+        )
         for shuffle in range(shuffles)
         for fold, pair in enumerate(splits(stack, protocol, folds, shuffle))
         if only is None or fold in only
-    ]
-    store = FoldStore(run_folder, {k: v for k, v in header.items() if k != "shuffles"})
-    pending = [job for job in jobs if store.get(*job[:2]) is None]
-    calls = (
-        joblib.delayed(_run_fold)(store.folder, shuffle, fold, estimator, stack, train, test, extra)
-        for shuffle, fold, train, test in pending
-    )
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(pending), desc=name, disable=not progress)
-    with bar:
-        runs = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls)
-        for result in runs:
-            store.put(result)
-            bar.update()
-    results = [store.get(*job[:2]) for job in jobs]
-    partial = {} if only is None else {"only": sorted(set(only))}
-    return header | partial | {"made_with": provenance(), "results": results}
+    }
+    results = store.finish(steps, name, n_jobs, progress)
+    chosen = {} if only is None else {"only": sorted(set(only))}
+    return header | chosen | {"made_with": provenance(), "results": results}
 
 
 def _seconds_of_training(estimator: BaseEstimator, seconds: float) -> float:
@@ -292,7 +288,7 @@ def _plain(history: list | np.ndarray) -> list:
 
 
 def _run_fold(folder, shuffle, fold, estimator, stack, train, test, extra) -> dict:
-    name = f"shuffle_{shuffle}_fold_{fold}"
+    name = fold_key(shuffle, fold)
     checkpoint = folder and folder / f"{name}.checkpoint"
     model = folder and folder / f"{name}.safetensors"
     result = evaluate_fold(estimator, stack, train, test, checkpoint, model, extra)

@@ -3,59 +3,120 @@
 import json
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from tqdm import tqdm
 
 from graphseg import metrics
+from graphseg.datasets.stack import LabelledStack
 from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
 from graphseg.unet.network import versions
 
 
-class FoldStore:
-    """Finished folds, in memory and as one small file each.
+class StepStore:
+    """Finished steps of a long computation, in memory and as one small file each.
+
+    It is the only thing that lets a killed evaluation, training or study continue: what is finished
+    is read, the rest is run.
 
     Parameters
     ----------
     folder : path or None
         Where the files are; None keeps them in memory only.
     header : dict
-        What the folds belong to. Files of another header are refused.
+        What the steps belong to: data, parameters, seeds. Files of another header are refused.
     """
 
     def __init__(self, folder: str | Path | None, header: dict):
         self.folder = Path(folder) if folder is not None else None
-        self.header = json.loads(json.dumps(header))
-        self.results: dict[tuple[int, int], dict] = {}
+        self.header = _as_json(header)
+        self.results: dict[str, Any] = {}
 
-    def get(self, shuffle: int, fold: int) -> dict | None:
-        """Return a finished fold, or None."""
-        path = self._path(shuffle, fold)
-        if (shuffle, fold) not in self.results and path is not None and path.exists():
+    def get(self, key: str) -> Any:
+        """Return the result of a finished step, or None."""
+        path = self._path(key)
+        if key not in self.results and path is not None and path.exists():
             stored = read_record(path)
             if stored.get("header") != self.header or "result" not in stored:
                 raise InputError(
-                    f"The fold {path} is of another run: delete it or name another run folder."
+                    f"The finished step {path} is of another run: remove its folder, or name "
+                    "another output."
                 )
-            self.results[shuffle, fold] = stored["result"]
-        return self.results.get((shuffle, fold))
+            self.results[key] = stored["result"]
+        return self.results.get(key)
 
-    def put(self, result: dict) -> None:
-        """Keep a finished fold."""
-        self.results[result["shuffle"], result["fold"]] = result
-        path = self._path(result["shuffle"], result["fold"])
+    def put(self, key: str, result: Any, seconds: float = 0.0) -> None:
+        """Keep the result of a finished step, and how long it took."""
+        self.results[key] = _as_json(result)
+        path = self._path(key)
         if path is not None:
-            write_record(path, {"header": self.header, "result": result})
+            kept = {"header": self.header, "seconds": round(seconds, 3), "result": result}
+            write_record(path, kept)
             path.with_suffix(".checkpoint").unlink(missing_ok=True)  # of a training now finished
 
-    def _path(self, shuffle: int, fold: int) -> Path | None:
-        return self.folder and self.folder / f"shuffle_{shuffle}_fold_{fold}.json"
+    def finish(
+        self,
+        steps: Mapping[str, Callable[[], Any]],
+        title: str,
+        n_jobs: int = 1,
+        progress: bool = True,
+    ) -> list:
+        """Run the steps that are not finished yet, and return the results of all in their order.
+
+        They run through joblib, so ``joblib.parallel_config("dask")`` spreads them over machines.
+
+        Parameters
+        ----------
+        steps : mapping of str to callable
+            Key to a call without arguments, whose result JSON can hold.
+        title : str
+            Of the bar on stderr.
+        n_jobs : int, default 1
+        progress : bool, default True
+        """
+        waiting = {key: step for key, step in steps.items() if self.get(key) is None}
+        calls = (joblib.delayed(_timed)(key, step) for key, step in waiting.items())
+        done = len(steps) - len(waiting)
+        with tqdm(total=len(steps), initial=done, desc=title, disable=not progress) as bar:
+            for found in joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
+                self.put(*found)
+                bar.update()
+        return [self.get(key) for key in steps]
+
+    def _path(self, key: str) -> Path | None:
+        return self.folder and self.folder / f"{re.sub(r'[^-.0-9A-Za-z]+', '_', key)}.json"
+
+
+def fold_key(shuffle: int, fold: int) -> str:
+    """Return the name of a fold of a shuffle: that of its files in a run folder."""
+    return f"shuffle_{shuffle}_fold_{fold}"
+
+
+def _timed(key: str, step: Callable[[], Any]) -> tuple[str, Any, float]:
+    started = time.perf_counter()
+    result = step()
+    return key, result, time.perf_counter() - started
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as it is read again: tuples as lists, keys as text."""
+    return json.loads(json.dumps(value))
+
+
+def describe_data(stack: LabelledStack) -> dict:
+    """Return what a record says of its images."""
+    return {"source": stack.source, "digest": stack.digest, "images": len(stack)}
 
 
 def describe(estimator: BaseEstimator) -> dict:

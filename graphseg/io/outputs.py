@@ -241,7 +241,8 @@ def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.nda
     """
     if image.ndim != 2 or image.shape != mask.shape:
         raise InputError(
-            f"Expected image and mask of the same shape (H, W), got {image.shape} and {mask.shape}."
+            "The mask does not fit the image: expected both of the same shape (H, W), got "
+            f"{image.shape} and {mask.shape}."
         )
     height, width = (max(1, round(side * n / max(image.shape))) for n in image.shape)
     plain = image if image.dtype == np.uint8 else np.asarray(image, np.float32)

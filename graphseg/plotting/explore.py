@@ -20,7 +20,6 @@ from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition
 from graphseg.colours import BLUE, CLASS_COLOURS, ORANGE, SKY
 from graphseg.errors import InputError
-from graphseg.evaluation import quality
 from graphseg.plotting.micrographs import STYLE, overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import add_direction_key, show_bonds
 from graphseg.preprocessing import flat_field, weighted_spectrum
@@ -270,7 +269,8 @@ def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.
     by_label = stats.rankdata(-labelled)
 
     def draw(figure: Figure, threshold: float) -> None:
-        ranks = stats.rankdata(-quality.clean_fractions(probabilities, threshold))
+        # `clean_fractions` for plain masks; importing it would bring the network to each chapter.
+        ranks = stats.rankdata([np.mean(one >= threshold) for one in probabilities])
         axes = figure.subplots()
         axes.plot(by_label, ranks, ".", color=BLUE)
         axes.plot([1, len(ranks)], [1, len(ranks)], color="0.6", linewidth=0.8)

@@ -114,10 +114,10 @@ def test_checkpoints_and_records_are_not_believed(tmp_path):
         (tmp_path / "r.json").write_text(text)
         assert guard.outcome(lambda: records.read_record(tmp_path / "r.json"))
     assert guard.outcome(lambda: records.read_record(tmp_path))
-    store = records.FoldStore(tmp_path, {"a": 1})
+    store = records.StepStore(tmp_path, {"a": 1})
     for text in ("{}", '{"header": {"a": 2}, "result": 1}', '{"header": {"a": 1}}'):
         (tmp_path / "shuffle_0_fold_0.json").write_text(text)
-        assert guard.outcome(lambda: store.get(0, 0))
+        assert guard.outcome(lambda: store.get("shuffle_0_fold_0"))
 
 
 def test_an_array_that_is_kept_is_only_numbers(tmp_path):

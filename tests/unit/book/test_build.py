@@ -94,7 +94,16 @@ def test_the_last_good_pages_stay_when_the_book_is_broken(project):
 def test_the_pages_say_what_they_were_built_from(project):
     run(project)
     mark = json.loads((project / "html" / build.MARK).read_text())
-    assert mark == {"digest": build.tree_digest(project / "html.src")}
+    assert mark["digest"] == build.tree_digest(project / "html.src")
+
+
+def test_pages_follow_the_docstrings_of_the_package(project):
+    run(project)
+    (project / "graphseg").mkdir()
+    (project / "graphseg" / "a.py").write_text("")
+    assert run(project) and not run(project)
+    (project / "graphseg" / "a.py").write_text('"""Explained."""')
+    assert run(project)
 
 
 def test_a_chapter_that_was_not_executed_is_an_error(project):

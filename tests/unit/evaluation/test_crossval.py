@@ -222,13 +222,15 @@ def test_kept_networks_are_scored_again_in_another_way(stack, tmp_path):
     record = crossval.cross_validate(
         network, stack, "u", folds=2, run_folder=tmp_path, progress=False
     )
-    everything = re_evaluation.re_evaluate(record, stack, tmp_path, threshold=0.0)
+    path = tmp_path / "u.json"
+    records.write_record(path, record)
+    everything = re_evaluation.run(stack, path, tmp_path, {"threshold": 0.0})
     for result in everything["results"]:
         counts = np.array(result["counts"])
         assert (counts[:, 2:] == 0).all() and counts[:, :2].sum() == 64 * len(counts)
     assert everything["re_evaluated"] == {"threshold": 0.0}
     with pytest.raises(InputError, match="other images"):
-        re_evaluation.re_evaluate(record, stack.subset([0, 1]), tmp_path)
+        re_evaluation.run(stack.subset([0, 1]), path, tmp_path)
 
 
 def test_further_images_are_trained_on_and_never_tested(stack):

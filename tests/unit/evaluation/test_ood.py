@@ -151,4 +151,4 @@ def test_area_counts_pairs():
     def one(score):
         return ood_study.Judged("k", ood.Verdict(score), "")
 
-    assert ood_study._area([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75
+    assert ood_study._roc_auc([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75

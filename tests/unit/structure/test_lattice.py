@@ -10,8 +10,7 @@ from scipy.ndimage import gaussian_filter, laplace
 
 from graphseg.errors import InputError
 from graphseg.simulation import LATTICE_CONSTANT, simulate
-from graphseg.structure import lattice
-from graphseg.structure.lattice import Lattice, measure_lattice
+from graphseg.structure.lattice import Lattice, measure_lattice, ring_vectors
 from tests.helpers import lattices
 
 LARGEST_ERROR = 0.005  # of the lattice parameter, relative
@@ -68,7 +67,7 @@ def test_strongest_second_ring(pixel_size):
 
 def second_ring_only(parameter, orientation, shape=(128, 128)):
     rows, columns = np.indices(shape)
-    waves = lattice.ring_vectors(parameter, orientation)[1]
+    waves = ring_vectors(parameter, orientation)[1]
     phases = 2 * np.pi * (waves[:, 0, None, None] * rows + waves[:, 1, None, None] * columns)
     noise = np.random.default_rng(0).standard_normal(shape)
     return np.cos(phases).sum(axis=0) + 0.5 * noise
@@ -136,7 +135,7 @@ def test_no_lattice_is_not_found():
 
 
 def test_rings_of_graphene():
-    first, second = lattice.ring_vectors(6.0, 0.2)
+    first, second = ring_vectors(6.0, 0.2)
     vectors = lattice_vectors(6.0, 0.2)
     assert np.abs(first @ vectors.T - np.rint(first @ vectors.T)).max() < 1e-12
     assert np.abs(second @ vectors.T - np.rint(second @ vectors.T)).max() < 1e-12

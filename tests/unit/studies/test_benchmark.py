@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from book.studies import benchmark
+from graphseg.datasets.load import load_simulated_sample
 
 
 def paper_gflop(side=256, widths=(32, 64, 128, 256)):
@@ -20,7 +21,8 @@ def paper_gflop(side=256, widths=(32, 64, 128, 256)):
 
 
 def test_the_numbers_hang_together():
-    measured = benchmark.run(repeats=1, images=0, large=0, dask=0)
+    sample = load_simulated_sample()
+    measured = benchmark.run(sample, repeats=1, images=0, large=0, dask=0, starts=1)
     assert measured["paper"]["gflop"] == pytest.approx(paper_gflop(), rel=1e-6)
     assert measured["paper"]["parameters"] == 1_925_058
     ratio = measured["paper"]["eager_float32"] / measured["ours"]["fast"]
@@ -35,7 +37,7 @@ def test_the_numbers_hang_together():
 
 def test_batch_work_is_compared_with_the_bare_network(monkeypatch):
     monkeypatch.setitem(benchmark.SIDES, "large", 512)
-    measured = benchmark.run_batch(images=3, large=1, dask=4, test_time_augmentation=False)
+    measured = benchmark.batch_work(images=3, large=1, dask=4, test_time_augmentation=False)
     for name, number in (("small", 3), ("large", 1)):
         part = measured[name]
         assert part["images"] == number
@@ -46,4 +48,4 @@ def test_batch_work_is_compared_with_the_bare_network(monkeypatch):
     ratios = benchmark.ratios(measured)
     assert ratios["masks of 256² / bare network"] == measured["small"]["masks_ratio"]
     assert ratios["two Dask workers / one"] == dask["speedup"] and len(ratios) == 5
-    assert benchmark.ratios(benchmark.run_batch(0, 0, 0)) == {}
+    assert benchmark.ratios(benchmark.batch_work(0, 0, 0)) == {}

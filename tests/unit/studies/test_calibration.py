@@ -7,12 +7,20 @@ import pytest
 
 from book.studies import calibration as confidence
 from graphseg.datasets import load
-from graphseg.evaluation import calibration
+from graphseg.evaluation import calibration, quality
 from graphseg.unet import pretrained
 
 
 @pytest.fixture(scope="module")
-def record():
+def written(tmp_path_factory):
+    """Where predictions would look for what they need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "FILE", tmp_path_factory.mktemp("package") / "calibration.json")
+        yield quality.FILE
+
+
+@pytest.fixture(scope="module")
+def record(written):
     stack = load.load_stack("simulated")
     small = stack.subset(np.arange(15))
     cut = type(small)(
@@ -22,7 +30,7 @@ def record():
         images=small.images[:, :32, :32],
         masks=small.masks[:, :32, :32],
     )  # fmt: skip
-    return confidence.measure(cut, draws=20)
+    return confidence.run(cut, draws=20)
 
 
 def test_the_record_is_json_and_complete(record):
@@ -38,8 +46,8 @@ def test_the_record_is_json_and_complete(record):
         assert 0 <= again["errors_found"][name] <= 1
 
 
-def test_the_file_of_the_package_is_part_of_the_record(record):
-    kept = confidence.package_file(record)
+def test_the_file_of_the_package_is_part_of_the_record(record, written):
+    kept = json.loads(written.read_text())
     assert kept["temperature"] == record["temperature"]
     assert set(kept["networks"]) == {"default", "simulated", *(f"fold_{k}" for k in range(5))}
 

@@ -114,20 +114,19 @@ def test_false_positives_at_a_boundary_are_those_within_five_pixels():
     assert defect_masking.false_at_boundaries(masks, predicted, [[line], []])[1] == [0, 0, 1600, 0]
 
 
-def test_results_at_hand_are_taken_over(monkeypatch):
+def test_results_at_hand_are_taken_over(monkeypatch, tmp_path):
     stack = load.load_stack("simulated").subset([0])
     made = [made_sheet("loop", np.eye(32))]
     monkeypatch.setattr(defect_masking, "sheets", lambda **_: made)
-    [(name, first)] = defect_masking.measure(["default"], stack, test_time_augmentation=False)
-    assert name == "default"
-    assert first["rows"][0][4] == 32
+    options = dict(test_time_augmentation=False, published=False, run_folder=tmp_path)
+    first = defect_masking.run(stack, ["default"], **options)
+    assert first["methods"]["default"]["rows"][0][4] == 32
     monkeypatch.setattr(defect_masking, "sheets", lambda **_: pytest.fail("measured again"))
-    again = defect_masking.measure(
-        ["default"], stack, {"default": first}, test_time_augmentation=False
-    )
-    assert dict(again) == {"default": first}
+    assert defect_masking.run(stack, ["default"], **options) == first
     with pytest.raises(InputError, match="'defualt'"):
-        list(defect_masking.measure(["defualt"], stack))
+        defect_masking.run(stack, ["defualt"], **options)
+    with pytest.raises(InputError, match="of another run"):
+        defect_masking.run(stack, ["default"], **options | {"repeats": 1})
 
 
 def test_boundaries_of_published_images_are_found_on_some(published):

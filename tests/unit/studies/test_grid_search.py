@@ -8,7 +8,7 @@ from book.studies import grid_search
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
-from graphseg.evaluation import crossval
+from graphseg.evaluation import crossval, methods
 
 
 class Threshold(BaseEstimator):
@@ -42,12 +42,17 @@ def stack():
     )
 
 
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "threshold", Threshold)
+
+
 GRID = {"level": [0.3, 0.7, 0.9]}
-QUIET = dict(name="t", folds=4, progress=False)
+QUIET = dict(folds=4, progress=False)
 
 
 def test_the_best_inner_candidate_is_trained_and_scored_once(stack):
-    record = grid_search.search(Threshold(), GRID, stack, **QUIET)
+    record = grid_search.run(stack, "threshold", GRID, **QUIET)
     assert [found["chosen"] for found in record["searches"]] == [1] * 4
     assert record["candidates"][1] == {"level": 0.7}
     tested = [name for result in record["results"] for name in result["test"]]
@@ -59,7 +64,7 @@ def test_the_best_inner_candidate_is_trained_and_scored_once(stack):
 
 def test_no_search_sees_the_images_it_is_scored_on(stack, monkeypatch):
     monkeypatch.setattr(Threshold, "fitted_on", [])
-    grid_search.search(Threshold(), GRID, stack, only=[2], **QUIET)
+    grid_search.run(stack, "threshold", GRID, only=[2], **QUIET)
     test = crossval.splits(stack, "acquisition", 4)[2][1]
     unseen = set(stack.images[test, 0, 0])
     assert len(Threshold.fitted_on) == 3 * 3 + 1
@@ -68,14 +73,14 @@ def test_no_search_sees_the_images_it_is_scored_on(stack, monkeypatch):
 
 def test_several_grids_are_one_list_of_candidates(stack):
     grids = [{"level": [0.3]}, {"level": [0.7, 0.9], "epochs": [2]}]
-    record = grid_search.search(Threshold(), grids, stack, only=[0], trials=0, **QUIET)
+    record = grid_search.run(stack, "threshold", grids, only=[0], trials=0, **QUIET)
     assert len(record["candidates"]) == 3 and record["results"] == []
     assert record["candidates"][record["searches"][0]["chosen"]] == {"level": 0.7, "epochs": 2}
 
 
 def test_final_trainings_take_their_own_parameters_and_seeds(stack):
-    record = grid_search.search(
-        Threshold(), GRID, stack, final={"epochs": 300}, trials=2, only=[0], inner_tested=1, **QUIET
+    record = grid_search.run(
+        stack, "threshold", GRID, final={"epochs": 300}, trials=2, only=[0], inner_tested=1, **QUIET
     )
     finals = [result["parameters"] for result in record["results"]]
     assert finals == [{"level": 0.7, "epochs": 300, "seed": seed} for seed in (0, 1)]
@@ -84,11 +89,11 @@ def test_final_trainings_take_their_own_parameters_and_seeds(stack):
 
 def test_finished_trainings_are_not_run_again(stack, monkeypatch, tmp_path):
     monkeypatch.setattr(Threshold, "fitted_on", [])
-    first = grid_search.search(Threshold(), GRID, stack, run_folder=tmp_path, **QUIET)
+    first = grid_search.run(stack, "threshold", GRID, run_folder=tmp_path, **QUIET)
     number = len(Threshold.fitted_on)
     assert number == 4 * 3 * 3 + 4
-    (tmp_path / "shuffle_1002_fold_4.json").unlink()
-    again = grid_search.search(Threshold(), GRID, stack, run_folder=tmp_path, **QUIET)
+    (tmp_path / "fold_2_candidate_1_inner_1.json").unlink()
+    again = grid_search.run(stack, "threshold", GRID, run_folder=tmp_path, **QUIET)
     assert len(Threshold.fitted_on) == number + 1
     assert [s["scores"] for s in first["searches"]] == [s["scores"] for s in again["searches"]]
 
@@ -106,4 +111,4 @@ def test_finished_trainings_are_not_run_again(stack, monkeypatch, tmp_path):
 )
 def test_what_cannot_be_searched_is_refused(stack, grid, score, message):
     with pytest.raises(InputError, match=message):
-        grid_search.search(Threshold(), grid, stack, score=score, **QUIET)
+        grid_search.run(stack, "threshold", grid, score=score, **QUIET)

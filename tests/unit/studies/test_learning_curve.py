@@ -45,9 +45,9 @@ def test_too_many_acquisitions_are_refused(stack):
 def test_the_curve_keeps_folds_and_budgets(stack, tmp_path, monkeypatch):
     start = UNetSegmenter(**RECIPE).fit(stack.images, stack.masks)
     start.save(tmp_path / "start.safetensors")
-    segmenter = UNetSegmenter(**RECIPE, initial=tmp_path / "start.safetensors")
-    arguments = (segmenter, stack, (0, 2), 2, tmp_path / "runs", 2)
-    record = learning_curve.label_curve(*arguments)
+    changes = RECIPE | {"initial": tmp_path / "start.safetensors"}
+    arguments = (stack, [0, 2], 2, 2, changes, tmp_path / "runs")
+    record = learning_curve.run(*arguments)
     parts = splits(stack, "acquisition", 2)
     for row, (budget, fold) in zip(
         record["results"], [(0, 0), (0, 1), (2, 0), (2, 1)], strict=True
@@ -58,12 +58,12 @@ def test_the_curve_keeps_folds_and_budgets(stack, tmp_path, monkeypatch):
     expected = metrics.counts(stack.masks[test], start.predict(stack.images[test]))
     np.testing.assert_array_equal(learning_curve.at(record, 0)["results"][1]["counts"], expected)
     monkeypatch.setattr(learning_curve, "evaluate_fold", None)
-    assert learning_curve.label_curve(*arguments)["results"] == record["results"]
+    assert learning_curve.run(*arguments)["results"] == record["results"]
 
 
 def test_no_labels_and_no_initial_network_is_refused(stack, tmp_path):
     with pytest.raises(InputError, match="initial weights"):
-        learning_curve.label_curve(UNetSegmenter(**RECIPE), stack, (0, 1), run_folder=tmp_path)
+        learning_curve.run(stack, [0, 1], changes=RECIPE, run_folder=tmp_path)
 
 
 def test_places_in_two_folds_are_counted():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from book.studies import robust_finetuning, robustness
-from book.studies.robustness import CHANGES, Change
+from book.studies.changes import CHANGES, Change
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.datasets import load
+from graphseg.errors import InputError
+from graphseg.evaluation.records import StepStore
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,8 @@ def few(monkeypatch):
 
 
 def test_a_record_is_complete_and_continued(stack, few, tmp_path, monkeypatch):
-    path = tmp_path / "robustness.json"
-    found = robustness.measure(stack, path, images=2, samples=1)
+    arguments = dict(images=2, samples=1, training=False, run_folder=tmp_path)
+    found = robustness.run(stack, **arguments)
     assert set(found["changes"]) == {"inversion", "noise"}
     assert set(found["attacks"]) == {"FGSM on unet", "FGSM on bragg"}
     assert found["flagged"] == {"inversion": [0, 0], "noise": [0, 1]}
@@ -55,9 +57,9 @@ def test_a_record_is_complete_and_continued(stack, few, tmp_path, monkeypatch):
         raise AssertionError("what is recorded is not measured again")
 
     monkeypatch.setattr(robustness, "_curve", never)
-    assert robustness.measure(stack, path, images=2, samples=1) == found
-    with pytest.raises(AssertionError, match="not measured again"):
-        robustness.measure(stack, path, images=2, samples=1, seed=1)
+    assert robustness.run(stack, **arguments) == found
+    with pytest.raises(InputError, match="of another run"):
+        robustness.run(stack, **arguments | {"seed": 1})
 
 
 def test_further_training_is_scored_in_every_condition(stack, monkeypatch):
@@ -66,7 +68,7 @@ def test_further_training_is_scored_in_every_condition(stack, monkeypatch):
     monkeypatch.setattr(robust_finetuning, "RADII", (0.1,))
     monkeypatch.setattr(robust_finetuning, "PGD_STEPS", 2)
     small = replace(stack, images=stack.images[:, :64, :64], masks=stack.masks[:, :64, :64])
-    found = robust_finetuning.measure(small, fold=0, epochs=1, images=1)
+    found = robust_finetuning.measure(small, StepStore(None, {}), fold=0, epochs=1, images=1)
     assert set(found["scores"]) == {"as it is", "adversarial"}
     conditions = ["unchanged", "noise 1", "blur 0.5", "FGSM 0.1", "PGD 0.1"]
     assert all(list(scores) == conditions for scores in found["scores"].values())

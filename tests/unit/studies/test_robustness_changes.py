@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from book.studies.robustness import CHANGES, PHYSICAL, apply, said, same_sample, spread
+from book.studies.changes import CHANGES, PHYSICAL, apply, said, same_sample, spread
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,15 @@ def stack():
 @pytest.fixture(scope="module")
 def finished(stack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    arguments = (UNetSegmenter(**RECIPE), stack, SMALL, 2, 4, folder)
-    return simulation_only.score_simulated(*arguments), arguments
+    arguments = dict(seeds=2, images=4, step=list(SMALL), changes=RECIPE, run_folder=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, configuration in SMALL.items():
+            patch.setitem(simulation_only.ABLATION, name, configuration)
+        yield simulation_only.run(stack, **arguments), arguments
 
 
 def test_counts_are_those_of_the_kept_networks(stack, finished):
-    record, (*_, folder) = finished
+    record, folder = finished[0], finished[1]["run_folder"]
     assert [(r["configuration"], r["shuffle"]) for r in record["results"]] == [
         ("naive", 0), ("graphene", 0), ("naive", 1), ("graphene", 1),
     ]  # fmt: skip
@@ -43,10 +46,10 @@ def test_counts_are_those_of_the_kept_networks(stack, finished):
     assert network.card_["recipe"]["seed"] == 1 and "seed 1" in network.card_["data"]
 
 
-def test_what_is_finished_is_not_trained_again(finished, monkeypatch):
+def test_what_is_finished_is_not_trained_again(stack, finished, monkeypatch):
     record, arguments = finished
     monkeypatch.setattr(finetune, "pretrain", None)
-    assert simulation_only.score_simulated(*arguments)["results"] == record["results"]
+    assert simulation_only.run(stack, **arguments)["results"] == record["results"]
 
 
 def test_the_design_part_and_the_rest_share_no_image(stack, finished):

@@ -266,7 +266,7 @@ def test_a_network_is_exported(run, folder, tmp_path, monkeypatch):
         patch.setitem(sys.modules, "onnxruntime", None)
         code, _, err = run("export", "w.safetensors", "--output", "w.onnx")
         assert code == 2 and "graphseg[onnx]" in err and not (tmp_path / "w.onnx").exists()
-    # Exporting takes long and is tested in test_openmodels.
+    # Exporting takes long and is tested in test_export.
     monkeypatch.setattr(export, "export_onnx", lambda network, path: 2e-7)
     code, out, _ = run("export", "w.safetensors", "--output", "w.onnx")
     assert code == 0 and "w.onnx: ONNX Runtime agrees with PyTorch within 2e-07" in out
