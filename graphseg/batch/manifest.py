@@ -305,12 +305,15 @@ class Manifest:
             _refuse(self._conflicts(record, now, targets))
         return False
 
-    def rows(self, sources: Sequence[Source]) -> Iterator[tuple[dict, str | None]]:
-        """Yield the row and the thumbnail of each finished frame of all runs in the folder.
+    def rows(
+        self, sources: Sequence[Source], failed: Sequence[dict] = ()
+    ) -> list[tuple[dict, str | None]]:
+        """Return the rows and thumbnails of what is finished, and `failed` rows, in order of files.
 
         Of `sources` those whose results are from this input, model and options; of other files
         those whose results are still there as they were left.
         """
+        found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
         named = {source.name: source for source in sources}
         paths = {str(source.path) for source in sources}
         for path in sorted(self.records.rglob("*.json")):
@@ -328,7 +331,8 @@ class Manifest:
                 or not self._is_complete(record)
             ):
                 continue
-            yield record["row"] | shown, record["thumbnail"]
+            found.append((record["row"] | shown, record["thumbnail"]))
+        return sorted(found, key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
 
     def _present(self) -> dict[str, dict[str, list[Path]]]:
         """Return the results in the folder: name of a source to names of frames to files."""

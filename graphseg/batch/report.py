@@ -256,9 +256,8 @@ def write_tables(run: Run) -> tuple[Path, Path]:
     come last in the CSV, and are listed above the table of the report.
     """
     command = run.manifest.command
-    pairs = list(zip(run.rows, run.thumbnails, strict=True))
-    good = [pair for pair in pairs if not pair[0]["error"]]
-    failed = [row for row, _ in pairs if row["error"]]
+    good = [pair for pair in run.pairs if not pair[0]["error"]]
+    failed = [row for row, _ in run.pairs if row["error"]]
     caption, sorted_by = CAPTION, "file"
     if command == "sort":
         good, caption, sorted_by = _ranked(good), CAPTION + RANK_CAPTION, "rank"

@@ -102,11 +102,10 @@ class Run:
     ----------
     manifest
         Of the folder of results.
-    rows
-        One for each image, in order of files and frames, as the table shows them: those of this
-        run, finished or failed, and those of earlier runs whose results lie in the same folder.
-    thumbnails
-        Content of a JPEG file in base64 for each row, or None.
+    pairs
+        A row for each image, in order of files and frames, as the table shows them, and its
+        thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those
+        of earlier runs whose results lie in the same folder.
     finished
         Images of this run that are finished, earlier ones included.
     errors
@@ -116,11 +115,15 @@ class Run:
     """
 
     manifest: Manifest
-    rows: list[dict]
-    thumbnails: list[str | None]
+    pairs: list[tuple[dict, str | None]]
     finished: int
     errors: list[str]
     warnings: list[str]
+
+    @property
+    def rows(self) -> list[dict]:
+        """The rows alone."""
+        return [row for row, _ in self.pairs]
 
 
 def run(
@@ -173,20 +176,15 @@ def run(
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
         outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
-    rows = list(manifest.rows(sources))
-    failed = [outcome for outcome in outcomes if outcome.error]
-    for one in failed:
-        number = "" if one.frame is None else one.frame
-        rows.append(({"file": one.shown, "frame": number, "error": one.error}, None))
-    rows.sort(key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
-    return Run(
-        manifest,
-        [row for row, _ in rows],
-        [thumbnail for _, thumbnail in rows],
-        sum(done.values()) + len(outcomes) - len(failed),
-        [outcome.error for outcome in failed],
-        [outcome.warning for outcome in outcomes if outcome.warning],
-    )
+        failed = [outcome for outcome in outcomes if outcome.error]
+        missing = [
+            {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
+            for one in failed
+        ]
+        finished = sum(done.values()) + len(outcomes) - len(failed)
+        errors = [outcome.error for outcome in failed]
+        warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
 
 
 def _distribute(
