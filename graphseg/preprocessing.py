@@ -1,14 +1,25 @@
-"""Flat field, normalisation, standardisation and resizing: eqs 1–3 of Sadre et al. (2021)."""
+"""What precedes every method: eqs 1–3 of Sadre et al. (2021), and the spectrum of eq. 4.
+
+Flat field, normalisation, standardisation, resizing, and the weighted spectrum in which both the
+Bragg filter and the measurement of the lattice look for reflections.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
+import scipy.fft as fft
 from scipy import ndimage
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal.windows import tukey
 
 from graphseg.checks import real_numbers
 from graphseg.errors import InputError
 
+# Peak heights are given as if every image had 256 × 256 pixels: the transform is unnormalised, so
+# a lattice of the same contrast would otherwise be four times higher on twice the side.
+REFERENCE_PIXELS = 256 * 256
 ROUNDING = 1e-9  # relative differences below this are rounding, not structure
 NEGLIGIBLE_CHANGE = 1e-3  # fraction of pixels; below it the search for contamination has settled
 
@@ -103,7 +114,13 @@ def fit_bezier_surface(
     >>> bool(np.allclose(fit_bezier_surface(plane), plane))
     True
     """
-    image = _checked(image)
+    return bezier_surface(_checked(image), degree, exclude)
+
+
+def bezier_surface(
+    image: np.ndarray, degree: tuple[int, int], exclude: np.ndarray | None
+) -> np.ndarray:
+    """Do what `fit_bezier_surface` does with an (H, W) float64 image that was checked before."""
     # Orthonormal columns span the same surfaces and keep high degrees well conditioned.
     rows, columns = (
         np.linalg.qr(bernstein_basis(d, n))[0] for d, n in zip(degree, image.shape, strict=True)
@@ -367,3 +384,49 @@ def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
     """
     low, middle, high = np.percentile(values[::step, ::step], [15.87, 50, 84.13])
     return (values - middle) / max(min(middle - low, high - middle), ROUNDING)
+
+
+def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) -> np.ndarray:
+    r"""Return the smoothed height :math:`|q|\,|\mathcal F\{W I\}|` of eq. 4.
+
+    Parameters
+    ----------
+    image
+        (H, W) float32 with mean zero.
+    window_taper
+        Fraction of each side over which the Tukey window W falls to zero: 0 is no window, 1 is
+        Hann.
+    peak_blur
+        Standard deviation in bins of the Gaussian that joins the speckles of one peak.
+
+    Returns
+    -------
+    ndarray
+        (H, W // 2 + 1) float32 in the order of `scipy.fft.rfft2`, scaled as in `Peaks`.
+    """
+    height, width = image.shape
+    spectrum = np.abs(fft.rfft2(image * _window(height, width, window_taper)))  # (H, W // 2 + 1)
+    spectrum *= _distance(height, width)
+    if peak_blur == 0:
+        return spectrum
+    margin = min(int(4 * peak_blur) + 1, spectrum.shape[1] - 1)
+    extended = np.hstack([mirrored(spectrum, margin), spectrum])
+    rows = gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
+    return gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
+
+
+@lru_cache(maxsize=4)
+def _window(height: int, width: int, taper: float) -> np.ndarray:
+    return np.outer(tukey(height, taper), tukey(width, taper)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _distance(height: int, width: int) -> np.ndarray:
+    """Return |q| in cycles per pixel for the half spectrum, times the scale of the heights."""
+    radius = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width))
+    return (radius * REFERENCE_PIXELS / (height * width)).astype(np.float32)
+
+
+def mirrored(spectrum: np.ndarray, columns: int) -> np.ndarray:
+    """Return the columns left of frequency zero, from |F(−q)| = |F(q)|."""
+    return np.roll(spectrum[::-1], 1, axis=0)[:, columns:0:-1]

@@ -47,7 +47,7 @@ from graphseg.colours import SKY
 from graphseg.plotting import explore, micrographs
 from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
 from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges, OpticsRanges
-from graphseg.unet.scale import KNOWN
+from graphseg.unet.inference import KNOWN
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)

@@ -55,7 +55,7 @@ from graphseg.evaluation.compare import (
 )
 from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import explore, micrographs
-from graphseg.unet.scale import find_scale
+from graphseg.unet.inference import find_scale
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)

@@ -50,8 +50,8 @@ from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
 from graphseg.evaluation.records import read_record
 from graphseg.plotting import explore, micrographs
+from graphseg.unet.inference import find_scale
 from graphseg.unet.network import UNet, parameter_count
-from graphseg.unet.scale import find_scale
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)

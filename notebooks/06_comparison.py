@@ -45,7 +45,7 @@ from graphseg.evaluation.compare import has_result, read_result, with_interval
 from graphseg.evaluation.methods import display_name
 from graphseg.evaluation.records import read_record, summary, training_minutes
 from graphseg.plotting import micrographs
-from graphseg.unet.scale import measure_pixel_size
+from graphseg.unet.inference import measure_pixel_size
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)

@@ -61,7 +61,8 @@ from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import load_weights
 
 micrographs.use_style()
 show_source(gs.load_stack(data_source))
@@ -194,7 +195,7 @@ record(
 )
 record("jaccard_fine", scores["fine_pixels"])
 record("jaccard_coarse", scores["coarse_pixels"])
-known = weights.load(pretrained.FOLDER / "default.safetensors")[0]["card"]
+known = load_weights(pretrained.FOLDER / "default.safetensors")[0]["card"]
 record("known_low", known["pixel_sizes"][0])
 record("known_high", known["pixel_sizes"][1])
 
@@ -424,7 +425,7 @@ code = command_line(
 )
 
 # %% tags=["remove-input"]
-card = weights.load(here / "my_unet.safetensors")[0]["card"]
+card = load_weights(here / "my_unet.safetensors")[0]["card"]
 validated = card["cross_validation"]
 for average, key in (("pooled", ""), ("per_image", "image_")):
     parts = {

@@ -12,7 +12,8 @@ from graphseg.evaluation import calibration, quality
 from graphseg.evaluation.calibration import METHODS, inner_folds
 from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
 from graphseg.evaluation.records import describe_data, write_record
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 
 THRESHOLD = 0.5
 LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
@@ -94,7 +95,7 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
 def _digests() -> dict[str, str]:
     names = ["default", "simulated", *(n for n in pretrained.names() if n.startswith("fold_"))]
     files = {name: pretrained.FOLDER / f"{name}.safetensors" for name in names}
-    return {name: weights.digest(path) for name, path in files.items()}
+    return {name: weights_digest(path) for name, path in files.items()}
 
 
 def _calibration(counts, fold, groups, method: str) -> dict:

@@ -18,7 +18,8 @@ from graphseg.errors import InputError
 from graphseg.evaluation import methods
 from graphseg.evaluation.records import StepStore, describe
 from graphseg.structure.boundaries import Boundary, find_boundaries
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 
 LARGEST_MASKED = 0.02  # of the area near defects, the target
 LEAST_RECALL = 0.9  # of contamination at boundaries, the target
@@ -243,7 +244,7 @@ def _identity(name: str, stack: LabelledStack, changes: dict) -> dict:
     if name in FITTED:
         return {"fitted_on": stack.digest, "parameters": describe(methods.make(name))}
     pretrained.load(name)  # says what there is if this is not
-    digest = weights.digest(pretrained.FOLDER / f"{name}.safetensors")
+    digest = weights_digest(pretrained.FOLDER / f"{name}.safetensors")
     return {"weights": digest, "changes": changes}
 
 

@@ -35,8 +35,9 @@ from graphseg.simulation.crystal import crystal
 from graphseg.simulation.multislice import micrograph
 from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import expose
-from graphseg.unet import pretrained, scale, weights
-from graphseg.unet.scale import resize
+from graphseg.unet import inference, pretrained
+from graphseg.unet.inference import resize
+from graphseg.unet.network import weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
 
 SIZE = 256  # pixels, side of an image
@@ -410,10 +411,10 @@ def _known(
 
 
 def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., Judged]:
-    sizes = scale.known_pixel_sizes(segmenter.card_)
+    sizes = inference.known_pixel_sizes(segmenter.card_)
 
     def say(kind: str, image: np.ndarray, pixel_size: float | None) -> Judged:
-        found = scale.find_scale(image, pixel_size, sizes)
+        found = inference.find_scale(image, pixel_size, sizes)
         return Judged(kind, ood.judge(known, segmenter, image, found), found.warning)
 
     return say
@@ -485,7 +486,7 @@ def _seconds(stack: LabelledStack) -> dict[str, float]:
     segmenter = pretrained.load("default", test_time_augmentation=True)
     known = _known(segmenter, stack, np.ones(len(stack), bool), ood.describe(None, stack.images)[0])
     images = stack.images[:TIMED]
-    found = [scale.find_scale(image) for image in images]
+    found = [inference.find_scale(image) for image in images]
     pairs = list(zip(images, found, strict=True))
     return {
         "network": _median_time(lambda pair: segmenter.predict_proba(pair[0][None]), pairs),
@@ -506,4 +507,4 @@ def package_file(stack: LabelledStack) -> dict:
     """Return what predictions need: what the default network knows, and its file's digest."""
     path = pretrained.FOLDER / "default.safetensors"
     found = ood.describe(pretrained.load("default"), stack.images)
-    return {"network": weights.digest(path), "known": ood.fit(found, stack.groups).as_json()}
+    return {"network": weights_digest(path), "known": ood.fit(found, stack.groups).as_json()}

@@ -6,8 +6,8 @@ from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
 from graphseg.simulation.configuration import DEFECTS
-from graphseg.unet import weights
 from graphseg.unet.finetune import joined, simulated_stack
+from graphseg.unet.network import weights_digest
 from graphseg.unet.pretrained import FOLDER, LIMITS, PIXEL_SIZES
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
@@ -68,7 +68,7 @@ def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default
         card["data"] = f"the published images outside fold {fold}{further}"
         trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
         written.append(f"fold_{fold}")
-    return {"networks": {key: weights.digest(FOLDER / f"{key}.safetensors") for key in written}}
+    return {"networks": {key: weights_digest(FOLDER / f"{key}.safetensors") for key in written}}
 
 
 def summarise(record: dict) -> str:
@@ -81,6 +81,6 @@ def _with_digest(digest: str | None) -> Path | None:
     if digest is None:
         return None
     for path in FOLDER.glob("*.safetensors"):
-        if digest == DIGEST + weights.digest(path):
+        if digest == DIGEST + weights_digest(path):
             return path
     raise InputError(f"No network here has the digest {digest}: put the one to start from here.")

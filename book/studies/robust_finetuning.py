@@ -11,7 +11,8 @@ from book.studies.changes import CHANGES, apply
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation.records import StepStore
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
 
 # Further training of the same length each; the plain one shows what training on alone does.
@@ -91,7 +92,7 @@ def measure(
     found = dict(zip(variants, store.finish(steps, "further training"), strict=True))
     return {
         "fold": fold,
-        "network": weights.digest(recipe["initial"]),
+        "network": weights_digest(recipe["initial"]),
         "images": [stack.names[index] for index in chosen],
         "epochs": epochs,
         "learning_rate": LEARNING_RATE,

@@ -25,7 +25,8 @@ from graphseg.classical.bragg import BraggSegmenter
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import ood
 from graphseg.evaluation.records import StepStore
-from graphseg.unet import pretrained, scale, weights
+from graphseg.unet import inference, pretrained
+from graphseg.unet.network import weights_digest
 
 METHODS = ("bragg", "adaptive", "unet")
 AVERAGED = "unet, eight views"  # over the eight symmetries: a defence against attacks on one pass
@@ -56,7 +57,7 @@ class Judges:
             train = self.stack.subset(np.flatnonzero(self.folds != fold))
             found = ood.describe(self.get("unet", fold), train.images)
             self._known[fold] = ood.fit(found, train.groups)
-        segmenter, found = self.get("unet", fold), scale.find_scale(image)
+        segmenter, found = self.get("unet", fold), inference.find_scale(image)
         verdict = ood.judge(self._known[fold], segmenter, image, found)
         return bool(verdict.reason or found.warning)
 
@@ -111,7 +112,7 @@ def run(
     header = {
         "name": "robustness",
         "data": {"source": stack.source, "digest": stack.digest},
-        "networks": {n: weights.digest(pretrained.FOLDER / f"{n}.safetensors") for n in names},
+        "networks": {n: weights_digest(pretrained.FOLDER / f"{n}.safetensors") for n in names},
         "parameters": {"images": images, "samples": samples, "seed": seed, "radii": list(RADII),
                        "steps": PGD_STEPS},
     }  # fmt: skip

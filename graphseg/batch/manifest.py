@@ -258,14 +258,36 @@ class Manifest:
 
     # What is there, and whose it is.
 
-    def finished(self, source: Source) -> int:
-        """Return the number of frames of a source if all of them are finished, else 0."""
+    def finished(self, sources: Iterable[Source]) -> dict[Source, int]:
+        """Return for each source the number of its frames if all of them are finished, else 0.
+
+        Raises
+        ------
+        InputError
+            If what lies in the place of the others or of the tables may not be replaced.
+        """
+        done = {source: self._finished(source) for source in sources}
+        if not self.overwrite:
+            self._refuse_conflicts([source for source, frames in done.items() if not frames])
+        return done
+
+    def _finished(self, source: Source) -> int:
         first = self._read(source.name) or self._read(frame_name(source, 0, 2))
         if first is None:
             return 0
         now, frames = fingerprint(source.path), first["frames"]
         names = (frame_name(source, frame, frames) for frame in range(frames))
         return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
+
+    def _refuse_conflicts(self, sources: Iterable[Source]) -> None:
+        known = self._table_digests()
+        conflicts = [p for p in self.tables if p.exists() and _sha256(p.read_bytes()) not in known]
+        present = self._present()
+        for source in sources:
+            now = fingerprint(source.path) if source.name in present else {}
+            for name, targets in present.get(source.name, {}).items():
+                conflicts += self._conflicts(self._read(name), now, targets)
+        _refuse(conflicts)
 
     def is_finished(self, name: str, now: dict) -> bool:
         """Tell whether a frame is finished; `now` is the `fingerprint` of its source.
@@ -283,25 +305,15 @@ class Manifest:
             _refuse(self._conflicts(record, now, targets))
         return False
 
-    def refuse_conflicts(self, sources: Iterable[Source]) -> None:
-        """Raise InputError before anything is done if what lies there may not be replaced."""
-        if self.overwrite:
-            return
-        known = self._table_digests()
-        conflicts = [p for p in self.tables if p.exists() and _sha256(p.read_bytes()) not in known]
-        present = self._present()
-        for source in sources:
-            now = fingerprint(source.path) if source.name in present else {}
-            for name, targets in present.get(source.name, {}).items():
-                conflicts += self._conflicts(self._read(name), now, targets)
-        _refuse(conflicts)
-
-    def rows(self, sources: Sequence[Source]) -> Iterator[tuple[dict, str | None]]:
-        """Yield the row and the thumbnail of each finished frame of all runs in the folder.
+    def rows(
+        self, sources: Sequence[Source], failed: Sequence[dict] = ()
+    ) -> list[tuple[dict, str | None]]:
+        """Return the rows and thumbnails of what is finished, and `failed` rows, in order of files.
 
         Of `sources` those whose results are from this input, model and options; of other files
         those whose results are still there as they were left.
         """
+        found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
         named = {source.name: source for source in sources}
         paths = {str(source.path) for source in sources}
         for path in sorted(self.records.rglob("*.json")):
@@ -319,7 +331,8 @@ class Manifest:
                 or not self._is_complete(record)
             ):
                 continue
-            yield record["row"] | shown, record["thumbnail"]
+            found.append((record["row"] | shown, record["thumbnail"]))
+        return sorted(found, key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
 
     def _present(self) -> dict[str, dict[str, list[Path]]]:
         """Return the results in the folder: name of a source to names of frames to files."""
@@ -388,9 +401,9 @@ class Manifest:
         another run may be writing to the same folder.
         """
         self.partial.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.partial / "started", self.partial) as temporary:
-            temporary.touch()
-            start = temporary.stat().st_mtime_ns  # by the clock of the file system
+        started = self.partial / "started"
+        started.touch()
+        start = started.stat().st_mtime_ns  # by the clock of the file system
         yield
         for path in self.partial.iterdir():
             with suppress(FileNotFoundError):
@@ -412,7 +425,9 @@ class Manifest:
             ``frame``, ``frames``, ``row`` and ``thumbnail`` (bytes or None).
         """
         written: dict[Path, Path] = {}  # final to temporary name
-        row = record["row"]
+        row, picture = record["row"], record["thumbnail"]
+        picture = picture and base64.b64encode(picture).decode()
+        source = now | {"sha256": content_digest(now)}
         try:
             for suffix, write in outputs.items():
                 target = self.folder / f"{name}{suffix}"
@@ -420,8 +435,6 @@ class Manifest:
                 written[target] = temporary_name(target, self.partial)
                 more = write(written[target])
                 row |= more if isinstance(more, dict) else {}
-            picture = record["thumbnail"] and base64.b64encode(record["thumbnail"]).decode()
-            source = now | {"sha256": content_digest(now)}
             before = self._read(name)
             if not self._is_finished(before, now):  # nor by another process
                 record = record | {"source": source, "row": row, "thumbnail": picture}

@@ -20,6 +20,7 @@ from graphseg.batch.ranking import Ranking, rank
 from graphseg.batch.reduction import CLASSES
 from graphseg.batch.run import Run
 from graphseg.errors import InputError
+from graphseg.io.outputs import jpeg
 
 LAST = ("seconds", "error")  # columns of the CSV file
 MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
@@ -71,13 +72,6 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> 
     writer.writeheader()
     writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
     return text.getvalue()
-
-
-def jpeg(picture: np.ndarray) -> bytes:
-    """Return a picture, (h, w, 3) uint8, as the content of a JPEG file: a fifth of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue()
 
 
 @lru_cache(maxsize=1)
@@ -262,9 +256,8 @@ def write_tables(run: Run) -> tuple[Path, Path]:
     come last in the CSV, and are listed above the table of the report.
     """
     command = run.manifest.command
-    pairs = list(zip(run.rows, run.thumbnails, strict=True))
-    good = [pair for pair in pairs if not pair[0]["error"]]
-    failed = [row for row, _ in pairs if row["error"]]
+    good = [pair for pair in run.pairs if not pair[0]["error"]]
+    failed = [row for row, _ in run.pairs if row["error"]]
     caption, sorted_by = CAPTION, "file"
     if command == "sort":
         good, caption, sorted_by = _ranked(good), CAPTION + RANK_CAPTION, "rank"

@@ -102,11 +102,10 @@ class Run:
     ----------
     manifest
         Of the folder of results.
-    rows
-        One for each image, in order of files and frames, as the table shows them: those of this
-        run, finished or failed, and those of earlier runs whose results lie in the same folder.
-    thumbnails
-        Content of a JPEG file in base64 for each row, or None.
+    pairs
+        A row for each image, in order of files and frames, as the table shows them, and its
+        thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those
+        of earlier runs whose results lie in the same folder.
     finished
         Images of this run that are finished, earlier ones included.
     errors
@@ -116,11 +115,15 @@ class Run:
     """
 
     manifest: Manifest
-    rows: list[dict]
-    thumbnails: list[str | None]
+    pairs: list[tuple[dict, str | None]]
     finished: int
     errors: list[str]
     warnings: list[str]
+
+    @property
+    def rows(self) -> list[dict]:
+        """The rows alone."""
+        return [row for row, _ in self.pairs]
 
 
 def run(
@@ -163,30 +166,25 @@ def run(
         If something is in the way of the results and may not be replaced, before anything is done;
         if results cannot be written; if no scheduler answers.
     """
-    manifest = Manifest(folder, task.command, task.made_by(), task.suffixes, resume, overwrite)
-    done = {source: manifest.finished(source) for source in sources}
-    waiting = [source for source in sources if not done[source]]
-    manifest.refuse_conflicts(waiting)
+    threads, made_by = task.threads(), task.made_by()
+    manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
+    done = manifest.finished(sources)
     with manifest.writing():
+        waiting = [source for source in sources if not done[source]]
         if not waiting or (workers == 1 and scheduler is None):
-            results = stream(task, manifest, waiting)
+            results = stream(task, manifest, waiting, threads)
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
         outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
-    failed = [outcome for outcome in outcomes if outcome.error]
-    rows = list(manifest.rows(sources))
-    for one in failed:
-        number = "" if one.frame is None else one.frame
-        rows.append(({"file": one.shown, "frame": number, "error": one.error}, None))
-    rows.sort(key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
-    return Run(
-        manifest,
-        [row for row, _ in rows],
-        [thumbnail for _, thumbnail in rows],
-        sum(done.values()) + len(outcomes) - len(failed),
-        [outcome.error for outcome in failed],
-        [outcome.warning for outcome in outcomes if outcome.warning],
-    )
+        failed = [outcome for outcome in outcomes if outcome.error]
+        missing = [
+            {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
+            for one in failed
+        ]
+        finished = sum(done.values()) + len(outcomes) - len(failed)
+        errors = [outcome.error for outcome in failed]
+        warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
 
 
 def _distribute(
@@ -203,7 +201,7 @@ def _distribute(
 
 
 def _stream_to_the_end(task: Task, manifest: Manifest, sources: list[Source]) -> list[Outcome]:
-    with closing(stream(task, manifest, sources)) as outcomes:
+    with closing(stream(task, manifest, sources, task.threads())) as outcomes:
         return list(outcomes)
 
 
@@ -245,7 +243,9 @@ class _Frame:
         return Outcome(shown, number, self.frames, error or None, warning or "")
 
 
-def stream(task: Task, manifest: Manifest, sources: Iterable[Source]) -> Iterator[Outcome]:
+def stream(
+    task: Task, manifest: Manifest, sources: Iterable[Source], threads: int
+) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
 
     Frames that are finished are passed over. A frame that fails gives an outcome with a sentence
@@ -256,7 +256,6 @@ def stream(task: Task, manifest: Manifest, sources: Iterable[Source]) -> Iterato
     InputError
         If results cannot be written; then nothing else could be either.
     """
-    threads = task.threads()
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
@@ -306,20 +305,17 @@ def _read(
                 frames = len(series)
                 for number in range(frames):
                     name = frame_name(source, number, frames)
-                    yield _read_frame(manifest, _Frame(source, now, number, frames, name), series)
+                    frame = _Frame(source, now, number, frames, name)
+                    try:
+                        if manifest.is_finished(name, now):
+                            found = frame.outcome()
+                        else:
+                            found = frame, series[number]
+                    except Exception as error:
+                        found = frame.outcome(error)
+                    yield found
         except Exception as error:  # a reader may fail in any way; the others shall go on
             yield Outcome(source.shown, frames=0, error=_sentence(source, error))
-
-
-def _read_frame(
-    manifest: Manifest, frame: _Frame, series: Sequence[Micrograph]
-) -> Outcome | tuple[_Frame, Micrograph]:
-    try:
-        if manifest.is_finished(frame.name, frame.now):
-            return frame.outcome()
-        return frame, series[frame.number]
-    except Exception as error:
-        return frame.outcome(error)
 
 
 def _work_on(task: Task, manifest: Manifest, frame: _Frame, micrograph: Micrograph) -> Outcome:

@@ -15,15 +15,15 @@ from PIL import Image
 
 from graphseg.batch.manifest import Writer
 from graphseg.batch.reduction import Coarsening, store
-from graphseg.batch.report import csv_text, jpeg
+from graphseg.batch.report import csv_text
 from graphseg.batch.run import FLOAT, MEMORY, Result
 from graphseg.datasets.stack import LabelClasses, contamination_probability, decide
 from graphseg.errors import InputError
 from graphseg.evaluation import ood, quality
 from graphseg.io import structures
-from graphseg.io.formats import PLAUSIBLE
-from graphseg.io.micrographs import Micrograph
+from graphseg.io.micrographs import PLAUSIBLE, Micrograph
 from graphseg.io.outputs import (
+    jpeg,
     small_picture,
     write_labels,
     write_mask,
@@ -32,9 +32,9 @@ from graphseg.io.outputs import (
 )
 from graphseg.structure.analysis import DEFECT_COLUMNS, find_classes, find_structure
 from graphseg.structure.classes import VACUUM, ClassMap
-from graphseg.unet import pretrained, scale, weights
+from graphseg.unet import inference, pretrained
+from graphseg.unet.network import choose_device, choose_precision, weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
-from graphseg.unet.training import choose_device, choose_precision
 
 DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
@@ -135,6 +135,7 @@ class Network:
             named = str(model) in pretrained.names() and not Path(model).exists()
             model = pretrained.FOLDER / f"{model}.safetensors" if named else Path(model).absolute()
         network = cls(model, **options)
+        file = network.file
         low, high = PLAUSIBLE
         if network.pixel_size is not None and not low <= network.pixel_size <= high:
             raise InputError(
@@ -144,7 +145,7 @@ class Network:
         precision = choose_precision("auto", choose_device(network.device))
         network = replace(
             network,
-            digest=weights.digest(network.file),
+            digest=weights_digest(file),
             precision=str(precision).removeprefix("torch."),
         )
         network.segmenter()  # a file that cannot be used is refused here
@@ -187,14 +188,14 @@ class Network:
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
 
     def predict(self, micrograph: Micrograph) -> Prediction:
-        """Predict one micrograph of any size and scale, see `graphseg.unet.scale`."""
+        """Predict one micrograph of any size and scale, see `graphseg.unet.inference`."""
         segmenter, classes, labels = self.segmenter(), self.classes, None
         threads = CORES if micrograph.image.size > ALONE else 1
         if torch.get_num_threads() != threads:  # for this thread; to set it takes milliseconds
             torch.set_num_threads(threads)
         # Bring it to the network's scale and back, then ask whether the network knows the like.
         stated = self.pixel_size or micrograph.pixel_size
-        probability, found = scale.predict_proba(segmenter, micrograph.image, stated)
+        probability, found = inference.predict_proba(segmenter, micrograph.image, stated)
         verdict = ood.judge(ood.package(self.digest), segmenter, micrograph.image, found)
         doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         if classes is not None:
@@ -218,11 +219,12 @@ class Network:
 def _load(
     file: Path, digest: str, test_time_augmentation: bool, device: str, precision: str
 ) -> UNetSegmenter:
-    if weights.digest(file) != digest:
-        raise InputError(f"{file} is not the same on all machines; copy one version to all.")
-    return UNetSegmenter.load(
+    segmenter = UNetSegmenter.load(
         file, test_time_augmentation=test_time_augmentation, device=device, precision=precision
     )
+    if weights_digest(file) != digest:
+        raise InputError(f"{file} is not the same on all machines; copy one version to all.")
+    return segmenter
 
 
 @dataclass(frozen=True)

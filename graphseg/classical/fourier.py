@@ -11,13 +11,9 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
-from scipy.signal.windows import tukey
 
-from graphseg.preprocessing import standardise
+from graphseg.preprocessing import mirrored, standardise, weighted_spectrum
 
-# Peak heights are given as if every image had 256 × 256 pixels: the transform is unnormalised, so
-# a lattice of the same contrast would otherwise be four times higher on twice the side.
-REFERENCE_PIXELS = 256 * 256
 _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster than a convolution
 
 
@@ -62,35 +58,6 @@ class Decomposition:
     residual: np.ndarray
 
 
-def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) -> np.ndarray:
-    r"""Return the smoothed height :math:`|q|\,|\mathcal F\{W I\}|` of eq. 4.
-
-    Parameters
-    ----------
-    image
-        (H, W) float32 with mean zero.
-    window_taper
-        Fraction of each side over which the Tukey window W falls to zero: 0 is no window, 1 is
-        Hann.
-    peak_blur
-        Standard deviation in bins of the Gaussian that joins the speckles of one peak.
-
-    Returns
-    -------
-    ndarray
-        (H, W // 2 + 1) float32 in the order of `scipy.fft.rfft2`, scaled as in `Peaks`.
-    """
-    height, width = image.shape
-    spectrum = np.abs(fft.rfft2(image * _window(height, width, window_taper)))  # (H, W // 2 + 1)
-    spectrum *= _distance(height, width)
-    if peak_blur == 0:
-        return spectrum
-    margin = min(int(4 * peak_blur) + 1, spectrum.shape[1] - 1)
-    extended = np.hstack([_mirrored(spectrum, margin), spectrum])
-    rows = ndimage.gaussian_filter1d(extended, peak_blur, axis=0, mode="wrap")
-    return ndimage.gaussian_filter1d(rows, peak_blur, axis=1)[:, margin:]
-
-
 def find_peaks(
     image: np.ndarray, count: int = 12, window_taper: float = 0.25, peak_blur: float = 2.0
 ) -> Peaks:
@@ -103,7 +70,7 @@ def find_peaks(
     height, width = image.shape
     spectrum = weighted_spectrum(image, window_taper, peak_blur)
     # Maxima. One bin more on three sides, so that all but the Nyquist column have neighbours.
-    framed = np.hstack([_mirrored(spectrum, 1), spectrum])
+    framed = np.hstack([mirrored(spectrum, 1), spectrum])
     framed = np.vstack([framed[-1:], framed, framed[:1]])
     highest = (framed == ndimage.maximum_filter(framed, 3)) & (framed > 0)
     rows, columns = np.nonzero(highest[1:-1, 1:-1])
@@ -253,21 +220,6 @@ def _kernel(rows: int, offset: int, columns: int, smoothing: float) -> np.ndarra
     return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@lru_cache(maxsize=4)
-def _window(height: int, width: int, taper: float) -> np.ndarray:
-    return np.outer(tukey(height, taper), tukey(width, taper)).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _distance(height: int, width: int) -> np.ndarray:
-    """Return |q| in cycles per pixel for the half spectrum, times the scale of the heights."""
-    radius = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width))
-    return (radius * REFERENCE_PIXELS / (height * width)).astype(np.float32)
-
-
-def _mirrored(spectrum: np.ndarray, columns: int) -> np.ndarray:
-    """Return the columns left of frequency zero, from |F(−q)| = |F(q)|."""
-    return np.roll(spectrum[::-1], 1, axis=0)[:, columns:0:-1]
 
 
 def _vertex(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.ndarray:

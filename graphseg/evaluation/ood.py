@@ -35,7 +35,7 @@ from graphseg.structure.lattice import (
     Lattice,
     measure_lattice,
 )
-from graphseg.unet import pretrained, scale
+from graphseg.unet import inference, pretrained
 from graphseg.unet.inference import moments
 from graphseg.unet.network import UNet, prepared
 from graphseg.unet.segmenter import UNetSegmenter
@@ -382,7 +382,7 @@ def judge(
     known: ReferenceSet | None,
     segmenter: UNetSegmenter,
     image: np.ndarray,
-    found: scale.Scale,
+    found: inference.Scale,
 ) -> Verdict:
     """Say whether an image is out-of-distribution, and why.
 
@@ -398,11 +398,11 @@ def judge(
     image
         (H, W), any real dtype, at least one value different from the others.
     found
-        Its scale, see `graphseg.unet.scale.find_scale`.
+        Its scale, see `graphseg.unet.inference.find_scale`.
     """
     image = np.asarray(image, np.float32)
     if found.factor != 1:
-        image = scale.resize(image, [max(round(n * found.factor), 1) for n in image.shape])
+        image = inference.resize(image, [max(round(n * found.factor), 1) for n in image.shape])
     if known is None or min(image.shape) < max(SMALLEST_SIDE, segmenter.module_.multiple):
         return Verdict(None)
     size = found.pixel_size and found.pixel_size / found.factor

@@ -21,7 +21,7 @@ from graphseg import metrics
 from graphseg.datasets.stack import LabelledStack
 from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
-from graphseg.unet import weights
+from graphseg.unet.network import versions
 
 
 class StepStore:
@@ -163,7 +163,7 @@ def provenance() -> dict:
     return {
         "revision": revision.stdout.strip() or "unknown",
         "uncommitted_changes": bool(status.stdout.strip()),
-        "versions": weights.versions() | {"python": platform.python_version()},
+        "versions": versions() | {"python": platform.python_version()},
         "hardware": hardware(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -27,7 +27,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 
 from graphseg.errors import InputError
 from graphseg.io import readers
-from graphseg.io.formats import Axis, Signal, named
+from graphseg.io.readers import Axis, Signal
 
 try:
     import resource
@@ -129,6 +129,8 @@ def _close(path: Path) -> None:
 
 def main() -> None:
     """Answer requests until no more come."""
+    from graphseg.io.micrographs import named  # here, because that module imports this one
+
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a reader prints must not be taken for an answer
     signals.signal(signals.SIGINT, signals.SIG_IGN)  # who is interrupted is the parent

@@ -18,6 +18,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from graphseg.errors import InputError
-from graphseg.io.formats import Axis, Signal, image_axes
 
 LARGEST_CHUNK = 2**31  # bytes of a piece of a Zarr store: its process could not hold two of them
 
@@ -39,6 +39,49 @@ SER_LONG_OFFSETS = 0x0220  # the version that has offsets of 8 bytes
 SER_TYPES = ("", "u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8", "c8", "c16")
 SER_IMAGE = struct.Struct("<ddIddIHII")
 LARGEST_PIXEL = 1e-3  # metres; a larger step can only be one of diffraction, in 1/m
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a signal: its step, the unit of it, and whether it only counts frames."""
+
+    scale: float = 1.0
+    unit: str = ""
+    navigate: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """One data set of a file.
+
+    Attributes
+    ----------
+    shape
+        (..., H, W), without colour channels.
+    dtype
+        As stored, of one colour channel.
+    axes
+        One for each dimension of `shape`.
+    read
+        Maps an index into the leading dimensions to the frame, (H, W), or (H, W, channels) where
+        pixels have several.
+    metadata
+        What else the file says.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    axes: tuple[Axis, ...]
+    read: Callable[[tuple[int, ...]], np.ndarray]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def image_axes(
+    dimensions: int, rows: tuple[float, str] = (1.0, ""), columns: tuple[float, str] = (1.0, "")
+) -> tuple[Axis, ...]:
+    """Return axes of an image or a stack of them: step and unit down the rows and along them."""
+    counting = (Axis(navigate=True),) * (dimensions - 2)
+    return (*counting, Axis(*rows), Axis(*columns))
 
 
 def open_digitalmicrograph(path: Path, stack: ExitStack) -> list[Signal]:

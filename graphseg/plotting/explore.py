@@ -17,12 +17,12 @@ from scipy import stats
 
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
-from graphseg.classical.fourier import Decomposition, weighted_spectrum
+from graphseg.classical.fourier import Decomposition
 from graphseg.colours import BLUE, CLASS_COLOURS, ORANGE, SKY
 from graphseg.errors import InputError
 from graphseg.plotting.micrographs import STYLE, overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import add_direction_key, show_bonds
-from graphseg.preprocessing import flat_field
+from graphseg.preprocessing import flat_field, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import image_of

@@ -15,7 +15,7 @@ in `graphseg.simulation.crystal`; it is known modulo 60° and given in [0, π/3)
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -23,9 +23,8 @@ from scipy import ndimage
 from torch.nn.functional import grid_sample
 
 from graphseg.checks import checked_images, checked_masks, real_numbers
-from graphseg.classical.fourier import weighted_spectrum
 from graphseg.errors import InputError
-from graphseg.preprocessing import fit_bezier_surface
+from graphseg.preprocessing import bezier_surface, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
@@ -254,7 +253,7 @@ class Lattice:
     amplitudes: tuple[float, float]
     score: float
 
-    @property
+    @cached_property
     def found(self) -> bool:
         """Whether there is a lattice at all; without one the other values mean nothing."""
         return self.score > FOUND_SCORE
@@ -338,7 +337,7 @@ def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     if mask.all():
         raise InputError("The mask covers the whole image; there is nothing clean to measure.")
-    signal = image - fit_bezier_surface(image, (2, 2), mask)
+    signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
     deviation = signal[~mask].std()
     if deviation <= 1e-6 * np.abs(image).max():
         return np.zeros(image.shape, np.float32)

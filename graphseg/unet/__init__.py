@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "network": ["UNet"],
         "segmenter": ["UNetSegmenter"],
         "pretrained": ["load"],
-        "scale": ["find_scale"],
+        "inference": ["find_scale"],
     },
 )

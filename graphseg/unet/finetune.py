@@ -17,7 +17,8 @@ from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
 from graphseg.simulation.configuration import DEFECTS, GRAPHENE, Configuration
 from graphseg.simulation.samples import simulate
-from graphseg.unet import pretrained, scale, weights
+from graphseg.unet import inference, pretrained
+from graphseg.unet.network import load_weights, weights_digest
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
 NOTHING = "nothing"
@@ -64,7 +65,7 @@ class Start:
             chosen |= {"classes": len(classes), "contamination": classes.contamination}
         if self.path is None:
             return chosen
-        known = weights.load(self.path)[0]["parameters"]
+        known = load_weights(self.path)[0]["parameters"]
         network = {name: known[name] for name in ARCHITECTURE if name in known}
         new = known.get("classes", 2) != chosen.get("classes", 2)
         recipe = FINE_TUNING | (NEW_CLASSES if new else {})
@@ -72,7 +73,7 @@ class Start:
 
     def described(self) -> dict:
         """Return what the card says of the start."""
-        digest = None if self.path is None else DIGEST + weights.digest(self.path)
+        digest = None if self.path is None else DIGEST + weights_digest(self.path)
         return {"name": Path(self.name).name, "digest": digest}
 
 
@@ -108,11 +109,11 @@ def pixel_sizes(stack: LabelledStack, start: Start) -> list[float] | None:
     stated = [stack.pixel_size_of(index) for index in range(len(stack))]
     found = [size for size in stated if size is not None]
     if not found:
-        measured = (scale.measure_pixel_size(image) for image in stack.images)
+        measured = (inference.measure_pixel_size(image) for image in stack.images)
         found = [size for size in measured if size is not None]
     if found:
         return [round(min(found), 4), round(max(found), 4)]
-    return None if start.path is None else weights.load(start.path)[0]["card"].get("pixel_sizes")
+    return None if start.path is None else load_weights(start.path)[0]["card"].get("pixel_sizes")
 
 
 def model_card(
@@ -161,7 +162,7 @@ def train_all(segmenter: UNetSegmenter, stack: LabelledStack, output: Path, card
     folder.mkdir(parents=True, exist_ok=True)
     segmenter.set_params(checkpoint=folder / CHECKPOINT).fit(stack.images, stack.targets)
     segmenter.save(output, card=card)
-    written = weights.load(output)[0]["card"]
+    written = load_weights(output)[0]["card"]
     with whole_file(card_file_of(output)) as temporary:
         temporary.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     # What a finished training has left goes, and the folder if nothing else is in it.

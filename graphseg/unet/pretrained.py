@@ -17,7 +17,7 @@ import numpy as np
 
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
-from graphseg.unet import weights
+from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
@@ -114,6 +114,6 @@ def fold_of(images: Sequence[str]) -> np.ndarray:
     owner = {
         image: number
         for number, name in enumerate(networks)
-        for image in weights.load(FOLDER / f"{name}.safetensors")[0]["card"]["held_out"]
+        for image in load_weights(FOLDER / f"{name}.safetensors")[0]["card"]["held_out"]
     }
     return np.array([owner.get(name, i % len(networks)) for i, name in enumerate(images)], int)

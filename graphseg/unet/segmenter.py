@@ -16,15 +16,23 @@ from graphseg.checks import check_parameters, checked_images, checked_labels, ch
 from graphseg.datasets.stack import as_mask, decide
 from graphseg.errors import InputError
 from graphseg.preprocessing import standardise
-from graphseg.unet import training, weights
+from graphseg.unet import training
 from graphseg.unet.inference import (
-    blend_tiles,
-    margin,
-    moments,
+    add_probability,
     pad_to_multiple,
-    probabilities,
 )
-from graphseg.unet.network import UNet
+from graphseg.unet.network import (
+    UNet,
+    change_classes,
+    checked_parameters,
+    choose_device,
+    choose_precision,
+    fill,
+    load_weights,
+    save_weights,
+    versions,
+    weights_digest,
+)
 from graphseg.unet.training import IGNORED
 
 DIGEST = "sha256:"
@@ -77,7 +85,7 @@ class UNetSegmenter(BaseEstimator):
     initial : path or None
         A weight file to start from, of the same network, instead of random weights; for instance
         one trained on simulated images. If it has other classes, each class starts as its clean
-        class or its contamination, see :func:`graphseg.unet.weights.change_classes`.
+        class or its contamination, see :func:`graphseg.unet.network.change_classes`.
     classes : int, default 2
         Of the labels. With two, they are masks and class 1 is contamination.
     contamination : sequence of int, default (1,)
@@ -224,7 +232,7 @@ class UNetSegmenter(BaseEstimator):
         # The network: random weights of the seed, or those of a file.
         with torch.random.fork_rng(devices=[]):  # the caller's random generator stays untouched
             torch.manual_seed(self.seed)
-            network = self._network()
+            network = UNet.of(self.get_params())
         if self.initial is not None:
             self._start(network, Path(self.initial))
         self.history_ = training.train(
@@ -243,7 +251,7 @@ class UNetSegmenter(BaseEstimator):
             "training_digest": signature,
             "images": len(images),
             "seconds": round(time.perf_counter() - started, 3),
-            "versions": weights.versions(),
+            "versions": versions(),
         }
         return self
 
@@ -274,7 +282,10 @@ class UNetSegmenter(BaseEstimator):
         probability = np.zeros(shape, np.float32)
         # One image at a time: on a processor larger batches were never faster and cost memory.
         for image, out in zip(images, probability, strict=True):
-            self._add_probability(image, out)
+            add_probability(
+                self.module_, image, out, self._dtype, self.test_time_augmentation,
+                self.tile, self.overlap,
+            )  # fmt: skip
         return probability
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -304,7 +315,7 @@ class UNetSegmenter(BaseEstimator):
         """
         check_is_fitted(self, "module_")
         header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
-        weights.save(Path(path), self.module_.state_dict(), header, half)
+        save_weights(Path(path), self.module_.state_dict(), header, half)
 
     @classmethod
     def load(cls, path: str | Path, **changes) -> Self:
@@ -321,12 +332,12 @@ class UNetSegmenter(BaseEstimator):
         InputError
             If the file is missing, damaged or not of this kind.
         """
-        header, tensors = weights.load(Path(path))
-        segmenter = cls(**(weights.checked_parameters(path, header, cls) | changes))
+        header, tensors = load_weights(Path(path))
+        segmenter = cls(**(checked_parameters(path, header, cls) | changes))
         segmenter._resolve()
         with torch.device("meta"):  # takes no memory before the sizes in the file are known to fit
-            network = segmenter._network()
-        weights.fill(network, tensors, Path(path))
+            network = UNet.of(segmenter.get_params())
+        fill(network, tensors, Path(path))
         network.to(segmenter.device_, memory_format=torch.channels_last)
         segmenter.module_ = network.eval()
         segmenter.card_, segmenter.history_ = header["card"], []
@@ -344,17 +355,12 @@ class UNetSegmenter(BaseEstimator):
 
     def _start(self, network: UNet, path: Path) -> None:
         """Take over weights; of other classes the last layer is made from theirs."""
-        header, tensors = weights.load(path)
+        header, tensors = load_weights(path)
         origin = type(self)(**header["parameters"])
         known, wanted = origin.contaminated, self.contaminated
         if known != wanted:
-            tensors = weights.change_classes(tensors, known, wanted)
-        weights.fill(network, tensors, path)
-
-    def _network(self) -> UNet:
-        names = ("classes", "levels", "features", "normalisation", "stride")
-        network = UNet(**{name: getattr(self, name) for name in names})
-        return network.to(memory_format=torch.channels_last)
+            tensors = change_classes(tensors, known, wanted)
+        fill(network, tensors, path)
 
     def _training_set(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return standardised images (n, 1, H', W') and labels (n, H', W'), padded alike."""
@@ -363,18 +369,6 @@ class UNetSegmenter(BaseEstimator):
         labels = np.full(inputs[:, 0].shape, IGNORED, np.int64)
         labels[:, : masks.shape[1], : masks.shape[2]] = masks
         return inputs, labels
-
-    def _add_probability(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Add the probability, (..., H, W), to ``out``, standardising by tiles to save memory."""
-        network = self.module_
-        mean, deviation = moments(image)
-
-        def predict(tile: np.ndarray) -> np.ndarray:
-            standard = ((tile - mean) / deviation).astype(np.float32)
-            return probabilities(network, standard, self._dtype, self.test_time_augmentation)
-
-        reach = margin(network)
-        blend_tiles(image, predict, self.tile, self.overlap, reach, network.multiple, out)
 
     def _scores(self, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
         true, found = (as_mask(x, self.contamination) for x in (masks, self.predict(images)))
@@ -404,7 +398,7 @@ class UNetSegmenter(BaseEstimator):
         kept = {name: v for name, v in self.get_params().items() if name not in left_out}
         if self.initial is not None and not str(self.initial).startswith(DIGEST):
             # Named by what it is: a path means nothing on another machine.
-            kept["initial"] = DIGEST + weights.digest(Path(self.initial))
+            kept["initial"] = DIGEST + weights_digest(Path(self.initial))
         return kept
 
     def _recipe(self) -> dict:
@@ -421,7 +415,7 @@ class UNetSegmenter(BaseEstimator):
                 f"{self.levels} levels of {self.features} features are too many; the last may have "
                 f"{MOST_FEATURES}."
             )
-        self.device_ = training.choose_device(self.device)
-        self._dtype = training.choose_precision(self.precision, self.device_)
+        self.device_ = choose_device(self.device)
+        self._dtype = choose_precision(self.precision, self.device_)
         self.precision_ = str(self._dtype).removeprefix("torch.")
         return self.precision_

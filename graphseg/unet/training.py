@@ -7,7 +7,6 @@ history. A training that was killed therefore continues to the result of an undi
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from graphseg.errors import InputError
-from graphseg.unet import weights
+from graphseg.unet.network import read_tensors, write_tensors
 
 History = list[dict[str, float]]
 
@@ -301,7 +300,7 @@ def write_checkpoint(
     for index, values in state["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in values.items()}
     header = {"signature": signature, "history": history, "groups": state["param_groups"]}
-    weights.write(path, tensors, header)
+    write_tensors(path, tensors, header)
 
 
 def read_checkpoint(
@@ -316,7 +315,7 @@ def read_checkpoint(
     """
     device = str(next(network.parameters()).device)
     try:
-        header, tensors = weights.read(path, device)
+        header, tensors = read_tensors(path, device)
         written_by = header["signature"]
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -358,51 +357,3 @@ def _resumed(
             f"{recipe['epochs']} asked for: ask for as many or name another file."
         )
     return history
-
-
-def choose_device(device: str) -> str:
-    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    InputError
-        If CUDA is asked for and absent, or the name is unknown.
-    """
-    available = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if available else "cpu"
-    if device.startswith("cuda") and not available:
-        raise InputError(f"The device {device!r} is not available here: use 'auto' or 'cpu'.")
-    try:
-        known = torch.device(device).type in ("cpu", "cuda")
-    except RuntimeError:
-        known = False
-    if not known:
-        raise InputError(f"The device {device!r} is unknown: use 'auto', 'cpu' or 'cuda'.")
-    return device
-
-
-def choose_precision(precision: str, device: str) -> torch.dtype:
-    """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
-
-    Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
-    if precision == "auto":
-        precision = os.environ.get("GRAPHSEG_PRECISION", precision)
-    if precision == "auto":
-        fast = (
-            torch.cuda.is_bf16_supported()
-            if device.startswith("cuda")
-            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-        return torch.bfloat16 if fast else torch.float32
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(
-            f"The precision {precision!r} is unknown: use 'auto', 'float32' or 'bfloat16'."
-        )
-    return getattr(torch, precision)

@@ -15,7 +15,8 @@ from graphseg.datasets import check
 from graphseg.datasets import load as datasets
 from graphseg.evaluation import records
 from graphseg.plotting.painter import LabelPainter
-from graphseg.unet import finetune, pretrained, weights
+from graphseg.unet import finetune, pretrained
+from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
 from tests.faults import corpus_files, guard
 
@@ -30,8 +31,8 @@ def files(tmp_path_factory):
 def test_no_weight_file_of_the_corpus_is_taken(files):
     for name, path in files.items():
         for load in (UNetSegmenter.load, finetune.Start.find(str(path)).parameters
-                     if path.is_file() else weights.load):  # fmt: skip
-            arguments = [path] if load in (UNetSegmenter.load, weights.load) else []
+                     if path.is_file() else load_weights):  # fmt: skip
+            arguments = [path] if load in (UNetSegmenter.load, load_weights) else []
             said = guard.outcome(lambda load=load, arguments=arguments: load(*arguments))
             assert said or load is not UNetSegmenter.load, name
     assert len(files) > 40 and not list(files["folder"].glob("ran*"))

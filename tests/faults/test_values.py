@@ -18,7 +18,7 @@ from graphseg.batch.reduction import Coarsening
 from graphseg.datasets import stack as labelclasses
 from graphseg.evaluation import methods
 from graphseg.structure import atoms, classes, lattice, orientation
-from graphseg.unet import pretrained, scale
+from graphseg.unet import inference, pretrained
 from graphseg.unet.segmenter import UNetSegmenter
 from tests.faults import corpus_values, guard
 
@@ -93,7 +93,7 @@ FUNCTIONS = {
     "flat field": preprocessing.flat_field,
     "standardise": preprocessing.standardise,
     "resize": lambda x: preprocessing.resize_area(x, (16, 16)),
-    "scale": lambda x: scale.find_scale(x, None, (0.3, 0.7)),
+    "scale": lambda x: inference.find_scale(x, None, (0.3, 0.7)),
 }
 PLANES = {
     "none": None, "number": 5, "text": "a", "objects": np.full((64, 64), None, object),
@@ -132,7 +132,7 @@ def test_other_functions_refuse_impossible_values(tmp_path, stack):
         lambda: methods.make("evil"),
         lambda: methods.make("unet", evil=1),
         lambda: ranking.rank(["a"], [0.5, 0.6], [(0, 1)]),
-        lambda: scale.find_scale(np.zeros(shape), float("nan"), (0.3, 0.7)),
+        lambda: inference.find_scale(np.zeros(shape), float("nan"), (0.3, 0.7)),
         lambda: lattice.measure_lattice(images[0], pixel_size=-1),
         lambda: lattice.measure_lattice(images[0], masks[0][:3]),
         lambda: lattice.measure_lattice(images[0], ~np.zeros((64, 64), bool)),

@@ -15,7 +15,8 @@ from graphseg.batch.tasks import Network
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
-from graphseg.unet import pretrained, weights
+from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 
 FAST = ("--no-test-time-augmentation", "--device", "cpu")
 
@@ -103,7 +104,7 @@ def test_networks_that_come_along_go_by_their_names(run, night, tmp_path):
         pretrained.FOLDER / "blurred.safetensors"
     )
     assert run("segment", night, "--model", "blurred", "--output", "out", *FAST)[0] == 0
-    digest = weights.digest(pretrained.FOLDER / "blurred.safetensors")
+    digest = weights_digest(pretrained.FOLDER / "blurred.safetensors")
     assert {row["model"] for row in table("out/segment.csv")} == {digest[:12]}
     code, _, err = run("segment", night, "--model", "bulrred", "--output", "o", *FAST)
     assert code == 2 and "bulrred" in err

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from book.tools import browser
-from graphseg.batch.report import Column, csv_text, html_page, jpeg
+from graphseg.batch.report import Column, csv_text, html_page
+from graphseg.io.outputs import jpeg
 
 COLUMNS = (Column("file", "File"), Column("clean", "Clean, %", 1, 100), Column("flags", "Beware"))
 

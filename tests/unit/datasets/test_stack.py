@@ -11,7 +11,7 @@ from PIL import Image
 from graphseg.datasets import load
 from graphseg.datasets.stack import LabelClasses, contamination_probability, decide
 from graphseg.errors import InputError
-from graphseg.unet import scale
+from graphseg.unet import inference
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ class Quarters:
 @pytest.mark.parametrize("pixel_size", [0.1, 0.4])
 def test_classes_come_back_on_the_grid_of_the_image(pixel_size):
     image = np.random.default_rng(0).normal(size=(300, 280)).astype(np.float32)
-    probability, found = scale.predict_proba(Quarters(), image, pixel_size)
+    probability, found = inference.predict_proba(Quarters(), image, pixel_size)
     assert probability.shape == (3, 300, 280) and (found.factor == 1) == (pixel_size == 0.4)
     np.testing.assert_allclose(probability.sum(0), 1, atol=1e-5)
     labels = decide(probability, (2,), 0.5)

@@ -10,7 +10,8 @@ from book.studies import ood as ood_study
 from graphseg.errors import InputError
 from graphseg.evaluation import ood
 from graphseg.simulation import simulate
-from graphseg.unet import pretrained, scale, weights
+from graphseg.unet import inference, pretrained
+from graphseg.unet.network import weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def known():
 
 
 def judge(known, network, image, pixel_size=None):
-    return ood.judge(known, network, image, scale.find_scale(image, pixel_size))
+    return ood.judge(known, network, image, inference.find_scale(image, pixel_size))
 
 
 def test_the_distance_is_that_of_mahalanobis():
@@ -93,7 +94,7 @@ def test_fields_are_cut_from_large_images_only():
 
 def test_the_bundled_file_belongs_to_the_bundled_network():
     # Fails after the networks were trained anew: run python -m book.studies out-of-distribution.
-    digest = weights.digest(pretrained.FOLDER / "default.safetensors")
+    digest = weights_digest(pretrained.FOLDER / "default.safetensors")
     assert ood.package(digest) is not None
     assert ood.package("0" * 64) is None
 

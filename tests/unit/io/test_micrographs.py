@@ -18,8 +18,16 @@ from rsciio import digitalmicrograph
 
 from graphseg.errors import InputError
 from graphseg.io import guard
-from graphseg.io.formats import LARGEST_FRAME, is_energy, is_reciprocal, to_angstrom
-from graphseg.io.micrographs import SUFFIXES, open_series, read_frames, read_micrograph
+from graphseg.io.micrographs import (
+    LARGEST_FRAME,
+    SUFFIXES,
+    is_energy,
+    is_reciprocal,
+    open_series,
+    read_frames,
+    read_micrograph,
+    to_angstrom,
+)
 from tests.helpers.microscope_files import (
     WRITERS,
     write_dm3,

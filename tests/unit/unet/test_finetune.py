@@ -14,7 +14,8 @@ from graphseg.datasets.load import load_folder
 from graphseg.datasets.stack import LabelClasses
 from graphseg.errors import InputError
 from graphseg.evaluation import scorecard
-from graphseg.unet import export, finetune, training, weights
+from graphseg.unet import export, finetune, training
+from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
 
 TINY = (
@@ -57,7 +58,7 @@ def three(tmp_path):
 def test_folds_keep_acquisitions_apart_and_the_scores_are_in_the_card(run, folder, tmp_path):
     code, out, err = run("train", folder, "--from", "nothing", "--output", "w.safetensors", *TINY)
     assert code == 0 and "mean ± spread of 3 folds" in out and "0 clean; 255 contamination" in err
-    card = weights.load(tmp_path / "w.safetensors")[0]["card"]
+    card = load_weights(tmp_path / "w.safetensors")[0]["card"]
     assert card == json.loads((tmp_path / "w_card.json").read_text(encoding="utf-8"))
     assert card["data_digest"] == load_folder(folder).digest
     assert card["acquisitions"] == 3 and card["pixel_sizes"] == [0.31, 0.42]
@@ -79,7 +80,7 @@ def test_it_starts_from_other_weights_and_tells_what_they_reach(run, folder, tmp
     command = ("train", folder, "--from", "a.safetensors", "--folds", 2, *options)
     code, out, _ = run(*command, "--output", "b.safetensors")
     assert code == 0 and "before training" in out
-    header = weights.load(tmp_path / "b.safetensors")[0]
+    header = load_weights(tmp_path / "b.safetensors")[0]
     assert header["parameters"]["features"] == 2 and header["parameters"]["initial"]
     assert header["card"]["started_from"]["name"] == "a.safetensors"
     before = header["card"]["cross_validation"]["before_training"]["per_image"]["accuracy"][0]
@@ -117,7 +118,7 @@ def test_a_killed_training_continues_and_repeats_no_fold(run, folder, tmp_path, 
         *["all.checkpoint"] * 2,
     ]  # fmt: skip
     resumed, undisturbed = (
-        weights.load(tmp_path / f"{name}.safetensors") for name in ("w", "undisturbed")
+        load_weights(tmp_path / f"{name}.safetensors") for name in ("w", "undisturbed")
     )
     for key, tensor in undisturbed[1].items():
         assert (resumed[1][key] == tensor).all()
@@ -153,7 +154,7 @@ def test_three_classes_come_out_as_a_class_map(run, three, tmp_path):
     train = ("train", three, "--from", "nothing", "--contamination", 255, "--folds", 2, *TINY)
     code, out, err = run(*train, "--output", "w.safetensors")
     assert code == 0 and "0, 128 clean; 255 contamination" in err and "grey value 128:" in out
-    card = weights.load(tmp_path / "w.safetensors")[0]["card"]
+    card = load_weights(tmp_path / "w.safetensors")[0]["card"]
     assert [(c["grey_value"], c["contamination"]) for c in card["classes"]] == [
         (0, False), (128, False), (255, True),
     ]  # fmt: skip
@@ -180,7 +181,7 @@ def test_more_classes_start_from_weights_of_two(run, folder, three, tmp_path):
     assert run(*second, "--output", "b.safetensors")[0] == 0
     assert UNetSegmenter.load(tmp_path / "b.safetensors").classes == 3
     assert run(*second, "--two-classes", "--output", "c.safetensors")[0] == 0
-    card = weights.load(tmp_path / "c.safetensors")[0]["card"]
+    card = load_weights(tmp_path / "c.safetensors")[0]["card"]
     assert UNetSegmenter.load(tmp_path / "c.safetensors").classes == 2
     assert [one["number"] for one in card["classes"]] == [0, 1, 1]
 
@@ -190,7 +191,7 @@ def test_one_acquisition_is_trained_but_not_called_tested(run, tmp_path):
     command = ("train", series, "--from", "nothing", *TINY, "--output")
     code, out, err = run(*command, "w.safetensors")
     assert code == 0 and "Not cross-validated" in out and "one acquisition" in err
-    card = weights.load(tmp_path / "w.safetensors")[0]["card"]
+    card = load_weights(tmp_path / "w.safetensors")[0]["card"]
     assert card["cross_validation"] is None and "not cross-validated" in card["limits"]
     code, _, err = run(*command, "v.safetensors", "--folds", 2)
     assert code == 2 and "2 folds cannot be made of 1 acquisition," in err
@@ -247,7 +248,7 @@ def test_without_pixel_sizes_those_of_the_start_are_kept(folder):
     (folder / "pixel_sizes.json").unlink()
     stack = load_folder(folder)
     start = finetune.Start.find("default")
-    known = weights.load(start.path)[0]["card"]["pixel_sizes"]
+    known = load_weights(start.path)[0]["card"]["pixel_sizes"]
     assert finetune.pixel_sizes(stack, start) == known
     assert finetune.pixel_sizes(stack, finetune.Start.find("nothing")) is None
 

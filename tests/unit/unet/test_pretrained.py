@@ -9,8 +9,8 @@ from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import compare, crossval
 from graphseg.evaluation.compare import read_result
-from graphseg.unet import pretrained, weights
-from graphseg.unet.network import parameter_count
+from graphseg.unet import pretrained
+from graphseg.unet.network import parameter_count, weights_digest
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
 NAMES = ["default", *(f"fold_{fold}" for fold in range(5))]
@@ -34,7 +34,7 @@ def test_simulated_networks_have_seen_no_label(name):
 
 
 def test_where_the_networks_that_have_seen_labels_start():
-    digest = DIGEST + weights.digest(pretrained.FOLDER / "initial.safetensors")
+    digest = DIGEST + weights_digest(pretrained.FOLDER / "initial.safetensors")
     for name in NAMES:
         assert pretrained.load(name, device="cpu").card_["recipe"]["initial"] == digest
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graphseg.errors import InputError
 from graphseg.simulation import crystal
-from graphseg.unet import scale
+from graphseg.unet import inference
 
 
 def lattice_image(pixel_size, shape=(300, 260), noise=0.2, seed=0):
@@ -35,7 +35,7 @@ class Recorder:
 
 @pytest.mark.parametrize("pixel_size", [0.1, 0.2, 0.34, 0.5])
 def test_the_lattice_tells_the_pixel_size(pixel_size):
-    found = scale.find_scale(lattice_image(pixel_size, (400, 360)))
+    found = inference.find_scale(lattice_image(pixel_size, (400, 360)))
     assert found.source == "lattice"
     assert found.pixel_size == pytest.approx(pixel_size, rel=0.02)
     assert not found.outside
@@ -44,13 +44,13 @@ def test_the_lattice_tells_the_pixel_size(pixel_size):
 def test_the_lattice_of_a_large_image_is_found_wherever_it_is():
     image = np.random.default_rng(0).normal(size=(700, 900)).astype(np.float32)
     image[450:, 550:] += 3 * lattice_image(0.34, (250, 350))
-    assert scale.measure_pixel_size(image, field=256) == pytest.approx(0.34, rel=0.02)
+    assert inference.measure_pixel_size(image, field=256) == pytest.approx(0.34, rel=0.02)
 
 
 def test_without_lattice_and_pixel_size_the_image_is_taken_as_it_is_and_flagged():
     image = np.random.default_rng(0).normal(size=(128, 100))
     for small in (image, image[:20, :30]):
-        found = scale.find_scale(small)
+        found = inference.find_scale(small)
         assert (found.pixel_size, found.source, found.factor) == (None, "none", 1.0)
         assert found.outside and "state its pixel size" in found.warning
 
@@ -58,7 +58,7 @@ def test_without_lattice_and_pixel_size_the_image_is_taken_as_it_is_and_flagged(
 @given(st.floats(0.01, 5.0), st.floats(0.1, 0.5), st.floats(1.0, 3.0))
 def test_images_come_into_the_known_range_or_are_flagged(pixel_size, low, ratio):
     known = (low, low * ratio)
-    found = scale.find_scale(np.broadcast_to(0.0, (2048, 4096)), pixel_size, known)
+    found = inference.find_scale(np.broadcast_to(0.0, (2048, 4096)), pixel_size, known)
     assert found.source == "file" and found.pixel_size == pixel_size
     size = pixel_size / found.factor
     assert found.factor <= 1
@@ -73,36 +73,36 @@ def test_images_come_into_the_known_range_or_are_flagged(pixel_size, low, ratio)
     ("pixel_size", "part"), [(0.9, "coarser than the 0.30 to 0.74 Å"), (0.01, "field is too small")]
 )
 def test_warnings_are_one_sentence(pixel_size, part):
-    warning = scale.find_scale(np.eye(128), pixel_size).warning
+    warning = inference.find_scale(np.eye(128), pixel_size).warning
     assert part in warning and warning.endswith(".") and warning.count(". ") == 0
 
 
 def test_bad_input_is_refused():
     for size in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(InputError, match="impossible"):
-            scale.find_scale(np.eye(64), size)
+            inference.find_scale(np.eye(64), size)
     with pytest.raises(InputError, match="single image"):
-        scale.find_scale(np.zeros((2, 64, 64)), 0.3)
+        inference.find_scale(np.zeros((2, 64, 64)), 0.3)
     with pytest.raises(InputError, match="same value everywhere"):
-        scale.predict_proba(Recorder(), np.ones((64, 64)), 0.4)
+        inference.predict_proba(Recorder(), np.ones((64, 64)), 0.4)
     with pytest.raises(InputError, match="not finite"):
-        scale.predict_proba(Recorder(), np.full((64, 64), np.nan))
+        inference.predict_proba(Recorder(), np.full((64, 64), np.nan))
 
 
 def test_the_range_is_that_of_the_card():
-    assert scale.known_pixel_sizes({}) == scale.KNOWN
-    assert scale.known_pixel_sizes({"pixel_sizes": [0.2, 0.6]}) == (0.2, 0.6)
+    assert inference.known_pixel_sizes({}) == inference.KNOWN
+    assert inference.known_pixel_sizes({"pixel_sizes": [0.2, 0.6]}) == (0.2, 0.6)
 
 
 def test_resizing_moves_nothing():
     rows, columns = np.mgrid[:90, :120] + 0.5
     image = np.sin(rows / 9) + np.cos(columns / 11)
-    small = scale.resize(image, (45, 40))
+    small = inference.resize(image, (45, 40))
     expected = np.sin((np.arange(45) + 0.5) * 2 / 9)[:, None] + np.cos(
         (np.arange(40) + 0.5) * 3 / 11
     )
     np.testing.assert_allclose(small[3:-3, 3:-3], expected[3:-3, 3:-3], atol=0.02)
-    again = scale.resize(small, (90, 120), "bilinear")
+    again = inference.resize(small, (90, 120), "bilinear")
     np.testing.assert_allclose(again[6:-6, 6:-6], image[6:-6, 6:-6], atol=0.03)
     assert small.dtype == again.dtype == np.float32
 
@@ -112,7 +112,7 @@ def test_the_result_lies_on_the_grid_of_the_image(pixel_size):
     image = lattice_image(0.12, (301, 420), noise=0.05)
     image[100:180, 200:330] += 5
     network = Recorder(pixel_sizes=[0.3, 0.5])
-    probability, found = scale.predict_proba(network, image, pixel_size)
+    probability, found = inference.predict_proba(network, image, pixel_size)
     factor = 0.12 / 0.15**0.5
     assert network.shape[1:] == pytest.approx([301 * factor, 420 * factor], abs=5)
     assert probability.shape == image.shape and probability.dtype == np.float32
@@ -126,13 +126,13 @@ def test_the_result_lies_on_the_grid_of_the_image(pixel_size):
 def test_within_the_range_nothing_is_touched():
     image = lattice_image(0.4, (64, 80))
     network = Recorder()
-    probability, found = scale.predict_proba(network, image, 0.4)
+    probability, found = inference.predict_proba(network, image, 0.4)
     assert found.factor == 1 and network.shape == (1, 64, 80)
     np.testing.assert_array_equal(probability, network.predict_proba(image[None])[0])
 
 
 def test_most_published_images_tell_their_pixel_size(published):
     chosen = published.images[::26]
-    sizes = [scale.measure_pixel_size(image) for image in chosen]
+    sizes = [inference.measure_pixel_size(image) for image in chosen]
     assert None not in sizes
     assert min(sizes) > 0.29 and max(sizes) < 0.75

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from graphseg import metrics
 from graphseg.errors import InputError
 from graphseg.unet import training
+from graphseg.unet.network import choose_precision
 from graphseg.unet.segmenter import UNetSegmenter
 
 SMALL = dict(levels=3, features=4, progress=False, precision="float32", device="cpu")
@@ -170,11 +171,11 @@ def test_precisions_agree(trained, stack, precision):
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_the_environment_says_what_auto_is(name, monkeypatch):
     monkeypatch.setenv("GRAPHSEG_PRECISION", name)
-    assert training.choose_precision("auto", "cpu") == getattr(torch, name)
-    assert training.choose_precision("float32", "cpu") == torch.float32
+    assert choose_precision("auto", "cpu") == getattr(torch, name)
+    assert choose_precision("float32", "cpu") == torch.float32
     monkeypatch.setenv("GRAPHSEG_PRECISION", "float8")
     with pytest.raises(InputError, match="'float8' is unknown"):
-        training.choose_precision("auto", "cpu")
+        choose_precision("auto", "cpu")
 
 
 def test_augmentation_is_a_symmetry_of_image_and_label():
