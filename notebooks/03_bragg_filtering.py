@@ -41,18 +41,12 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.tools.notebook import record, show_source, timing
+from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
 from graphseg.colours import METHOD_COLOURS, VERMILION
 from graphseg.evaluation import crossval, methods
-from graphseg.evaluation.compare import (
-    RESULTS_FOLDER,
-    image_counts,
-    markdown_table,
-    paired_difference,
-    read_result,
-    score_rows,
-)
+from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import explore, micrographs
 from graphseg.unet.inference import find_scale

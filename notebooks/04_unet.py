@@ -44,10 +44,10 @@ from sklearn.base import clone
 
 import graphseg as gs
 from book.tools.notebook import record, show_source, timing
+from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
 from graphseg import metrics
 from graphseg.colours import METHOD_COLOURS
 from graphseg.evaluation import crossval, methods
-from graphseg.evaluation.compare import RESULTS_FOLDER, markdown_table, read_result
 from graphseg.evaluation.records import read_record
 from graphseg.plotting import explore, micrographs
 from graphseg.unet.inference import find_scale

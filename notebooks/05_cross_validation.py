@@ -42,23 +42,22 @@ from sklearn.model_selection import GridSearchCV
 
 import graphseg as gs
 from book.tools.notebook import record, record_scores, show_source
+from book.tools.tables import (
+    display_name,
+    markdown_table,
+    number_of_groups,
+    read_result,
+    score_rows,
+    training_minutes,
+    with_interval,
+)
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE
 from graphseg.datasets import load
 from graphseg.datasets.stack import SAME_PLACE
 from graphseg.evaluation import crossval, methods
-from graphseg.evaluation.compare import (
-    image_counts,
-    markdown_table,
-    number_of_groups,
-    paired_difference,
-    read_result,
-    score_rows,
-    verdict,
-    with_interval,
-)
-from graphseg.evaluation.methods import display_name
-from graphseg.evaluation.records import summary, training_minutes
+from graphseg.evaluation.compare import image_counts, paired_difference, verdict
+from graphseg.evaluation.records import summary
 from graphseg.plotting import micrographs
 
 micrographs.use_style()

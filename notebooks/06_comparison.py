@@ -36,14 +36,20 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.studies import label_noise
+from book.tools import tables
 from book.tools.notebook import record, record_scores, show_source
+from book.tools.tables import (
+    display_name,
+    has_result,
+    read_result,
+    training_minutes,
+    with_interval,
+)
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE, SKY
 from graphseg.datasets import load
 from graphseg.evaluation import compare, crossval, methods
-from graphseg.evaluation.compare import has_result, read_result, with_interval
-from graphseg.evaluation.methods import display_name
-from graphseg.evaluation.records import read_record, summary, training_minutes
+from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import micrographs
 from graphseg.unet.inference import measure_pixel_size
 
@@ -77,7 +83,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # used.
 
 # %%
-paper = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
+paper = read_record(tables.RESULTS_FOLDER.parent / "paper.json")
 printed = paper["scores"]
 for method in ("bragg", "unet"):
     jaccard = printed[method]["jaccard"]
@@ -142,8 +148,8 @@ recorded = {display_name(stem): read_result(stem) for stem in stems}
 ours = recorded["our network"]
 faithful = "Bragg filter, paper's settings"
 Markdown(
-    compare.markdown_table(
-        *compare.table_one(printed, recorded, "our network", faithful)
+    tables.markdown_table(
+        *tables.table_one(printed, recorded, "our network", faithful)
     )
 )
 
@@ -160,7 +166,7 @@ Markdown(
 # %%
 ways = {
     f"per image, {name}": ("per_image", options)
-    for name, options in compare.conventions(ours).items()
+    for name, options in tables.conventions(ours).items()
 } | {"pooled": ("pooled", {})}
 above = {
     (method, way, score): np.subtract(
@@ -186,7 +192,7 @@ rows = [
     for method in ("our network", "simulation-only network")
     for score, label in metrics.LABELS.items()
 ]
-Markdown(compare.markdown_table(["score minus printed", *ways], rows))
+Markdown(tables.markdown_table(["score minus printed", *ways], rows))
 
 # %% tags=["remove-input"]
 short = dict(zip(ways, ("one", "zero", "left_out", "pooled"), strict=True))
@@ -254,8 +260,8 @@ random_folds = {
     )
 } | {"our network": random_ours}
 Markdown(
-    compare.markdown_table(
-        *compare.table_one(printed, random_folds, "our network", faithful)
+    tables.markdown_table(
+        *tables.table_one(printed, random_folds, "our network", faithful)
     )
 )
 
@@ -281,12 +287,12 @@ rows = [
         ),
         f"{r.get('parameters', {}).get('epochs', '–')}",
         f"{len({x['shuffle'] for x in r['results']})}",
-        f"{compare.number_of_groups(r)}" if "protocol" in r else "–",
+        f"{tables.number_of_groups(r)}" if "protocol" in r else "–",
     ]
     for name, r in recorded.items()
 ]
 columns = ["method", "J per image", "J pooled", "epochs", "shuffles", "groups"]
-Markdown(compare.markdown_table(columns, rows))
+Markdown(tables.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 keys = {
@@ -379,7 +385,7 @@ rows = [
     ]
     for first, second in steps
 ]
-Markdown(compare.markdown_table(["difference in J", *ways], rows))
+Markdown(tables.markdown_table(["difference in J", *ways], rows))
 
 # %% tags=["remove-input"]
 for (first, second, way), values in differences.items():
@@ -399,8 +405,8 @@ rows = [
     [
         name,
         *(
-            f"{compare.fold_scores(r, 'jaccard', 'per_image', **options).mean():.3f}"
-            for options in compare.conventions(ours).values()
+            f"{tables.fold_scores(r, 'jaccard', 'per_image', **options).mean():.3f}"
+            for options in tables.conventions(ours).values()
         ),
         ", ".join(f"{count}" for count in found),
     ]
@@ -409,26 +415,26 @@ rows = [
         [
             int(table[1])
             for image, table in sorted(compare.image_counts(r).items())
-            if image not in compare.labelled_images(r)
+            if image not in tables.labelled_images(r)
         ]
     ]
 ]
 columns = [
     "method",
-    *compare.conventions(ours),
+    *tables.conventions(ours),
     "pixels found on the three",
 ]
-Markdown(compare.markdown_table(columns, rows))
+Markdown(tables.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 gain = differences[best, longer, "per image, 0/0 = 1"][0]
 inside = differences[best, longer, "per image, empty labels left out"][0]
-labelled = compare.labelled_images(ours)
+labelled = tables.labelled_images(ours)
 images = len(compare.image_counts(ours))
-record("gain", compare.signed(gain, 4))
-record("gain_labelled", compare.signed(inside * len(labelled) / images, 4))
+record("gain", tables.signed(gain, 4))
+record("gain_labelled", tables.signed(inside * len(labelled) / images, 4))
 record(
-    "gain_empty", compare.signed(gain - inside * len(labelled) / images, 4)
+    "gain_empty", tables.signed(gain - inside * len(labelled) / images, 4)
 )
 record("all_labels", images)
 per_image = [way for way in ways if way != "pooled"]
@@ -485,7 +491,7 @@ columns = [
     "trees on fixed features",
     "the rest",
 ]
-Markdown(compare.markdown_table(columns, rows))
+Markdown(tables.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
 for way, parts in fractions.items():
@@ -532,7 +538,7 @@ rows = [
     [
         name,
         *(
-            f"{compare.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
+            f"{tables.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
             for average, options in ways.values()
         ),
     ]
@@ -559,7 +565,7 @@ rows.append(
         ),
     ]
 )
-Markdown(compare.markdown_table(["Jaccard index", *ways], rows))
+Markdown(tables.markdown_table(["Jaccard index", *ways], rows))
 
 # %% tags=["remove-input"]
 values = compare.paired_difference(
@@ -615,32 +621,32 @@ compared = recorded | {
     "paper's U-Net": alone,
     "original-size U-Net": original,
 }
-conventions = compare.conventions(alone)
+conventions = tables.conventions(alone)
 rows = []
 for name, r in compared.items():
-    part = compare.only_images(r, shared)
+    part = tables.only_images(r, shared)
     rows.append(
         [
             name,
             f"{r.get('parameters', {}).get('epochs', '–')}",
             *(
-                f"{compare.fold_scores(part, 'jaccard', 'per_image', **options).mean():.3f}"
+                f"{tables.fold_scores(part, 'jaccard', 'per_image', **options).mean():.3f}"
                 for options in conventions.values()
             ),
-            f"{compare.fold_scores(part).mean():.3f}",
+            f"{tables.fold_scores(part).mean():.3f}",
             f"{training_minutes(r['results'][0]):.1f}",
         ]
     )
 columns = ["method", "epochs", *ways, "minutes a fold"]
-Markdown(compare.markdown_table(columns, rows))
+Markdown(tables.markdown_table(columns, rows))
 
 # %% tags=["remove-input"]
-single = compare.only_images(alone, shared)
-mine = compare.only_images(ours, shared)
+single = tables.only_images(alone, shared)
+mine = tables.only_images(ours, shared)
 record("paper_unet_epochs", alone["parameters"]["epochs"])
 record("paper_unet_folds", len(alone["results"]))
 record("paper_unet_images", len(shared))
-record("paper_unet_empty", len(shared - compare.labelled_images(alone)))
+record("paper_unet_empty", len(shared - tables.labelled_images(alone)))
 outside = set(compare.image_counts(ours)) - shared
 record(
     "paper_unet_exposed",
@@ -656,7 +662,7 @@ record("paper_unet_loss", losses[-1])
 record("original_loss", original["results"][0]["history"][-1]["train_loss"])
 for way, (average, options) in ways.items():
     for key, part in (("paper", single), ("ours", mine)):
-        mean = compare.fold_scores(part, "jaccard", average, **options)
+        mean = tables.fold_scores(part, "jaccard", average, **options)
         record(f"{key}_on_fold_{short[way]}", mean.mean())
     values = compare.paired_difference(
         mine,
@@ -745,7 +751,7 @@ rows = [
     [
         name,
         *(
-            f"{compare.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
+            f"{tables.fold_scores(r, 'jaccard', average, **options).mean():.3f}"
             for average, options in ways.values()
         ),
         "–"
@@ -764,7 +770,7 @@ rows = [
     for name, r in shuffled.items()
 ]
 columns = ["Jaccard index", *ways, "our network minus this, empty left out"]
-Markdown(compare.markdown_table(columns, rows))
+Markdown(tables.markdown_table(columns, rows))
 
 # %% [markdown]
 # ## Two kinds of case
@@ -788,13 +794,13 @@ predictions = {
     "Bragg filter": bragg.predict(stack.images[unseen]),
     "our network": unet.predict(stack.images[unseen]),
 }
-tables = {
+counted = {
     name: metrics.counts(stack.masks[unseen], p)
     for name, p in predictions.items()
 }
 each = {
     name: metrics.score_table(table)["jaccard"]
-    for name, table in tables.items()
+    for name, table in counted.items()
 }
 drawn = np.flatnonzero(stack.masks[unseen].any(axis=(1, 2)))
 order = drawn[
@@ -822,10 +828,10 @@ micrographs.add_error_legend(figure)
 # %% tags=["remove-input"]
 gains = (each["our network"] - each["Bragg filter"])[drawn]
 record("live_images", len(unseen))
-record("live_unet", metrics.scores(tables["our network"])["jaccard"])
-record_scores("live_unet", metrics.scores(tables["our network"]))
-record("live_bragg", metrics.scores(tables["Bragg filter"])["jaccard"])
-record_scores("live_bragg", metrics.scores(tables["Bragg filter"]))
+record("live_unet", metrics.scores(counted["our network"])["jaccard"])
+record_scores("live_unet", metrics.scores(counted["our network"]))
+record("live_bragg", metrics.scores(counted["Bragg filter"])["jaccard"])
+record_scores("live_bragg", metrics.scores(counted["Bragg filter"]))
 record("live_wins", int((gains > 0).sum()))
 record("live_labelled", len(gains))
 
@@ -853,7 +859,7 @@ rows = [
 ]
 widths = [f"{width} px" for width in noise["tolerances"]]
 Markdown(
-    compare.markdown_table(["Jaccard index, left out up to", *widths], rows)
+    tables.markdown_table(["Jaccard index, left out up to", *widths], rows)
 )
 
 # %% [markdown]
@@ -863,11 +869,11 @@ Markdown(
 
 # %%
 moved = [
-    [f"{compare.signed(int(width), 0)} px", f"{v['pooled']:.3f}", f"{v['per_image']:.3f}"]
+    [f"{tables.signed(int(width), 0)} px", f"{v['pooled']:.3f}", f"{v['per_image']:.3f}"]
     for width, v in noise["moved"].items()
 ]
 Markdown(
-    compare.markdown_table(
+    tables.markdown_table(
         ["outline moved by", "Jaccard index, pooled", "per image"], moved
     )
 )

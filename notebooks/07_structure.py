@@ -36,9 +36,9 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.tools.notebook import record, show_source
+from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
-from graphseg.evaluation.compare import markdown_table
 from graphseg.plotting import explore, micrographs
 from graphseg.plotting.structure import (
     add_orientation_key,

@@ -37,8 +37,8 @@ from IPython.display import Markdown
 import graphseg as gs
 from book.studies import atoms_under_masks
 from book.tools.notebook import record, show_source
+from book.tools.tables import markdown_table, read_result
 from graphseg.evaluation import crossval, methods
-from graphseg.evaluation.compare import markdown_table, read_result
 from graphseg.plotting import explore, micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal

@@ -40,13 +40,13 @@ from IPython.display import Markdown
 import graphseg as gs
 from book.tools import codecs, figures
 from book.tools.notebook import record, show_source
+from book.tools.tables import markdown_table
 from graphseg import metrics
 from graphseg.batch import reduction, report
 from graphseg.batch.ranking import rank, rank_agreement
 from graphseg.batch.reduction import Coarsening
 from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
-from graphseg.evaluation.compare import markdown_table
 from graphseg.io import outputs
 from graphseg.plotting import explore, micrographs
 from graphseg.unet import pretrained

@@ -40,13 +40,9 @@ import graphseg as gs
 from book.studies import learning_curve, simulation_only
 from book.tools import figures
 from book.tools.notebook import record, record_scores, show_source
+from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
 from graphseg import metrics, simulation
-from graphseg.evaluation.compare import (
-    RESULTS_FOLDER,
-    markdown_table,
-    paired_difference,
-    read_result,
-)
+from graphseg.evaluation.compare import paired_difference
 from graphseg.evaluation.records import fold_counts, read_record, summary
 from graphseg.plotting import micrographs
 from graphseg.simulation.configuration import GRAPHENE

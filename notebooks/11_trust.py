@@ -51,6 +51,7 @@ from book.studies import (
     figures as figures_trust,
 )
 from book.studies.changes import said
+from book.tools import tables
 from book.tools.notebook import record, show_source
 from graphseg.colours import VERMILION
 from graphseg.evaluation import calibration, compare, quality, records
@@ -97,7 +98,7 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 # and with black atoms.
 
 # %%
-found = records.read_record(compare.RESULTS_FOLDER / "defects.json")
+found = records.read_record(tables.RESULTS_FOLDER / "defects.json")
 rows = {name: result["rows"] for name, result in found["methods"].items()}
 rows = figures_trust.in_order(rows)
 verdicts = {name: defect_masking.verdict(table) for name, table in rows.items()}
@@ -206,7 +207,7 @@ table = [
     for name, r in rows.items()
 ]
 header = ["Recall at boundaries", *doses, "all", "visible"]
-Markdown(compare.markdown_table(header, table))
+Markdown(tables.markdown_table(header, table))
 
 # %% [markdown]
 # ## At the boundaries of the published images
@@ -231,7 +232,7 @@ table = [
 ]
 header = ["False positives", "near boundaries, %", "elsewhere, %"]
 record("boundaries", published["boundaries"])
-Markdown(compare.markdown_table(header, table))
+Markdown(tables.markdown_table(header, table))
 
 # %% [markdown]
 # There are {glue:text}`boundaries:d` boundaries. Part of what counts as false there may be
@@ -255,7 +256,7 @@ Markdown(compare.markdown_table(header, table))
 # it or a frame of its series.
 
 # %%
-confidence = records.read_record(compare.RESULTS_FOLDER / "confidence.json")
+confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
 
@@ -290,7 +291,7 @@ table = [
     [f"{row['threshold']:.2f}", *(f"{row[name]:.3f}" for name in header[1:])]
     for row in confidence["thresholds"][1::3]
 ]
-Markdown(compare.markdown_table(header, table))
+Markdown(tables.markdown_table(header, table))
 
 # %% [markdown]
 # `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its
@@ -395,7 +396,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # lattice, and a lattice constant that is not graphene's by the stated pixel size.
 
 # %%
-trial = compare.read_result("out_of_distribution")
+trial = tables.read_result("out_of_distribution")
 examples = {
     one.kind: one for one in ood.image_set(stack.images, 2, seed)
 }
@@ -513,7 +514,7 @@ record(
 # only given what was made for the others, so its curves are a lower bound of the harm.
 
 # %%
-endured = compare.read_result("robustness")
+endured = tables.read_result("robustness")
 attacks = endured["attacks"]
 pgd, fgsm, signs = (
     attacks[f"{name} on unet"]["methods"]
@@ -594,7 +595,7 @@ rows = [
     ]
     for name, curve in curves.items()
 ]
-Markdown(compare.markdown_table(header, rows))
+Markdown(tables.markdown_table(header, rows))
 
 # %% [markdown]
 # {numref}`fig-changes` and the table, first to last strength, set the methods side by side. A
@@ -638,7 +639,7 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
     record(f"hard_{name}_without", trained["plain"][condition])
     record(f"hard_{name}_with", trained["blur"][condition])
 blurred, sharp = map(
-    compare.read_result, ("ours_blurred", "ours_acquisition")
+    tables.read_result, ("ours_blurred", "ours_acquisition")
 )
 for average in ("per_image", "pooled"):
     cost, low, high = compare.paired_difference(
@@ -686,7 +687,7 @@ for average in ("per_image", "pooled"):
 # the first sign of work and the end, with a signal that no program can catch, and started again:
 
 # %%
-kills = records.read_record(compare.RESULTS_FOLDER / "kills.json")["works"]
+kills = records.read_record(tables.RESULTS_FOLDER / "kills.json")["works"]
 rows = [
     [
         name,
@@ -697,7 +698,7 @@ rows = [
     for name, found in kills.items()
 ]
 heading = ["killed", "times", "same end result", "nothing done twice"]
-Markdown(compare.markdown_table(heading, rows))
+Markdown(tables.markdown_table(heading, rows))
 
 # %% tags=["remove-input"]
 record("killed", sum(len(found) for found in kills.values()))

@@ -53,10 +53,10 @@ import graphseg as gs
 from book.tools.commandline import command_line
 from book.tools.dm4 import write_dm4
 from book.tools.notebook import record, show_source, timing
+from book.tools.tables import markdown_table
 from graphseg import metrics
 from graphseg.colours import ORANGE, VERMILION
 from graphseg.datasets.check import check_folder
-from graphseg.evaluation.compare import markdown_table
 from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT

@@ -7,10 +7,10 @@ part with the records, and lets no other number into the README that it cannot c
 import textwrap
 from pathlib import Path
 
+from book.tools import tables
+from book.tools.tables import display_name, markdown_table, read_result
 from graphseg import metrics
 from graphseg.evaluation import compare
-from graphseg.evaluation.compare import markdown_table, read_result
-from graphseg.evaluation.methods import display_name
 from graphseg.evaluation.records import read_record, summary
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -36,7 +36,7 @@ WAYS = {
 def measured() -> str:
     """Return the part between the markers, as Markdown."""
     records = {display_name(stem): read_result(stem) for stem in STEMS}
-    paper = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
+    paper = read_record(tables.RESULTS_FOLDER.parent / "paper.json")
     parts = (
         _jaccard(records, paper["scores"]),
         _six_scores(records, paper["scores"]),
@@ -54,7 +54,7 @@ def section(text: str) -> str:
 
 def _jaccard(records: dict[str, dict], printed: dict) -> str:
     ours = records["our network"]
-    labelled = compare.labelled_images(ours)
+    labelled = tables.labelled_images(ours)
     number = len(compare.image_counts(ours))
     rows = [
         [name, *(_spread(r, **way) for way in ({}, {"names": labelled})), _spread(r, "pooled")]
@@ -89,7 +89,7 @@ def _wrapped(text: str) -> str:
 
 
 def _spread(record: dict, average: str = "per_image", **options) -> str:
-    values = compare.fold_scores(record, "jaccard", average, **options)
+    values = tables.fold_scores(record, "jaccard", average, **options)
     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
 
 
@@ -131,7 +131,7 @@ def _above(record: dict, printed: dict, **options) -> tuple[list[str], list[str]
 
 def _empty_labels(records: dict[str, dict]) -> str:
     pair = records["our network"], records["U-Net, 40 epochs + TTA"]
-    labelled = compare.labelled_images(pair[0])
+    labelled = tables.labelled_images(pair[0])
     number = len(compare.image_counts(pair[0])) - len(labelled)
     options = {"average": "per_image"}
     everything = compare.paired_difference(*pair, **options)
@@ -144,7 +144,7 @@ def _empty_labels(records: dict[str, dict]) -> str:
         )
         == "excludes zero"
         for first in pair
-        for way in compare.conventions(pair[0]).values()
+        for way in tables.conventions(pair[0]).values()
     )
     consequence = (
         "The order of these two holds without them."
@@ -156,15 +156,15 @@ def _empty_labels(records: dict[str, dict]) -> str:
     return _wrapped(
         f"Of the labels, {number} are empty. An image with nothing to find where nothing is found "
         "is 0/0, here 1, and one pixel too many makes it 0. Our network minus U-Net, 40 epochs + "
-        f"TTA is {compare.with_interval(*everything)} per image with 0/0 = 1, "
-        f"{compare.with_interval(*zero)} with 0/0 = 0, and "
-        f"{compare.with_interval(*left_out)} without the {number} images (95 % intervals, "
+        f"TTA is {tables.with_interval(*everything)} per image with 0/0 = 1, "
+        f"{tables.with_interval(*zero)} with 0/0 = 0, and "
+        f"{tables.with_interval(*left_out)} without the {number} images (95 % intervals, "
         f"bootstrap over groups). {consequence}"
     )
 
 
 def _choices(records: dict[str, dict]) -> str:
-    names = compare.labelled_images(records["our network"])
+    names = tables.labelled_images(records["our network"])
     ours, adaptive, bragg = (
         records[name] for name in ("our network", "adaptive Bragg filter", "Bragg filter")
     )
@@ -182,10 +182,10 @@ def _choices(records: dict[str, dict]) -> str:
 def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
     alone = read_result("unet_paper_fold")
     shared = set(compare.image_counts(alone))
-    labelled = compare.labelled_images(alone)
+    labelled = tables.labelled_images(alone)
     scores = [
-        compare.fold_scores(part, "jaccard", average, names=names).mean()
-        for part in (alone, compare.only_images(records["our network"], shared))
+        tables.fold_scores(part, "jaccard", average, names=names).mean()
+        for part in (alone, tables.only_images(records["our network"], shared))
         for average, names in (("per_image", labelled), ("pooled", None))
     ]
     original = read_result("unet_original")

@@ -220,8 +220,6 @@ def _kernel(rows: int, offset: int, columns: int, smoothing: float) -> np.ndarra
     return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-
-
 def _vertex(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Return where a parabola through three log heights peaks, in bins from the middle one."""
     tiny = np.finfo(np.float32).tiny

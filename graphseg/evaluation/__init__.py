@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "crossval": ["cross_validate", "pixel_scorer", "splits"],
         "quality": ["clean_fractions", "clean_intervals"],
         "records": ["read_record", "summary", "write_record"],
-        "compare": ["paired_difference", "read_result"],
+        "compare": ["paired_difference"],
         "methods": ["METHODS", "make"],
     },
 )

@@ -22,42 +22,6 @@ METHODS: dict[str, Callable[..., BaseEstimator]] = {
     "unet-original": UNetSegmenter.original,
 }
 
-# What a chapter, a table or a card calls the method of a record, by the record's name without its
-# protocol: one name for each, everywhere.
-NAMES = {
-    "no-lattice": "no-lattice baseline",
-    "bragg": "Bragg filter",
-    "bragg_paper": "Bragg filter, paper's settings",
-    "adaptive": "adaptive Bragg filter",
-    "classifier": "pixel classifier",
-    "unet": "U-Net, 25 epochs",
-    "unet_best": "U-Net, 40 epochs + TTA",
-    "unet_paper": "paper's U-Net",
-    "unet_original": "original-size U-Net",
-    "simulation_only": "simulation-only network",
-    "ours": "our network",
-    "ours_blurred": "blur-trained network",
-    "ablation_simulated": "initial weights",
-}
-
-_PROTOCOLS = ("_acquisition", "_date", "_random", "_fold", "_unmerged")
-
-
-def display_name(record: str) -> str:
-    """Return what to call the method of a record, such as ``ours_acquisition``: "our network".
-
-    Raises
-    ------
-    InputError
-        If the record is of no method that has a name.
-    """
-    stem = record
-    while stem not in NAMES and stem.endswith(_PROTOCOLS):
-        stem = stem[: stem.rindex("_")]
-    if stem not in NAMES:
-        raise InputError(f"The record {record!r} has no name to show: add it to methods.NAMES.")
-    return NAMES[stem]
-
 
 def make(name: str, **parameters) -> BaseEstimator:
     """Return the estimator of a method with some parameters changed.

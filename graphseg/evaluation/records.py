@@ -200,15 +200,6 @@ def fold_counts(record: dict) -> Iterator[tuple[int, int, np.ndarray]]:
         yield result["shuffle"], result["fold"], np.array(result["counts"], dtype=np.int64)
 
 
-def training_minutes(result: dict) -> float:
-    """Return how long the training of one fold took, whatever interrupted it, in minutes.
-
-    The history of a network has the seconds of each epoch, also of those before an interruption.
-    """
-    seconds = [row["dur"] for row in result["history"] if isinstance(row, dict) and "dur" in row]
-    return (sum(seconds) if seconds else result["fit_seconds"]) / 60
-
-
 def summary(record: dict, average: str = "pooled") -> dict[str, tuple[float, float]]:
     """Return mean and standard deviation of each score over folds and shuffles.
 

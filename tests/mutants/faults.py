@@ -438,8 +438,8 @@ FAULTS = (
     Fault(
         "calibration error: what is too low makes up for what is too high",
         "graphseg/evaluation/calibration",
-        "np.nansum(weight * np.abs(self.said - self.true))",
-        "np.nansum(weight * (self.said - self.true))",
+        "np.nansum(weight * np.abs(self.predicted - self.observed))",
+        "np.nansum(weight * (self.predicted - self.observed))",
         ("evaluation/calibration",),
     ),
     # Losses and predictions.

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
+from book.tools import tables
 from graphseg import metrics
-from graphseg.evaluation import compare
 from graphseg.evaluation.records import read_record
 
-PAPER = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
+PAPER = read_record(tables.RESULTS_FOLDER.parent / "paper.json")
 
 
 def test_every_number_says_where_it_stands():

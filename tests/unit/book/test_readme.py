@@ -6,8 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from book.tools import readme
-from graphseg.evaluation import compare
+from book.tools import readme, tables
 from graphseg.evaluation.records import read_record
 from graphseg.unet import pretrained
 
@@ -23,8 +22,8 @@ def test_what_was_measured_is_what_the_records_say():
 
 def test_one_sentence_says_how_long_the_papers_recipe_was_trained():
     found = re.findall(r"recorded with (\d+) of its (\d+) epochs", " ".join(README.split()))
-    record = compare.read_result("unet_paper_fold")
-    paper = read_record(compare.RESULTS_FOLDER.parent / "paper.json")
+    record = tables.read_result("unet_paper_fold")
+    paper = read_record(tables.RESULTS_FOLDER.parent / "paper.json")
     assert found == [(str(record["parameters"]["epochs"]), str(paper["training"]["epochs"]))]
     assert len(record["results"][0]["history"]) == record["parameters"]["epochs"]
 

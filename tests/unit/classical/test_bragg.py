@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
+from book.tools.tables import RESULTS_FOLDER, read_result
 from graphseg import metrics
 from graphseg.classical.bragg import (
     STARTS,
@@ -28,7 +29,6 @@ from graphseg.classical.fourier import (
     weighted_spectrum,
 )
 from graphseg.errors import InputError
-from graphseg.evaluation.compare import RESULTS_FOLDER, read_result
 from graphseg.evaluation.records import describe, read_record, summary
 
 WIDTH = 1 / 64  # cycles per pixel; its footprint in the image is 10 px wide (standard deviation)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from graphseg import metrics
+from book.tools import tables
 from graphseg.errors import InputError
-from graphseg.evaluation import compare, methods
+from graphseg.evaluation import compare
 from graphseg.evaluation.records import summary
 
 
@@ -66,13 +66,6 @@ def test_other_images_are_refused():
         compare.paired_difference(record("a", [0.5], ["image_1"]), record("b", [0.5], ["image_2"]))
 
 
-def test_tables_show_mean_and_spread():
-    rows = compare.score_rows({"ours": record("a", [0.5, 0.7], ["i", "j"])}, "per_image")
-    assert rows[0][0] == "ours" and rows[0][3] == "0.600\u00a0±\u00a00.000"
-    text = compare.markdown_table(["method", "jaccard"], [["ours", "0.6"]])
-    assert text.splitlines() == ["| method | jaccard |", "| :-- | --: |", "| ours | 0.6 |"]
-
-
 def test_single_folds_are_compared_on_the_images_they_share():
     names = NAMES[:3]
     first, second = record("a", [0.5, 0.5, 0.9], names), record("b", [0.8, 0.8, 0.8], names)
@@ -98,13 +91,13 @@ def three(names=("a", "b", "c")):
 
 def test_an_empty_label_counts_as_the_convention_says():
     means = {
-        name: compare.fold_scores(three(), "jaccard", "per_image", **options)[0]
-        for name, options in compare.conventions(three()).items()
+        name: tables.fold_scores(three(), "jaccard", "per_image", **options)[0]
+        for name, options in tables.conventions(three()).items()
     }
     expected = {"0/0 = 1": 1.5 / 3, "0/0 = 0": 0.5 / 3, "empty labels left out": 0.5}
     assert means == pytest.approx(expected)
     full = three() | {"results": [three()["results"][0] | {"counts": [[50, 0, 50, 0]] * 3}]}
-    for name, options in compare.conventions(three()).items():
+    for name, options in tables.conventions(three()).items():
         value, *_ = compare.paired_difference(
             three(), full, average="per_image", resamples=10, **options
         )
@@ -165,7 +158,7 @@ def test_what_an_interval_says(low, high, expected):
     ],
 )
 def test_no_seed_turns_a_verdict_into_its_opposite(first, second, options):
-    records = [compare.read_result(name) for name in (first, second)]
+    records = [tables.read_result(name) for name in (first, second)]
     said = {
         compare.verdict(
             *compare.paired_difference(*records, average="per_image", seed=seed, **options)[1:]
@@ -173,49 +166,3 @@ def test_no_seed_turns_a_verdict_into_its_opposite(first, second, options):
         for seed in range(4)
     }
     assert not {"excludes zero", "includes zero"} <= said
-
-
-def test_images_are_taken_out_of_a_record_as_they_were_scored():
-    part = compare.only_images(three(), {"c", "x"})
-    assert part["results"][0]["test"] == ["c"]
-    assert compare.fold_scores(part)[0] == 0.5
-
-
-def test_a_record_without_a_number_of_groups_has_its_acquisitions():
-    names = ["2014_0105_Gr_FS_023_layer_0002", "2014_0105_Gr_FS_024_layer_0020", "2014_0106_Gr_1"]
-    assert compare.number_of_groups(three(names)) == 3
-    assert compare.number_of_groups(three(names) | {"protocol": "date"}) == 2
-    assert compare.number_of_groups(three(names) | {"groups": 2}) == 2
-
-
-def test_table_one_has_the_printed_values_and_ours_on_the_same_rows():
-    printed = {
-        "unet": dict.fromkeys(metrics.NAMES, 0.4),
-        "bragg": dict.fromkeys(metrics.NAMES, 0.3),
-        "difference_percent": dict.fromkeys(metrics.NAMES, 10.0),
-    }
-    records = {"ours": record("a", [0.5, 0.7], ["i", "j"]), "filter": record("b", [0.4], ["i"])}
-    header, rows = compare.table_one(printed, records, "ours", "filter")
-    assert len(rows) == 12 and all(len(row) == len(header) for row in rows)
-    jaccard = rows[metrics.NAMES.index("jaccard")]
-    assert jaccard == [
-        "Jaccard, per image",
-        "0.400",
-        "0.300",
-        "10.0",
-        "0.600",
-        "0.400",
-        "+20.0",
-        "+20.0",
-    ]
-
-
-def test_signs_are_real_ones_and_small_numbers_keep_theirs():
-    assert compare.with_interval(-0.01, -0.02, 0.0002) == "−0.010\u00a0[−0.020,\u00a0+0.0002]"
-
-
-def test_every_record_has_a_name_to_show():
-    assert methods.display_name("ours_acquisition_unmerged") == "our network"
-    assert methods.display_name("bragg_paper_random") == "Bragg filter, paper's settings"
-    with pytest.raises(InputError, match="NAMES"):
-        methods.display_name("out_of_distribution")

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 
 from book.studies import re_evaluation
+from book.tools import tables
 from graphseg import metrics
 from graphseg.batch import pools
 from graphseg.datasets.load import LabelledStack
@@ -148,7 +149,7 @@ def test_the_time_of_a_training_survives_an_interruption(stack, tmp_path, monkey
     times = [row["dur"] for row in result["history"]]
     assert times[:3] == [1000, 2000, 3000] and 0 < times[3] < 1000
     assert result["fit_seconds"] == pytest.approx(sum(times), abs=0.001)
-    assert records.training_minutes(result) == pytest.approx(sum(times) / 60)
+    assert tables.training_minutes(result) == pytest.approx(sum(times) / 60)
 
 
 def test_an_undisturbed_training_takes_at_least_the_time_of_its_epochs(stack):

@@ -43,10 +43,3 @@ def test_damaged_records_are_refused(tmp_path):
     (tmp_path / "half.json").write_text('{"name": ')
     with pytest.raises(InputError, match="no JSON"):
         records.read_record(tmp_path / "half.json")
-
-
-def test_the_minutes_of_a_training_count_what_came_before_an_interruption():
-    history = [{"train_loss": 1.0, "dur": 60.0}, {"train_loss": 0.5, "dur": 90.0}]
-    assert records.training_minutes({"history": history, "fit_seconds": 90.0}) == 2.5
-    assert records.training_minutes({"history": [], "fit_seconds": 30.0}) == 0.5
-    assert records.training_minutes({"history": [0.3, 0.2], "fit_seconds": 30.0}) == 0.5

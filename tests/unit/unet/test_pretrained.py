@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from book.tools import tables
+from book.tools.tables import read_result
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import compare, crossval
-from graphseg.evaluation.compare import read_result
 from graphseg.unet import pretrained
 from graphseg.unet.network import parameter_count, weights_digest
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
@@ -80,7 +81,7 @@ def test_fold_networks_were_not_trained_on_what_they_are_tested_on(published):
 
 def test_a_fold_network_gives_its_recorded_scores(published):
     network = pretrained.load("fold_0", device="cpu")
-    recorded = compare.image_counts(compare.read_result("ours_acquisition"))
+    recorded = compare.image_counts(tables.read_result("ours_acquisition"))
     chosen = [published.names.index(name) for name in network.card_["held_out"][:6]]
     found = metrics.scores(
         metrics.counts(published.masks[chosen], network.predict(published.images[chosen]))
