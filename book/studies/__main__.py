@@ -9,6 +9,7 @@ from book.studies import (
     atoms_under_masks,
     calibration,
     defect_masking,
+    domain_shift,
     grid_search,
     label_noise,
     learning_curve,
@@ -436,6 +437,30 @@ def measure_robustness(
             typer.echo(
                 f"{name}: {', '.join(f'{key} {value:.3f}' for key, value in scores.items())}"
             )
+
+
+@app.command(name="domain-shift")
+def measure_domain_shift(
+    output: Output,
+    images: Annotated[int, typer.Option(min=0, help="that are resampled; 0: all")] = 0,
+    changed: Annotated[int, typer.Option(min=0, help="that are recorded otherwise; 0: all")] = 26,
+    frames: Annotated[int, typer.Option(min=1, help="of each virtual microscope")] = 6,
+    sheets: Annotated[int, typer.Option(min=1, help="clean ones of each kind, resampled")] = 4,
+    microscope: Annotated[
+        list[str] | None, typer.Option(help="a virtual microscope; repeat; default: all")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of noise and simulations")] = 0,
+    source: Source = "auto",
+) -> None:
+    """Record how masks hold on other scales, recordings and microscopes; a killed run continues.
+
+    Example: python -m book.studies domain-shift --output data/results/domain_shift.json
+    """
+    folder = Path("runs") / output.stem
+    numbers = (images, changed, frames, sheets, microscope, seed)
+    found = domain_shift.run(load.load_stack(source), *numbers, run_folder=folder)
+    records.write_record(output, found | {"made_with": records.provenance()})
+    typer.echo(domain_shift.summarise(found))
 
 
 if __name__ == "__main__":
