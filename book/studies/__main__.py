@@ -444,8 +444,8 @@ def measure_domain_shift(
     output: Output,
     images: Annotated[int, typer.Option(min=0, help="that are resampled; 0: all")] = 0,
     changed: Annotated[int, typer.Option(min=0, help="that are recorded otherwise; 0: all")] = 26,
-    frames: Annotated[int, typer.Option(min=1, help="of each virtual microscope")] = 6,
-    sheets: Annotated[int, typer.Option(min=1, help="clean ones of each kind, resampled")] = 4,
+    frames: Annotated[int, typer.Option(min=1, help="of each virtual microscope")] = 18,
+    sheets: Annotated[int, typer.Option(min=1, help="clean ones of each kind, resampled")] = 6,
     microscope: Annotated[
         list[str] | None, typer.Option(help="a virtual microscope; repeat; default: all")
     ] = None,
