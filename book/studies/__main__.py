@@ -16,6 +16,7 @@ from book.studies import (
     robust_finetuning,
     robustness,
     simulation_only,
+    thresholds,
 )
 from book.studies import ood as ood_study
 from graphseg.batch import pools
@@ -33,7 +34,6 @@ from graphseg.cli import (
 )
 from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.evaluation import calibration as thresholds
 from graphseg.evaluation import crossval, methods, ood, quality, records
 from graphseg.simulation.configuration import DEFECTS
 from graphseg.unet import finetune, pretrained
