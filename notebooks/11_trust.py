@@ -39,6 +39,7 @@ from scipy.stats import binomtest
 
 import graphseg as gs
 from book.studies import (
+    calibration,
     clean_sheets,
     defect_masking,
     ood,
@@ -54,7 +55,7 @@ from book.studies.changes import said
 from book.tools import tables
 from book.tools.notebook import record, show_source
 from graphseg.colours import VERMILION
-from graphseg.evaluation import calibration, compare, quality, records
+from graphseg.evaluation import compare, quality, records
 from graphseg.plotting import micrographs
 from graphseg.unet import pretrained
 

@@ -4,17 +4,25 @@ Every image is predicted by the one fold network that has not seen it, in eight 
 other quantities follow from these predictions and the labels.
 """
 
-import numpy as np
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+from sklearn.model_selection import GroupKFold
+
+from book.studies import thresholds
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
+from graphseg.errors import InputError
 from graphseg.evaluation import calibration, quality
-from graphseg.evaluation.calibration import METHODS, inner_folds
+from graphseg.evaluation.calibration import BINS, METHODS, reliability
 from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
 from graphseg.evaluation.records import describe_data, write_record
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
 
+INNER_FOLDS = 5
+LARGEST_ERROR = 0.02  # the target
+LARGEST_FRACTION = 0.05  # of the pixels that one would look at first
 THRESHOLD = 0.5
 LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
 
@@ -48,8 +56,8 @@ def run(stack: LabelledStack, package: bool = True, draws: int = quality.DRAWS) 
         [pretrained.load("simulated", test_time_augmentation=False)], stack.images
     )
     counts = calibration.histograms(mean, stack.masks)
-    scaled = calibration.calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
-    table = calibration.table(calibration.counts_at(counts, scaled), stack.groups, draws=draws)
+    scaled = calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
+    table = thresholds.table(thresholds.counts_at(counts, scaled), stack.groups, draws=draws)
     maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
     record = {
         "name": "confidence",
@@ -98,24 +106,117 @@ def _digests() -> dict[str, str]:
     return {name: weights_digest(path) for name, path in files.items()}
 
 
+def inner_folds(
+    fold: np.ndarray, groups: np.ndarray, count: int = INNER_FOLDS
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the images to calibrate on and those to test, so that nothing leaks.
+
+    All images that one fold's network has not seen are split by acquisition. Calibrating on some
+    and testing on the others, neither network nor calibration has seen an image, or another frame
+    of its acquisition, before it is tested.
+
+    Parameters
+    ----------
+    fold
+        (n,) int, which network has not seen each image.
+    groups
+        (n,) acquisitions.
+    count
+        Splits within each fold; fewer where there are fewer acquisitions.
+
+    Yields
+    ------
+        Two int arrays; every image is tested once.
+    """
+    for number in np.unique(fold):
+        unseen = np.flatnonzero(fold == number)
+        splits = min(count, len(np.unique(groups[unseen])))
+        if splits < 2:
+            raise InputError(
+                f"Fold {number} holds one acquisition; calibration needs at least two in each."
+            )
+        for train, test in GroupKFold(splits).split(unseen, groups=groups[unseen]):
+            yield unseen[train], unseen[test]
+
+
+def other_folds(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each fold the images of all other folds, and its own, as int arrays."""
+    for number in np.unique(fold):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def calibrate_out_of_fold(
+    counts: np.ndarray, fold: np.ndarray, groups: np.ndarray, method: str
+) -> np.ndarray:
+    """Calibrate every image by others that its network has not seen either.
+
+    Parameters
+    ----------
+    counts
+        (n, L, 2), of probabilities out of fold.
+    fold, groups
+        See :func:`inner_folds`.
+    method
+        One of `METHODS`.
+
+    Returns
+    -------
+        (n, L) float, the calibrated probability of each level in each image.
+    """
+    values = np.empty(counts.shape[:2])
+    for train, test in inner_folds(fold, groups):
+        values[test] = calibration.fit(counts[train], method)
+    return values
+
+
 def _calibration(counts, fold, groups, method: str) -> dict:
-    values = calibration.calibrate_out_of_fold(counts, fold, groups, method)
+    values = calibrate_out_of_fold(counts, fold, groups, method)
     other = np.empty_like(values)
-    for train, test in quality.other_folds(fold):
+    for train, test in other_folds(fold):
         other[test] = calibration.fit(counts[train], method)
-    diagram = calibration.reliability(counts, values)
+    diagram = reliability(counts, values)
     return {
         "error": diagram.error,
-        "error_other": calibration.reliability(counts, other).error,
-        "error_per_image": calibration.error_per_image(counts, values).tolist(),
+        "error_other": reliability(counts, other).error,
+        "error_per_image": error_per_image(counts, values).tolist(),
         "predicted": _json(diagram.predicted),
         "observed": _json(diagram.observed),
         "pixels": diagram.pixels.tolist(),
     }
 
 
+def error_per_image(counts: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Return the expected calibration error within each image, (n,)."""
+    values = np.broadcast_to(values, counts.shape[:2])
+    pairs = zip(counts, values, strict=True)
+    return np.array([reliability(c[None], v[None], bins).error for c, v in pairs])
+
+
 def _json(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def expect_out_of_fold(
+    fractions: np.ndarray, jaccards: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Expect the Jaccard index of every image by lines fitted to others.
+
+    Parameters
+    ----------
+    fractions, jaccards
+        (n,) each, out of fold.
+    pairs
+        Images to fit on and images to expect, for instance of
+        :func:`inner_folds` or :func:`other_folds`.
+
+    Returns
+    -------
+        (n, 3): expected, lower and upper end.
+    """
+    result = np.full((len(fractions), 3), np.nan)
+    for train, test in pairs:
+        result[test] = ExpectedJaccard.fit(fractions[train], jaccards[train])(fractions[test])
+    return result
 
 
 def _expectations(
@@ -127,13 +228,13 @@ def _expectations(
     fractions = {name: certain_fractions(probabilities) for name, probabilities in maps.items()}
     pairs = {
         "inner": list(inner_folds(fold, stack.groups)),
-        "other": list(quality.other_folds(fold)),
+        "other": list(other_folds(fold)),
     }
     found, correlations, intervals = {}, {}, {}
     for name, fraction in fractions.items():
         correlations[name] = quality.correlation(fraction, measured, stack.groups, draws)
         for way, split in pairs.items():
-            expected = quality.expect_out_of_fold(fraction, measured, split)
+            expected = expect_out_of_fold(fraction, measured, split)
             found[f"{name}, {way}"] = expected
             key = f"{name}, {way}"
             correlations[key] = quality.correlation(expected[:, 0], measured, stack.groups, draws)
@@ -160,12 +261,30 @@ def _expectations(
     }  # fmt: skip
 
 
+def found_errors(
+    uncertain: np.ndarray, wrong: np.ndarray, fraction: float = LARGEST_FRACTION
+) -> float:
+    """Return the fraction of wrong pixels among the most uncertain pixels of all images.
+
+    Parameters
+    ----------
+    uncertain
+        (n, H, W) float, higher where less sure.
+    wrong
+        (n, H, W) bool.
+    fraction
+        Of the pixels that are looked at, the most uncertain first.
+    """
+    order = np.argsort(uncertain, axis=None)[::-1][: round(fraction * uncertain.size)]
+    return float(wrong.ravel()[order].sum() / max(wrong.sum(), 1))
+
+
 def _errors_found(mean: np.ndarray, spread: np.ndarray, masks: np.ndarray) -> dict[str, float]:
     """Return the fraction of wrong pixels among the most uncertain ones, by two maps."""
     wrong = (mean >= THRESHOLD) != masks
     undecided = -np.abs(mean - THRESHOLD)
     return {
-        "fraction looked at": quality.LARGEST_FRACTION,
-        "undecided mean": quality.found_errors(undecided, wrong),
-        "spread of views": quality.found_errors(spread, wrong),
+        "fraction looked at": LARGEST_FRACTION,
+        "undecided mean": found_errors(undecided, wrong),
+        "spread of views": found_errors(spread, wrong),
     }

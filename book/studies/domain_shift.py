@@ -39,9 +39,7 @@ from graphseg.unet.network import weights_digest
 
 SCALES = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6)  # times the native pixel size
 NATIVE = 1.0
-INTERPOLATION = (
-    "bicubic, antialiased (unet.inference.resize); masks bilinear, cut at one half"
-)
+INTERPOLATION = "bicubic, antialiased (unet.inference.resize); masks bilinear, cut at one half"
 FOLD = "fold"  # stands for the fold network that has not seen an image
 # What is measured, and on what: a network, and whether it averages over the eight symmetries.
 PUBLISHED = {

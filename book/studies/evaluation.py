@@ -32,7 +32,8 @@ def run(
     stack
         The labelled images.
     method
-        One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper, unet-original.
+        One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper,
+        unet-original.
     protocol
         What stays on one side of a split: acquisition, date or random.
     folds

@@ -48,7 +48,8 @@ def run(
     stack
         The labelled images.
     method
-        One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper, unet-original.
+        One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper,
+        unet-original.
     grid
         A parameter and its values, NAME=[VALUE, ...]; repeat. All combinations are candidates, as
         in scikit-learn's ParameterGrid; from Python also several grids.

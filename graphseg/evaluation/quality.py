@@ -10,7 +10,7 @@ interval too.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -27,7 +27,6 @@ POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlat
 COVERAGE = 0.9  # of the interval
 DRAWS = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles of it
-LARGEST_FRACTION = 0.05  # of the pixels that one would look at first
 FILE = pretrained.FOLDER / "calibration.json"
 
 
@@ -174,35 +173,6 @@ def _line(fractions: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
     return float(slope), float(intercept)
 
 
-def other_folds(fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for each fold the images of all other folds, and its own, as int arrays."""
-    for number in np.unique(fold):
-        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-
-
-def expect_out_of_fold(
-    fractions: np.ndarray, jaccards: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> np.ndarray:
-    """Expect the Jaccard index of every image by lines fitted to others.
-
-    Parameters
-    ----------
-    fractions, jaccards
-        (n,) each, out of fold.
-    pairs
-        Images to fit on and images to expect, for instance of
-        :func:`graphseg.evaluation.calibration.inner_folds` or :func:`other_folds`.
-
-    Returns
-    -------
-        (n, 3): expected, lower and upper end.
-    """
-    result = np.full((len(fractions), 3), np.nan)
-    for train, test in pairs:
-        result[test] = ExpectedJaccard.fit(fractions[train], jaccards[train])(fractions[test])
-    return result
-
-
 def correlation(
     expected: np.ndarray,
     measured: np.ndarray,
@@ -244,24 +214,6 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) < 1e-9 or np.ptp(second) < 1e-9:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def found_errors(
-    uncertain: np.ndarray, wrong: np.ndarray, fraction: float = LARGEST_FRACTION
-) -> float:
-    """Return the fraction of wrong pixels among the most uncertain pixels of all images.
-
-    Parameters
-    ----------
-    uncertain
-        (n, H, W) float, higher where less sure.
-    wrong
-        (n, H, W) bool.
-    fraction
-        Of the pixels that are looked at, the most uncertain first.
-    """
-    order = np.argsort(uncertain, axis=None)[::-1][: round(fraction * uncertain.size)]
-    return float(wrong.ravel()[order].sum() / max(wrong.sum(), 1))
 
 
 @lru_cache(maxsize=1)

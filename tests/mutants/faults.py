@@ -341,10 +341,10 @@ FAULTS = (
     ),
     Fault(
         "calibration is tested on frames of acquisitions that it was fitted to",
-        "graphseg/evaluation/calibration",
+        "book/studies/calibration",
         "split(unseen, groups=groups[unseen])",
         "split(unseen, groups=np.arange(len(unseen)))",
-        ("evaluation/calibration",),
+        ("studies/out_of_fold",),
     ),
     # Statistics.
     Fault(
@@ -357,12 +357,10 @@ FAULTS = (
     ),
     Fault(
         "bootstrap of images instead of acquisitions: thresholds",
-        "graphseg/evaluation/calibration",
+        "book/studies/thresholds",
         "np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])",
         "counts",
-        (
-            "evaluation/calibration_thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",
-        ),
+        ("studies/thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
     ),
     Fault(
         "bootstrap of images instead of acquisitions: correlations",

@@ -108,21 +108,6 @@ def test_intervals_from_few_images_hold_as_many_as_those_from_many():
     assert 0.8 < np.mean(held) < 0.9
 
 
-def test_other_folds_never_hold_the_image_itself():
-    fold = np.array([0, 1, 0, 2, 1])
-    for train, test in quality.other_folds(fold):
-        assert not set(fold[train]) & set(fold[test])
-        assert len(train) + len(test) == 5
-    fractions, jaccards = noisy_line(45, 3)
-    folds = np.arange(45) % 3
-    found = quality.expect_out_of_fold(fractions, jaccards, quality.other_folds(folds))
-    changed = jaccards.copy()
-    changed[folds == 1] = 0
-    again = quality.expect_out_of_fold(fractions, changed, quality.other_folds(folds))
-    np.testing.assert_array_equal(found[folds == 1], again[folds == 1])
-    assert not np.allclose(found[folds == 0], again[folds == 0])
-
-
 def test_correlations_have_intervals_around_them():
     fractions, jaccards = noisy_line(60, 4)
     groups = np.arange(60) // 2
@@ -146,13 +131,6 @@ def test_what_is_always_the_same_tells_nothing():
     _, jaccards = noisy_line(10, 4)
     found = quality.correlation(np.ones(10), jaccards, np.arange(10), draws=20)
     assert found == {"pearson": [0, 0, 0], "spearman": [0, 0, 0]}
-
-
-def test_the_most_uncertain_pixels_hold_the_errors():
-    wrong = np.zeros((1, 20, 20), bool)
-    wrong[0, 0] = True  # 5 % of the pixels
-    assert quality.found_errors(wrong.astype(float), wrong) == 1
-    assert quality.found_errors(-wrong.astype(float), wrong) == 0
 
 
 def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from book.studies import thresholds
 from book.studies.__main__ import app
 from graphseg import metrics
 from graphseg.errors import InputError
@@ -22,7 +23,7 @@ def case():
 def test_counts_are_those_of_the_masks(case):
     probabilities, masks = case
     counts = calibration.histograms(probabilities, masks)
-    found = calibration.counts_at(counts, calibration.LEVELS, (0.2, 0.5, 0.8))
+    found = thresholds.counts_at(counts, calibration.LEVELS, (0.2, 0.5, 0.8))
     for place, threshold in enumerate((0.2, 0.5, 0.8)):
         exact = metrics.counts(masks, probabilities >= threshold)
         np.testing.assert_allclose(found[:, place], exact, atol=12)  # pixels in one level
@@ -32,20 +33,20 @@ def test_counts_are_those_of_the_masks(case):
 def test_the_table_rises_in_precision_and_falls_in_recall(case):
     probabilities, masks = case
     counts = calibration.histograms(probabilities, masks)
-    rows = calibration.table(calibration.counts_at(counts, calibration.LEVELS), GROUPS, draws=200)
+    rows = thresholds.table(thresholds.counts_at(counts, calibration.LEVELS), GROUPS, draws=200)
     recall = [row["recall"] for row in rows]
     assert recall == sorted(recall, reverse=True)
     assert rows[0]["precision"] < rows[-5]["precision"]
     for row in rows:
-        for name in calibration.SCORES:
+        for name in thresholds.SCORES:
             assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
 
 
 def test_the_frames_of_an_acquisition_carry_the_evidence_of_one(case):
     probabilities, masks = case
-    counts = calibration.counts_at(calibration.histograms(probabilities, masks), calibration.LEVELS)
-    single = calibration.table(counts, np.arange(6), draws=200)
-    series = calibration.table(np.repeat(counts, 4, axis=0), np.repeat(np.arange(6), 4), draws=200)
+    counts = thresholds.counts_at(calibration.histograms(probabilities, masks), calibration.LEVELS)
+    single = thresholds.table(counts, np.arange(6), draws=200)
+    series = thresholds.table(np.repeat(counts, 4, axis=0), np.repeat(np.arange(6), 4), draws=200)
     for one, four in zip(single, series, strict=True):
         assert four == pytest.approx(one)
 
@@ -69,24 +70,24 @@ ROWS = [made(0.2, 0.7, 0.99), made(0.5, 0.9, 0.9), made(0.8, 0.96, 0.7), made(0.
     ],
 )
 def test_the_cheapest_threshold_that_is_enough_is_chosen(wanted, threshold):
-    assert calibration.choose(ROWS, **wanted)["threshold"] == threshold
+    assert thresholds.choose(ROWS, **wanted)["threshold"] == threshold
 
 
 def test_what_no_threshold_reaches_is_an_error():
     with pytest.raises(InputError, match=r"highest is 0\.990"):
-        calibration.choose(ROWS, precision=0.999)
+        thresholds.choose(ROWS, precision=0.999)
     with pytest.raises(InputError, match="not both"):
-        calibration.choose(ROWS, precision=0.9, recall=0.9)
+        thresholds.choose(ROWS, precision=0.9, recall=0.9)
 
 
 def test_a_threshold_goes_back_through_the_temperature():
     for threshold in (0.1, 0.5, 0.9):
-        raw = calibration.uncalibrated(threshold, 1.7)
+        raw = thresholds.uncalibrated(threshold, 1.7)
         assert calibration.apply_temperature(np.array([raw]), 1.7)[0] == pytest.approx(threshold)
 
 
 def test_the_command_prints_one_row_for_what_is_wanted(monkeypatch):
-    stored = {"thresholds": [row | {f"{n}_{e}": 0.5 for n in calibration.SCORES
+    stored = {"thresholds": [row | {f"{n}_{e}": 0.5 for n in thresholds.SCORES
                                     for e in ("low", "high")} | {"jaccard": 0.6} for row in ROWS],
               "temperature": 1.5}  # fmt: skip
     monkeypatch.setattr(quality, "package", lambda: stored)
