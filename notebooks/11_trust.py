@@ -42,14 +42,9 @@ from book.studies import (
     calibration,
     clean_sheets,
     defect_masking,
+    figures,
     ood,
     robustness,
-)
-from book.studies import (
-    figures as figures_robustness,
-)
-from book.studies import (
-    figures as figures_trust,
 )
 from book.studies.changes import said
 from book.tools import tables
@@ -91,7 +86,7 @@ masks = network.predict(np.stack([sheet.image for sheet in shown]))
 # %% mystnb={"figure": {"caption": "One clean sheet of each kind. Outlined in light blue is what lies within a lattice constant of a defect; what our network masks is red. Notice that defects are hardly visible at this dose, all but atoms, holes and islands.", "name": "fig-sheets"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.4))
 for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
-    figures_trust.show_sheet(ax, sheet, mask)
+    figures.show_sheet(ax, sheet, mask)
 
 # %% [markdown]
 # {numref}`fig-sheets` shows one sheet of each kind. The record behind
@@ -101,14 +96,14 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 # %%
 found = records.read_record(tables.RESULTS_FOLDER / "defects.json")
 rows = {name: result["rows"] for name, result in found["methods"].items()}
-rows = figures_trust.in_order(rows)
+rows = figures.in_order(rows)
 verdicts = {name: defect_masking.verdict(table) for name, table in rows.items()}
 recalls = {name: v.pop("recall at boundaries") for name, v in verdicts.items()}
 visible = {name: v.pop("recall of visible") for name, v in verdicts.items()}
 
 # %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. What is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-fractions"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(8.5, 0.6 + 0.35 * len(verdicts)))
-figures_trust.show_fractions(
+figures.show_fractions(
     ax, verdicts, defect_masking.LARGEST_MASKED
 );
 
@@ -221,7 +216,7 @@ Markdown(tables.markdown_table(header, table))
 published = found["published"]
 sums = {
     name: np.sum(counts, axis=0)
-    for name, counts in figures_trust.in_order(published["counts"]).items()
+    for name, counts in figures.in_order(published["counts"]).items()
 }
 table = [
     [
@@ -263,8 +258,8 @@ per_image = np.mean(calibrations["temperature"]["error_per_image"])
 
 # %% mystnb={"figure": {"caption": "Left: reliability diagram out of fold, as predicted and after two calibrations. Right: precision and recall against the calibrated threshold, with 95 % intervals from a bootstrap over acquisitions. Notice on the left that as predicted the probabilities are too extreme: of what is called 90 % less than 80 % is contaminated.", "name": "fig-reliability"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
-figures_trust.show_reliability(axes[0], calibrations)
-figures_trust.show_trade(axes[1], confidence["thresholds"])
+figures.show_reliability(axes[0], calibrations)
+figures.show_trade(axes[1], confidence["thresholds"])
 
 # %% tags=["remove-input"]
 record("ece_target", calibration.LARGEST_ERROR)
@@ -318,7 +313,7 @@ best = ways["eight views, inner"]
 
 # %% mystnb={"figure": {"caption": "Expected Jaccard index of every published image, out of fold, against the measured one. Bars are intervals made to hold nine in ten measured values. Notice the few masks that are much worse than expected.", "name": "fig-expected"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(4.6, 4.2))
-figures_trust.show_expected(ax, expected, measured)
+figures.show_expected(ax, expected, measured)
 
 # %% tags=["remove-input"]
 record("pearson", best["pearson"][0])
@@ -410,7 +405,7 @@ usual = trial["false_alarms_simulated"]
 
 # %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, eight of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 5, figsize=(10, 6.6))
-figures_robustness.show_images(
+figures.show_images(
     axes.flat[: len(examples)], list(examples.values())
 )
 for ax in axes.flat[len(examples) :]:
@@ -418,7 +413,7 @@ for ax in axes.flat[len(examples) :]:
 
 # %% mystnb={"figure": {"caption": "Distance of held-out published images (blue) and of out-of-distribution images (red), judged by fold networks that were trained on neither. Right of the dashed line an image is flagged for its distance alone. Notice boron nitride, which lies among the held-out images.", "name": "fig-ood-score"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(7, 4.4))
-figures_robustness.show_scores(ax, trial["ood_score"])
+figures.show_scores(ax, trial["ood_score"])
 
 # %% tags=["remove-input"]
 record("ood_deviations", trial["parameters"]["deviations"])
@@ -526,8 +521,8 @@ radius = endured["parameters"]["radii"].index(0.1)
 # %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size show what is not aimed. Compare how an attack harms the method that it was made for, and the others: what is made for one harms the others far less.", "name": "fig-attacks"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), fractiony=True)
 for ax, (name, curve) in zip(axes.flat, attacks.items(), strict=False):
-    title = figures_robustness.attack_title(name)
-    figures_robustness.show_curve(ax, curve, title)
+    title = figures.attack_title(name)
+    figures.show_curve(ax, curve, title)
 for row in axes:
     row[0].set_ylabel("Jaccard index, pooled")
 axes.flat[len(attacks)].legend(
@@ -564,7 +559,7 @@ curves = endured["changes"] | endured["physical"]
 figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), fractiony=True)
 for ax, (name, curve) in zip(axes.flat, curves.items(), strict=True):
     fraction = endured["flagged"].get(name)
-    figures_robustness.show_curve(ax, curve, name, fraction, log=name == "dose")
+    figures.show_curve(ax, curve, name, fraction, log=name == "dose")
 for row in axes:
     row[0].set_ylabel("Jaccard index, pooled")
 figure.legend(
@@ -586,7 +581,7 @@ header = [
     "change",
     "from",
     "to",
-    *(figures_robustness.NAMES[m] for m in robustness.METHODS),
+    *(figures.NAMES[m] for m in robustness.METHODS),
 ]
 rows = [
     [name, *(said(name, curve["strengths"][end]) for end in (0, -1))]
@@ -617,7 +612,7 @@ Markdown(tables.markdown_table(header, rows))
 # %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; and that any of these short trainings lowers the index of unchanged images a little.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
 trained = endured["training"]["scores"]
 figure, ax = plt.subplots(figsize=(10, 3.8))
-figures_robustness.show_training(ax, trained)
+figures.show_training(ax, trained)
 
 # %% tags=["remove-input"]
 for name, variant, condition in (

@@ -110,7 +110,7 @@ FAULTS = (
     # Bragg filter: eqs 4–6.
     Fault(
         "eq. 4: heights not multiplied by the frequency",
-        "graphseg/classical/fourier",
+        "graphseg/preprocessing",
         "spectrum *= _distance(height, width)",
         "spectrum *= REFERENCE_PIXELS / (height * width)",
         ("classical/bragg",),
