@@ -43,6 +43,7 @@ test: $(STAMP) browser ## run everything that continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(PYTHON) -m pytest --doctest-modules graphseg
 	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book tests/faults
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks

@@ -60,7 +60,17 @@ def read(path: str | Path, frame: int | None = None) -> Micrograph:
 
 
 def read_series(path: str | Path) -> Iterator[Micrograph]:
-    """Yield the frames of a file one by one, so that a long series needs little memory."""
+    """Yield the frames of a file one by one, so that a long series needs little memory.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile, graphseg as gs
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> tifffile.imwrite(f"{folder.name}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    >>> [frame.image.shape for frame in gs.read_series(f"{folder.name}/series.tif")]
+    [(4, 6), (4, 6), (4, 6)]
+    >>> folder.cleanup()
+    """
     return read_frames(path)
 
 
@@ -86,6 +96,13 @@ class Segmentation:
     quality
         ``expected_jaccard`` with ``expected_low`` and ``expected_high`` (a 90 % interval); empty
         where nothing is known of the network, or the image is flagged.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> result = gs.segment(gs.load_stack("simulated").images[0], test_time_augmentation=False)
+    >>> result.flags, 0 < result.contaminated_fraction < 1
+    ((), True)
     """
 
     image: np.ndarray

@@ -77,6 +77,12 @@ def rank(
     InputError
         If there is not one value for each name, a fraction is not finite, or lies outside its
         interval.
+
+    Examples
+    --------
+    >>> ranking = rank(["dull", "best"], [0.4, 0.9])
+    >>> list(ranking.names), ranking.index.tolist()
+    (['best', 'dull'], [1, 0])
     """
     fractions = one_each(fractions, len(names), "fractions")
     known = np.full(len(names), np.nan) if labelled is None else labelled

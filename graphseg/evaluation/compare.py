@@ -72,6 +72,15 @@ def paired_difference(
     ------
     InputError
         If the records are of other images, or none is left.
+
+    Examples
+    --------
+    >>> def record(hits):  # two images of two acquisitions: true and false positives, misses, rest
+    ...     counts = [[hits, 0, 10 - hits, 90], [hits, 0, 10 - hits, 90]]
+    ...     tested = {"shuffle": 0, "fold": 0, "test": ["a", "b"], "counts": counts}
+    ...     return {"data": {"digest": "d"}, "shuffles": 1, "results": [tested]}
+    >>> round(paired_difference(record(9), record(8))[0], 3)
+    0.1
     """
     tables = [image_counts(record) for record in (first, second)]
     if "only" in first or "only" in second:  # some folds only: compare on the images of both

@@ -53,6 +53,14 @@ def splits(
     ------
     InputError
         If the protocol is unknown or there are fewer groups than folds.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> stack = gs.load_stack("simulated")
+    >>> folds = splits(stack, "acquisition", folds=2)
+    >>> [bool(set(stack.groups[a]) & set(stack.groups[b])) for a, b in folds]
+    [False, False]
     """
     indices = np.arange(len(stack))
     groups = groups_of(stack, protocol)
@@ -94,6 +102,15 @@ def pixel_scorer(name: str, average: str = "pooled") -> Callable[..., float]:
     -------
     callable
         ``scorer(estimator, images, masks) -> float``, for ``GridSearchCV(scoring=...)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> masks = np.eye(4, dtype=bool)[None]
+    >>> perfect = SimpleNamespace(predict=lambda images: masks)
+    >>> pixel_scorer("jaccard")(perfect, masks.astype(float), masks)
+    1.0
     """
     if name not in metrics.NAMES:
         raise InputError(f"The score {name!r} is unknown: use one of {', '.join(metrics.NAMES)}.")
@@ -213,6 +230,15 @@ def cross_validate(
     ------
     InputError
         If a fold of ``only`` does not exist, or :func:`splits` cannot make the folds.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> baseline = gs.BraggSegmenter(lattice_filter=False, smoothing=6.0, progress=False)
+    >>> stack = gs.load_stack("simulated").subset(range(4))
+    >>> record = gs.cross_validate(baseline, stack, "baseline", "random", folds=2, progress=False)
+    >>> len(record["results"])
+    2
     """
     if shuffles < 1:
         raise InputError(f"There cannot be {shuffles} shuffles; ask for one or more.")

@@ -37,6 +37,11 @@ def make(name: str, **parameters) -> BaseEstimator:
     ------
     InputError
         If the method or a parameter is unknown.
+
+    Examples
+    --------
+    >>> make("no-lattice", smoothing=6.0).smoothing
+    6.0
     """
     if name not in METHODS:
         raise InputError(f"The method {name!r} is unknown: use one of {', '.join(METHODS)}.")

@@ -317,6 +317,12 @@ def clean_intervals(
     ------
     InputError
         If the level is outside [0, 1], or as in `clean_fractions`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean_intervals([np.full((4, 4), 0.3)], level=0.9).tolist()  # clean at 0.5, not at 0.05
+    [[0.0, 1.0]]
     """
     if not 0 <= level <= 1:
         raise InputError(f"A level of {level} is no probability; give a number from 0 to 1.")

@@ -170,7 +170,17 @@ def provenance() -> dict:
 
 
 def write_record(path: str | Path, record: dict) -> None:
-    """Write a record as JSON, to a temporary name first."""
+    """Write a record as JSON, to a temporary name first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> write_record(f"{folder.name}/a.json", {"name": "a"})
+    >>> read_record(f"{folder.name}/a.json")
+    {'name': 'a'}
+    >>> folder.cleanup()
+    """
     with whole_file(Path(path), shared=False) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -182,6 +192,12 @@ def read_record(path: str | Path) -> dict:
     ------
     InputError
         If the file is missing or no JSON.
+
+    Examples
+    --------
+    >>> read_record("missing.json")
+    Traceback (most recent call last):
+    graphseg.errors.InputError: There is no record missing.json: run the command that writes it.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -214,6 +230,13 @@ def summary(record: dict, average: str = "pooled") -> dict[str, tuple[float, flo
     -------
     dict of str to (mean, standard deviation)
         The deviation is that of single folds (``ddof=1``), not of the mean.
+
+    Examples
+    --------
+    >>> fold = {"shuffle": 0, "counts": [[8, 0, 2, 90]]}  # hits, false alarms, misses, rest
+    >>> record = {"results": [fold | {"fold": 0}, fold | {"fold": 1}]}
+    >>> summary(record)["jaccard"]
+    (0.8, 0.0)
     """
     rows = [metrics.scores(table, average) for _, _, table in fold_counts(record)]
     columns = {name: np.array([row[name] for row in rows]) for name in metrics.NAMES}
