@@ -114,7 +114,7 @@ record("leaking_percent", 100 * leaks["random"] / len(stack))
 # which.
 
 # %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image of whose group another image is in the training set; grouping leaves none.", "name": "fig-folds"}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), fractionx=True, fractiony=True)
+figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
     for number, (train, test) in enumerate(
         crossval.splits(stack, protocol, folds), start=1

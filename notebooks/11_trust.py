@@ -519,7 +519,7 @@ pgd, fgsm, signs = (
 radius = endured["parameters"]["radii"].index(0.1)
 
 # %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size show what is not aimed. Compare how an attack harms the method that it was made for, and the others: what is made for one harms the others far less.", "name": "fig-attacks"}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), fractiony=True)
+figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True)
 for ax, (name, curve) in zip(axes.flat, attacks.items(), strict=False):
     title = figures.attack_title(name)
     figures.show_curve(ax, curve, title)
@@ -556,7 +556,7 @@ record("attack_images", len(endured["images"]))
 
 # %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0\u00b0 too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}} tags=["hide-input"]
 curves = endured["changes"] | endured["physical"]
-figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), fractiony=True)
+figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), sharey=True)
 for ax, (name, curve) in zip(axes.flat, curves.items(), strict=True):
     fraction = endured["flagged"].get(name)
     figures.show_curve(ax, curve, name, fraction, log=name == "dose")
