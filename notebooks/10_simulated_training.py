@@ -326,7 +326,7 @@ record(
     if enough
     else "do not reach it even with all acquisitions outside the fold",
 )
-few = (nothing, pretrained, gentle)
+few = (nothing, fine_tuned, gentle)
 record("labels_split", max(map(learning_curve.split_places, few)))
 
 # %% [markdown]
