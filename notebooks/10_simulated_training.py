@@ -47,7 +47,6 @@ from graphseg.evaluation.records import fold_counts, read_record, summary
 from graphseg.plotting import micrographs
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.structure.lattice import measure_lattice
-from graphseg.unet import pretrained
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)
