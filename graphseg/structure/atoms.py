@@ -1,9 +1,4 @@
-"""Sites of atoms from the centres of the rings they form.
-
-Rings are searched as maxima of the denoised image, to sub-pixels. Every triangle of neighbouring
-centres has an atom in its middle. All positions are (n, 2) in pixels, (row, column).
-
-Atoms of graphene in a micrograph, and the bonds between them.
+"""Atoms of graphene in a micrograph, and the bonds between them.
 
 Carbon in graphene has three neighbours, so its atoms are the corners of a tiling by rings. The
 centres of these rings are the deepest and best separated features of an image, 2.46 Å apart
@@ -12,8 +7,6 @@ site of an atom, at pentagons and heptagons too, and an empty site is told by th
 intensity. See `graphseg.structure.denoise` for the denoising and `graphseg.structure.atomfit` for
 the comparison with the image. Positions are (n, 2) float64 in pixels, (row, column), with pixel
 centres at integers.
-
-Atoms found against atoms known: recall, precision, and the error of positions.
 """
 
 from dataclasses import dataclass
@@ -21,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
+from skimage.measure import block_reduce
 
-from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.structure.atomfit import AtomFit
 from graphseg.structure.denoise import LatticeSignal, analyse, enhance
+from graphseg.structure.lattice import checked_micrograph
 
 BOND = 1 / np.sqrt(3)  # lattice parameters
 # Lattice parameters: no ring centre is nearer than the first to a more distinct one, nor nearer
@@ -35,6 +29,20 @@ CLOSEST_RINGS, CROWDED_RINGS = 0.6, 0.72
 WIDEST_RINGS = 1.6  # lattice parameters; adjacent nonagons are at 1.55
 CLOSEST_SITES = 0.6  # bond lengths
 WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
+LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
+SMALLEST_PARAMETER = 2.5  # pixels; below it the first ring of reflections nears the Nyquist limit
+COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
+# Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
+# is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
+# grow to holes in faint images, less would leave atoms in holes.
+OCCUPIED = np.log(999)
+EMPTY_NEIGHBOUR = 0.55 * OCCUPIED
+ROUNDS = 3  # of deciding about sites given their neighbours
+# Standard deviation of a triangle's middle from the atom: next to hexagons only, and elsewhere.
+REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
+FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
+FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
+METHODS = ("rings", "peaks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,24 +178,6 @@ def _opposite(
     return np.stack([np.bincount(label, x, number) / weight for x in mirrored.T], axis=1)
 
 
-LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
-SMALLEST_PARAMETER = (
-    2.5  # pixels: below it the first ring of Bragg reflections nears the Nyquist limit
-)
-COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
-# Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
-# is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
-# grow to holes in faint images, less would leave atoms in holes.
-OCCUPIED = np.log(999)
-EMPTY_NEIGHBOUR = 0.55 * OCCUPIED
-ROUNDS = 3  # of deciding about sites given their neighbours
-# Standard deviation of a triangle's middle from the atom: next to hexagons only, and elsewhere.
-REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
-FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
-FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
-METHODS = ("rings", "peaks")
-
-
 @dataclass(frozen=True, eq=False)
 class Atoms:
     """Atoms of one micrograph.
@@ -250,7 +240,15 @@ def find_atoms(
     InputError
         If image and mask do not fit, or the lattice parameter or another choice is impossible.
     """
-    image, clean = _checked(image, mask, lattice_parameter)
+    image, mask = checked_micrograph(image, mask, int(3 * SMALLEST_PARAMETER) + 1)
+    clean = ~mask
+    if not SMALLEST_PARAMETER <= lattice_parameter <= min(image.shape) / 3:
+        raise InputError(
+            f"A lattice parameter of {lattice_parameter:.3g} pixels cannot be used in an image of "
+            f"{image.shape}; it must be 2.5 pixels to a third of the side: check the pixel size."
+        )
+    if not clean.any():
+        raise InputError("The mask covers the whole image; there is no clean area to search.")
     if contrast not in (None, 1, -1) or method not in METHODS:
         raise InputError(
             f"contrast={contrast!r} or method={method!r} is unknown; give 1, -1 or None, and one "
@@ -321,31 +319,12 @@ def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return inside & mask[rows, columns]
 
 
-def _checked(
-    image: np.ndarray, mask: np.ndarray | None, parameter: float
-) -> tuple[np.ndarray, np.ndarray]:
-    image = real_numbers(image, "Images")
-    if image.ndim != 2:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
-    image = checked_images(image[None])[0]
-    if not SMALLEST_PARAMETER <= parameter <= min(image.shape) / 3:
-        raise InputError(
-            f"A lattice parameter of {parameter:.3g} pixels cannot be used in an image of "
-            f"{image.shape}; it must be 2.5 pixels to a third of the side: check the pixel size."
-        )
-    clean = np.ones(image.shape, bool) if mask is None else ~checked_masks(mask, image.shape)
-    if not clean.any():
-        raise InputError("The mask covers the whole image; there is no clean area to search.")
-    return image, clean
-
-
 def _binned(image: np.ndarray, factor: int) -> np.ndarray:
     """Average blocks of `factor` pixels squared; what is left over at the far edges is cut off."""
     if factor == 1:
         return image
-    height, width = (n // factor for n in image.shape)
-    blocks = image[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    whole = tuple(slice(n // factor * factor) for n in image.shape)
+    return block_reduce(image[whole], factor, np.mean, func_kwargs={"dtype": np.float32})
 
 
 def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:
@@ -483,39 +462,26 @@ def score_atoms(
     if not tolerance > 0:
         raise InputError(f"A tolerance of {tolerance} pairs nothing; give a positive length.")
     found, true = (np.reshape(np.asarray(p, float), (-1, 2)) for p in (found, true))
-    pairs = _mutual(found, true, tolerance)
-    counted_found, counted_true = (_inside(p, inside) for p in (found, true))
+    counted_found, counted_true = (
+        np.ones(len(p), bool) if inside is None else is_true_at(inside, p) for p in (found, true)
+    )
     hit_found, hit_true = np.zeros(len(found), bool), np.zeros(len(true), bool)
-    hit_found[pairs[:, 0]], hit_true[pairs[:, 1]] = True, True
-    chosen = counted_true[pairs[:, 1]]
-    distance = np.linalg.norm(found[pairs[chosen, 0]] - true[pairs[chosen, 1]], axis=1)
+    distance = np.empty(0)
+    if len(found) and len(true):
+        away, there = cKDTree(true).query(found)
+        back = cKDTree(found).query(true)[1]
+        hit_found = (away <= tolerance) & (back[there] == np.arange(len(found)))
+        partners = there[hit_found]
+        hit_true[partners] = True
+        chosen = counted_true[partners]
+        distance = np.linalg.norm(found[hit_found][chosen] - true[partners[chosen]], axis=1)
     return AtomScores(
         recall=_mean(hit_true[counted_true]),
         precision=_mean(hit_found[counted_found]),
-        error=float(np.sqrt(np.mean(distance**2))) if len(distance) else float("nan"),
+        error=float(np.sqrt(_mean(distance**2))),
         true=int(counted_true.sum()),
     )
 
 
-def _mutual(first: np.ndarray, second: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the pairs (k, 2) of indices that are each other's nearest within the tolerance."""
-    if not len(first) or not len(second):
-        return np.empty((0, 2), int)
-    distance, there = cKDTree(second).query(first)
-    _, back = cKDTree(first).query(second)
-    mine = np.arange(len(first))
-    kept = (distance <= tolerance) & (back[there] == mine)
-    return np.column_stack([mine, there])[kept]
-
-
-def _inside(positions: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-    if inside is None:
-        return np.ones(len(positions), bool)
-    pixels = np.rint(positions).astype(int)
-    within = ((pixels >= 0) & (pixels < inside.shape)).all(axis=1)
-    rows, columns = np.where(within[:, None], pixels, 0).T
-    return within & inside[rows, columns]
-
-
-def _mean(hits: np.ndarray) -> float:
-    return float(hits.mean()) if len(hits) else float("nan")
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

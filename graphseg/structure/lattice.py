@@ -314,18 +314,20 @@ def measure_lattice(
     )
 
 
-def checked_micrograph(image: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def checked_micrograph(
+    image: np.ndarray, mask: np.ndarray | None, smallest_side: int = SMALLEST_SIDE
+) -> tuple[np.ndarray, np.ndarray]:
     """Return one image as float32 and its mask as bool, all False if there is none.
 
     Raises
     ------
     InputError
-        If the image is not 2-D, not finite or smaller than 32 pixels, or the mask does not match.
+        If the image is not 2-D, not finite or too small, or the mask does not match.
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2:
         raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
-    image = checked_images(image[None], SMALLEST_SIDE)[0]
+    image = checked_images(image[None], smallest_side)[0]
     if mask is None:
         return image, np.zeros(image.shape, bool)
     return image, checked_masks(mask, image.shape)
