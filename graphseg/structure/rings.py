@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from skimage.draw import polygon2mask
 
 from graphseg.errors import InputError
@@ -108,19 +107,21 @@ def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
         If a bond names an atom that does not exist, or joins one to itself.
     """
     positions = np.reshape(np.asarray(positions, float), (-1, 2))
+    # 1. Leave out what lies on no closed walk.
     bonds = _without_chains(_checked_bonds(positions, bonds), len(positions))
     start = np.concatenate([bonds[:, 0], bonds[:, 1]])
     if not len(start):
         return Rings(np.empty(0, int), (), np.empty((0, 2)), np.empty(0))
+    # 2. Walk around each face once, in both directions along every bond.
     following = _next_half_edges(positions, bonds)
-    number = len(start)
-    links = sparse.coo_array((np.ones(number), (np.arange(number), following)), (number, number))
-    face = sparse.csgraph.connected_components(links, directed=False)[1]
+    face, walks = _walks(following)
+    # 3. The area of each; the outside of the sheet is walked round in the opposite sense.
     here, there = positions[start], positions[start[following]]
     areas = np.bincount(face, here[:, 1] * there[:, 0] - here[:, 0] * there[:, 1]) / 2
     bounded = areas > 0
-    members = tuple(_walks(start, following, face, bounded))
+    members = tuple(start[walk] for walk, kept in zip(walks, bounded, strict=True) if kept)
     centres = np.array([positions[walk].mean(axis=0) for walk in members]).reshape(-1, 2)
+    # 4. Faces that touch themselves at an atom are none.
     simple = np.array([len(set(walk.tolist())) == len(walk) for walk in members], bool)
     return Rings(np.bincount(face)[bounded], members, centres, areas[bounded]).keep(simple)
 
@@ -151,7 +152,8 @@ def find_defects(
     boundaries
         Grain boundaries as lines, (k, 2) points each in pixels.
     """
-    missing = _missing(rings, lattice_parameter)
+    hexagon = np.sqrt(3) / 2 * lattice_parameter**2
+    missing = np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
     ring = rings.regular & (rings.sizes != 6)
     gap = (rings.sizes > LARGEST_RING) & (rings.sizes <= LARGEST_GAP) & (missing >= 1)
     for index in np.flatnonzero(gap) if mask is not None else ():
@@ -169,11 +171,6 @@ def find_defects(
         )
         for index, line, distance in zip(chosen, nearest, distances, strict=True)
     ]
-
-
-def _missing(rings: Rings, lattice_parameter: float) -> np.ndarray:
-    hexagon = np.sqrt(3) / 2 * lattice_parameter**2
-    return np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
 
 
 def _checked_bonds(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
@@ -217,21 +214,18 @@ def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     return previous[(np.arange(count) + len(bonds)) % count]
 
 
-def _walks(
-    start: np.ndarray, following: np.ndarray, face: np.ndarray, wanted: np.ndarray
-) -> list[np.ndarray]:
-    """Return the atoms around each wanted face in order, for all faces of one size at once."""
-    first = np.unique(face, return_index=True)[1][wanted]  # one half-edge of each
-    lengths = np.bincount(face)[wanted]
-    walks = [np.empty(0, np.intp)] * len(first)
-    for length in np.unique(lengths):
-        chosen = np.flatnonzero(lengths == length)
-        steps = [first[chosen]]
-        for _ in range(length - 1):
-            steps.append(following[steps[-1]])
-        for index, walk in zip(chosen, start[np.stack(steps, axis=1)], strict=True):
-            walks[index] = walk
-    return walks
+def _walks(following: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+    """Return the face of each half-edge, (2m,) int, and the half-edges around each face."""
+    following, face, walks = following.tolist(), [-1] * len(following), []
+    for first in range(len(face)):
+        if face[first] < 0:
+            walk, edge = [], first
+            while face[edge] < 0:
+                face[edge] = len(walks)
+                walk.append(edge)
+                edge = following[edge]
+            walks.append(walk)
+    return np.array(face), walks
 
 
 def _nearest_line(points: np.ndarray, lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
