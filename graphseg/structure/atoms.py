@@ -197,6 +197,11 @@ class Atoms:
     signal_to_noise
         Of a single atom under the matched filter. Below 4 most vacancies are lost in the noise,
         and below 1.2 no atoms are reported, since noise alone gives as much.
+
+    Examples
+    --------
+    >>> len(Atoms(np.zeros((2, 2)), np.ones(2), 8.2, 1, 1.0, 5.0))
+    2
     """
 
     positions: np.ndarray
@@ -239,6 +244,15 @@ def find_atoms(
     ------
     InputError
         If image and mask do not fit, or the lattice parameter or another choice is impossible.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> sample = gs.simulate(3, 0)
+    >>> atoms = find_atoms(sample.image, 2.46 / sample.pixel_size, sample.mask)
+    >>> scores = score_atoms(atoms.positions, sample.positions, 3.0, ~sample.mask)
+    >>> scores.recall > 0.98, scores.precision > 0.98
+    (True, True)
     """
     image, mask = checked_micrograph(image, mask, int(3 * SMALLEST_PARAMETER) + 1)
     clean = ~mask
@@ -254,11 +268,15 @@ def find_atoms(
             f"contrast={contrast!r} or method={method!r} is unknown; give 1, -1 or None, and one "
             f"of {METHODS}."
         )
+    # 1. Images that are sampled finely are binned.
     factor = int(lattice_parameter // (COARSE / 2)) if lattice_parameter > COARSE else 1
     small, small_clean = _binned(image, factor), _binned(clean, factor) == 1
+    # 2. Background off; noise, and the sign of the contrast, from the spectrum.
     signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
+    # 3. Sites, which of them hold an atom, and a fit of the positions.
     search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
     positions, amplitudes, energy = search(signal)
+    # 4. Back to the pixels of the image; what lies under the mask is left out.
     positions = positions * factor + (factor - 1) / 2
     kept = is_true_at(clean, positions) & (energy >= FAINTEST**2)
     return Atoms(
@@ -293,6 +311,13 @@ def find_bonds(
     ------
     InputError
         If the lattice parameter or `longest` is not positive.
+
+    Examples
+    --------
+    >>> angles = np.arange(6) * np.pi / 3
+    >>> hexagon = 1.42 * np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> len(find_bonds(hexagon, 2.46))
+    6
     """
     if not (np.isfinite(lattice_parameter) and lattice_parameter > 0 and longest > 0):
         raise InputError("Lattice parameter and longest bond must be positive; check both.")
@@ -348,12 +373,15 @@ def _atoms_of_peaks(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, floa
 
 
 def _atoms_of_rings(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
+    """Return the same from the triangles of ring centres."""
+    # 1. A site in the middle of each triangle, and along edges.
     sites = sites_of_rings(ring_centres(signal), signal.parameter)
     if not len(sites.positions):
         return sites.positions, np.empty(0), 0.0
+    # 2. The image of one atom, from the sites that are most certain; empty sites by it.
     fit = AtomFit(signal, sites.positions[sites.triangles])
     kept, amplitudes = _occupied(fit, sites, signal.parameter)
+    # 3. Move the atoms to where image and triangles agree best.
     positions = sites.positions[kept]
     if signal.parameter >= FITTED_PARAMETER:
         deviation = np.where(sites.regular[kept], REGULAR_DEVIATION, IRREGULAR_DEVIATION)

@@ -129,19 +129,24 @@ def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.nd
 
 
 def noise_spectrum(signal: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies (k,) and the power of the noise there (k,).
-
-    The median over each ring of the spectrum, divided by ln 2 since the power of noise is
-    distributed exponentially; the few reflections of a lattice leave a median alone.
-    """
+    """Return frequencies (k,) and the power of the noise there (k,), see `noise_power`."""
     height, width = signal.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32) * clean
     some = slice(None, None, max(1, height // SPECTRUM_ROWS))
     power = np.abs(fft.rfft2(signal * window)[some]) ** 2 / max(float((window**2).sum()), 1.0)
     labels = (radius(signal.shape)[some] * (2 * RADIAL_BINS)).astype(np.int32)
-    noise = ndimage.median(power, labels, np.arange(RADIAL_BINS)) / np.log(2)
+    noise = noise_power(power, labels, np.arange(RADIAL_BINS))
     floor = 1e-6 * float(signal.var()) + np.finfo(np.float32).tiny
     return (np.arange(RADIAL_BINS) + 0.5) / (2 * RADIAL_BINS), np.maximum(noise, floor)
+
+
+def noise_power(power: np.ndarray, labels: np.ndarray, rings: np.ndarray) -> np.ndarray:
+    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum.
+
+    The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
+    reflections of a lattice leave a median alone.
+    """
+    return ndimage.median(power, labels, rings) / np.log(2)
 
 
 def transfer_signs(

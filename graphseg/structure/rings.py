@@ -105,6 +105,13 @@ def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
     ------
     InputError
         If a bond names an atom that does not exist, or joins one to itself.
+
+    Examples
+    --------
+    >>> angles = np.arange(6) * np.pi / 3
+    >>> hexagon = np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> find_rings(hexagon, [(k, (k + 1) % 6) for k in range(6)]).sizes.tolist()
+    [6]
     """
     positions = np.reshape(np.asarray(positions, float), (-1, 2))
     # 1. Leave out what lies on no closed walk.
@@ -151,6 +158,14 @@ def find_defects(
         (H, W) bool, True = contamination.
     boundaries
         Grain boundaries as lines, (k, 2) points each in pixels.
+
+    Examples
+    --------
+    >>> angles = np.arange(5) * 2 * np.pi / 5
+    >>> pentagon = np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> rings = find_rings(pentagon, [(k, (k + 1) % 5) for k in range(5)])
+    >>> [(defect.kind, defect.size) for defect in find_defects(rings, pentagon, 1.73)]
+    [('ring', 5)]
     """
     hexagon = np.sqrt(3) / 2 * lattice_parameter**2
     missing = np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
@@ -229,19 +244,16 @@ def _walks(following: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
 
 
 def _nearest_line(points: np.ndarray, lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest of `lines` to each point (n, 2), its index and distance."""
-    if not len(lines):
-        return np.zeros(len(points), int), np.zeros(len(points))
-    distances = np.stack([_distance_to_line(points, np.asarray(line, float)) for line in lines])
-    nearest = distances.argmin(axis=0)
-    return nearest, distances[nearest, np.arange(len(points))]
-
-
-def _distance_to_line(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Return the distance of points (n, 2) to a line of one or more vertices (k, 2)."""
-    first, second = (line, line) if len(line) == 1 else (line[:-1], line[1:])
-    along = second - first  # (k − 1, 2)
-    squared = np.maximum((along**2).sum(axis=1), 1e-12)
-    to = points[:, None] - first  # (n, k − 1, 2)
-    fraction = np.clip((to * along).sum(axis=2) / squared, 0, 1)
-    return np.linalg.norm(to - fraction[..., None] * along, axis=2).min(axis=1)
+    """Return the nearest of `lines`, (k, 2) vertices each, to points (n, 2): index and distance."""
+    nearest, shortest = np.zeros(len(points), int), np.full(len(points), np.inf)
+    for index, line in enumerate(lines):
+        line = np.asarray(line, float)
+        first, second = (line, line) if len(line) == 1 else (line[:-1], line[1:])
+        along = second - first  # (k − 1, 2)
+        squared = np.maximum((along**2).sum(axis=1), 1e-12)
+        to = points[:, None] - first  # (n, k − 1, 2)
+        fraction = np.clip((to * along).sum(axis=2) / squared, 0, 1)
+        distance = np.linalg.norm(to - fraction[..., None] * along, axis=2).min(axis=1)
+        nearest[distance < shortest] = index
+        shortest = np.minimum(shortest, distance)
+    return nearest, shortest
