@@ -44,6 +44,7 @@ class AtomFit:
     """
 
     def __init__(self, signal: LatticeSignal, positions: np.ndarray):
+        # 1. A frame of zeros around the image, and the frequencies of its transform.
         shape = signal.image.shape
         self._border = int(BORDER * signal.parameter)
         self._size = tuple(fft.next_fast_len(n + 2 * self._border, real=True) for n in shape)
@@ -52,39 +53,36 @@ class AtomFit:
         self._rows = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
         self._columns = fft.rfftfreq(self._size[1]).astype(np.float32)
         self._frequency = radius(self._size)
-        # Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
+        # 2. Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
         self._spline = (np.sinc(self._rows) * np.sinc(self._columns)) ** 4
         turns = 2 * np.pi * self._rows, 2 * np.pi * self._columns
         self._interpolating = 9 / (2 + np.cos(turns[0])) / (2 + np.cos(turns[1]))
+        # 3. The image of one atom, and the filter that finds it in the noise.
         self._transfer = self._measure_transfer(signal, positions, shape)
         noise = signal.noise_at(self._frequency).astype(np.float32)
         self._matched = self._transfer / noise
-        power = self._matched * self._transfer * self._multiplicity() / np.prod(self._size)
+        twice = np.full(len(self._columns), 2, np.float32)  # how often a column stands for both ±q
+        twice[[0] if self._size[1] % 2 else [0, -1]] = 1
+        power = self._matched * self._transfer * twice / np.prod(self._size)
         self.energy = float(power.sum())
         self.stiffness = float((power * (2 * np.pi * self._frequency) ** 2).sum() / 2)
+        # 4. How much of an atom's image lies in the frame.
         footprint = FOOTPRINT * signal.parameter
         self._fraction = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
 
     def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
-        """Return how much of an atom is at each site, (n,): 1 for atoms, 0 for empty sites.
+        """Return how much of an atom is at each site, 1 for atoms and 0 for empty sites, (n,).
 
-        Their noise has the variance 1 / (`energy` · `fraction`). Sites that share less than a tenth
-        of an atom's image with the frame cannot be judged and get 1.
-
-        Parameters
-        ----------
-        positions
-            (n, 2), sites.
-        occupied
-            (n,) bool, which of them hold an atom as far as known. Images of neighbouring atoms
-            overlap, so that the amplitude of a site depends on those around it.
+        `occupied` (n,) bool tells which of them hold an atom as far as known: images of neighbours
+        overlap, so that the amplitude of a site depends on those around it. The noise has the
+        variance 1 / (`energy` · `fraction`). Sites that share less than a tenth of an atom's image
+        with the frame cannot be judged and get 1.
         """
         fraction = self.fraction(positions)
         (excess,) = self._sample([self._compared(positions[occupied])], positions)
         judged = fraction > 0.1
-        return np.where(
-            judged, occupied + excess / (self.energy * np.where(judged, fraction, 1)), 1.0
-        )
+        seen = occupied + excess / (self.energy * np.where(judged, fraction, 1))
+        return np.where(judged, seen, 1.0)
 
     def fraction(self, positions: np.ndarray) -> np.ndarray:
         """Return the fraction of an atom's image at each position that lies in the frame."""
@@ -93,22 +91,17 @@ class AtomFit:
         return self._fraction[rows, columns]
 
     def refine(self, positions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """Move atoms to where image and expectation agree best, (n, 2).
+        """Move atoms from expected positions (n, 2) to where image and expectation agree best.
 
         Gauss–Newton steps for all atoms at once, towards the maximum of the posterior: noise as
-        measured, and Gaussian errors of the given positions.
-
-        Parameters
-        ----------
-        positions
-            (n, 2), the expected positions.
-        deviation
-            (n,), their standard deviation along one axis in pixels.
+        measured, and Gaussian errors of the given positions with the standard deviation
+        `deviation` (n,) along one axis, in pixels.
         """
         prior = 1 / deviation[:, None] ** 2
         stiffness = self.stiffness * self.fraction(positions)[:, None] + prior
         moved = positions.copy()
         for _ in range(STEPS):
+            # The derivative of the matched filter's response, along both axes, at each atom.
             spectrum = self._compared(moved) * np.complex64(2j * np.pi)
             slopes = self._sample([spectrum * self._rows, spectrum * self._columns], moved)
             moved += DAMPING * (slopes.T - prior * (moved - positions)) / stiffness
@@ -120,14 +113,6 @@ class AtomFit:
         rows, columns = (slice(self._border, self._border + n) for n in image.shape)
         framed[rows, columns] = image
         return framed
-
-    def _multiplicity(self) -> np.ndarray:
-        """Return how often each column of the half spectrum occurs in the whole one."""
-        twice = np.full(len(self._columns), 2.0, np.float32)
-        twice[0] = 1
-        if self._size[1] % 2 == 0:
-            twice[-1] = 1
-        return twice
 
     def _measure_transfer(
         self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
@@ -174,15 +159,9 @@ class AtomFit:
     def _sample(self, spectra: list[np.ndarray], positions: np.ndarray) -> np.ndarray:
         """Return the images of half spectra at positions, (k, n), by cubic splines."""
         places = (positions + self._border).T
-        values = []
-        for spectrum in spectra:
-            coefficients = fft.irfft2(spectrum * self._interpolating, self._size)
-            values.append(
-                ndimage.map_coordinates(
-                    coefficients, places, order=3, mode="grid-wrap", prefilter=False
-                )
-            )
-        return np.stack(values)
+        splines = (fft.irfft2(spectrum * self._interpolating, self._size) for spectrum in spectra)
+        options = {"order": 3, "mode": "grid-wrap", "prefilter": False}
+        return np.stack([ndimage.map_coordinates(c, places, **options) for c in splines])
 
 
 def _spline_weights(rest: np.ndarray) -> np.ndarray:

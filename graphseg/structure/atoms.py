@@ -72,26 +72,19 @@ def ring_centres(signal: LatticeSignal) -> np.ndarray:
 
 
 def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
-    """Return the sites of atoms between ring centres.
-
-    Parameters
-    ----------
-    centres
-        (n, 2) in pixels.
-    parameter
-        Lattice parameter in pixels.
-    """
+    """Return the sites of atoms between ring centres (n, 2), both in pixels."""
     corners, open_ring = _triangles(centres, WIDEST_RINGS * parameter)
     middles = centres[corners].mean(axis=1)
-    extra = np.empty((0, 2))
-    if len(corners):
-        closest = CLOSEST_SITES * BOND * parameter
-        extra = _opposite(centres, corners, open_ring, middles, closest)
-    positions = np.concatenate([middles, extra])
-    triangles = np.arange(len(positions)) < len(middles)
-    regular = np.zeros(len(positions), bool)
-    regular[: len(middles)] = (np.bincount(corners.ravel()) == 6)[corners].all(axis=1)
-    return Sites(positions, regular, triangles)
+    if not len(corners):
+        return Sites(middles, *np.zeros((2, 0), bool))
+    extra = _opposite(centres, corners, open_ring, middles, CLOSEST_SITES * BOND * parameter)
+    regular = (np.bincount(corners.ravel()) == 6)[corners].all(axis=1)
+    beside = np.zeros(len(extra), bool)
+    return Sites(
+        np.concatenate([middles, extra]),
+        regular=np.concatenate([regular, beside]),
+        triangles=np.concatenate([~np.zeros_like(regular), beside]),
+    )
 
 
 def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:

@@ -134,8 +134,7 @@ def classify(
     {'lattice': 92, 'boundary': 0, 'vacuum': 0, 'contamination': 8}
     """
     image, mask = checked_micrograph(image, mask)
-    labels = np.full(image.shape, LATTICE, np.uint8)
-    labels[mask] = CONTAMINATION
+    labels = np.where(mask, CONTAMINATION, LATTICE).astype(np.uint8)
     if mask.all():
         return ClassMap(labels, (), float("nan") if pixel_size is None else float(pixel_size))
     if orientation is None:
@@ -144,46 +143,17 @@ def classify(
     boundaries = find_boundaries(image, mask, orientation=orientation)
     lines = boundary_mask(boundaries, image.shape, boundary_width * lattice.parameter)
     labels[lines & ~mask] = BOUNDARY
-    labels[find_vacuum(image, mask, orientation=orientation)] = VACUUM
+    labels[find_vacuum(image, mask, orientation)] = VACUUM
     return ClassMap(labels, boundaries, lattice.pixel_size, orientation.superposition)
 
 
-def find_vacuum(
-    image: np.ndarray,
-    mask: np.ndarray | None = None,
-    lattice_parameter: float | None = None,
-    pixel_size: float | None = None,
-    *,
-    orientation: OrientationMap | None = None,
-) -> np.ndarray:
-    """Find the holes: where the flat-fielded intensity varies no more than its noise.
+def find_vacuum(image: np.ndarray, mask: np.ndarray, orientation: OrientationMap) -> np.ndarray:
+    """Find the holes, (H, W) bool: where the flat-fielded intensity varies no more than its noise.
 
-    Inside a hole the variation in the frequencies of the lattice is near that of the noise, and
-    the order is low; from there the hole reaches to where half of the lattice's variation is met.
-    With so little contrast that the lattice hardly exceeds the noise, nothing is found.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype; zero must mean no electrons.
-    mask
-        (H, W) bool, True = contamination, which is no vacuum.
-    lattice_parameter, pixel_size, orientation
-        As for `classify`.
-
-    Returns
-    -------
-    ndarray
-        (H, W) bool.
-
-    Raises
-    ------
-    InputError
-        If the clean area has no lattice, or the input cannot be used.
+    With so little contrast that the lattice hardly exceeds the noise, nothing is found. The image
+    is (H, W) float32, and zero must mean no electrons; the mask is (H, W) bool, and what it covers
+    is no vacuum.
     """
-    image, mask = checked_micrograph(image, mask)
-    if orientation is None:
-        orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
     lattice = orientation.lattice
     parameter = lattice.parameter
     # 1. The two signs of a lattice: variation above the noise, and order.

@@ -78,18 +78,10 @@ class LatticeSignal:
 def analyse(
     image: np.ndarray, clean: np.ndarray, parameter: float, contrast: int | None = None
 ) -> LatticeSignal:
-    """Remove the background and measure noise and signs of transfer.
+    """Remove the background of an image (H, W) float32 and measure noise and signs of transfer.
 
-    Parameters
-    ----------
-    image
-        (H, W) float32.
-    clean
-        (H, W) bool, True outside contamination.
-    parameter
-        Lattice parameter in pixels.
-    contrast
-        1 for bright atoms, −1 for dark ones; measured by default.
+    `clean` is (H, W) bool, True outside contamination; `contrast` is 1 for bright atoms and −1 for
+    dark ones, measured by default.
     """
     flat = image - ndimage.gaussian_filter(image, BACKGROUND_WIDTH * parameter, truncate=3)
     quiet = quiet_area(flat, clean, parameter)
@@ -104,20 +96,7 @@ def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.nd
 
     So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
     contamination or misses it. What varies little against lattice and noise is quiet too:
-    otherwise an empty hole would make a lattice without noise seem loud.
-
-    Parameters
-    ----------
-    signal
-        (H, W) float32 without its background.
-    clean
-        (H, W) bool, True outside contamination as far as it is known.
-    parameter
-        Lattice parameter in pixels.
-
-    Returns
-    -------
-        (H, W) bool, a part of `clean`.
+    otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
     """
     coarse = ndimage.gaussian_filter(signal, COARSE_BLUR * parameter, truncate=3)
     side = max(int(QUIET_WINDOW * parameter), 3)
@@ -188,13 +167,11 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     :math:`S=\max(P-2N, 0)`, and by a sign that undoes the transfer: a linear operation that is
     the same everywhere, so that defects stay what they are.
 
-    Parameters
-    ----------
-    target
-        ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of Bragg
-        reflections is turned round but not the second, since both structure factors are positive
-        there.
+    `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of
+    Bragg reflections is turned round but not the second, since both structure factors are positive
+    there.
     """
+    # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)
     side = 4 * round(WINDOW * signal.parameter / 4)
@@ -202,6 +179,7 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     taper = np.sin(np.pi * (np.arange(side) + 0.5) / side)
     window = np.outer(taper, taper).astype(np.float32)
     noise, sign = _window_gains(signal, side, factors)
+    # 2. Strip by strip, weight the windows and add them up again.
     height, width = signal.image.shape
     border = side - hop
     pads = [(border, border + (-(n + border)) % hop) for n in (height, width)]

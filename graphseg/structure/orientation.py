@@ -149,21 +149,10 @@ def map_orientation(
 
 
 def preference(image: np.ndarray, region: np.ndarray, lattice: Lattice) -> float:
-    """Return how much a region prefers one orientation: near 1 where it holds no lattice.
+    """Return how much a region (H, W) bool of an image prefers one orientation.
 
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    region
-        (H, W) bool; only what is inside takes part.
-    lattice
-        What the kernels are made from.
-
-    Returns
-    -------
-    float
-        The largest over the median squared response, of its means over the region.
+    It is the largest over the median squared response, of its means over the region; only what is
+    inside takes part. Near 1 where the region holds no lattice.
     """
     margin = int(2 * lattice.parameter)
     box = ndimage.find_objects(region.astype(np.uint8))[0]
