@@ -12,13 +12,13 @@ centres at integers.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
 from skimage.measure import block_reduce
 
 from graphseg.errors import InputError
 from graphseg.structure.atomfit import AtomFit
-from graphseg.structure.denoise import LatticeSignal, analyse, enhance
+from graphseg.structure.denoise import LatticeSignal, analyse, enhance, maxima
 from graphseg.structure.lattice import checked_micrograph
 
 BOND = 1 / np.sqrt(3)  # lattice parameters
@@ -28,7 +28,6 @@ BOND = 1 / np.sqrt(3)  # lattice parameters
 CLOSEST_RINGS, CROWDED_RINGS = 0.6, 0.72
 WIDEST_RINGS = 1.6  # lattice parameters; adjacent nonagons are at 1.55
 CLOSEST_SITES = 0.6  # bond lengths
-WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
 LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
 SMALLEST_PARAMETER = 2.5  # pixels; below it the first ring of reflections nears the Nyquist limit
 COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
@@ -85,47 +84,6 @@ def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
         regular=np.concatenate([regular, beside]),
         triangles=np.concatenate([~np.zeros_like(regular), beside]),
     )
-
-
-def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
-    """Return the maxima of an image, (n, 2), to sub-pixels.
-
-    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
-    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
-    that do not lie on the outermost pixels.
-    """
-    highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
-    highest[[0, -1]] = highest[:, [0, -1]] = False
-    places = np.argwhere(highest)
-    heights = image[highest].astype(float)
-    if not len(places):
-        return np.empty((0, 2))
-    among = heights[usual[tuple(places.T)]]
-    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
-    places, heights = places[strong], heights[strong]
-    pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
-    lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    near = ((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2).sum(axis=1) < closest**2
-    kept = np.bincount(lower, np.where(near, 2, 1), len(places)) < 2
-    return _vertices(image, places[kept])
-
-
-def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return where paraboloids through the 3 × 3 pixels around maxima (n, 2) peak."""
-    rows, columns = places.T
-    at = {
-        (i, j): image[rows + i, columns + j].astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)
-    }
-    down, across = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
-    bend_down = at[1, 0] + at[-1, 0] - 2 * at[0, 0]
-    bend_across = at[0, 1] + at[0, -1] - 2 * at[0, 0]
-    twist = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / 4
-    determinant = bend_down * bend_across - twist**2
-    shift = np.stack([twist * across - bend_across * down, twist * down - bend_down * across], -1)
-    usable = determinant > 0
-    shift[usable] /= determinant[usable, None]
-    shift[~usable] = 0
-    return places + np.clip(shift, -0.7, 0.7)
 
 
 def _triangles(centres: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:

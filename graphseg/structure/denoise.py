@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 FIRST_RING = 2 / np.sqrt(3)  # |g| times the lattice parameter
 SECOND_RING = 2.0
@@ -33,6 +34,7 @@ QUIET_FRACTION = 0.1  # of the clean area; its least variation tells the usual o
 LOUD = 3.0  # times that is contamination
 LEAST_COARSE = 0.004  # of the variation of lattice and noise: less is quiet in any case
 RADIAL_BINS = 24  # of the noise spectrum
+WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,3 +226,47 @@ def _add_overlapping(strip: np.ndarray, pieces: np.ndarray, hop: int) -> None:
     for start in range(0, side, hop):
         block = pieces[:, :, start : start + hop].transpose(1, 0, 2).reshape(side, number * hop)
         strip[:, start : start + number * hop] += block
+
+
+def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
+    """Return the maxima of an image, (n, 2), to sub-pixels.
+
+    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
+    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
+    that do not lie on the outermost pixels.
+    """
+    # 1. All of them.
+    highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
+    highest[[0, -1]] = highest[:, [0, -1]] = False
+    places = np.argwhere(highest)
+    heights = image[highest].astype(float)
+    if not len(places):
+        return np.empty((0, 2))
+    # 2. Without those that are much weaker than usual.
+    among = heights[usual[tuple(places.T)]]
+    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
+    places, heights = places[strong], heights[strong]
+    # 3. Of two that are too close the lower one goes, and one that is crowded by two.
+    pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
+    lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    near = ((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2).sum(axis=1) < closest**2
+    kept = np.bincount(lower, np.where(near, 2, 1), len(places)) < 2
+    return _vertices(image, places[kept])
+
+
+def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where paraboloids through the 3 × 3 pixels around maxima (n, 2) peak."""
+    rows, columns = places.T
+    at = {
+        (i, j): image[rows + i, columns + j].astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)
+    }
+    down, across = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
+    bend_down = at[1, 0] + at[-1, 0] - 2 * at[0, 0]
+    bend_across = at[0, 1] + at[0, -1] - 2 * at[0, 0]
+    twist = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / 4
+    determinant = bend_down * bend_across - twist**2
+    shift = np.stack([twist * across - bend_across * down, twist * down - bend_down * across], -1)
+    usable = determinant > 0
+    shift[usable] /= determinant[usable, None]
+    shift[~usable] = 0
+    return places + np.clip(shift, -0.7, 0.7)
