@@ -10,7 +10,7 @@ which direction it should move. Positions are (n, 2) in pixels, axis order (row,
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import BSpline, PchipInterpolator
 
 from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, radius
 
@@ -121,10 +121,12 @@ class AtomFit:
 
         On each ring it is the least-squares ratio of the spectra of image and atoms.
         """
+        # 1. The spectra of the quiet part of the image, and of points at the atoms in it.
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
         window = self._framed(window * signal.quiet)
         atoms = fft.rfft2(self._scattered(positions) * window) / self._spline
         image = fft.rfft2(self._image * window)
+        # 2. Their ratio on each ring; 0 where the pixels are too coarse for it.
         scaled = self._frequency * signal.parameter
         values = []
         for ring in RINGS:
@@ -133,6 +135,7 @@ class AtomFit:
             resolved = ring / signal.parameter < RESOLVED and power > 0
             product = float((image[band] * atoms[band].conj()).real.sum())
             values.append(product / power if resolved else 0.0)
+        # 3. A curve through these, 0 at both ends.
         curve = PchipInterpolator([0, CUT_ON, *RINGS, CUT_OFF], [0, 0, *values, 0])
         within = scaled < min(CUT_OFF, RESOLVED * signal.parameter)
         return np.where(within, curve(np.minimum(scaled, CUT_OFF)), 0).astype(np.float32)
@@ -141,14 +144,13 @@ class AtomFit:
         """Lay cubic B-splines of weight 1 on the grid."""
         places = positions + self._border
         places = places[((places >= 1) & (places < np.array(self._size) - 2)).all(axis=1)]
-        corner = np.floor(places).astype(np.intp)
-        rows, columns = _spline_weights(places - corner)  # (4, n) each
-        offset = np.arange(-1, 3)
-        flat = (corner[:, 0] + offset[:, None, None]) * self._size[1]
-        flat = flat + corner[:, 1] + offset[:, None]  # (4, 4, n)
-        weights = rows[:, None] * columns
-        grid = np.bincount(flat.ravel(), weights.ravel(), self._size[0] * self._size[1])
-        return grid.reshape(self._size).astype(np.float32)
+        if not len(places):
+            return np.zeros(self._size, np.float32)
+        rows, columns = (
+            BSpline.design_matrix(x, np.arange(-2.0, n + 2), 3)
+            for x, n in zip(places.T, self._size, strict=True)
+        )  # sparse, (n, H) and (n, W)
+        return (rows.T @ columns).toarray().astype(np.float32)
 
     def _compared(self, positions: np.ndarray) -> np.ndarray:
         """Return the matched filter's response to image minus model, as a half spectrum."""
@@ -162,10 +164,3 @@ class AtomFit:
         splines = (fft.irfft2(spectrum * self._interpolating, self._size) for spectrum in spectra)
         options = {"order": 3, "mode": "grid-wrap", "prefilter": False}
         return np.stack([ndimage.map_coordinates(c, places, **options) for c in splines])
-
-
-def _spline_weights(rest: np.ndarray) -> np.ndarray:
-    """Return the weights of the four nearest grid points, (2, 4, n), at offsets (n, 2) in 0…1."""
-    t = rest.T[:, None]
-    parts = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    return np.concatenate(parts, axis=1) / 6
