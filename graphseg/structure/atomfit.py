@@ -10,7 +10,7 @@ which direction it should move. Positions are (n, 2) in pixels, axis order (row,
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import BSpline, PchipInterpolator
 
 from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, radius
 
@@ -44,6 +44,7 @@ class AtomFit:
     """
 
     def __init__(self, signal: LatticeSignal, positions: np.ndarray):
+        # 1. A frame of zeros around the image, and the frequencies of its transform.
         shape = signal.image.shape
         self._border = int(BORDER * signal.parameter)
         self._size = tuple(fft.next_fast_len(n + 2 * self._border, real=True) for n in shape)
@@ -52,39 +53,36 @@ class AtomFit:
         self._rows = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
         self._columns = fft.rfftfreq(self._size[1]).astype(np.float32)
         self._frequency = radius(self._size)
-        # Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
+        # 2. Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
         self._spline = (np.sinc(self._rows) * np.sinc(self._columns)) ** 4
         turns = 2 * np.pi * self._rows, 2 * np.pi * self._columns
         self._interpolating = 9 / (2 + np.cos(turns[0])) / (2 + np.cos(turns[1]))
+        # 3. The image of one atom, and the filter that finds it in the noise.
         self._transfer = self._measure_transfer(signal, positions, shape)
         noise = signal.noise_at(self._frequency).astype(np.float32)
         self._matched = self._transfer / noise
-        power = self._matched * self._transfer * self._multiplicity() / np.prod(self._size)
+        twice = np.full(len(self._columns), 2, np.float32)  # how often a column stands for both ±q
+        twice[[0] if self._size[1] % 2 else [0, -1]] = 1
+        power = self._matched * self._transfer * twice / np.prod(self._size)
         self.energy = float(power.sum())
         self.stiffness = float((power * (2 * np.pi * self._frequency) ** 2).sum() / 2)
+        # 4. How much of an atom's image lies in the frame.
         footprint = FOOTPRINT * signal.parameter
         self._fraction = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
 
     def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
-        """Return how much of an atom is at each site, (n,): 1 for atoms, 0 for empty sites.
+        """Return how much of an atom is at each site, 1 for atoms and 0 for empty sites, (n,).
 
-        Their noise has the variance 1 / (`energy` · `fraction`). Sites that share less than a tenth
-        of an atom's image with the frame cannot be judged and get 1.
-
-        Parameters
-        ----------
-        positions
-            (n, 2), sites.
-        occupied
-            (n,) bool, which of them hold an atom as far as known. Images of neighbouring atoms
-            overlap, so that the amplitude of a site depends on those around it.
+        `occupied` (n,) bool tells which of them hold an atom as far as known: images of neighbours
+        overlap, so that the amplitude of a site depends on those around it. The noise has the
+        variance 1 / (`energy` · `fraction`). Sites that share less than a tenth of an atom's image
+        with the frame cannot be judged and get 1.
         """
         fraction = self.fraction(positions)
         (excess,) = self._sample([self._compared(positions[occupied])], positions)
         judged = fraction > 0.1
-        return np.where(
-            judged, occupied + excess / (self.energy * np.where(judged, fraction, 1)), 1.0
-        )
+        seen = occupied + excess / (self.energy * np.where(judged, fraction, 1))
+        return np.where(judged, seen, 1.0)
 
     def fraction(self, positions: np.ndarray) -> np.ndarray:
         """Return the fraction of an atom's image at each position that lies in the frame."""
@@ -93,22 +91,17 @@ class AtomFit:
         return self._fraction[rows, columns]
 
     def refine(self, positions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        """Move atoms to where image and expectation agree best, (n, 2).
+        """Move atoms from expected positions (n, 2) to where image and expectation agree best.
 
         Gauss–Newton steps for all atoms at once, towards the maximum of the posterior: noise as
-        measured, and Gaussian errors of the given positions.
-
-        Parameters
-        ----------
-        positions
-            (n, 2), the expected positions.
-        deviation
-            (n,), their standard deviation along one axis in pixels.
+        measured, and Gaussian errors of the given positions with the standard deviation
+        `deviation` (n,) along one axis, in pixels.
         """
         prior = 1 / deviation[:, None] ** 2
         stiffness = self.stiffness * self.fraction(positions)[:, None] + prior
         moved = positions.copy()
         for _ in range(STEPS):
+            # The derivative of the matched filter's response, along both axes, at each atom.
             spectrum = self._compared(moved) * np.complex64(2j * np.pi)
             slopes = self._sample([spectrum * self._rows, spectrum * self._columns], moved)
             moved += DAMPING * (slopes.T - prior * (moved - positions)) / stiffness
@@ -121,14 +114,6 @@ class AtomFit:
         framed[rows, columns] = image
         return framed
 
-    def _multiplicity(self) -> np.ndarray:
-        """Return how often each column of the half spectrum occurs in the whole one."""
-        twice = np.full(len(self._columns), 2.0, np.float32)
-        twice[0] = 1
-        if self._size[1] % 2 == 0:
-            twice[-1] = 1
-        return twice
-
     def _measure_transfer(
         self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
     ) -> np.ndarray:
@@ -136,10 +121,12 @@ class AtomFit:
 
         On each ring it is the least-squares ratio of the spectra of image and atoms.
         """
+        # 1. The spectra of the quiet part of the image, and of points at the atoms in it.
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
         window = self._framed(window * signal.quiet)
         atoms = fft.rfft2(self._scattered(positions) * window) / self._spline
         image = fft.rfft2(self._image * window)
+        # 2. Their ratio on each ring; 0 where the pixels are too coarse for it.
         scaled = self._frequency * signal.parameter
         values = []
         for ring in RINGS:
@@ -148,6 +135,7 @@ class AtomFit:
             resolved = ring / signal.parameter < RESOLVED and power > 0
             product = float((image[band] * atoms[band].conj()).real.sum())
             values.append(product / power if resolved else 0.0)
+        # 3. A curve through these, 0 at both ends.
         curve = PchipInterpolator([0, CUT_ON, *RINGS, CUT_OFF], [0, 0, *values, 0])
         within = scaled < min(CUT_OFF, RESOLVED * signal.parameter)
         return np.where(within, curve(np.minimum(scaled, CUT_OFF)), 0).astype(np.float32)
@@ -156,14 +144,13 @@ class AtomFit:
         """Lay cubic B-splines of weight 1 on the grid."""
         places = positions + self._border
         places = places[((places >= 1) & (places < np.array(self._size) - 2)).all(axis=1)]
-        corner = np.floor(places).astype(np.intp)
-        rows, columns = _spline_weights(places - corner)  # (4, n) each
-        offset = np.arange(-1, 3)
-        flat = (corner[:, 0] + offset[:, None, None]) * self._size[1]
-        flat = flat + corner[:, 1] + offset[:, None]  # (4, 4, n)
-        weights = rows[:, None] * columns
-        grid = np.bincount(flat.ravel(), weights.ravel(), self._size[0] * self._size[1])
-        return grid.reshape(self._size).astype(np.float32)
+        if not len(places):
+            return np.zeros(self._size, np.float32)
+        rows, columns = (
+            BSpline.design_matrix(x, np.arange(-2.0, n + 2), 3)
+            for x, n in zip(places.T, self._size, strict=True)
+        )  # sparse, (n, H) and (n, W)
+        return (rows.T @ columns).toarray().astype(np.float32)
 
     def _compared(self, positions: np.ndarray) -> np.ndarray:
         """Return the matched filter's response to image minus model, as a half spectrum."""
@@ -174,19 +161,6 @@ class AtomFit:
     def _sample(self, spectra: list[np.ndarray], positions: np.ndarray) -> np.ndarray:
         """Return the images of half spectra at positions, (k, n), by cubic splines."""
         places = (positions + self._border).T
-        values = []
-        for spectrum in spectra:
-            coefficients = fft.irfft2(spectrum * self._interpolating, self._size)
-            values.append(
-                ndimage.map_coordinates(
-                    coefficients, places, order=3, mode="grid-wrap", prefilter=False
-                )
-            )
-        return np.stack(values)
-
-
-def _spline_weights(rest: np.ndarray) -> np.ndarray:
-    """Return the weights of the four nearest grid points, (2, 4, n), at offsets (n, 2) in 0…1."""
-    t = rest.T[:, None]
-    parts = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    return np.concatenate(parts, axis=1) / 6
+        splines = (fft.irfft2(spectrum * self._interpolating, self._size) for spectrum in spectra)
+        options = {"order": 3, "mode": "grid-wrap", "prefilter": False}
+        return np.stack([ndimage.map_coordinates(c, places, **options) for c in splines])

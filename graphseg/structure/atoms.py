@@ -1,9 +1,4 @@
-"""Sites of atoms from the centres of the rings they form.
-
-Rings are searched as maxima of the denoised image, to sub-pixels. Every triangle of neighbouring
-centres has an atom in its middle. All positions are (n, 2) in pixels, (row, column).
-
-Atoms of graphene in a micrograph, and the bonds between them.
+"""Atoms of graphene in a micrograph, and the bonds between them.
 
 Carbon in graphene has three neighbours, so its atoms are the corners of a tiling by rings. The
 centres of these rings are the deepest and best separated features of an image, 2.46 Å apart
@@ -12,20 +7,19 @@ site of an atom, at pentagons and heptagons too, and an empty site is told by th
 intensity. See `graphseg.structure.denoise` for the denoising and `graphseg.structure.atomfit` for
 the comparison with the image. Positions are (n, 2) float64 in pixels, (row, column), with pixel
 centres at integers.
-
-Atoms found against atoms known: recall, precision, and the error of positions.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
+from skimage.measure import block_reduce
 
-from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.structure.atomfit import AtomFit
-from graphseg.structure.denoise import LatticeSignal, analyse, enhance
+from graphseg.structure.denoise import LatticeSignal, analyse, enhance, maxima
+from graphseg.structure.lattice import checked_micrograph
 
 BOND = 1 / np.sqrt(3)  # lattice parameters
 # Lattice parameters: no ring centre is nearer than the first to a more distinct one, nor nearer
@@ -34,7 +28,20 @@ BOND = 1 / np.sqrt(3)  # lattice parameters
 CLOSEST_RINGS, CROWDED_RINGS = 0.6, 0.72
 WIDEST_RINGS = 1.6  # lattice parameters; adjacent nonagons are at 1.55
 CLOSEST_SITES = 0.6  # bond lengths
-WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
+LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
+SMALLEST_PARAMETER = 2.5  # pixels; below it the first ring of reflections nears the Nyquist limit
+COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
+# Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
+# is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
+# grow to holes in faint images, less would leave atoms in holes.
+OCCUPIED = np.log(999)
+EMPTY_NEIGHBOUR = 0.55 * OCCUPIED
+ROUNDS = 3  # of deciding about sites given their neighbours
+# Standard deviation of a triangle's middle from the atom: next to hexagons only, and elsewhere.
+REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
+FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
+FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
+METHODS = ("rings", "peaks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,67 +71,19 @@ def ring_centres(signal: LatticeSignal) -> np.ndarray:
 
 
 def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
-    """Return the sites of atoms between ring centres.
-
-    Parameters
-    ----------
-    centres
-        (n, 2) in pixels.
-    parameter
-        Lattice parameter in pixels.
-    """
+    """Return the sites of atoms between ring centres (n, 2), both in pixels."""
     corners, open_ring = _triangles(centres, WIDEST_RINGS * parameter)
     middles = centres[corners].mean(axis=1)
-    extra = np.empty((0, 2))
-    if len(corners):
-        closest = CLOSEST_SITES * BOND * parameter
-        extra = _opposite(centres, corners, open_ring, middles, closest)
-    positions = np.concatenate([middles, extra])
-    triangles = np.arange(len(positions)) < len(middles)
-    regular = np.zeros(len(positions), bool)
-    regular[: len(middles)] = (np.bincount(corners.ravel()) == 6)[corners].all(axis=1)
-    return Sites(positions, regular, triangles)
-
-
-def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
-    """Return the maxima of an image, (n, 2), to sub-pixels.
-
-    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
-    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
-    that do not lie on the outermost pixels.
-    """
-    highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
-    highest[[0, -1]] = highest[:, [0, -1]] = False
-    places = np.argwhere(highest)
-    heights = image[highest].astype(float)
-    if not len(places):
-        return np.empty((0, 2))
-    among = heights[usual[tuple(places.T)]]
-    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
-    places, heights = places[strong], heights[strong]
-    pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
-    lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    near = ((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2).sum(axis=1) < closest**2
-    kept = np.bincount(lower, np.where(near, 2, 1), len(places)) < 2
-    return _vertices(image, places[kept])
-
-
-def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return where paraboloids through the 3 × 3 pixels around maxima (n, 2) peak."""
-    rows, columns = places.T
-    at = {
-        (i, j): image[rows + i, columns + j].astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)
-    }
-    down, across = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
-    bend_down = at[1, 0] + at[-1, 0] - 2 * at[0, 0]
-    bend_across = at[0, 1] + at[0, -1] - 2 * at[0, 0]
-    twist = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / 4
-    determinant = bend_down * bend_across - twist**2
-    shift = np.stack([twist * across - bend_across * down, twist * down - bend_down * across], -1)
-    usable = determinant > 0
-    shift[usable] /= determinant[usable, None]
-    shift[~usable] = 0
-    return places + np.clip(shift, -0.7, 0.7)
+    if not len(corners):
+        return Sites(middles, *np.zeros((2, 0), bool))
+    extra = _opposite(centres, corners, open_ring, middles, CLOSEST_SITES * BOND * parameter)
+    regular = (np.bincount(corners.ravel()) == 6)[corners].all(axis=1)
+    beside = np.zeros(len(extra), bool)
+    return Sites(
+        np.concatenate([middles, extra]),
+        regular=np.concatenate([regular, beside]),
+        triangles=np.concatenate([~np.zeros_like(regular), beside]),
+    )
 
 
 def _triangles(centres: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
@@ -170,24 +129,6 @@ def _opposite(
     return np.stack([np.bincount(label, x, number) / weight for x in mirrored.T], axis=1)
 
 
-LONGEST_BOND = 1.3  # bond lengths; second neighbours are at 1.73
-SMALLEST_PARAMETER = (
-    2.5  # pixels: below it the first ring of Bragg reflections nears the Nyquist limit
-)
-COARSE = 12.0  # pixels; images of a larger lattice parameter are binned to 6 to 12
-# Log odds that a site is occupied, and how much an empty neighbour takes off: one site in 1000
-# is a vacancy; between two empty sites the image decides alone. More than that would let vacancies
-# grow to holes in faint images, less would leave atoms in holes.
-OCCUPIED = np.log(999)
-EMPTY_NEIGHBOUR = 0.55 * OCCUPIED
-ROUNDS = 3  # of deciding about sites given their neighbours
-# Standard deviation of a triangle's middle from the atom: next to hexagons only, and elsewhere.
-REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
-FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
-FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
-METHODS = ("rings", "peaks")
-
-
 @dataclass(frozen=True, eq=False)
 class Atoms:
     """Atoms of one micrograph.
@@ -207,6 +148,11 @@ class Atoms:
     signal_to_noise
         Of a single atom under the matched filter. Below 4 most vacancies are lost in the noise,
         and below 1.2 no atoms are reported, since noise alone gives as much.
+
+    Examples
+    --------
+    >>> len(Atoms(np.zeros((2, 2)), np.ones(2), 8.2, 1, 1.0, 5.0))
+    2
     """
 
     positions: np.ndarray
@@ -249,18 +195,39 @@ def find_atoms(
     ------
     InputError
         If image and mask do not fit, or the lattice parameter or another choice is impossible.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> sample = gs.simulate(3, 0)
+    >>> atoms = find_atoms(sample.image, 2.46 / sample.pixel_size, sample.mask)
+    >>> scores = score_atoms(atoms.positions, sample.positions, 3.0, ~sample.mask)
+    >>> scores.recall > 0.98, scores.precision > 0.98
+    (True, True)
     """
-    image, clean = _checked(image, mask, lattice_parameter)
+    image, mask = checked_micrograph(image, mask, int(3 * SMALLEST_PARAMETER) + 1)
+    clean = ~mask
+    if not SMALLEST_PARAMETER <= lattice_parameter <= min(image.shape) / 3:
+        raise InputError(
+            f"A lattice parameter of {lattice_parameter:.3g} pixels cannot be used in an image of "
+            f"{image.shape}; it must be 2.5 pixels to a third of the side: check the pixel size."
+        )
+    if not clean.any():
+        raise InputError("The mask covers the whole image; there is no clean area to search.")
     if contrast not in (None, 1, -1) or method not in METHODS:
         raise InputError(
             f"contrast={contrast!r} or method={method!r} is unknown; give 1, -1 or None, and one "
             f"of {METHODS}."
         )
+    # 1. Images that are sampled finely are binned.
     factor = int(lattice_parameter // (COARSE / 2)) if lattice_parameter > COARSE else 1
     small, small_clean = _binned(image, factor), _binned(clean, factor) == 1
+    # 2. Background off; noise, and the sign of the contrast, from the spectrum.
     signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
+    # 3. Sites, which of them hold an atom, and a fit of the positions.
     search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
     positions, amplitudes, energy = search(signal)
+    # 4. Back to the pixels of the image; what lies under the mask is left out.
     positions = positions * factor + (factor - 1) / 2
     kept = is_true_at(clean, positions) & (energy >= FAINTEST**2)
     return Atoms(
@@ -295,6 +262,13 @@ def find_bonds(
     ------
     InputError
         If the lattice parameter or `longest` is not positive.
+
+    Examples
+    --------
+    >>> angles = np.arange(6) * np.pi / 3
+    >>> hexagon = 1.42 * np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> len(find_bonds(hexagon, 2.46))
+    6
     """
     if not (np.isfinite(lattice_parameter) and lattice_parameter > 0 and longest > 0):
         raise InputError("Lattice parameter and longest bond must be positive; check both.")
@@ -321,31 +295,12 @@ def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return inside & mask[rows, columns]
 
 
-def _checked(
-    image: np.ndarray, mask: np.ndarray | None, parameter: float
-) -> tuple[np.ndarray, np.ndarray]:
-    image = real_numbers(image, "Images")
-    if image.ndim != 2:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
-    image = checked_images(image[None])[0]
-    if not SMALLEST_PARAMETER <= parameter <= min(image.shape) / 3:
-        raise InputError(
-            f"A lattice parameter of {parameter:.3g} pixels cannot be used in an image of "
-            f"{image.shape}; it must be 2.5 pixels to a third of the side: check the pixel size."
-        )
-    clean = np.ones(image.shape, bool) if mask is None else ~checked_masks(mask, image.shape)
-    if not clean.any():
-        raise InputError("The mask covers the whole image; there is no clean area to search.")
-    return image, clean
-
-
 def _binned(image: np.ndarray, factor: int) -> np.ndarray:
     """Average blocks of `factor` pixels squared; what is left over at the far edges is cut off."""
     if factor == 1:
         return image
-    height, width = (n // factor for n in image.shape)
-    blocks = image[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    whole = tuple(slice(n // factor * factor) for n in image.shape)
+    return block_reduce(image[whole], factor, np.mean, func_kwargs={"dtype": np.float32})
 
 
 def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:
@@ -369,12 +324,15 @@ def _atoms_of_peaks(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, floa
 
 
 def _atoms_of_rings(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
+    """Return the same from the triangles of ring centres."""
+    # 1. A site in the middle of each triangle, and along edges.
     sites = sites_of_rings(ring_centres(signal), signal.parameter)
     if not len(sites.positions):
         return sites.positions, np.empty(0), 0.0
+    # 2. The image of one atom, from the sites that are most certain; empty sites by it.
     fit = AtomFit(signal, sites.positions[sites.triangles])
     kept, amplitudes = _occupied(fit, sites, signal.parameter)
+    # 3. Move the atoms to where image and triangles agree best.
     positions = sites.positions[kept]
     if signal.parameter >= FITTED_PARAMETER:
         deviation = np.where(sites.regular[kept], REGULAR_DEVIATION, IRREGULAR_DEVIATION)
@@ -483,39 +441,26 @@ def score_atoms(
     if not tolerance > 0:
         raise InputError(f"A tolerance of {tolerance} pairs nothing; give a positive length.")
     found, true = (np.reshape(np.asarray(p, float), (-1, 2)) for p in (found, true))
-    pairs = _mutual(found, true, tolerance)
-    counted_found, counted_true = (_inside(p, inside) for p in (found, true))
+    counted_found, counted_true = (
+        np.ones(len(p), bool) if inside is None else is_true_at(inside, p) for p in (found, true)
+    )
     hit_found, hit_true = np.zeros(len(found), bool), np.zeros(len(true), bool)
-    hit_found[pairs[:, 0]], hit_true[pairs[:, 1]] = True, True
-    chosen = counted_true[pairs[:, 1]]
-    distance = np.linalg.norm(found[pairs[chosen, 0]] - true[pairs[chosen, 1]], axis=1)
+    distance = np.empty(0)
+    if len(found) and len(true):
+        away, there = cKDTree(true).query(found)
+        back = cKDTree(found).query(true)[1]
+        hit_found = (away <= tolerance) & (back[there] == np.arange(len(found)))
+        partners = there[hit_found]
+        hit_true[partners] = True
+        chosen = counted_true[partners]
+        distance = np.linalg.norm(found[hit_found][chosen] - true[partners[chosen]], axis=1)
     return AtomScores(
         recall=_mean(hit_true[counted_true]),
         precision=_mean(hit_found[counted_found]),
-        error=float(np.sqrt(np.mean(distance**2))) if len(distance) else float("nan"),
+        error=float(np.sqrt(_mean(distance**2))),
         true=int(counted_true.sum()),
     )
 
 
-def _mutual(first: np.ndarray, second: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the pairs (k, 2) of indices that are each other's nearest within the tolerance."""
-    if not len(first) or not len(second):
-        return np.empty((0, 2), int)
-    distance, there = cKDTree(second).query(first)
-    _, back = cKDTree(first).query(second)
-    mine = np.arange(len(first))
-    kept = (distance <= tolerance) & (back[there] == mine)
-    return np.column_stack([mine, there])[kept]
-
-
-def _inside(positions: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-    if inside is None:
-        return np.ones(len(positions), bool)
-    pixels = np.rint(positions).astype(int)
-    within = ((pixels >= 0) & (pixels < inside.shape)).all(axis=1)
-    rows, columns = np.where(within[:, None], pixels, 0).T
-    return within & inside[rows, columns]
-
-
-def _mean(hits: np.ndarray) -> float:
-    return float(hits.mean()) if len(hits) else float("nan")
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

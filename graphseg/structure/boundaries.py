@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.signal import savgol_filter
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
+from skimage.measure import label, regionprops
 from skimage.morphology import skeletonize
 
 from graphseg.errors import InputError
@@ -50,7 +51,7 @@ class Boundary:
     @property
     def length(self) -> float:
         """Length in pixels."""
-        return float(np.hypot(*np.diff(self.positions, axis=0).T).sum())
+        return _length(self.positions)
 
     @property
     def length_angstrom(self) -> float:
@@ -90,6 +91,14 @@ def find_boundaries(
     ------
     InputError
         If no lattice is found, or the input cannot be used.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> sample = gs.simulate(3, 4)
+    >>> boundaries = find_boundaries(sample.image, sample.mask)
+    >>> [bool(np.degrees(line.misorientation) > 2.5) for line in boundaries]
+    [True]
     """
     if not 0 < smallest_misorientation <= SECTOR / 2:
         raise InputError(
@@ -101,21 +110,28 @@ def find_boundaries(
     if orientation.superposition.found:
         return ()
     parameter = orientation.lattice.parameter
+    # 1. e^{6iθ} smoothed, its slope, and where it is known.
     field = _field(orientation)
-    ridges = _hysteresis(_jumps(field, smallest_misorientation), smallest_misorientation)
+    # 2. The jump across each ridge of the slope; ridges are kept that are high enough somewhere.
+    jump = _jumps(field, smallest_misorientation)
+    labels, count = ndimage.label(jump > 0, np.ones((3, 3)))
+    highest = np.asarray(ndimage.maximum(jump, labels, np.arange(count + 1)))
+    ridges = skeletonize((highest >= smallest_misorientation)[labels] & (labels > 0))
 
     def line(path: np.ndarray) -> Boundary:
         smooth = _smoothed(path, LINE_SMOOTHING * parameter)
         smooth = smooth.clip(0, np.array(orientation.order.shape) - 1)
         return Boundary(smooth, _misorientation(field, smooth), orientation.lattice.pixel_size)
 
-    def is_boundary(path: np.ndarray) -> bool:
+    # 3. The ridges as paths; they are boundaries if their misorientation is large enough.
+    paths = []
+    for path in _paths(ridges, SHORTEST * parameter):
         found = line(path)
         # A boundary of small angle θ is a row of dislocations a/θ apart: what is shorter is none.
         dislocations = found.length * found.misorientation / parameter
-        return found.misorientation >= smallest_misorientation and dislocations >= 1
-
-    paths = [path for path in _paths(ridges, SHORTEST * parameter) if is_boundary(path)]
+        if found.misorientation >= smallest_misorientation and dislocations >= 1:
+            paths.append(path)
+    # 4. Cut where three grains meet, and smooth away the steps of the grid.
     boundaries = [line(part) for part in _split(paths, 2 * parameter)]
     return tuple(sorted(boundaries, key=lambda boundary: -boundary.length))
 
@@ -129,7 +145,7 @@ def boundary_mask(
         rows, columns = np.rint(boundary.positions).astype(int).T
         drawn[rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)] = True
     if not drawn.any():
-        return drawn
+        return drawn  # the transform has no distance to nothing
     return ndimage.distance_transform_edt(~drawn) <= width / 2
 
 
@@ -230,32 +246,21 @@ def _at(image: np.ndarray, places: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(image, places.T, order=1, cval=0)
 
 
-def _hysteresis(jump: np.ndarray, smallest: float) -> np.ndarray:
-    """Return the thinned lines of `jump` that reach the smallest value somewhere, (H, W) bool."""
-    labels, count = ndimage.label(jump > 0, np.ones((3, 3)))
-    highest = ndimage.maximum(jump, labels, np.arange(count + 1))
-    return skeletonize((np.asarray(highest) >= smallest)[labels] & (labels > 0))
-
-
 def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
     """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out.
 
     The longest shortest path through a connected part is a line; what is left of the part may
     hold branches, which are found in the same way.
     """
-    labels, count = ndimage.label(ridges, np.ones((3, 3)))
-    parts = [np.argwhere(labels == k + 1) for k in range(count)]
-    paths = []
+    parts, paths = [ridges], []
     while parts:
-        pixels = parts.pop()
-        path = _longest_path(pixels)
-        if len(path) < shortest / np.sqrt(2) or _length(pixels[path]) < shortest:
-            continue
-        paths.append(pixels[path])
-        rest = np.zeros(ridges.shape, bool)
-        rest[tuple(np.delete(pixels, path, axis=0).T)] = True
-        labels, count = ndimage.label(rest, np.ones((3, 3)))
-        parts += [np.argwhere(labels == k + 1) for k in range(count)]
+        for part in regionprops(label(parts.pop(), connectivity=2)):
+            path = _longest_path(part.coords)
+            if len(path) < shortest / np.sqrt(2) or _length(part.coords[path]) < shortest:
+                continue
+            paths.append(part.coords[path])
+            parts.append(np.zeros(ridges.shape, bool))
+            parts[-1][tuple(np.delete(part.coords, path, axis=0).T)] = True
     return sorted(paths, key=len, reverse=True)
 
 

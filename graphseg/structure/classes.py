@@ -14,6 +14,7 @@ from scipy import ndimage
 from graphseg.colours import CLASS_COLOURS
 from graphseg.preprocessing import flat_field
 from graphseg.structure.boundaries import Boundary, boundary_mask, find_boundaries
+from graphseg.structure.denoise import FIRST_RING, noise_power, radius
 from graphseg.structure.lattice import Lattice, checked_micrograph
 from graphseg.structure.orientation import OrientationMap, map_orientation, preference
 from graphseg.structure.superposition import NO_SUPERPOSITION, Superposition
@@ -52,6 +53,12 @@ class ClassMap:
     superposition
         Whether two lattices lie over one another, as in a twisted bilayer; no boundary is drawn
         then.
+
+    Examples
+    --------
+    >>> halves = np.repeat([[0, 3]], 2, axis=0).astype(np.uint8)
+    >>> ClassMap(halves, (), 5.0).areas["contamination"]  # 2 pixels of 0.5 nm squared
+    0.5
     """
 
     labels: np.ndarray
@@ -117,10 +124,17 @@ def classify(
     ------
     InputError
         If the clean area has no lattice, or the input cannot be used.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> sample = gs.simulate(3, 0)
+    >>> found = classify(sample.image, sample.mask, pixel_size=sample.pixel_size)
+    >>> {name: round(percent) for name, percent in found.percentages.items()}
+    {'lattice': 92, 'boundary': 0, 'vacuum': 0, 'contamination': 8}
     """
     image, mask = checked_micrograph(image, mask)
-    labels = np.full(image.shape, LATTICE, np.uint8)
-    labels[mask] = CONTAMINATION
+    labels = np.where(mask, CONTAMINATION, LATTICE).astype(np.uint8)
     if mask.all():
         return ClassMap(labels, (), float("nan") if pixel_size is None else float(pixel_size))
     if orientation is None:
@@ -129,59 +143,33 @@ def classify(
     boundaries = find_boundaries(image, mask, orientation=orientation)
     lines = boundary_mask(boundaries, image.shape, boundary_width * lattice.parameter)
     labels[lines & ~mask] = BOUNDARY
-    labels[find_vacuum(image, mask, orientation=orientation)] = VACUUM
+    labels[find_vacuum(image, mask, orientation)] = VACUUM
     return ClassMap(labels, boundaries, lattice.pixel_size, orientation.superposition)
 
 
-def find_vacuum(
-    image: np.ndarray,
-    mask: np.ndarray | None = None,
-    lattice_parameter: float | None = None,
-    pixel_size: float | None = None,
-    *,
-    orientation: OrientationMap | None = None,
-) -> np.ndarray:
-    """Find the holes: where the flat-fielded intensity varies no more than its noise.
+def find_vacuum(image: np.ndarray, mask: np.ndarray, orientation: OrientationMap) -> np.ndarray:
+    """Find the holes, (H, W) bool: where the flat-fielded intensity varies no more than its noise.
 
-    Inside a hole the variation in the frequencies of the lattice is near that of the noise, and
-    the order is low; from there the hole reaches to where half of the lattice's variation is met.
-    With so little contrast that the lattice hardly exceeds the noise, nothing is found.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype; zero must mean no electrons.
-    mask
-        (H, W) bool, True = contamination, which is no vacuum.
-    lattice_parameter, pixel_size, orientation
-        As for `classify`.
-
-    Returns
-    -------
-    ndarray
-        (H, W) bool.
-
-    Raises
-    ------
-    InputError
-        If the clean area has no lattice, or the input cannot be used.
+    With so little contrast that the lattice hardly exceeds the noise, nothing is found. The image
+    is (H, W) float32, and zero must mean no electrons; the mask is (H, W) bool, and what it covers
+    is no vacuum.
     """
-    image, mask = checked_micrograph(image, mask)
-    if orientation is None:
-        orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
-    parameter = orientation.lattice.parameter
-    variation = _variation(image, mask, parameter)
+    lattice = orientation.lattice
+    parameter = lattice.parameter
+    # 1. The two signs of a lattice: variation above the noise, and order.
+    variation, fluctuation = _variation(image, mask, parameter)
     order = orientation.order / np.quantile(orientation.order[~mask], 0.9)
     level = np.median(variation[order > CORE_ORDER])
-    if level < 1 + LEAST_CONTRAST * _fluctuation(parameter):
+    if level < 1 + LEAST_CONTRAST * fluctuation:
         return np.zeros(image.shape, bool)
+    # 2. Regions below half of the usual variation that have a core with neither of them.
     fraction = (variation - 1) / (level - 1)
     core = ~mask & (fraction < CORE_FRACTION) & (order < CORE_ORDER)
     labels, count = ndimage.label(~mask & (fraction < EDGE_FRACTION))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     candidates = np.unique(labels[core & (areas >= SMALLEST_HOLE * parameter**2)[labels]])
+    # 3. Holes are those whose inside has no lattice, not even one of little contrast.
     inside = np.where(fraction < CORE_FRACTION, labels, 0)
-    lattice = orientation.lattice
     holes = [k for k in candidates if _is_empty(image, inside == k, order, lattice)]
     return np.isin(labels, holes)
 
@@ -197,40 +185,31 @@ def _is_empty(image: np.ndarray, region: np.ndarray, order: np.ndarray, lattice:
     return preference(image, region, lattice) < 1 + CHANCE / np.sqrt(size)
 
 
-def _band(parameter: float) -> tuple[float, float]:
-    """Return the lowest and the highest frequency that count, in cycles per pixel."""
-    first_ring = 2 / np.sqrt(3) / parameter
-    return BAND[0] * first_ring, min(BAND[1] * first_ring, 0.5)
-
-
-def _fluctuation(parameter: float) -> float:
-    """Return the standard deviation of `_variation` in noise.
-
-    The variance of n independent values fluctuates by √(2/n); a Gaussian of standard deviation a
-    averages 4πa² pixels, of which the fraction of the band is independent.
-    """
-    low, high = _band(parameter)
-    return float(np.sqrt(2 / (4 * np.pi * parameter**2 * np.pi * (high**2 - low**2))))
-
-
-def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> np.ndarray:
+def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> tuple[np.ndarray, float]:
     """Return the local variance at the frequencies of the lattice, 1 where there is only noise.
 
-    The power of the noise is the median over the directions at each frequency: the reflections of
-    the lattice fill few of them. So a camera that transfers high frequencies worse does no harm.
+    And its standard deviation in noise. The noise is measured at each frequency, so that a camera
+    that transfers high frequencies worse does no harm.
     """
+    # 1. Without the illumination.
     flat = np.where(mask, 0, flat_field(image, exclude=mask).corrected)
     flat = (flat - flat[~mask].mean() * ~mask).astype(np.float32)
-    radius = np.hypot(fft.fftfreq(flat.shape[0])[:, None], fft.rfftfreq(flat.shape[1]))
-    low, high = _band(parameter)
-    band = (radius > low) & (radius < high)
+    # 2. Only the frequencies about those of the lattice.
+    frequency = radius(flat.shape)
+    low, high = BAND[0] * FIRST_RING / parameter, min(BAND[1] * FIRST_RING / parameter, 0.5)
+    band = (frequency > low) & (frequency < high)
     spectrum = fft.rfft2(flat) * band
-    bins = np.where(band, (radius * min(flat.shape) / 2).astype(int), -1)
+    # 3. The variance of the noise in this band.
+    bins = np.where(band, (frequency * min(flat.shape) / 2).astype(int), -1)
     found, counts = np.unique(bins[band], return_counts=True)
-    # The power of noise is distributed exponentially: its mean is the median over log 2.
-    power = ndimage.median(np.abs(spectrum) ** 2, bins, found) / np.log(2)
+    power = noise_power(np.abs(spectrum) ** 2, bins, found)
     noise = 2 * np.sum(power * counts) / flat.size / np.count_nonzero(~mask)
+    # 4. The local variance of the clean area, relative to it.
     varying = np.where(mask, 0, fft.irfft2(spectrum, flat.shape)) ** 2
     clean = (~mask).astype(np.float32)
     mean, coverage = (ndimage.gaussian_filter(part, parameter) for part in (varying, clean))
-    return mean / np.maximum(coverage * noise, np.finfo(np.float32).tiny)
+    relative = mean / np.maximum(coverage * noise, np.finfo(np.float32).tiny)
+    # The variance of n independent values fluctuates by √(2/n); a Gaussian of standard deviation a
+    # averages 4πa² pixels, of which the fraction of the band is independent.
+    independent = 4 * np.pi * parameter**2 * np.pi * (high**2 - low**2)
+    return relative, float(np.sqrt(2 / independent))

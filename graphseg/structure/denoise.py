@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 FIRST_RING = 2 / np.sqrt(3)  # |g| times the lattice parameter
 SECOND_RING = 2.0
@@ -33,6 +34,7 @@ QUIET_FRACTION = 0.1  # of the clean area; its least variation tells the usual o
 LOUD = 3.0  # times that is contamination
 LEAST_COARSE = 0.004  # of the variation of lattice and noise: less is quiet in any case
 RADIAL_BINS = 24  # of the noise spectrum
+WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +80,10 @@ class LatticeSignal:
 def analyse(
     image: np.ndarray, clean: np.ndarray, parameter: float, contrast: int | None = None
 ) -> LatticeSignal:
-    """Remove the background and measure noise and signs of transfer.
+    """Remove the background of an image (H, W) float32 and measure noise and signs of transfer.
 
-    Parameters
-    ----------
-    image
-        (H, W) float32.
-    clean
-        (H, W) bool, True outside contamination.
-    parameter
-        Lattice parameter in pixels.
-    contrast
-        1 for bright atoms, −1 for dark ones; measured by default.
+    `clean` is (H, W) bool, True outside contamination; `contrast` is 1 for bright atoms and −1 for
+    dark ones, measured by default.
     """
     flat = image - ndimage.gaussian_filter(image, BACKGROUND_WIDTH * parameter, truncate=3)
     quiet = quiet_area(flat, clean, parameter)
@@ -104,20 +98,7 @@ def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.nd
 
     So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
     contamination or misses it. What varies little against lattice and noise is quiet too:
-    otherwise an empty hole would make a lattice without noise seem loud.
-
-    Parameters
-    ----------
-    signal
-        (H, W) float32 without its background.
-    clean
-        (H, W) bool, True outside contamination as far as it is known.
-    parameter
-        Lattice parameter in pixels.
-
-    Returns
-    -------
-        (H, W) bool, a part of `clean`.
+    otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
     """
     coarse = ndimage.gaussian_filter(signal, COARSE_BLUR * parameter, truncate=3)
     side = max(int(QUIET_WINDOW * parameter), 3)
@@ -129,19 +110,24 @@ def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.nd
 
 
 def noise_spectrum(signal: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies (k,) and the power of the noise there (k,).
-
-    The median over each ring of the spectrum, divided by ln 2 since the power of noise is
-    distributed exponentially; the few reflections of a lattice leave a median alone.
-    """
+    """Return frequencies (k,) and the power of the noise there (k,), see `noise_power`."""
     height, width = signal.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32) * clean
     some = slice(None, None, max(1, height // SPECTRUM_ROWS))
     power = np.abs(fft.rfft2(signal * window)[some]) ** 2 / max(float((window**2).sum()), 1.0)
     labels = (radius(signal.shape)[some] * (2 * RADIAL_BINS)).astype(np.int32)
-    noise = ndimage.median(power, labels, np.arange(RADIAL_BINS)) / np.log(2)
+    noise = noise_power(power, labels, np.arange(RADIAL_BINS))
     floor = 1e-6 * float(signal.var()) + np.finfo(np.float32).tiny
     return (np.arange(RADIAL_BINS) + 0.5) / (2 * RADIAL_BINS), np.maximum(noise, floor)
+
+
+def noise_power(power: np.ndarray, labels: np.ndarray, rings: np.ndarray) -> np.ndarray:
+    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum.
+
+    The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
+    reflections of a lattice leave a median alone.
+    """
+    return ndimage.median(power, labels, rings) / np.log(2)
 
 
 def transfer_signs(
@@ -183,13 +169,11 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     :math:`S=\max(P-2N, 0)`, and by a sign that undoes the transfer: a linear operation that is
     the same everywhere, so that defects stay what they are.
 
-    Parameters
-    ----------
-    target
-        ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of Bragg
-        reflections is turned round but not the second, since both structure factors are positive
-        there.
+    `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of
+    Bragg reflections is turned round but not the second, since both structure factors are positive
+    there.
     """
+    # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)
     side = 4 * round(WINDOW * signal.parameter / 4)
@@ -197,6 +181,7 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     taper = np.sin(np.pi * (np.arange(side) + 0.5) / side)
     window = np.outer(taper, taper).astype(np.float32)
     noise, sign = _window_gains(signal, side, factors)
+    # 2. Strip by strip, weight the windows and add them up again.
     height, width = signal.image.shape
     border = side - hop
     pads = [(border, border + (-(n + border)) % hop) for n in (height, width)]
@@ -241,3 +226,47 @@ def _add_overlapping(strip: np.ndarray, pieces: np.ndarray, hop: int) -> None:
     for start in range(0, side, hop):
         block = pieces[:, :, start : start + hop].transpose(1, 0, 2).reshape(side, number * hop)
         strip[:, start : start + number * hop] += block
+
+
+def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
+    """Return the maxima of an image, (n, 2), to sub-pixels.
+
+    Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
+    have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
+    that do not lie on the outermost pixels.
+    """
+    # 1. All of them.
+    highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
+    highest[[0, -1]] = highest[:, [0, -1]] = False
+    places = np.argwhere(highest)
+    heights = image[highest].astype(float)
+    if not len(places):
+        return np.empty((0, 2))
+    # 2. Without those that are much weaker than usual.
+    among = heights[usual[tuple(places.T)]]
+    strong = heights > WEAKEST * (among**2).sum() / max(among.sum(), np.finfo(float).tiny)
+    places, heights = places[strong], heights[strong]
+    # 3. Of two that are too close the lower one goes, and one that is crowded by two.
+    pairs = cKDTree(places).query_pairs(crowded, output_type="ndarray")
+    lower = np.where(heights[pairs[:, 0]] < heights[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    near = ((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2).sum(axis=1) < closest**2
+    kept = np.bincount(lower, np.where(near, 2, 1), len(places)) < 2
+    return _vertices(image, places[kept])
+
+
+def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return where paraboloids through the 3 × 3 pixels around maxima (n, 2) peak."""
+    rows, columns = places.T
+    at = {
+        (i, j): image[rows + i, columns + j].astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)
+    }
+    down, across = (at[1, 0] - at[-1, 0]) / 2, (at[0, 1] - at[0, -1]) / 2
+    bend_down = at[1, 0] + at[-1, 0] - 2 * at[0, 0]
+    bend_across = at[0, 1] + at[0, -1] - 2 * at[0, 0]
+    twist = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / 4
+    determinant = bend_down * bend_across - twist**2
+    shift = np.stack([twist * across - bend_across * down, twist * down - bend_down * across], -1)
+    usable = determinant > 0
+    shift[usable] /= determinant[usable, None]
+    shift[~usable] = 0
+    return places + np.clip(shift, -0.7, 0.7)

@@ -1,17 +1,13 @@
-"""The two rings of six Bragg reflections that graphene has in the spectrum: finding and measuring
-them.
+"""Lattice parameter, orientation and contrast sign of graphene, measured from the spectrum.
 
-The first ring lies at 2/(√3 a) along the bisectors of the lattice vectors, the second at 2/a along
-them. Depending on defocus either may be the stronger one, or be lost, so both are scored together.
-Frequencies are in cycles per pixel, axis order (row, column); a signal is an (H, W) float32 image
-without its background.
+Graphene has two rings of six Bragg reflections. The first lies at 2/(√3 a) along the bisectors of
+the lattice vectors, the second at 2/a along them. Depending on defocus either may be the stronger
+one, or be lost, so both are scored together.
 
-Lattice parameter, orientation and contrast sign of graphene, measured from the spectrum.
-
-Images are (H, W) of any real dtype and scale, axis order (row, column).
-
-An orientation is the direction of a lattice vector, from the column axis towards the row axis, as
-in `graphseg.simulation.crystal`; it is known modulo 60° and given in [0, π/3).
+Images are (H, W) of any real dtype and scale, a signal is such an image as float32 without its
+background; frequencies are in cycles per pixel, axis order (row, column). An orientation is the
+direction of a lattice vector, from the column axis towards the row axis, as in
+`graphseg.simulation.crystal`; it is known modulo 60° and given in [0, π/3).
 """
 
 from dataclasses import dataclass
@@ -33,10 +29,183 @@ BLUR = 1.0  # bins
 # Mean of log(1 + power / background) over the three reflections of a ring. White noise has 0.8 ±
 # 0.14, and the largest of a whole spectrum is about 1.25.
 NOISE_SCORE = 1.4
+BACKGROUND = 0.3  # quantile of the power at the radius of a ring
 FLOOR = 1e-3  # of the highest peak: where noise is absent, what a window leaks is no spot
 WINDOW_WIDTH = 1.5  # lattice parameters; standard deviation of the windows of local phases
 WINDOW_STEP = 2.0  # lattice parameters
 REFINEMENTS = 2
+SMALLEST_SIDE = 32  # pixels; below it the two rings cannot be told from noise
+SMALLEST_PARAMETER = 2.6  # pixels; below it most of the first ring lies beyond the Nyquist limit
+FEWEST_PERIODS = 6  # lattice parameters along the shorter side
+CALIBRATION_ERROR = 0.1  # of a stated pixel size, relative
+PARAMETER_ERROR = 0.05  # of a stated lattice parameter, relative
+TAPER = 8.0  # pixels over which the image fades out next to contamination
+FOUND_SCORE = 0.5  # speckle of contamination reaches 0.25
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The lattice of one micrograph, or of its largest grain.
+
+    Attributes
+    ----------
+    parameter
+        Lattice parameter in pixels, the distance between neighbouring hexagon centres.
+    pixel_size
+        Å per pixel: as stated, else from the parameter, which is 2.46 Å in graphene.
+    orientation
+        Direction of a lattice vector in radians, in [0, π/3).
+    contrast
+        1 where atoms are brighter than the centres of hexagons (white atoms), −1 where darker.
+    certainty
+        Of the contrast: mean cosine of the phase of the triple product of the first ring, 0…1.
+    amplitudes
+        Fourier coefficients of the two rings about a hexagon centre, in standard deviations of
+        the image. White atoms at rest have a negative first and a positive second one.
+    score
+        How far the reflections stand out of the background: sum over both rings of the mean
+        logarithm of their relative power, as far as it exceeds that of noise. 0: no lattice.
+
+    Examples
+    --------
+    >>> lattice = Lattice(8.2, 0.3, 0.1, 1, 0.9, (-0.5, 0.3), 4.0)
+    >>> lattice.found, round(lattice.parameter_angstrom, 2)
+    (True, 2.46)
+    """
+
+    parameter: float
+    pixel_size: float
+    orientation: float
+    contrast: int
+    certainty: float
+    amplitudes: tuple[float, float]
+    score: float
+
+    @cached_property
+    def found(self) -> bool:
+        """Whether there is a lattice at all; without one the other values mean nothing."""
+        return self.score > FOUND_SCORE
+
+    @property
+    def parameter_angstrom(self) -> float:
+        """Lattice parameter in Å; it differs from 2.46 if the stated pixel size is wrong."""
+        return self.parameter * self.pixel_size
+
+
+def measure_lattice(
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    lattice_parameter: float | None = None,
+    pixel_size: float | None = None,
+) -> Lattice:
+    """Measure the lattice of the clean part of a micrograph.
+
+    Both rings of Bragg reflections are searched in the power spectrum, then measured below one of
+    its bins by the phases of their waves; the steps are marked in the code.
+
+    Parameters
+    ----------
+    image
+        (H, W), any real dtype.
+    mask
+        (H, W) bool, True = contamination, left out.
+    lattice_parameter
+        In pixels if known; it is then taken as it is, and the rest is measured.
+    pixel_size
+        Å per pixel if known; it narrows the search to 2.46 Å within 10 %.
+
+    Raises
+    ------
+    InputError
+        If the image is no finite 2-D array, a length is not positive, or nothing is clean.
+
+    Examples
+    --------
+    >>> import graphseg as gs
+    >>> sample = gs.simulate(3, 0)
+    >>> lattice = measure_lattice(sample.image, sample.mask, pixel_size=sample.pixel_size)
+    >>> lattice.found, 2.43 < lattice.parameter_angstrom < 2.49
+    (True, True)
+    """
+    image, mask = checked_micrograph(image, mask)
+    shortest, longest = _bounds(image.shape, lattice_parameter, pixel_size)
+    # 1. Flatten the background, and fade out towards contamination.
+    flat = clean_signal(image, mask)
+    # 2. Period and orientation at which both rings stand out most of the spectrum.
+    parameter, orientation, score = search(flat, shortest, longest)
+    # 3. Below one bin of the spectrum, from the phases of the six waves: the parameter from the
+    # area of the unit cell, the orientation from the rotation.
+    if score > 0:
+        parameter, orientation = refine(flat, parameter, orientation)
+    parameter = lattice_parameter or parameter
+    # 4. The sign of the contrast, from phases that do not depend on the origin.
+    amplitudes, certainty = ring_amplitudes(flat, parameter, orientation)
+    return Lattice(
+        parameter=float(parameter),
+        pixel_size=float(pixel_size or LATTICE_CONSTANT / parameter),
+        orientation=float(orientation % SECTOR),
+        contrast=1 if amplitudes[0] < 0 else -1,
+        certainty=certainty,
+        amplitudes=amplitudes,
+        score=score,
+    )
+
+
+def checked_micrograph(
+    image: np.ndarray, mask: np.ndarray | None, smallest_side: int = SMALLEST_SIDE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one image as float32 and its mask as bool, all False if there is none.
+
+    Raises
+    ------
+    InputError
+        If the image is not 2-D, not finite or too small, or the mask does not match.
+    """
+    image = real_numbers(image, "Images")
+    if image.ndim != 2:
+        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
+    image = checked_images(image[None], smallest_side)[0]
+    if mask is None:
+        return image, np.zeros(image.shape, bool)
+    return image, checked_masks(mask, image.shape)
+
+
+def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return an (H, W) image without its background, faded out towards the mask.
+
+    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros.
+    """
+    if mask.all():
+        raise InputError("The mask covers the whole image; there is nothing clean to measure.")
+    signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
+    deviation = signal[~mask].std()
+    if deviation <= 1e-6 * np.abs(image).max():
+        return np.zeros(image.shape, np.float32)
+    if mask.any():
+        distance = ndimage.distance_transform_edt(~mask)
+        signal *= np.sin(np.pi / 2 * np.clip(distance / TAPER, 0, 1)) ** 2
+    return (signal / deviation).astype(np.float32)
+
+
+def _bounds(
+    shape: tuple[int, int], lattice_parameter: float | None, pixel_size: float | None
+) -> tuple[float, float]:
+    """Return the shortest and the longest lattice parameter to look for, in pixels."""
+    for name, value in (("lattice parameter", lattice_parameter), ("pixel size", pixel_size)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise InputError(f"A {name} of {value} is impossible; give a positive number or none.")
+    shortest, longest = SMALLEST_PARAMETER, min(shape) / FEWEST_PERIODS
+    expected, error = lattice_parameter, PARAMETER_ERROR
+    if expected is None and pixel_size is not None:
+        expected, error = LATTICE_CONSTANT / pixel_size, CALIBRATION_ERROR
+    if expected is None:
+        return shortest, longest
+    if not 2 <= expected <= min(shape) / 2:
+        raise InputError(
+            f"A lattice parameter of {expected:.3g} pixels cannot be seen in an image of {shape}; "
+            "check the pixel size, or rescale or crop the image."
+        )
+    return expected * (1 - error), expected * (1 + error)
 
 
 def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.ndarray]:
@@ -55,16 +224,19 @@ def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.n
 def search(signal: np.ndarray, shortest: float, longest: float) -> tuple[float, float, float]:
     """Return the lattice parameter, orientation and score that fit both rings best.
 
-    On a logarithmic grid of radii, descending, the second ring is the first one shifted by a
-    factor of √3 and turned by 30°.
+    What noise reaches counts nothing. Among equals the shortest period wins, because a longer one
+    would predict reflections that are not there.
     """
+    # 1. A logarithmic grid of radii, descending, with a whole number of steps in a factor of √3.
     size = min(signal.shape)
     shift = int(np.ceil(size * np.log(3) / 4))  # steps in a factor √3; one bin at Nyquist
     step = np.log(3) / 2 / shift
     count = int(np.ceil(np.log(longest / shortest) / step)) + 1
     exponents = np.arange(-shift, count)
     radii = 2 / np.sqrt(3) / shortest * np.exp(-exponents * step)  # second ring … first ring
+    # 2. How far three reflections stand out at each angle and radius.
     spots = _spot_scores(signal, radii)  # (angles in 60°, radii)
+    # 3. The second ring is the first one shifted by a factor of √3 and turned by 30°: add both.
     second = np.roll(spots, -(len(spots) // 2), axis=0)[:, :count]
     scores = spots[:, shift:] + second
     angle, radius = np.unravel_index(scores.T.argmax(), scores.T.shape)[::-1]
@@ -79,11 +251,20 @@ def _spot_scores(signal: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """
     spectrum = weighted_spectrum(signal, WINDOW_TAPER, BLUR)
     places, beyond = _polar_places(signal.shape, tuple(radii))
-    rows = np.vstack([spectrum, spectrum[:1]])  # frequencies wrap
+    # 1. The power on circles. Frequencies wrap, so the first row is repeated at the end.
+    rows = np.vstack([spectrum, spectrum[:1]])
     samples = grid_sample(torch.from_numpy(rows)[None, None], places, align_corners=True)
     power = samples[0, 0].numpy() ** 2
-    background = _radial_background(power, beyond)
+    # 2. Relative to the power between the reflections: a low quantile over the angles, since spots
+    # of two grains can fill half of a small circle and the median would be too high.
+    ordered = np.sort(np.where(beyond, np.inf, power), axis=0)
+    inside = np.count_nonzero(~beyond, axis=0)
+    background = ordered[(BACKGROUND * inside).astype(int), np.arange(power.shape[1])]
+    background[inside == 0] = np.inf
+    highest = power[~beyond].max(initial=0)
+    background = np.maximum(background, FLOOR**2 * highest or 1.0)
     relative = np.log1p(np.where(beyond, 0, power / background))
+    # 3. The mean over three reflections, above what noise reaches.
     mean = relative.reshape(3, len(power) // 3, -1).mean(axis=0)
     return np.maximum(mean - NOISE_SCORE, 0)
 
@@ -102,19 +283,6 @@ def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Te
     beyond = (np.abs(rows) > 0.5) | (columns > 0.5)
     places = np.stack([columns * width / (width // 2), rows % 1], axis=-1) * 2 - 1
     return torch.from_numpy(places.astype(np.float32))[None], beyond
-
-
-def _radial_background(power: np.ndarray, beyond: np.ndarray) -> np.ndarray:
-    """Return the power between the reflections at each radius: a low quantile over the angles.
-
-    Spots of two grains can fill half of a small circle, so the median would be too high.
-    """
-    order = np.sort(np.where(beyond, np.inf, power), axis=0)
-    inside = np.count_nonzero(~beyond, axis=0)
-    quantile = order[(0.3 * inside).astype(int), np.arange(power.shape[1])]
-    highest = power[~beyond].max(initial=0)
-    quantile[inside == 0] = np.inf
-    return np.maximum(quantile, FLOOR**2 * highest or 1.0)
 
 
 def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[float, float]:
@@ -210,159 +378,3 @@ def _mean_cosine(product: np.ndarray) -> float:
     weight = np.cbrt(size)
     cosine = np.divide(product.real, size, out=np.zeros_like(size), where=size > 0)
     return float(np.sum(weight * cosine) / max(weight.sum(), np.finfo(np.float32).tiny))
-
-
-SMALLEST_SIDE = 32  # pixels; below it the two rings cannot be told from noise
-SMALLEST_PARAMETER = 2.6  # pixels; below it most of the first ring lies beyond the Nyquist limit
-FEWEST_PERIODS = 6  # lattice parameters along the shorter side
-CALIBRATION_ERROR = 0.1  # of a stated pixel size, relative
-PARAMETER_ERROR = 0.05  # of a stated lattice parameter, relative
-TAPER = 8.0  # pixels over which the image fades out next to contamination
-FOUND_SCORE = 0.5  # speckle of contamination reaches 0.25
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """The lattice of one micrograph, or of its largest grain.
-
-    Attributes
-    ----------
-    parameter
-        Lattice parameter in pixels, the distance between neighbouring hexagon centres.
-    pixel_size
-        Å per pixel: as stated, else from the parameter, which is 2.46 Å in graphene.
-    orientation
-        Direction of a lattice vector in radians, in [0, π/3).
-    contrast
-        1 where atoms are brighter than the centres of hexagons (white atoms), −1 where darker.
-    certainty
-        Of the contrast: mean cosine of the phase of the triple product of the first ring, 0…1.
-    amplitudes
-        Fourier coefficients of the two rings about a hexagon centre, in standard deviations of
-        the image. White atoms at rest have a negative first and a positive second one.
-    score
-        How far the reflections stand out of the background: sum over both rings of the mean
-        logarithm of their relative power, as far as it exceeds that of noise. 0: no lattice.
-    """
-
-    parameter: float
-    pixel_size: float
-    orientation: float
-    contrast: int
-    certainty: float
-    amplitudes: tuple[float, float]
-    score: float
-
-    @cached_property
-    def found(self) -> bool:
-        """Whether there is a lattice at all; without one the other values mean nothing."""
-        return self.score > FOUND_SCORE
-
-    @property
-    def parameter_angstrom(self) -> float:
-        """Lattice parameter in Å; it differs from 2.46 if the stated pixel size is wrong."""
-        return self.parameter * self.pixel_size
-
-
-def measure_lattice(
-    image: np.ndarray,
-    mask: np.ndarray | None = None,
-    lattice_parameter: float | None = None,
-    pixel_size: float | None = None,
-) -> Lattice:
-    """Measure the lattice of the clean part of a micrograph.
-
-    The power spectrum is divided by its background at each radius, and the logarithms of the
-    reflections of both rings are added up for all periods and orientations. What noise reaches
-    counts nothing; among equals the shortest period wins, because a longer one would predict
-    reflections that are not there. The phases of the six waves then give the parameter from the
-    area of the unit cell, and the orientation from the rotation, below one bin.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    mask
-        (H, W) bool, True = contamination, left out.
-    lattice_parameter
-        In pixels if known; it is then taken as it is, and the rest is measured.
-    pixel_size
-        Å per pixel if known; it narrows the search to 2.46 Å within 10 %.
-
-    Raises
-    ------
-    InputError
-        If the image is no finite 2-D array, a length is not positive, or nothing is clean.
-    """
-    image, mask = checked_micrograph(image, mask)
-    shortest, longest = _bounds(image.shape, lattice_parameter, pixel_size)
-    flat = clean_signal(image, mask)
-    parameter, orientation, score = search(flat, shortest, longest)
-    if score > 0:
-        parameter, orientation = refine(flat, parameter, orientation)
-    parameter = lattice_parameter or parameter
-    amplitudes, certainty = ring_amplitudes(flat, parameter, orientation)
-    return Lattice(
-        parameter=float(parameter),
-        pixel_size=float(pixel_size or LATTICE_CONSTANT / parameter),
-        orientation=float(orientation % SECTOR),
-        contrast=1 if amplitudes[0] < 0 else -1,
-        certainty=certainty,
-        amplitudes=amplitudes,
-        score=score,
-    )
-
-
-def checked_micrograph(image: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return one image as float32 and its mask as bool, all False if there is none.
-
-    Raises
-    ------
-    InputError
-        If the image is not 2-D, not finite or smaller than 32 pixels, or the mask does not match.
-    """
-    image = real_numbers(image, "Images")
-    if image.ndim != 2:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
-    image = checked_images(image[None], SMALLEST_SIDE)[0]
-    if mask is None:
-        return image, np.zeros(image.shape, bool)
-    return image, checked_masks(mask, image.shape)
-
-
-def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return an (H, W) image without its background, faded out towards the mask.
-
-    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros.
-    """
-    if mask.all():
-        raise InputError("The mask covers the whole image; there is nothing clean to measure.")
-    signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
-    deviation = signal[~mask].std()
-    if deviation <= 1e-6 * np.abs(image).max():
-        return np.zeros(image.shape, np.float32)
-    if mask.any():
-        distance = ndimage.distance_transform_edt(~mask)
-        signal *= np.sin(np.pi / 2 * np.clip(distance / TAPER, 0, 1)) ** 2
-    return (signal / deviation).astype(np.float32)
-
-
-def _bounds(
-    shape: tuple[int, int], lattice_parameter: float | None, pixel_size: float | None
-) -> tuple[float, float]:
-    """Return the shortest and the longest lattice parameter to look for, in pixels."""
-    for name, value in (("lattice parameter", lattice_parameter), ("pixel size", pixel_size)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise InputError(f"A {name} of {value} is impossible; give a positive number or none.")
-    shortest, longest = SMALLEST_PARAMETER, min(shape) / FEWEST_PERIODS
-    expected, error = lattice_parameter, PARAMETER_ERROR
-    if expected is None and pixel_size is not None:
-        expected, error = LATTICE_CONSTANT / pixel_size, CALIBRATION_ERROR
-    if expected is None:
-        return shortest, longest
-    if not 2 <= expected <= min(shape) / 2:
-        raise InputError(
-            f"A lattice parameter of {expected:.3g} pixels cannot be seen in an image of {shape}; "
-            "check the pixel size, or rescale or crop the image."
-        )
-    return expected * (1 - error), expected * (1 + error)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from skimage.draw import polygon2mask
 
 from graphseg.errors import InputError
@@ -106,21 +105,30 @@ def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
     ------
     InputError
         If a bond names an atom that does not exist, or joins one to itself.
+
+    Examples
+    --------
+    >>> angles = np.arange(6) * np.pi / 3
+    >>> hexagon = np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> find_rings(hexagon, [(k, (k + 1) % 6) for k in range(6)]).sizes.tolist()
+    [6]
     """
     positions = np.reshape(np.asarray(positions, float), (-1, 2))
+    # 1. Leave out what lies on no closed walk.
     bonds = _without_chains(_checked_bonds(positions, bonds), len(positions))
     start = np.concatenate([bonds[:, 0], bonds[:, 1]])
     if not len(start):
         return Rings(np.empty(0, int), (), np.empty((0, 2)), np.empty(0))
+    # 2. Walk around each face once, in both directions along every bond.
     following = _next_half_edges(positions, bonds)
-    number = len(start)
-    links = sparse.coo_array((np.ones(number), (np.arange(number), following)), (number, number))
-    face = sparse.csgraph.connected_components(links, directed=False)[1]
+    face, walks = _walks(following)
+    # 3. The area of each; the outside of the sheet is walked round in the opposite sense.
     here, there = positions[start], positions[start[following]]
     areas = np.bincount(face, here[:, 1] * there[:, 0] - here[:, 0] * there[:, 1]) / 2
     bounded = areas > 0
-    members = tuple(_walks(start, following, face, bounded))
+    members = tuple(start[walk] for walk, kept in zip(walks, bounded, strict=True) if kept)
     centres = np.array([positions[walk].mean(axis=0) for walk in members]).reshape(-1, 2)
+    # 4. Faces that touch themselves at an atom are none.
     simple = np.array([len(set(walk.tolist())) == len(walk) for walk in members], bool)
     return Rings(np.bincount(face)[bounded], members, centres, areas[bounded]).keep(simple)
 
@@ -150,8 +158,17 @@ def find_defects(
         (H, W) bool, True = contamination.
     boundaries
         Grain boundaries as lines, (k, 2) points each in pixels.
+
+    Examples
+    --------
+    >>> angles = np.arange(5) * 2 * np.pi / 5
+    >>> pentagon = np.column_stack([np.sin(angles), np.cos(angles)])
+    >>> rings = find_rings(pentagon, [(k, (k + 1) % 5) for k in range(5)])
+    >>> [(defect.kind, defect.size) for defect in find_defects(rings, pentagon, 1.73)]
+    [('ring', 5)]
     """
-    missing = _missing(rings, lattice_parameter)
+    hexagon = np.sqrt(3) / 2 * lattice_parameter**2
+    missing = np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
     ring = rings.regular & (rings.sizes != 6)
     gap = (rings.sizes > LARGEST_RING) & (rings.sizes <= LARGEST_GAP) & (missing >= 1)
     for index in np.flatnonzero(gap) if mask is not None else ():
@@ -169,11 +186,6 @@ def find_defects(
         )
         for index, line, distance in zip(chosen, nearest, distances, strict=True)
     ]
-
-
-def _missing(rings: Rings, lattice_parameter: float) -> np.ndarray:
-    hexagon = np.sqrt(3) / 2 * lattice_parameter**2
-    return np.rint(1 + 2 * rings.areas / hexagon - rings.sizes / 2).astype(int)
 
 
 def _checked_bonds(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
@@ -217,37 +229,31 @@ def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     return previous[(np.arange(count) + len(bonds)) % count]
 
 
-def _walks(
-    start: np.ndarray, following: np.ndarray, face: np.ndarray, wanted: np.ndarray
-) -> list[np.ndarray]:
-    """Return the atoms around each wanted face in order, for all faces of one size at once."""
-    first = np.unique(face, return_index=True)[1][wanted]  # one half-edge of each
-    lengths = np.bincount(face)[wanted]
-    walks = [np.empty(0, np.intp)] * len(first)
-    for length in np.unique(lengths):
-        chosen = np.flatnonzero(lengths == length)
-        steps = [first[chosen]]
-        for _ in range(length - 1):
-            steps.append(following[steps[-1]])
-        for index, walk in zip(chosen, start[np.stack(steps, axis=1)], strict=True):
-            walks[index] = walk
-    return walks
+def _walks(following: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+    """Return the face of each half-edge, (2m,) int, and the half-edges around each face."""
+    following, face, walks = following.tolist(), [-1] * len(following), []
+    for first in range(len(face)):
+        if face[first] < 0:
+            walk, edge = [], first
+            while face[edge] < 0:
+                face[edge] = len(walks)
+                walk.append(edge)
+                edge = following[edge]
+            walks.append(walk)
+    return np.array(face), walks
 
 
 def _nearest_line(points: np.ndarray, lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest of `lines` to each point (n, 2), its index and distance."""
-    if not len(lines):
-        return np.zeros(len(points), int), np.zeros(len(points))
-    distances = np.stack([_distance_to_line(points, np.asarray(line, float)) for line in lines])
-    nearest = distances.argmin(axis=0)
-    return nearest, distances[nearest, np.arange(len(points))]
-
-
-def _distance_to_line(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Return the distance of points (n, 2) to a line of one or more vertices (k, 2)."""
-    first, second = (line, line) if len(line) == 1 else (line[:-1], line[1:])
-    along = second - first  # (k − 1, 2)
-    squared = np.maximum((along**2).sum(axis=1), 1e-12)
-    to = points[:, None] - first  # (n, k − 1, 2)
-    fraction = np.clip((to * along).sum(axis=2) / squared, 0, 1)
-    return np.linalg.norm(to - fraction[..., None] * along, axis=2).min(axis=1)
+    """Return the nearest of `lines`, (k, 2) vertices each, to points (n, 2): index and distance."""
+    nearest, shortest = np.zeros(len(points), int), np.full(len(points), np.inf)
+    for index, line in enumerate(lines):
+        line = np.asarray(line, float)
+        first, second = (line, line) if len(line) == 1 else (line[:-1], line[1:])
+        along = second - first  # (k − 1, 2)
+        squared = np.maximum((along**2).sum(axis=1), 1e-12)
+        to = points[:, None] - first  # (n, k − 1, 2)
+        fraction = np.clip((to * along).sum(axis=2) / squared, 0, 1)
+        distance = np.linalg.norm(to - fraction[..., None] * along, axis=2).min(axis=1)
+        nearest[distance < shortest] = index
+        shortest = np.minimum(shortest, distance)
+    return nearest, shortest

@@ -25,9 +25,7 @@ LEAST_CLEAN = 0.7  # of a window
 FEWEST_WINDOWS = 9  # with a lattice; the image tells nothing with fewer
 ORIENTATIONS = 60  # over 60°
 CLOSEST = np.radians(7.5)  # between two lattices; nearer ones are not resolved in such a window
-BACKGROUND = (
-    0.3  # quantile of the power at the radius of a ring: between the reflections of two lattices
-)
+BACKGROUND = 0.3  # quantile of the power at a ring: between the reflections of two lattices
 FLOOR = 1e-6  # of the highest power: where noise is absent, what a window leaks is no spot
 # Mean of log(1 + power / background) over the three reflections of a ring, above which they stand
 # out: noise has 1.1 on average, and its highest value over all orientations is about 1.9.
@@ -70,34 +68,21 @@ def find_superposition(
 ) -> Superposition:
     """Look for two lattices in the same windows all over a micrograph.
 
-    In every window the powers at the two rings of Bragg reflections are compared with the
-    background at their radius, for all orientations. A window holds two lattices if a second
-    orientation, at least
-    7.5° from the best one, stands out nearly as far. A twist of less than 8° is not seen, and
-    layers in register are one lattice here.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    mask
-        (H, W) bool, True = contamination; windows on it are left out.
-    lattice
-        The measured lattice, of which only the parameter counts.
-
-    Raises
-    ------
-    InputError
-        If the input cannot be used, or the mask covers all of it.
+    A twist of less than 8° is not seen, and layers in register are one lattice here. The image is
+    (H, W) of any real dtype; windows on the mask, (H, W) bool, are left out. Of the lattice only
+    the parameter counts. Raises InputError if the mask covers all of the image.
     """
     image, mask = checked_micrograph(image, mask)
+    # 1. How far both rings of reflections stand out in each window, for all orientations.
     scores = _window_scores(clean_signal(image, mask), ~mask, lattice.parameter)
+    # 2. Windows in which a second orientation stands out nearly as far as the best one.
     first, best = scores.argmax(axis=1), scores.max(axis=1, initial=0)
     second, weaker = _second_peaks(scores, first)
     ordered = best > LEAST_SCORE
     both = ordered & (weaker > np.maximum(SECOND_FRACTION * best, SECOND_SCORE))
     if np.count_nonzero(ordered) < FEWEST_WINDOWS or not both.any():
         return NO_SUPERPOSITION
+    # 3. The fraction of them with the usual twist: at boundaries there are few.
     angles = _between(first, second)[both] * SECTOR / ORIENTATIONS
     twist = float(np.median(angles))
     alike = np.count_nonzero(np.abs(angles - twist) < SAME_TWIST)

@@ -565,8 +565,8 @@ FAULTS = (
     Fault(
         "mean distance of atoms instead of root mean square",
         "graphseg/structure/atoms",
-        "np.sqrt(np.mean(distance**2))",
-        "np.mean(distance)",
+        "np.sqrt(_mean(distance**2))",
+        "_mean(distance)",
         ("structure/atoms_scores",),
         (ATOMS,),
     ),

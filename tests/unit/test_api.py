@@ -36,6 +36,8 @@ def test_every_public_name_is_there_and_documented(room):
     for name in module.__all__:
         value = getattr(module, name)
         assert value.__doc__ or isinstance(value, dict), f"{room}.{name}"
+        if callable(value):
+            assert ">>> " in value.__doc__, f"{room}.{name} has no example"
 
 
 def test_importing_the_package_loads_none_of_its_rooms():

@@ -304,6 +304,20 @@ def test_amplitudes_have_the_variance_that_is_said(dose):
     assert amplitudes[~occupied].mean() == pytest.approx(0, abs=0.25)
 
 
+def test_amplitudes_where_all_sites_count_as_empty_are_those_of_a_linear_filter():
+    signal = analyse(expose(sheet(), 0.3, 1e4), np.ones((220, 220), bool), CONSTANT / 0.3)
+    sites = sheet().positions / 0.3
+    fit = AtomFit(signal, sites)
+    parts = np.arange(len(sites)) % 2 == 0
+    none, even, odd, every = (
+        fit.amplitudes(sites, chosen) - chosen
+        for chosen in (parts & False, parts, ~parts, parts | True)
+    )
+    judged = fit.fraction(sites) > 0.1
+    assert np.allclose((none + every)[judged], (even + odd)[judged], atol=1e-4)
+    assert none[judged].mean() > every[judged].mean() + 0.5
+
+
 def test_the_fit_moves_atoms_back():
     signal = analyse(expose(sheet(), 0.3, 1e5), np.ones((220, 220), bool), CONSTANT / 0.3)
     true = sheet().positions / 0.3

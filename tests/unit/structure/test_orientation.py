@@ -14,7 +14,6 @@ from graphseg.structure.orientation import (
     OrientationMap,
     _mean_response,
     _Window,
-    hexagon_kernel,
     map_orientation,
     preference,
 )
@@ -29,6 +28,19 @@ def degrees(orientation, angle):
 
 
 # The kernel
+
+
+def hexagon_kernel(parameter, orientation, amplitudes=(-1.0, 1.0), width=0.8):
+    """The kernel of the module's docstring on the grid of pixels, as far as 4σ."""
+    sigma = width * parameter
+    reach = int(np.ceil(4 * sigma))
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    waves = sum(
+        2 * amplitude * np.cos(2 * np.pi * (g[0] * rows + g[1] * columns))
+        for amplitude, ring in zip(amplitudes, ring_vectors(parameter, orientation), strict=True)
+        for g in ring
+    )
+    return np.exp(-(rows**2 + columns**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2) * waves
 
 
 @settings(deadline=None, max_examples=30)
