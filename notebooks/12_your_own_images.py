@@ -328,7 +328,7 @@ structure = gs.analyse(micrograph, result)
 result.save(here / "area_1_mask.tif")
 result.flags, result.quality
 
-# %% mystnb={"figure": {"caption": "The same image with the outline of its mask, as `result.plot()` draws it.", "name": "fig-one-micrograph"}}
+# %% mystnb={"figure": {"caption": "The first image of the night with the outline of its mask, as `result.plot()` draws it. Notice that the lattice stays outside of the outline.", "name": "fig-one-micrograph"}}
 result.plot();
 
 # %% tags=["remove-input"]
@@ -338,8 +338,9 @@ record("python_atoms", len(structure.atoms.positions))
 record("python_fraction", 100 * result.contaminated_fraction)
 
 # %% [markdown]
-# {glue:text}`python_fraction:.1f` % of it is contaminated, and {glue:text}`python_atoms:d` atoms are
-# found outside. The mask differs from that of the command in {glue:text}`python_differs:d` pixels.
+# {glue:text}`python_fraction:.1f` % of it is contaminated ({numref}`fig-one-micrograph`), and
+# {glue:text}`python_atoms:d` atoms are found outside. The mask differs from that of the command in
+# {glue:text}`python_differs:d` pixels.
 #
 # ## When the masks are not good enough
 #

@@ -123,7 +123,7 @@ def test_results_at_hand_are_taken_over(monkeypatch, tmp_path):
     assert first["methods"]["default"]["rows"][0][4] == 32
     monkeypatch.setattr(defect_masking, "sheets", lambda **_: pytest.fail("measured again"))
     assert defect_masking.run(stack, ["default"], **options) == first
-    with pytest.raises(InputError, match="'defualt'"):
+    with pytest.raises(InputError, match="defualt"):
         defect_masking.run(stack, ["defualt"], **options)
     with pytest.raises(InputError, match="of another run"):
         defect_masking.run(stack, ["default"], **options | {"repeats": 1})
