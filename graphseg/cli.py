@@ -28,10 +28,6 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="a parameter of the method, NAME=VALUE; may be repeated"),
 ]
-Protocol = Annotated[str, typer.Option(help="acquisition, date or random")]
-Only = Annotated[
-    list[int] | None, typer.Option(help="run this fold only, counted from 0; may be repeated")
-]
 Jobs = Annotated[int, typer.Option(help="folds trained side by side; -1: one for each core")]
 Defects = Annotated[
     int,
@@ -42,7 +38,6 @@ Defects = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
 ]
-Output = Annotated[Path, typer.Option(help="the record to write")]
 
 
 def parsed(changes: list[str] | None, option: str = "--set") -> dict:

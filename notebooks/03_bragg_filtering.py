@@ -469,7 +469,7 @@ record("raw_excess", 100 * (np.mean(found[short["raw"]][:, 2]) / values[2] - 1))
 #
 # No reading of the units gives both the scores and the thresholds of the paper: in grey levels the
 # Jaccard index is {glue:text}`jaccard_raw:.3f`, standardised {glue:text}`jaccard_standard:.3f`,
-# printed {glue:text}`printed_jaccard:.3f`. A step that is easily passed over in a methods section
+# printed {glue:text}`printed_jaccard:.3f`. A step that is easily overlooked in a methods section
 # can weigh as much as the method.
 #
 # Nor does $\sigma$ stay at the printed value: from the same start our search makes it
@@ -549,8 +549,8 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 #
 # ## What this does not show
 #
-# - Whether this is the paper's code: its repository holds that of the U-Net only. It is our reading
-#   of three equations; where another reading exists, it is a parameter.
+# - Whether this is the paper's code: its repository holds that of the U-Net only. It is our
+#   interpretation of three equations; where another is possible, it is a parameter.
 # - Whether a threshold that follows each image would do better: {ref}`ch-comparison` has such an
 #   adaptive Bragg filter.
 # - Anything about images with other pixel sizes or heavier contamination. $G$ is converted by the

@@ -419,7 +419,7 @@ explore.classes_explorer(
 #   invented there is not known. The errors above are of simulated crystals.
 # - A boundary of a few degrees is a row of separate dislocations; below the smallest
 #   misorientation tested here nothing is promised.
-# - That an image with two lattices shows a bilayer is our reading of its spectrum. A folded sheet
+# - That an image with two lattices shows a bilayer is inferred from its spectrum. A folded sheet
 #   looks the same.
 # - A hole much smaller than the kernel is not seen; vacancies are the matter of
 #   {ref}`ch-atoms`.

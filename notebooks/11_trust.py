@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (ch-trust)=
-# # A mask one can trust
+# # How far to trust a mask
 #
 # When may one believe a mask? One that covers a grain boundary destroys what the microscopist came
 # for, and one that is wrong without saying so is worse than none.

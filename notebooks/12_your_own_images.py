@@ -125,7 +125,7 @@ code = command_line("graphseg segment night --output masks --overlays", here)
 first_run = time.perf_counter() - started
 
 # %% [markdown]
-# The file that was cut short is named and passed over, everything else is done, and the exit code
+# The file that was cut short is named and skipped, everything else is done, and the exit code
 # at the end is not zero, so that a script notices. This is what came out:
 #
 # | file | what it is |
@@ -221,7 +221,7 @@ record("known_high", known["pixel_sizes"][1])
 #
 # ### Interrupted? Say it again
 #
-# What is finished is passed over, so the same command continues after a crash, a full disk or a
+# What is finished is skipped, so the same command resumes after a crash, a full disk or a
 # night that was too short. Nothing is replaced unless `--overwrite` is said.
 
 # %%
@@ -554,7 +554,7 @@ probability.shape
 # ## What was found
 #
 # - One command makes masks of a whole folder; {glue:text}`failed:d` broken file was reported and
-#   passed over, and a second run rewrote {glue:text}`rewritten:d` masks.
+#   skipped, and a second run rewrote {glue:text}`rewritten:d` masks.
 # - Where an image lies outside of the known pixel sizes, or is unlike the training images, the
 #   table says so: here {glue:text}`outside:s`, and {glue:text}`unlike:s`.
 # - On images of another microscope, {glue:text}`frames:d` labelled frames of

@@ -139,7 +139,7 @@ def run(
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
 
-    A file that cannot be read or a frame that fails is reported on stderr and passed over.
+    A file that cannot be read or a frame that fails is reported on stderr and skipped.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def stream(
 ) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
 
-    Frames that are finished are passed over. A frame that fails gives an outcome with a sentence
+    Frames that are finished are skipped. A frame that fails gives an outcome with a sentence
     and leaves the others alone.
 
     Raises

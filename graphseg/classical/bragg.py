@@ -1,8 +1,8 @@
 """Segmentation by Bragg filtering (eqs 4–6) as an estimator, and its no-lattice baseline.
 
 What a filter that passes only the lattice leaves behind is called contamination where it is
-strong. The text of the paper leaves the units, windows and edges open: this is our reading, with
-every choice a named parameter. The functions of one image are in `graphseg.classical.fourier`; the
+strong. The paper leaves units, windows and edges open: this is our interpretation, with every
+choice a named parameter. The functions of one image are in `graphseg.classical.fourier`; the
 fit is a soft Jaccard index, its descent, and the exact hard threshold.
 """
 
@@ -165,7 +165,7 @@ COMBINE = ("sum", "max")
 class BraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
 
-    Our reading of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
+    Our interpretation of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
     above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back,
     give the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
     contamination (6). `fit` finds σ, G and M. The sign of the contrast does not matter.

@@ -1,7 +1,7 @@
 """Lattice of one micrograph by Fourier filtering: peak search, apertures, local contrast.
 
-These are the steps of eqs 4–6 of Sadre et al. (2021) as functions of one image, in our reading:
-the paper leaves windows, edges and units open, and every such choice is a parameter here. All
+These are the steps of eqs 4–6 of Sadre et al. (2021) as functions of one image, as interpreted
+here: the paper leaves windows, edges and units open, and every such choice is a parameter here. All
 frequencies are in cycles per pixel with axis order (row, column); images are (H, W) float32.
 """
 
