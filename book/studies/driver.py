@@ -1,7 +1,8 @@
 """The one driver of all studies: their commands, their records, and where a killed one resumes.
 
 A study is a module with two functions. ``run(stack, **parameters) -> dict`` computes a record;
-``summarise(record) -> str`` says in a few lines what is in it. The command of a study is built from
+``summarise(record) -> str`` says in a few lines what is in it; a ``check(**parameters)``, where
+there is one, refuses bad parameters before images are loaded. The command of a study is built from
 the signature of its ``run``, and the help of each option from its docstring:
 
 - ``stack`` is loaded as ``--source`` says;
@@ -67,6 +68,7 @@ def execute(
     folder = RUNS / (name if output is None else output.stem)
     given = {"run_folder": folder} if "run_folder" in _signature(study) else {}
     earlier, started = seconds_of(folder) if given else 0.0, time.perf_counter()
+    getattr(study, "check", lambda **_: None)(**parameters)  # before a download
     stack = load_stack(source)
     if scheduler is not None:
         given["jobs"] = -1

@@ -11,6 +11,11 @@ from graphseg.unet import finetune
 AVERAGES = ("pooled", "per_image")
 
 
+def check(method: str, changes: dict | None = None, **_) -> None:
+    """Refuse an unknown method or parameter before any image is loaded."""
+    methods.make(method, **(changes or {}))
+
+
 def run(
     stack: LabelledStack,
     method: str,

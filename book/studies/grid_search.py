@@ -20,6 +20,11 @@ from graphseg.evaluation.crossval import evaluate_fold, splits
 from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key
 
 
+def check(method: str, changes: dict | None = None, **_) -> None:
+    """Refuse an unknown method or parameter before any image is loaded."""
+    methods.make(method, **(changes or {}))
+
+
 def run(
     stack: LabelledStack,
     method: str,
