@@ -609,7 +609,7 @@ Markdown(tables.markdown_table(header, rows))
 # A few more epochs with noise of random strength on the training images, with half of them blurred,
 # or with images moved against their labels, and the same number without any of it:
 
-# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; and that any of these short trainings lowers the index of unchanged images a little.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; that training with attacks costs unchanged images most; and that noise in training does not help against strong noise.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
 trained = endured["training"]["scores"]
 figure, ax = plt.subplots(figsize=(10, 3.8))
 figures.show_training(ax, trained)

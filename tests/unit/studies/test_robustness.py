@@ -8,6 +8,7 @@ import pytest
 
 from book.studies import robust_finetuning, robustness
 from book.studies.changes import CHANGES, Change
+from book.tools import tables
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.datasets import load
 from graphseg.errors import InputError
@@ -73,3 +74,13 @@ def test_further_training_is_scored_in_every_condition(stack, monkeypatch):
     conditions = ["unchanged", "noise 1", "blur 0.5", "FGSM 0.1", "PGD 0.1"]
     assert all(list(scores) == conditions for scores in found["scores"].values())
     assert found["images"] == [small.names[0]]
+
+
+def test_the_caption_of_the_short_trainings_says_what_the_record_says():
+    """What chapter 11 tells its reader to notice in the figure of robust fine-tuning."""
+    scores = tables.read_result("robustness")["training"]["scores"]
+    others = [name for name in scores if name != "blur"]
+    for change in ("blur 1", "blur 1.5", "drift 2", "drift 4"):
+        assert all(scores["blur"][change] > scores[name][change] for name in others)
+    assert min(scores, key=lambda name: scores[name]["unchanged"]) == "adversarial"
+    assert scores["noise"]["noise 2"] < scores["plain"]["noise 2"]
