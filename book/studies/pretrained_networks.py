@@ -7,7 +7,7 @@ from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
 from graphseg.simulation.configuration import DEFECTS
 from graphseg.unet.finetune import joined, simulated_stack
-from graphseg.unet.network import weights_digest
+from graphseg.unet.network import current, weights_digest
 from graphseg.unet.pretrained import FOLDER, LIMITS, PIXEL_SIZES
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
@@ -55,7 +55,7 @@ def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default
             "mean_and_spread": {a: summary(made_of, a) for a in ("pooled", "per_image")},
         },
     }
-    recipe = made_of["parameters"] | {
+    recipe = current(made_of["parameters"]) | {
         "checkpoint": networks / f"{name}.checkpoint",
         "initial": _with_digest(made_of["parameters"]["initial"]),
     }

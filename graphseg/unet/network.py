@@ -32,6 +32,7 @@ from graphseg.io.outputs import whole_file
 
 FORMAT = 1  # of the header; a reader refuses what it does not know
 RENAMED = {"averaging": "test_time_augmentation"}  # parameters in files of earlier revisions
+AUGMENTED = {True: "symmetries", False: "none"}  # values of ``augmentation`` in these
 
 
 class UNet(nn.Module):
@@ -323,10 +324,18 @@ def load_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise InputError(f"{path} holds no graphseg U-Net of format {FORMAT}: name another file.")
     for part, name in ((header, "parameters"), (header["card"], "recipe")):
         if isinstance(part.get(name), dict):
-            part[name] = {RENAMED.get(k, k): v for k, v in part[name].items()}
+            part[name] = current(part[name])
     if not all(v.isfinite().all() for v in tensors.values() if v.is_floating_point()):
         raise InputError(f"{path} holds weights that are not finite: fetch it again.")
     return header, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def current(parameters: dict) -> dict:
+    """Return parameters of an earlier revision by the names and values that they have now."""
+    result = {RENAMED.get(name, name): value for name, value in parameters.items()}
+    if isinstance(result.get("augmentation"), bool):
+        result["augmentation"] = AUGMENTED[result["augmentation"]]
+    return result
 
 
 def _is_ours(header: object) -> bool:

@@ -61,13 +61,14 @@ class UNetSegmenter(BaseEstimator):
     ----------
     levels, features, normalisation, stride
         The network, see :class:`graphseg.unet.network.UNet`.
-    augmentation : bool, default True
-        Random symmetries of the square and contrast, see :func:`graphseg.unet.training.augment`.
+    augmentation : {"symmetries", "domain randomisation", "none"}
+        Of training images: random symmetries of the square and contrast, or what makes them look
+        as if taken by other microscopes; see :mod:`graphseg.unet.augmentation`.
     noise : float, default 0
         Largest standard deviation of white noise that is added to standardised images.
     blur : float, default 0
         Largest blur of training images in pixels, in every direction another, as by focus, drift
-        and a coarser camera; see :func:`graphseg.unet.training.blurred`.
+        and a coarser camera; see :func:`graphseg.unet.augmentation.blurred`.
     adversarial : float, default 0
         Largest step against its label that an image is moved by, in standard deviations; twice as
         slow, see :func:`graphseg.unet.training.moved`.
@@ -145,7 +146,7 @@ class UNetSegmenter(BaseEstimator):
     features: int = 16
     normalisation: str = "batch"
     stride: int = 1
-    augmentation: bool = True
+    augmentation: str = "symmetries"
     noise: float = 0.0
     blur: float = 0.0
     adversarial: float = 0.0
@@ -176,7 +177,7 @@ class UNetSegmenter(BaseEstimator):
             levels=4,
             features=32,
             normalisation="none",
-            augmentation=False,
+            augmentation="none",
             epochs=300,
             batch_size=1,
             learning_rate=1e-4,

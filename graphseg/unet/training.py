@@ -19,12 +19,12 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from graphseg.errors import InputError
+from graphseg.unet.augmentation import AUGMENTATIONS, blurred, noisy
 from graphseg.unet.network import read_tensors, write_tensors
 
 History = list[dict[str, float]]
 
 IGNORED = -100  # the label of pixels that padding added; every loss leaves them out, as torch's do
-BLURRED = 0.5  # fraction of the images that `blurred` changes; the others stay as they are
 
 
 def train(
@@ -67,10 +67,13 @@ def train(
     Raises
     ------
     InputError
-        If schedule, optimiser or loss are unknown, or the checkpoint cannot be continued, or is
-        beyond the epochs asked for.
+        If schedule, optimiser, loss or augmentation are unknown, or the checkpoint cannot be
+        continued, or is beyond the epochs asked for.
     """
-    for name, known in (("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES)):
+    for name, known in (
+        ("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES),
+        ("augmentation", AUGMENTATIONS),
+    ):  # fmt: skip
         if recipe[name] not in known:
             listed = " or ".join(map(repr, known))
             raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
@@ -204,72 +207,20 @@ def batches(
     All that is random comes from ``default_rng([seed, epoch])``, whatever was drawn before it.
     """
     generator = np.random.default_rng([recipe["seed"], epoch])
+    augment, contamination = (
+        AUGMENTATIONS[recipe["augmentation"]],
+        recipe.get("contamination", [1])[0],
+    )
     order = generator.permutation(len(images))
     for start in range(0, len(order), recipe["batch_size"]):
         chosen = order[start : start + recipe["batch_size"]]
         batch, truth = torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen])
-        if recipe["augmentation"]:
-            batch, truth = augment(batch, truth, generator)
+        batch, truth = augment(batch, truth, generator, contamination)
         if recipe.get("blur"):
             batch = blurred(batch, recipe["blur"], generator)
         if recipe.get("noise"):
             batch = noisy(batch, recipe["noise"], generator)
         yield batch, truth
-
-
-def augment(
-    images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn and mirror every image (n, 1, H, W) of a batch at random and change its contrast.
-
-    The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
-    direction. Images that are not square are only turned by 180 degrees. The contrast changes by
-    up to 10 %.
-    """
-    square = images.shape[-1] == images.shape[-2]
-    turned = []
-    for image, label in zip(images, labels, strict=True):
-        quarters = int(generator.integers(4)) if square else 2 * int(generator.integers(2))
-        image, label = (torch.rot90(x, quarters, (-2, -1)) for x in (image, label))
-        if generator.random() < 0.5:
-            image, label = image.flip(-1), label.flip(-1)
-        turned.append((image * float(generator.uniform(0.9, 1.1)), label))
-    return torch.stack([i for i, _ in turned]), torch.stack([m for _, m in turned])
-
-
-def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) -> torch.Tensor:
-    """Add white noise to standardised images (n, 1, H, W), of each up to a standard deviation."""
-    strengths = generator.uniform(0, noise, (len(images), 1, 1, 1)).astype(np.float32)
-    return images + torch.from_numpy(
-        strengths * generator.standard_normal(images.shape, np.float32)
-    )
-
-
-def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
-    """Blur about half of the images (n, 1, H, W) by Gaussians of random widths and directions.
-
-    The widths along a direction and across it are drawn one by one, each up to ``blur`` pixels:
-    alike ones are what focus or a coarse camera do, unlike ones what drift does. The result is
-    standardised again, as images are before they are predicted.
-    """
-    height, width = images.shape[-2:]
-    # Mirrored at the edges, so that opposite ones do not run into each other.
-    reach = min(int(np.ceil(3 * blur)), height - 1, width - 1)
-    padded = nn.functional.pad(images, (reach,) * 4, mode="reflect")
-    down, across = torch.fft.fftfreq(padded.shape[-2]), torch.fft.rfftfreq(padded.shape[-1])
-    result = []
-    for image in padded:
-        (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
-        if generator.random() >= BLURRED:
-            one = other = 0.0
-        sine, cosine = float(np.sin(angle)), float(np.cos(angle))
-        along = sine * down[:, None] + cosine * across
-        beside = cosine * down[:, None] - sine * across
-        transfer = torch.exp(-2 * np.pi**2 * ((one * along) ** 2 + (other * beside) ** 2))
-        smooth = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, padded.shape[-2:])
-        smooth = smooth[:, reach : reach + height, reach : reach + width]
-        result.append((smooth - smooth.mean()) / smooth.std().clamp_min(1e-7))
-    return torch.stack(result)
 
 
 def signature_of(parameters: dict, *arrays: np.ndarray) -> str:

@@ -465,10 +465,10 @@ FAULTS = (
     ),
     Fault(
         "augmentation turns the image and not its label",
-        "graphseg/unet/training",
+        "graphseg/unet/augmentation",
         "turned.append((image * float(generator.uniform(0.9, 1.1)), label))",
         "turned.append((image.flip(-2) * float(generator.uniform(0.9, 1.1)), label))",
-        ("unet/segmenter::test_augmentation_is_a_symmetry_of_image_and_label",),
+        ("unet/augmentation::test_augmentation_is_a_symmetry_of_image_and_label",),
         (UNET,),
     ),
     # Sorting.

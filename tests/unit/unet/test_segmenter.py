@@ -178,25 +178,11 @@ def test_the_environment_says_what_auto_is(name, monkeypatch):
         choose_precision("auto", "cpu")
 
 
-def test_augmentation_is_a_symmetry_of_image_and_label():
-    generator = np.random.default_rng(0)
-    image = torch.from_numpy(generator.random((40, 1, 6, 6)).astype(np.float32))
-    label = (image[:, 0] * 1e6).long()
-    turned, labels = training.augment(image, label, generator)
-    gain = turned[:, 0].sum((1, 2)) / image[:, 0].sum((1, 2))
-    assert ((gain > 0.89) & (gain < 1.11)).all()
-    torch.testing.assert_close(
-        (turned[:, 0] / gain[:, None, None] * 1e6), labels.float(), rtol=1e-4, atol=5
-    )
-    assert len({tuple(m.flatten().tolist()) for m in labels}) == 40
-    assert any(not torch.equal(a, b) for a, b in zip(label, labels, strict=True))
-
-
 def test_published_recipes():
     paper, original = UNetSegmenter.paper(), UNetSegmenter.original(epochs=3)
     assert (paper.features, paper.levels, paper.epochs, paper.batch_size) == (32, 4, 300, 1)
     assert (original.features, original.levels, original.epochs) == (64, 5, 3)
-    assert not paper.augmentation and paper.normalisation == "none"
+    assert paper.augmentation == "none" and paper.normalisation == "none"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +283,7 @@ def test_three_classes_are_learnt_saved_and_continued(tmp_path):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_more_classes_start_with_what_two_have_learnt(stack, tmp_path, stride):
     path = tmp_path / "two.safetensors"
-    small = SMALL | {"stride": stride, "augmentation": False}
+    small = SMALL | {"stride": stride, "augmentation": "none"}
     two = UNetSegmenter(epochs=3, learning_rate=1e-2, **small).fit(*stack)
     two.save(path)
     labels = stack[1].astype(np.uint8)

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from graphseg.unet.augmentation import blurred, noisy
 from graphseg.unet.segmenter import UNetSegmenter
-from graphseg.unet.training import batches, blurred, moved, noisy
+from graphseg.unet.training import batches, moved
 
 
 def test_noise_is_white_and_no_stronger_than_said():
@@ -19,7 +20,7 @@ def test_noise_is_white_and_no_stronger_than_said():
 def test_without_noise_the_batches_are_those_from_before():
     rng = np.random.default_rng(1)
     data = rng.normal(size=(5, 1, 8, 8)).astype(np.float32), np.zeros((5, 8, 8), np.int64)
-    recipe = {"batch_size": 2, "seed": 3, "augmentation": True}
+    recipe = {"batch_size": 2, "seed": 3, "augmentation": "symmetries"}
     plain, zero, strong = (
         torch.cat([images for images, _ in batches(*data, recipe | changes, 0)])
         for changes in ({}, {"noise": 0.0}, {"noise": 1.0})
