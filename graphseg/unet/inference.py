@@ -6,6 +6,9 @@ it is, with a warning: enlarging smooths the noise, which networks take for some
 thirteen published images, reduced to 0.8 Å per pixel, the Jaccard index was 0.83 as they were, 0.61
 enlarged to 0.74 Å and 0.13 enlarged to 0.5 Å.
 
+A network that was trained at all scales, and on blurred images too, can be given every image at one
+pixel size, its working one, finer or coarser. Then its mask hardly depends on the camera.
+
 If the file does not state a pixel size, the lattice tells it.
 """
 
@@ -272,6 +275,12 @@ def known_pixel_sizes(card: dict) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def working_pixel_size(card: dict) -> float | None:
+    """Return the Å per pixel to which a network wants every image brought; None if it has none."""
+    size = card.get("working_pixel_size")
+    return None if size is None else float(size)
+
+
 def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
     """Measure Å per pixel from the lattice of graphene, or return None where there is none.
 
@@ -311,8 +320,9 @@ def find_scale(
     image: np.ndarray,
     pixel_size: float | None = None,
     known: Sequence[float] = KNOWN,
+    working: float | None = None,
 ) -> Scale:
-    """Find how an image has to be reduced for a network, and whether that is enough.
+    """Find how an image has to be resized for a network, and whether that is enough.
 
     Parameters
     ----------
@@ -321,12 +331,14 @@ def find_scale(
         Å per pixel as the file states it; by default it is measured from the lattice.
     known : (float, float)
         Smallest and largest pixel size in Å that the network knows.
+    working : float, optional
+        Å per pixel to which every image of known pixel size is brought, finer or coarser; by
+        default only what is finer than the network knows is reduced, to the middle of that.
 
     Returns
     -------
     Scale
-        With a factor below 1 where pixels are finer than the network knows, and a warning where
-        the result is not to be trusted.
+        With the factor of the sides, and a warning where the result is not to be trusted.
 
     Raises
     ------
@@ -341,6 +353,8 @@ def find_scale(
     (0.212, '')
     >>> find_scale(image, pixel_size=2.0).outside
     True
+    >>> find_scale(image, pixel_size=0.6, working=0.45).factor
+    1.3333333333333333
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2 or not image.size:
@@ -358,7 +372,11 @@ def find_scale(
         )
         return Scale(None, "none", 1.0, warning, lattice)
     low, high = known
-    factor = size / (low * high) ** 0.5 if size < low * (1 - TOLERANCE) else 1.0
+    if working is not None:
+        # Within the tolerance, resizing costs more than it gains.
+        factor = 1.0 if abs(size / working - 1) <= TOLERANCE else min(size, high) / working
+    else:
+        factor = size / (low * high) ** 0.5 if size < low * (1 - TOLERANCE) else 1.0
     return Scale(size, source, factor, _warning(image.shape, size, factor, known), lattice)
 
 
@@ -406,8 +424,8 @@ def predict_proba(
     Parameters
     ----------
     segmenter : estimator
-        Trained, with ``predict_proba`` over stacks. The pixel sizes that it knows are those of
-        its ``card_``, else those of the published images.
+        Trained, with ``predict_proba`` over stacks. The pixel sizes that it knows, and the one
+        that it works at, are those of its ``card_``; else it knows those of the published images.
     image, pixel_size
         See :func:`find_scale`.
 
@@ -423,7 +441,8 @@ def predict_proba(
     InputError
         If the image is no finite 2-D array or the same everywhere, or the pixel size not positive.
     """
-    scale = find_scale(image, pixel_size, known_pixel_sizes(getattr(segmenter, "card_", {})))
+    card = getattr(segmenter, "card_", {})
+    scale = find_scale(image, pixel_size, known_pixel_sizes(card), working_pixel_size(card))
     if image.min() == image.max():
         raise InputError("The image has the same value everywhere; leave it out.")
     shape = tuple(max(round(length * scale.factor), 1) for length in image.shape)

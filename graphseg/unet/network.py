@@ -359,6 +359,7 @@ def checked_parameters(path: str | Path, header: dict, estimator: type[BaseEstim
     try:
         low, high = card.get("pixel_sizes") or (0.1, 1.0)
         fits = 0 < float(low) <= float(high) < float("inf") and parameters.keys() <= known.keys()
+        fits &= 0 < float(card.get("working_pixel_size") or low) < float("inf")
         if card.get("classes"):
             LabelClasses.from_card(card)
     except (TypeError, ValueError, KeyError) as error:

@@ -89,6 +89,23 @@ def test_bad_input_is_refused():
         inference.predict_proba(Recorder(), np.full((64, 64), np.nan))
 
 
+@given(st.floats(0.02, 1.2))
+def test_a_network_with_a_working_pixel_size_gets_every_image_at_that(pixel_size):
+    found = inference.find_scale(np.broadcast_to(0.0, (4096, 4096)), pixel_size, (0.05, 0.9), 0.45)
+    assert pixel_size / found.factor == pytest.approx(0.45, rel=0.051) or found.outside
+    assert found.outside == (pixel_size > 0.9 * 1.05)
+    assert found.factor <= 0.9 / 0.45  # what is too coarse is not enlarged without bounds
+
+
+def test_the_working_pixel_size_is_that_of_the_card():
+    network, image = Recorder(), lattice_image(0.2, (256, 256))
+    network.card_ = {"pixel_sizes": [0.05, 0.9], "working_pixel_size": 0.4}
+    probability, scale = inference.predict_proba(network, image, 0.2)
+    assert network.shape == (1, 128, 128) and probability.shape == image.shape
+    assert scale.factor == 0.5
+    assert inference.working_pixel_size({}) is None
+
+
 def test_the_range_is_that_of_the_card():
     assert inference.known_pixel_sizes({}) == inference.KNOWN
     assert inference.known_pixel_sizes({"pixel_sizes": [0.2, 0.6]}) == (0.2, 0.6)
