@@ -2,7 +2,8 @@
 
 One suite for all networks, old and new. Published images are judged by the fold network that has
 not seen them, and by the network that has seen no published image at all; everything goes the way
-of ``graphseg segment``, with the pixel size told.
+of ``graphseg segment``, with the pixel size told. What was trained without a fold and is not
+bundled is named by its folder.
 
 - scales: each image resampled (bicubic, averaging where it gets smaller) to pixels 0.5 to 1.6
   times as large; every mask is brought back to the native grid and compared with the label and
@@ -35,24 +36,21 @@ from graphseg.evaluation.records import StepStore
 from graphseg.io.micrographs import Micrograph
 from graphseg.unet import pretrained
 from graphseg.unet.inference import measure_pixel_size, resize
-from graphseg.unet.network import weights_digest
+from graphseg.unet.network import load_weights, weights_digest
 
 SCALES = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6)  # times the native pixel size
 NATIVE = 1.0
 INTERPOLATION = "bicubic, antialiased (unet.inference.resize); masks bilinear, cut at one half"
-FOLD = "fold"  # stands for the fold network that has not seen an image
-# What is measured, and on what: a network, and whether it averages over the eight symmetries.
-PUBLISHED = {
-    "out of fold": (FOLD, True),
-    "out of fold, one view": (FOLD, False),
-    "simulated": ("simulated", True),
-}
-BUNDLED = {
+# What is measured: a network, and whether it averages over the eight symmetries. On a published
+# image the fold network of its kind is asked that has not seen it, see `FOLDS`.
+VIEWS = {
     "default": ("default", True),
     "default, one view": ("default", False),
-    "blurred": ("blurred", True),
+    "general": ("general", False),
+    "general, eight views": ("general", True),
     "simulated": ("simulated", True),
 }
+FOLDS = {"default": "fold_{}", "general": "general_fold_{}"}
 STRUCTURE = ("boundary", "loop")  # clean sheets that are resampled, at these conditions:
 SHEET = {"pixel_size": 0.38, "dose": 1e4}  # Å, the middle of the published images; e/Å²
 AREAS = ("near", "inside", "touching")  # see `virtual_microscopes.Frame`
@@ -78,6 +76,8 @@ def run(
     frames: Annotated[int, typer.Option(min=1)] = 18,
     sheets: Annotated[int, typer.Option(min=1)] = 6,
     microscope: list[str] | None = None,
+    view: list[str] | None = None,
+    folds: Path = pretrained.FOLDER,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     run_folder: Path | None = None,
 ) -> dict:
@@ -99,6 +99,10 @@ def run(
         Clean simulated sheets of each kind that are resampled.
     microscope
         Name of a virtual microscope; repeat. By default all.
+    view
+        Name of a network and its way to predict; repeat. By default all.
+    folds
+        Folder of the fold networks that are not bundled, `FOLDS`.
     seed
         Of noise, directions and simulations.
     run_folder
@@ -114,66 +118,109 @@ def run(
     Raises
     ------
     InputError
-        If there is no virtual microscope of a name.
+        If there is no virtual microscope or view of a name, or no network.
     """
-    names = list(microscope or MICROSCOPES)
-    unknown = [name for name in names if name not in MICROSCOPES]
-    if unknown:
-        raise InputError(
-            f"There is no virtual microscope {unknown[0]!r}: use some of {', '.join(MICROSCOPES)}."
-        )
+    names = _chosen("virtual microscope", microscope, MICROSCOPES)
+    views = _chosen("view", view, VIEWS)
+    known, owner = _pixel_sizes(stack), pretrained.fold_of(stack.names)
+    files = _files(views, folds, owner, stack.names)
     record = {
         "name": "domain shift",
         "data": {"source": stack.source, "digest": stack.digest, "images": len(stack)},
-        "networks": _digests(),
+        "networks": {name: weights_digest(path) for name, path in files.items()},
         "parameters": {
             "images": images, "changed": changed, "frames": frames, "sheets": sheets,
-            "microscopes": names, "seed": seed, "scales": list(SCALES),
+            "microscopes": names, "views": views, "seed": seed, "scales": list(SCALES),
             "recordings": list(RECORDINGS), "interpolation": INTERPOLATION,
         },
     }  # fmt: skip
-    known, folds = _pixel_sizes(stack), pretrained.fold_of(stack.names)
     steps: dict[str, Callable[[], dict]] = {}
     for part, number, variants in (
         ("scales", images, _resampled),
         ("recordings", changed, partial(_recorded, seed=seed)),
     ):
-        chosen = spread(folds, number)
-        for view in PUBLISHED:
-            for fold in np.unique(folds[chosen]):
-                here = chosen[folds[chosen] == fold]
-                steps[f"{part}: {view}: {fold}"] = partial(
-                    _published, stack, here, known, view, int(fold), variants
+        chosen = spread(owner, number)
+        for name in views:
+            for fold in np.unique(owner[chosen]):
+                here = chosen[owner[chosen] == fold]
+                used = files[_out_of_fold(name, int(fold))], VIEWS[name][1]
+                steps[f"{part}: {name}: {fold}"] = partial(
+                    _published, stack, here, known, used, variants
                 )
-    steps |= {f"structure: {view}": partial(_structure, view, sheets, seed) for view in BUNDLED}
+    bundled = {name: (files[VIEWS[name][0]], VIEWS[name][1]) for name in views}
     steps |= {
-        f"microscopes: {name}: {index}": partial(_imaged, name, index, seed)
+        f"structure: {name}": partial(_structure, used, sheets, seed)
+        for name, used in bundled.items()
+    }
+    steps |= {
+        f"microscopes: {name}: {index}": partial(_imaged, name, index, seed, bundled)
         for name in names
         for index in range(frames)
     }
     results = StepStore(run_folder, record).finish(steps, "domain shift")
     found = dict(zip(steps, results, strict=True))
-    record["scales"] = _compared(found, "scales", SCALES, SCALES.index(NATIVE))
+    record["scales"] = _compared(found, "scales", views, SCALES, SCALES.index(NATIVE))
     record["recordings"] = _compared(
-        found, "recordings", list(RECORDINGS), list(RECORDINGS).index(UNCHANGED)
+        found, "recordings", views, list(RECORDINGS), list(RECORDINGS).index(UNCHANGED)
     )
-    record["structure"] = _structure_scores({v: found[f"structure: {v}"] for v in BUNDLED})
-    record["microscopes"] = _microscopes(found, names)
+    record["structure"] = _structure_scores({v: found[f"structure: {v}"] for v in views})
+    record["microscopes"] = _microscopes(found, names, views)
     return record | {"targets": targets(record)}
 
 
-def _digests() -> dict[str, str]:
-    names = {name for name, _ in BUNDLED.values()}
-    names |= {name for name in pretrained.names() if name.startswith("fold_")}
-    return {n: weights_digest(pretrained.FOLDER / f"{n}.safetensors") for n in sorted(names)}
+def _chosen(what: str, chosen: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    unknown = [name for name in chosen or () if name not in known]
+    if unknown:
+        raise InputError(f"There is no {what} {unknown[0]!r}: use some of {', '.join(known)}.")
+    return list(chosen or known)
+
+
+def _out_of_fold(view: str, fold: int) -> str:
+    """Return the name of the network of a view that has not seen the images of a fold."""
+    network = VIEWS[view][0]
+    return FOLDS[network].format(fold) if network in FOLDS else network
+
+
+def _files(
+    views: Sequence[str], folder: Path, owner: np.ndarray, images: Sequence[str]
+) -> dict[str, Path]:
+    """Return the weight file of each network that is asked for.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or a fold network has seen an image that it is asked about.
+    """
+    names, bundled = {VIEWS[view][0] for view in views}, pretrained.names()
+    folds = {_out_of_fold(view, fold): fold for view in views for fold in np.unique(owner)}
+    found = {
+        name: pretrained.find(name if name in bundled else folder / f"{name}.safetensors")
+        for name in sorted(names | set(folds))
+    }
+    held_out = {
+        name: set(load_weights(found[name])[0]["card"].get("held_out", ())) for name in folds
+    }
+    for name, fold in folds.items():
+        asked = {image for image, number in zip(images, owner, strict=True) if number == fold}
+        # What another fold network has held out, this one has seen.
+        others = set().union(*(held_out[other] for other in folds if other != name))
+        if name not in names and asked & (others - held_out[name]):
+            raise InputError(
+                f"{found[name]} was trained on images that it is asked about: name a folder of "
+                "networks of the same folds as the bundled ones."
+            )
+    return found
+
+
+View = tuple[Path, bool]  # a weight file, and whether it averages over the eight symmetries
 
 
 @lru_cache(maxsize=8)
-def _network(name: str, test_time_augmentation: bool) -> Network:
-    return Network.choose(Path(name), test_time_augmentation=test_time_augmentation)
+def _network(path: Path, test_time_augmentation: bool) -> Network:
+    return Network.choose(path, test_time_augmentation=test_time_augmentation)
 
 
-def _predict(view: tuple[str, bool], image: np.ndarray, pixel_size: float | None) -> Prediction:
+def _predict(view: View, image: np.ndarray, pixel_size: float | None) -> Prediction:
     """Predict as ``graphseg segment`` does, with the pixel size told if it is known."""
     return _network(*view).predict(Micrograph(image, pixel_size))
 
@@ -203,7 +250,7 @@ def _recorded(image: np.ndarray, index: int, seed: int) -> Iterator[tuple[np.nda
 
 
 def _masks(
-    view: tuple[str, bool], image: np.ndarray, pixel_size: float | None, index: int, variants
+    view: View, image: np.ndarray, pixel_size: float | None, index: int, variants
 ) -> list[np.ndarray]:
     """Return the mask of each variant of an image on the grid of the image, (H, W) bool."""
     masks = []
@@ -218,8 +265,7 @@ def _published(
     stack: LabelledStack,
     chosen: np.ndarray,
     pixel_sizes: Sequence[float | None],
-    view: str,
-    fold: int,
+    view: View,
     variants: Variants,
 ) -> dict:
     """Compare the masks of all variants with the label, and with each other, on images of a fold.
@@ -229,12 +275,10 @@ def _published(
         ``images``, and ``label`` and ``reference``: (n, variants, 4) counts, of each mask with the
         label, and with the mask of the native scale or of the unchanged image.
     """
-    network, averaged = PUBLISHED[view]
-    used = (f"fold_{fold}" if network == FOLD else network, averaged)
     reference = SCALES.index(NATIVE) if variants is _resampled else 0
     rows: dict[str, list] = {"images": [], "label": [], "reference": []}
     for i in chosen:
-        masks = _masks(used, stack.images[i], pixel_sizes[i], int(i), variants)
+        masks = _masks(view, stack.images[i], pixel_sizes[i], int(i), variants)
         rows["images"].append(stack.names[i])
         rows["label"].append([metrics.counts(stack.masks[i], m).tolist() for m in masks])
         rows["reference"].append([metrics.counts(masks[reference], m).tolist() for m in masks])
@@ -254,10 +298,12 @@ def _as_record(names: Sequence[str], table: np.ndarray) -> dict:
     return {"name": "domain shift", "results": [rows]}
 
 
-def _compared(found: dict, part: str, variants: Sequence, reference: int) -> dict:
+def _compared(
+    found: dict, part: str, views: Sequence[str], variants: Sequence, reference: int
+) -> dict:
     """Join the folds of a part, and score each variant against label and reference."""
     result: dict = {"variants": list(variants), "networks": {}}
-    for view in PUBLISHED:
+    for view in views:
         folds = [rows for name, rows in found.items() if name.startswith(f"{part}: {view}: ")]
         names = [name for rows in folds for name in rows["images"]]
         label, same = (np.concatenate([f[key] for f in folds]) for key in ("label", "reference"))
@@ -282,7 +328,7 @@ def _compared(found: dict, part: str, variants: Sequence, reference: int) -> dic
     return result
 
 
-def _structure(view: str, number: int, seed: int) -> dict:
+def _structure(view: View, number: int, seed: int) -> dict:
     """Count how much clean structure is masked on sheets at each scale.
 
     Returns
@@ -294,7 +340,7 @@ def _structure(view: str, number: int, seed: int) -> dict:
         for index in range(number):
             contrast = ("white", "black")[index % 2]
             one = sheet(kind, seed, index, contrast=contrast, **SHEET)
-            masks = _masks(BUNDLED[view], one.image, one.pixel_size, index, _resampled)
+            masks = _masks(view, one.image, one.pixel_size, index, _resampled)
             rows["images"].append(f"{kind} {index}")
             rows["masked"].append([_fraction(mask, one.near) for mask in masks])
     return rows
@@ -328,16 +374,16 @@ def _structure_scores(found: dict[str, dict]) -> dict:
     return {"variants": list(SCALES), "images": images, "networks": networks}
 
 
-def _imaged(name: str, index: int, seed: int) -> dict:
+def _imaged(name: str, index: int, seed: int, views: dict[str, View]) -> dict:
     """Judge one frame of a virtual microscope by each network."""
     one = frame(name, index, seed)
     settings = {n: getattr(one.conditions, n) for n in ("dose", "defocus", "spherical")}
-    rows = {view: _judged(one, used) for view, used in BUNDLED.items()}
+    rows = {view: _judged(one, used) for view, used in views.items()}
     about = {"image": one.name, "kind": one.kind, "pixel_size": one.pixel_size}
     return about | settings | {"networks": rows}
 
 
-def _judged(one: Frame, view: tuple[str, bool]) -> dict:
+def _judged(one: Frame, view: View) -> dict:
     prediction = _predict(view, one.image, one.pixel_size)
     mask = prediction.mask[:: one.step, :: one.step]
     scored = one.visible | ~one.mask
@@ -349,11 +395,11 @@ def _judged(one: Frame, view: tuple[str, bool]) -> dict:
     }
 
 
-def _microscopes(found: dict, names: Sequence[str]) -> dict:
+def _microscopes(found: dict, names: Sequence[str], views: Sequence[str]) -> dict:
     frames = [rows for name, rows in found.items() if name.startswith("microscopes: ")]
     owner = [name.split(": ")[1] for name in found if name.startswith("microscopes: ")]
     scores: dict[str, dict] = {}
-    for view in BUNDLED:
+    for view in views:
         by_microscope = {
             name: _frame_scores([f for f, o in zip(frames, owner, strict=True) if o == name], view)
             for name in names
@@ -424,7 +470,7 @@ def targets(record: dict) -> dict[str, dict]:
 
 def _is_checked(view: str) -> bool:
     """Return whether the network comes with what out-of-distribution images are told by."""
-    digest = weights_digest(pretrained.FOLDER / f"{BUNDLED[view][0]}.safetensors")
+    digest = weights_digest(pretrained.find(VIEWS[view][0]))
     return ood.package(digest) is not None
 
 

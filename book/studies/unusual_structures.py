@@ -269,7 +269,7 @@ def hole(rng: np.random.Generator, field: Field) -> Scene:
     angle = float(rng.uniform(0, np.pi / 3))
     sheet = crystal(field.high, angle, low=field.low)
     centre = rng.uniform(0.4, 0.6, 2) * field.frame[1]
-    apothem = rng.uniform(HOLE[0], min(HOLE[1], LARGEST * field.frame[1]))
+    apothem = rng.uniform(HOLE[0], np.clip(LARGEST * field.frame[1], *HOLE))
     directions = angle + np.pi / 6 + np.arange(6) * np.pi / 3
     normals = np.stack([np.sin(directions), np.cos(directions)])
     sides = apothem * rng.uniform(0.85, 1.15, 6)

@@ -19,6 +19,7 @@ from graphseg.simulation.configuration import DEFECTS, GRAPHENE
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import interface, truth_maps
 from graphseg.structure.rings import find_rings
+from graphseg.unet.network import load_weights
 
 SMALL = "120 kV, out of focus"
 MOVED = [(name, parameter) for name, m in MICROSCOPES.items() for parameter in m.moved]
@@ -88,6 +89,17 @@ def test_every_scene_has_contamination_and_clean_structure(kind):
     again = scene(kind, np.random.default_rng(1), field())
     np.testing.assert_array_equal(again.on_top.positions, drawn.on_top.positions)
     np.testing.assert_array_equal(again.layer.positions, drawn.layer.positions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scenes_fit_into_the_smallest_frame(kind):
+    size, pixel_size = min(
+        (m.configuration.size, m.configuration.pixel_size[0])
+        for m in MICROSCOPES.values()
+    )  # fmt: skip
+    for seed in range(3):
+        drawn = scene(kind, np.random.default_rng(seed), field(size, pixel_size))
+        assert len(drawn.points) and len(drawn.layer) > 100
 
 
 def test_no_lattice_lies_beneath_a_carpet():
@@ -282,10 +294,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(domain_shift, "SCALES", (0.8, 1.0, 1.25))
     chosen = {name: RECORDINGS[name] for name in (UNCHANGED, "inverted")}
     monkeypatch.setattr(domain_shift, "RECORDINGS", chosen)
-    views = {"out of fold": ("fold", False), "simulated": ("simulated", False)}
-    monkeypatch.setattr(domain_shift, "PUBLISHED", views)
     views = {"default": ("default", False), "simulated": ("simulated", False)}
-    monkeypatch.setattr(domain_shift, "BUNDLED", views)
+    monkeypatch.setattr(domain_shift, "VIEWS", views)
     monkeypatch.setattr(domain_shift, "STRUCTURE", ("loop",))
 
 
@@ -315,8 +325,8 @@ def test_a_record_is_complete_and_continued(quick, tmp_path, monkeypatch):
     assert len(found["structure"]["networks"]["default"]["scores"]) == 3
     assert list(found["targets"]) == list(domain_shift.TARGETS)
     text = domain_shift.summarise(found)
-    loss = found["targets"]["largest loss of Jaccard between scales"]["reached"]["out of fold"]
-    assert f"out of fold {loss:.4f}" in text and text.count("\n") == len(domain_shift.TARGETS) - 1
+    loss = found["targets"]["largest loss of Jaccard between scales"]["reached"]["default"]
+    assert f"default {loss:.4f}" in text and text.count("\n") == len(domain_shift.TARGETS) - 1
 
     def never(*_, **__):
         raise AssertionError("what is finished is not measured again")
@@ -328,6 +338,28 @@ def test_a_record_is_complete_and_continued(quick, tmp_path, monkeypatch):
         domain_shift.run(stack, **NUMBERS, seed=1, run_folder=tmp_path)
 
 
-def test_an_unknown_microscope_is_one_sentence(quick):
+def test_an_unknown_microscope_or_view_is_one_sentence(quick):
+    stack = load.load_stack("simulated")
     with pytest.raises(InputError, match="no virtual microscope 'telescope'"):
-        domain_shift.run(load.load_stack("simulated"), microscope=["telescope"])
+        domain_shift.run(stack, microscope=["telescope"])
+    with pytest.raises(InputError, match="no view 'sideways'"):
+        domain_shift.run(stack, view=["sideways"])
+
+
+def test_only_what_was_asked_for_is_measured(quick, tmp_path):
+    stack = load.load_stack("simulated").subset(np.arange(1))
+    found = domain_shift.run(stack, **NUMBERS, view=["simulated"], run_folder=tmp_path)
+    assert list(found["networks"]) == ["simulated"]
+    assert list(found["scales"]["networks"]) == ["simulated"]
+
+
+def test_fold_networks_are_those_that_have_not_seen_an_image():
+    folder = domain_shift.pretrained.FOLDER
+    cards = [load_weights(folder / f"fold_{k}.safetensors")[0]["card"] for k in (2, 3)]
+    first, second = (card["held_out"] for card in cards)
+    owner = np.repeat([2, 3], [len(first), len(second)])
+    found = domain_shift._files(["default"], folder, owner, first + second)
+    assert [path.stem for path in found.values()] == ["default", "fold_2", "fold_3"]
+    with pytest.raises(InputError, match=r"was trained on images that it is asked about"):
+        domain_shift._files(["default"], folder, owner, second[:1] + first + second[1:])
+    assert domain_shift._files(["default"], folder, np.array([0, 1]), ["a", "b"])
