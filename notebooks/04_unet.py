@@ -378,7 +378,7 @@ explore.threshold_explorer(
 # - More than one fold and one seed: {ref}`ch-cross-validation` has the spread over folds.
 # - The learning curve is drawn on the held-out fold. Stopping at its best epoch would be choosing
 #   by the test; the book always takes the last epoch.
-# - The probability is what the network says, not yet how often it is right: {ref}`ch-trust`
+# - The probability is what the network says, not yet how often it is right: {ref}`ch-confidence`
 #   calibrates it.
 # - The paper's own recipe is not run here. A step of four images takes {glue:text}`bench_step:.0f`
 #   ms in the benchmark, so {glue:text}`paper_epochs:d` epochs of this fold would be about

@@ -97,7 +97,7 @@ record("largest_error", 100 * float(np.abs(fraction - labelled).max()))
 # the interval is taken from moving the threshold: at a level $\ell$ its ends are the clean
 # fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. Which $\ell$ holds the labelled fraction as
 # often as wanted is measured on the images of the other folds, never on the image itself. That is
-# not perfectly clean: the networks that predicted those were trained on this image. {ref}`ch-trust`
+# not perfectly clean: the networks that predicted those were trained on this image. {ref}`ch-confidence`
 # sets this way beside one without that flaw, for another quantity, and the two hardly differ.
 
 # %%
@@ -197,7 +197,7 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 #
 # ## Look at these first
 #
-# A ranking is as good as its masks, and one cannot look at all of them. {ref}`ch-trust` shows how
+# A ranking is as good as its masks, and one cannot look at all of them. {ref}`ch-confidence` shows how
 # to expect the Jaccard index of a mask without a label, from how certain its network is. The line
 # from the certain fraction to the index is fitted on the other folds, as above. Which masks should
 # one look at?

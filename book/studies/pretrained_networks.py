@@ -8,19 +8,32 @@ from graphseg.evaluation.records import read_record, summary
 from graphseg.simulation.configuration import DEFECTS
 from graphseg.unet.finetune import joined, simulated_stack
 from graphseg.unet.network import current, weights_digest
-from graphseg.unet.pretrained import FOLDER, LIMITS, PIXEL_SIZES
+from graphseg.unet.pretrained import (
+    FOLDER,
+    LIMITS,
+    PIXEL_SIZES,
+    WIDE_LIMITS,
+    WIDE_PIXEL_SIZES,
+)
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
 SOURCE = "published"
 RECORD_IS_OPTIONAL = True  # the result is the weight files
 
 
-def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default") -> dict:
+def run(
+    stack: LabelledStack,
+    record: Path,
+    networks: Path,
+    name: str = "default",
+    working_pixel_size: float | None = None,
+) -> dict:
     """Train a network of the package on all published images; a killed training continues.
 
     Example: python -m book.studies pretrained-networks data/results/unet.json runs/unet
 
-    The networks of the folds are put beside the default one.
+    The networks of the folds are put beside the default one; those of another, `NAME_fold_0` and
+    on, stay in the folder of its cross-validation.
 
     Parameters
     ----------
@@ -32,7 +45,9 @@ def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default
         Where that cross-validation kept its fold networks, its folder under runs/; the new
         training keeps its checkpoint there too.
     name
-        Of the network; blurred is the other.
+        Of the network; general is the other.
+    working_pixel_size
+        Å per pixel to which every image is brought that the network is given.
 
     Returns
     -------
@@ -48,6 +63,7 @@ def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default
         "data_digest": stack.digest,
         "pixel_sizes": PIXEL_SIZES,
         "limits": LIMITS,
+        **({} if working_pixel_size is None else _wide(working_pixel_size)),
         "cross_validation": {
             "protocol": made_of["protocol"],
             "folds": made_of["folds"],
@@ -61,14 +77,27 @@ def run(stack: LabelledStack, record: Path, networks: Path, name: str = "default
     }
     everything = joined(stack, simulated_stack(extra, 0, DEFECTS)) if extra else stack
     segmenter = UNetSegmenter(**recipe).fit(everything.images, everything.masks)
-    segmenter.save(FOLDER / f"{name}.safetensors", half=True, card=card)
-    written = [name]
-    for fold in range(made_of["folds"] if name == "default" else 0):
+    path = FOLDER / f"{name}.safetensors"
+    segmenter.save(path, half=True, card=card)
+    written = {name: weights_digest(path)}
+    default = name == "default"
+    for fold in range(made_of["folds"]):
         trained = UNetSegmenter.load(networks / f"shuffle_0_fold_{fold}.safetensors")
         card["data"] = f"the published images outside fold {fold}{further}"
-        trained.save(FOLDER / f"fold_{fold}.safetensors", half=True, card=card)
-        written.append(f"fold_{fold}")
-    return {"networks": {key: weights_digest(FOLDER / f"{key}.safetensors") for key in written}}
+        path = FOLDER / f"fold_{fold}.safetensors"
+        path = path if default else networks / f"{name}_{path.name}"
+        trained.save(path, half=True, card=card)
+        written[path.stem] = weights_digest(path)
+    return {"networks": written}
+
+
+def _wide(working_pixel_size: float) -> dict:
+    """Return what a card says of a network that was trained at all scales."""
+    return {
+        "pixel_sizes": WIDE_PIXEL_SIZES,
+        "working_pixel_size": working_pixel_size,
+        "limits": WIDE_LIMITS,
+    }
 
 
 def summarise(record: dict) -> str:

@@ -22,10 +22,20 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
 PIXEL_SIZES = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
+# Of a network that was trained at all scales: finer pixels are averaged, and in coarser ones the
+# lattice, 2.13 Å between its rows, has hardly two pixels left.
+WIDE_PIXEL_SIZES = (0.05, 0.80)
 LIMITS = (
     "Trained on HRTEM images of monolayer graphene at 80 kV, 256 x 256 pixels, with labels of one "
     "person. Other materials, STEM images and other pixel sizes are outside what it has seen; "
     "flakes of a second layer may be called contamination. The probability is not calibrated."
+)
+
+WIDE_LIMITS = (
+    "Trained on HRTEM images of monolayer graphene at 80 kV with labels of one person, and on "
+    "simulated ones, all of them changed as other microscopes might: scale, sharpness, grey scale, "
+    "illumination, noise, amorphous areas. Other materials and STEM images are outside what it has "
+    "seen. The probability is not calibrated."
 )
 
 

@@ -77,7 +77,7 @@ def test_further_training_is_scored_in_every_condition(stack, monkeypatch):
 
 
 def test_the_caption_of_the_short_trainings_says_what_the_record_says():
-    """What chapter 11 tells its reader to notice in the figure of robust fine-tuning."""
+    """What chapter 13 tells its reader to notice in the figure of robust fine-tuning."""
     scores = tables.read_result("robustness")["training"]["scores"]
     others = [name for name in scores if name != "blur"]
     for change in ("blur 1", "blur 1.5", "drift 2", "drift 4"):

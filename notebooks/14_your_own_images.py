@@ -53,10 +53,11 @@ import graphseg as gs
 from book.tools.commandline import command_line
 from book.tools.dm4 import write_dm4
 from book.tools.notebook import record, show_source, timing
-from book.tools.tables import markdown_table
+from book.tools.tables import RESULTS_FOLDER, markdown_table
 from graphseg import metrics
 from graphseg.colours import ORANGE, VERMILION
 from graphseg.datasets.check import check_folder
+from graphseg.evaluation import records
 from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
 from graphseg.simulation import LATTICE_CONSTANT
@@ -212,7 +213,7 @@ record("known_high", known["pixel_sizes"][1])
 # ### What the flags say
 #
 # Outside of the known pixel sizes: {glue:text}`outside:s`. Unlike the images that the network was
-# trained on (flag `out_of_distribution`, {ref}`ch-trust`): {glue:text}`unlike:s`. Of the
+# trained on (flag `out_of_distribution`, {ref}`ch-other`): {glue:text}`unlike:s`. Of the
 # {glue:text}`areas:d` ordinary images that flag marks {glue:text}`false_alarms:d`; each is a false
 # alarm. The Jaccard index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary images,
 # {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with coarse
@@ -542,6 +543,44 @@ probability.shape
 # The file takes images of any size and scale and does the standardising itself; what it does not do
 # is rescaling by pixel size, tiling and test-time augmentation.
 #
+# ## If something breaks
+#
+# A mask can also be wrong because a disk was full, a file was damaged or a run was interrupted.
+# The tests in `tests/faults` go through what one can meet: damaged and hostile image files, weight
+# files, folders of labels, arrays, parameters and command lines, read-only folders, full disks.
+# Each must end in one sentence or a right answer. Runs are also killed, at random moments between
+# the first sign of work and the end, with a signal that no program can catch, and started again:
+
+# %%
+kills = records.read_record(RESULTS_FOLDER / "kills.json")["works"]
+rows = [
+    [
+        name,
+        f"{len(found)}",
+        f"{sum(one['identical'] for one in found)}",
+        f"{sum(one['kept'] for one in found)}",
+    ]
+    for name, found in kills.items()
+]
+heading = ["killed", "times", "same end result", "nothing done twice"]
+Markdown(markdown_table(heading, rows))
+
+# %% tags=["remove-input"]
+record("killed", sum(len(found) for found in kills.values()))
+record(
+    "recovered",
+    sum(
+        one["identical"] and one["kept"]
+        for found in kills.values()
+        for one in found
+    ),
+)
+
+# %% [markdown]
+# Of {glue:text}`killed:d` runs {glue:text}`recovered:d` ended with the result of a run that nobody
+# disturbed, file by file but for times, and did not repeat what had been finished. `make kills`
+# repeats it.
+#
 # ## What this does not show
 #
 # - The images are simulated, and so are the mistakes in them. A real folder has drift, saturated
@@ -560,3 +599,5 @@ probability.shape
 # - On images of another microscope, {glue:text}`frames:d` labelled frames of
 #   {glue:text}`acquisitions:d` acquisitions changed the pooled Jaccard index from
 #   {glue:text}`before_mean:.2f` to {glue:text}`after_mean:.2f` on acquisitions that were left out.
+# - Of {glue:text}`killed:d` runs that were killed, {glue:text}`recovered:d` ended as if nothing had
+#   happened.
