@@ -392,7 +392,8 @@ def judge(
     Parameters
     ----------
     known
-        See `package`; None if nothing is known.
+        See `package`; None if nothing is known of the network's training images. What needs no
+        statistics is still asked: saturation, a lattice, and its constant by the pixel size.
     segmenter
         The network.
     image
@@ -403,18 +404,22 @@ def judge(
     image = np.asarray(image, np.float32)
     if found.factor != 1:
         image = inference.resize(image, [max(round(n * found.factor), 1) for n in image.shape])
-    if known is None or min(image.shape) < max(SMALLEST_SIDE, segmenter.module_.multiple):
+    if min(image.shape) < max(SMALLEST_SIDE, segmenter.module_.multiple):
         return Verdict(None)
     size = found.pixel_size and found.pixel_size / found.factor
     parts = fields(image)
     whole = found.lattice if parts[0].shape == image.shape and found.factor == 1 else None
     lattices = [whole or measure_lattice(part) for part in parts]
-    found_here = [np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])]
-    if len(known.gaussians) > 1:
-        found_here.append(np.stack([_features(segmenter, part) for part in parts]))
-    scores = known.ood_score(found_here)
-    middle = int(np.argsort(scores)[len(scores) // 2])
+    scores, middle = None, int(np.argsort([one.score for one in lattices])[len(lattices) // 2])
+    if known is not None:
+        found_here = [np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])]
+        if len(known.gaussians) > 1:
+            found_here.append(np.stack([_features(segmenter, part) for part in parts]))
+        scores = known.ood_score(found_here)
+        middle = int(np.argsort(scores)[len(scores) // 2])
     reason = _obvious(parts[middle], lattices[middle], size if found.source == "file" else None)
+    if scores is None:
+        return Verdict(None, reason)
     if not reason and scores[middle] > 1:
         reason = SENTENCES[_largest(known, [values[middle] for values in found_here])]
     return Verdict(float(scores[middle]), reason)

@@ -122,8 +122,18 @@ def test_a_wrong_lattice_constant_is_told_by_the_pixel_size(known, network, grap
     assert "lattice constant would be 3.1" in wrong.reason
 
 
-def test_nothing_is_said_where_nothing_is_known(network, graphene):
+def test_where_no_training_images_are_known_the_obvious_is_still_said(network, graphene):
     assert judge(None, network, graphene.image) == ood.Verdict(None)
+    image = graphene.image
+    noise = np.random.default_rng(0).poisson(100, image.shape).astype(np.float32)
+    cut = np.clip(image, *np.quantile(image, [0.2, 0.8]))
+    wrong = graphene.pixel_size * 3.16 / 2.46
+    for words, found in (
+        ("no lattice of graphene", judge(None, network, noise)),
+        ("grey level, cut off", judge(None, network, cut)),
+        ("lattice constant would be 3.1", judge(None, network, image, wrong)),
+    ):
+        assert words in found.reason and found.ood_score is None
 
 
 def test_tiny_images_are_not_judged(known, network):
