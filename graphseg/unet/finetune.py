@@ -261,10 +261,19 @@ def pretrain(
 
 
 def joined(first: LabelledStack, second: LabelledStack) -> LabelledStack:
-    """Return the images of both, those of the first before those of the second."""
-    arrays = ("images", "masks", "groups", "dates", "pixel_size")
+    """Return the images of both, those of the first before those of the second.
+
+    A stack that does not state its pixel sizes has none of them known: NaN.
+    """
+    arrays = ("images", "masks", "groups", "dates")
     both = {name: np.concatenate([getattr(s, name) for s in (first, second)]) for name in arrays}
-    return replace(first, names=(*first.names, *second.names), **both)
+    sizes = [
+        np.full(len(stack), np.nan) if stack.pixel_size is None else stack.pixel_size
+        for stack in (first, second)
+    ]
+    return replace(
+        first, names=(*first.names, *second.names), pixel_size=np.concatenate(sizes), **both
+    )
 
 
 def _pair(seed: int, index: int, configuration: Configuration) -> tuple:

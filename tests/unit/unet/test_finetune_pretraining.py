@@ -38,6 +38,12 @@ def test_joined_stacks_keep_both_and_their_order(stack):
     np.testing.assert_array_equal(both.groups, both.names)
 
 
+def test_stacks_are_joined_if_one_does_not_state_its_pixel_sizes(stack):
+    both = finetune.joined(replace(stack, pixel_size=None), stack)
+    assert both.pixel_size_of(0) is None
+    assert both.pixel_size_of(len(stack)) == pytest.approx(stack.pixel_size[0])
+
+
 def test_a_network_learns_from_simulated_images_and_says_so(tmp_path, stack):
     path = tmp_path / "simulated.safetensors"
     finetune.pretrain(UNetSegmenter(**RECIPE), path, 16, 3, SMALL)
