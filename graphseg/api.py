@@ -180,7 +180,7 @@ def segment(
     micrograph: Any,
     pixel_size: float | None = None,
     model: str | Path | None = None,
-    test_time_augmentation: bool = True,
+    test_time_augmentation: bool | None = None,
     device: str = "auto",
 ) -> Segmentation:
     """Find the contamination in one micrograph of any size and scale.
@@ -194,7 +194,8 @@ def segment(
     model
         The name of a pretrained network or a weight file; None for the default network.
     test_time_augmentation
-        Average over the eight symmetries of the square: a little better, eight times slower.
+        Average over the eight symmetries of the square: a little better, eight times slower. By
+        default as the network was made: ``default`` with it, ``general`` without.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
 

@@ -68,13 +68,16 @@ Results = Annotated[Path, typer.Option("--output", help="the folder for the resu
 Model = Annotated[
     Path | None,
     typer.Option(
-        help="a weight file of `graphseg train`, or the name of a bundled network: `blurred` is "
-        "for images that are less sharp; without it the default network"
+        help="a weight file of `graphseg train`, or the name of a bundled network: `general` is "
+        "for microscopes other than that of the published images; without it the default network"
     ),
 ]
 TestTimeAugmentation = Annotated[
-    bool,
-    typer.Option(help="average over the eight symmetries: slightly better, eight times slower"),
+    bool | None,
+    typer.Option(
+        help="average over the eight symmetries: slightly better, eight times slower; by default "
+        "as the network was made, `default` with it and `general` without"
+    ),
 ]
 PixelSize = Annotated[
     float | None, typer.Option(help="Å per pixel of all images, in place of what their files say")
@@ -138,7 +141,7 @@ def segment(
     images: Images,
     output: Results,
     model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = True,
+    test_time_augmentation: TestTimeAugmentation = None,
     masks: Annotated[
         str, typer.Option(help="format of the masks: tif (keeps the pixel size) or png")
     ] = "tif",
@@ -183,7 +186,7 @@ def analyse(
         bool, typer.Option(help="also write the atoms as extended XYZ; needs graphseg[physics]")
     ] = True,
     model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = True,
+    test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -220,7 +223,7 @@ def sort(
         bool, typer.Option("--exclude-vacuum", help="count holes as not clean, too")
     ] = False,
     model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = True,
+    test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -256,7 +259,7 @@ def reduce(
         float, typer.Option(help="pixels around the outline of contamination that stay exact")
     ] = MARGIN,
     model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = True,
+    test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -282,7 +285,7 @@ def reduce(
 
 
 def _network(
-    model: Path | None, test_time_augmentation: bool, device: str, pixel_size: float | None
+    model: Path | None, test_time_augmentation: bool | None, device: str, pixel_size: float | None
 ) -> "Network":
     from graphseg.batch.tasks import Network
 

@@ -79,6 +79,7 @@ def run(
     view: list[str] | None = None,
     folds: Path = pretrained.FOLDER,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    jobs: int = 1,
     run_folder: Path | None = None,
 ) -> dict:
     """Record how masks hold on other scales, recordings and microscopes; a killed run continues.
@@ -105,6 +106,8 @@ def run(
         Folder of the fold networks that are not bundled, `FOLDS`.
     seed
         Of noise, directions and simulations.
+    jobs
+        Steps at a time; -1: as many as there are cores.
     run_folder
         Keeps finished parts.
 
@@ -157,7 +160,7 @@ def run(
         for name in names
         for index in range(frames)
     }
-    results = StepStore(run_folder, record).finish(steps, "domain shift")
+    results = StepStore(run_folder, record).finish(steps, "domain shift", jobs)
     found = dict(zip(steps, results, strict=True))
     record["scales"] = _compared(found, "scales", views, SCALES, SCALES.index(NATIVE))
     record["recordings"] = _compared(

@@ -12,7 +12,8 @@ from matplotlib.image import AxesImage
 
 from book.studies.clean_sheets import Sheet
 from book.studies.ood import SetImage
-from graphseg.colours import BLUE, METHOD_COLOURS, ORANGE, SKY, VERMILION
+from book.studies.virtual_microscopes import Frame
+from graphseg.colours import BLACK, BLUE, METHOD_COLOURS, ORANGE, SKY, VERMILION
 from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 
 COLOURS = METHOD_COLOURS | {"unet, eight views": SKY}
@@ -130,6 +131,108 @@ def show_training(axes: Axes, scores: Mapping[str, Mapping[str, float]]) -> None
     axes.set_ylim(0, 1)
     axes.set_ylabel("Jaccard index")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(scores))
+
+
+# Networks and their ways to predict in a record of `book.studies.domain_shift`: what pages call
+# them, colour, marker.
+VIEWS = {
+    "default": ("our network", SKY, "v"),
+    "default, one view": ("our network, one view", BLUE, "^"),
+    "general": ("general network, one view", VERMILION, "o"),
+    "general, eight views": ("general network", ORANGE, "s"),
+    "simulated": ("simulation-only network", BLACK, "x"),
+}
+
+
+def view_name(view: str) -> str:
+    """Return what pages call a network and its way to predict."""
+    return VIEWS[view][0]
+
+
+def is_met(target: Mapping, view: str) -> bool:
+    """Return whether a network meets a target of a record; what was not asked of it is not met."""
+    value = target["reached"].get(view)
+    if value is None:
+        return False
+    return value <= target["limit"] if target["wanted"] == "at most" else value >= target["limit"]
+
+
+def verdict(target: Mapping, view: str) -> str:
+    """Return what a network reaches, bold where that meets the target."""
+    value = target["reached"].get(view)
+    if value is None:
+        return "–"
+    return f"**{value:.3f}**" if is_met(target, view) else f"{value:.3f}"
+
+
+def show_scales(axes: Sequence[Axes], scales: Mapping) -> None:
+    """Show the index against the label, and that against the native mask, over the pixel size.
+
+    Parameters
+    ----------
+    axes
+        Two, side by side.
+    scales
+        The part of that name of a record of :mod:`book.studies.domain_shift`.
+    """
+    names = ("pooled", "agreement")
+    labels = ("Jaccard index with the label", "Jaccard index with the native mask")
+    for ax, score, label in zip(axes, names, labels, strict=True):
+        for view, found in scales["networks"].items():
+            name, colour, marker = VIEWS[view]
+            value, low, high = np.array(found["scores"][score]).T
+            ax.fill_between(scales["variants"], low, high, color=colour, alpha=0.12, linewidth=0)
+            ax.plot(scales["variants"], value, marker + "-", color=colour, label=name, markersize=5)
+        ax.set_xscale("log")
+        ax.set_xticks(scales["variants"], [f"{factor:g}" for factor in scales["variants"]])
+        ax.minorticks_off()
+        ax.set_xlabel("pixel size, times the native one")
+        ax.set_ylabel(label)
+
+
+def show_rows(axes: Axes, rows: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> None:
+    """Show values with their intervals, a row for each condition and a point for each network.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    rows
+        Condition, then network, to (value, low, high).
+    label
+        Of the values.
+    """
+    views = list(next(iter(rows.values())))
+    for number, view in enumerate(views):
+        name, colour, marker = VIEWS[view]
+        value, low, high = np.array([row[view] for row in rows.values()]).T
+        places = np.arange(len(rows)) + (number - (len(views) - 1) / 2) * HEIGHT / len(views)
+        axes.hlines(places, low, high, color=colour, linewidth=1)
+        axes.plot(value, places, marker, color=colour, label=name, markersize=4)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel(label)
+
+
+def show_frame(axes: Axes, frame: Frame, mask: np.ndarray, title: str) -> None:
+    """Show a frame of a virtual microscope, its contamination (orange) and a mask (red).
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    frame
+        The micrograph and its truth.
+    mask
+        (H, W) bool, a prediction.
+    title
+        Above the image.
+    """
+    image = frame.image[:: frame.step, :: frame.step]
+    show_micrograph(axes, image, frame.pixel_size * frame.step, title)
+    overlay_mask(axes, frame.mask)
+    overlay_mask(axes, mask[:: frame.step, :: frame.step], VERMILION, tint=0.3)
 
 
 T = TypeVar("T")

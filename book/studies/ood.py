@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -307,6 +308,7 @@ USUAL = {
 }
 
 
+CHECKED = ("default", "general")  # bundled networks that come with what they know
 LEAST_ROC_AUC = 0.98  # the target for the area under the receiver operating characteristic
 MOST_FALSE_ALARMS = 0.02  # the target
 TIMED = 10  # images
@@ -331,6 +333,8 @@ def run(
     stack: LabelledStack,
     each: Annotated[int, typer.Option(min=2)] = 12,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    network: str = "default",
+    folds: Path = pretrained.FOLDER,
     package: bool = True,
 ) -> dict:
     """Record how well images outside of what the network knows are told; two minutes.
@@ -351,6 +355,11 @@ def run(
         Images of every kind.
     seed
         Of the out-of-distribution images.
+    network
+        default or general; of the latter, the training images as other microscopes might have
+        recorded them are what it knows.
+    folds
+        Folder of the fold networks of general.
     package
         Also write what predictions need beside the networks.
 
@@ -364,19 +373,21 @@ def run(
     """
     if package:
         write_record(ood.FILE, package_file(stack))
-    folds = pretrained.fold_of(stack.names)
+    fold_of = pretrained.fold_of(stack.names)
     set_ = list(tqdm(image_set(stack.images, each, seed), "other images", len(KINDS) * each))
-    dealt = np.array([folds[s.source] if s.source >= 0 else i for i, s in enumerate(set_)])
-    dealt %= int(folds.max()) + 1
+    dealt = np.array([fold_of[s.source] if s.source >= 0 else i for i, s in enumerate(set_)])
+    dealt %= int(fold_of.max()) + 1
     simulated, usual = list(usual_images(max(each // 2, 1), seed)), []
     plain = ood.describe(None, stack.images)[0]
     known, unknown, stated = [], [None] * len(set_), []
-    for fold in tqdm(np.unique(folds), desc="folds"):
-        segmenter = pretrained.load(f"fold_{fold}", test_time_augmentation=False)
-        knows = _known(segmenter, stack, folds != fold, plain)
+    for fold in tqdm(np.unique(fold_of), desc="folds"):
+        name = f"fold_{fold}" if network == "default" else f"{network}_fold_{fold}"
+        path = folds / f"{name}.safetensors"
+        segmenter = pretrained.load(path, test_time_augmentation=False)
+        knows = _known(segmenter, stack, fold_of != fold, plain)
         say = _judge_with(knows, segmenter)
-        known += [say("known", image, None) for image in stack.images[folds == fold]]
-        usual += [say(c.kind, c.image, None) for c in simulated[fold :: int(folds.max()) + 1]]
+        known += [say("known", image, None) for image in stack.images[fold_of == fold]]
+        usual += [say(c.kind, c.image, None) for c in simulated[fold :: int(fold_of.max()) + 1]]
         for index in np.flatnonzero(dealt == fold):
             one: SetImage = set_[index]
             unknown[index] = say(one.kind, one.image, None)
@@ -385,12 +396,14 @@ def run(
     return {
         "name": "out_of_distribution",
         "data": describe_data(stack),
-        "parameters": {"each": each, "seed": seed, "deviations": ood.DEVIATIONS},
+        "parameters": {
+            "each": each, "seed": seed, "network": network, "deviations": ood.DEVIATIONS,
+        },
         "targets": {"roc_auc": LEAST_ROC_AUC, "false_alarms": MOST_FALSE_ALARMS},
         **_summary(known, unknown, stated),
         "false_alarms_simulated": {k: _flagged(_only(usual, k)) for k in USUAL},
-        "seconds": _seconds(stack),
-    }
+        "seconds": _seconds(stack, network),
+    }  # fmt: skip
 
 
 def summarise(record: dict) -> str:
@@ -406,15 +419,19 @@ def _known(
 ) -> ReferenceSet:
     """Describe what a network was trained on; `plain` are the statistics of the whole stack."""
     chosen = stack.subset(np.flatnonzero(trained))
-    found = ood.describe(segmenter, chosen.images, plain[trained])
-    return ood.fit(found, chosen.groups)
+    if inference.working_pixel_size(segmenter.card_) is None:
+        return ood.fit(ood.describe(segmenter, chosen.images, plain[trained]), chosen.groups)
+    sizes = [inference.measure_pixel_size(image) for image in chosen.images]
+    found = ood.describe_randomised(segmenter, chosen.images, sizes)
+    return ood.fit(found, np.repeat(chosen.groups, ood.COPIES))
 
 
 def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., Judged]:
     sizes = inference.known_pixel_sizes(segmenter.card_)
+    working = inference.working_pixel_size(segmenter.card_)
 
     def say(kind: str, image: np.ndarray, pixel_size: float | None) -> Judged:
-        found = inference.find_scale(image, pixel_size, sizes)
+        found = inference.find_scale(image, pixel_size, sizes, working)
         return Judged(kind, ood.judge(known, segmenter, image, found), found.warning)
 
     return say
@@ -471,19 +488,20 @@ def _roc_auc(known: Sequence[Judged], others: Sequence[Judged]) -> float:
     """Return the probability that an out-of-distribution image has a higher score than a held-out
     one.
 
-    Of images too small to be judged the warning of their scale is all there is, and it counts.
+    What is flagged although its distance does not say so counts as twice the threshold: no
+    lattice, saturation, a scale that the network does not know.
     """
-    values = [
-        one.verdict.ood_score if one.verdict.ood_score is not None else 2.0 * one.flagged
-        for one in (*known, *others)
-    ]
+    values = []
+    for one in (*known, *others):
+        score = one.verdict.ood_score or 0.0
+        values.append(2.0 if one.flagged and score <= 1 else score)
     truth = np.repeat([0, 1], [len(known), len(others)])
     return round(float(roc_auc_score(truth, values)), DIGITS)
 
 
-def _seconds(stack: LabelledStack) -> dict[str, float]:
+def _seconds(stack: LabelledStack, network: str) -> dict[str, float]:
     """Return the median time per image of the network as it is bundled, and of the check."""
-    segmenter = pretrained.load("default", test_time_augmentation=True)
+    segmenter = pretrained.load(network)
     known = _known(segmenter, stack, np.ones(len(stack), bool), ood.describe(None, stack.images)[0])
     images = stack.images[:TIMED]
     found = [inference.find_scale(image) for image in images]
@@ -504,7 +522,13 @@ def _median_time(work: Callable, items: Sequence) -> float:
 
 
 def package_file(stack: LabelledStack) -> dict:
-    """Return what predictions need: what the default network knows, and its file's digest."""
-    path = pretrained.FOLDER / "default.safetensors"
-    found = ood.describe(pretrained.load("default"), stack.images)
-    return {"network": weights_digest(path), "known": ood.fit(found, stack.groups).as_json()}
+    """Return what predictions need: what each bundled network knows, by its file's digest."""
+    plain, everything = ood.describe(None, stack.images)[0], np.ones(len(stack), bool)
+    return {
+        "networks": {
+            weights_digest(pretrained.find(name)): _known(
+                pretrained.load(name), stack, everything, plain
+            ).as_json()
+            for name in CHECKED
+        }
+    }

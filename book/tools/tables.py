@@ -27,7 +27,7 @@ NAMES = {
     "unet_original": "original-size U-Net",
     "simulation_only": "simulation-only network",
     "ours": "our network",
-    "ours_blurred": "blur-trained network",
+    "general": "general network",
     "ablation_simulated": "initial weights",
 }
 

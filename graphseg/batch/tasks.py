@@ -94,7 +94,7 @@ class Network:
     model
         A weight file, or the name of another pretrained network; None for the default.
     test_time_augmentation
-        Over the eight symmetries of the square.
+        Over the eight symmetries of the square; None as the network was made.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
     pixel_size
@@ -115,7 +115,7 @@ class Network:
     """
 
     model: Path | None = None
-    test_time_augmentation: bool = True
+    test_time_augmentation: bool | None = None
     device: str = "auto"
     pixel_size: float | None = None
     digest: str = ""
@@ -148,8 +148,9 @@ class Network:
             digest=weights_digest(file),
             precision=str(precision).removeprefix("torch."),
         )
-        network.segmenter()  # a file that cannot be used is refused here
-        return network
+        # A file that cannot be used is refused here.
+        averages = network.segmenter().test_time_augmentation
+        return replace(network, test_time_augmentation=averages)
 
     @property
     def file(self) -> Path:
@@ -217,11 +218,12 @@ class Network:
 
 @lru_cache(maxsize=2)
 def _load(
-    file: Path, digest: str, test_time_augmentation: bool, device: str, precision: str
+    file: Path, digest: str, test_time_augmentation: bool | None, device: str, precision: str
 ) -> UNetSegmenter:
-    segmenter = UNetSegmenter.load(
-        file, test_time_augmentation=test_time_augmentation, device=device, precision=precision
-    )
+    changes = {"device": device, "precision": precision}
+    if test_time_augmentation is not None:
+        changes["test_time_augmentation"] = test_time_augmentation
+    segmenter = UNetSegmenter.load(file, **changes)
     if weights_digest(file) != digest:
         raise InputError(f"{file} is not the same on all machines; copy one version to all.")
     return segmenter

@@ -28,6 +28,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
 from graphseg.errors import InputError
+from graphseg.preprocessing import standardise
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.structure.lattice import (
     CALIBRATION_ERROR,
@@ -36,6 +37,7 @@ from graphseg.structure.lattice import (
     measure_lattice,
 )
 from graphseg.unet import inference, pretrained
+from graphseg.unet.augmentation import otherwise
 from graphseg.unet.inference import moments
 from graphseg.unet.network import UNet, prepared
 from graphseg.unet.segmenter import UNetSegmenter
@@ -268,6 +270,8 @@ def _rounded(value: np.ndarray | float) -> list | float:
 
 
 FILE = pretrained.FOLDER / "reference_set.json"
+COPIES = 6  # of each training image, as other microscopes might have recorded it
+SCALE_ERROR = 0.1  # relative, of the scale of these
 AXES = 24  # principal directions of the features that are kept; across them one variance for all
 INNER_FOLDS = 5
 # The threshold lies this many standard deviations above the median of the logarithms, both robust.
@@ -307,6 +311,55 @@ def describe(
     if segmenter is not None:
         found.append(np.stack([_features(segmenter, part) for part in parts]))
     return found
+
+
+def describe_randomised(
+    segmenter: UNetSegmenter,
+    images: np.ndarray,
+    pixel_sizes: Sequence[float | None],
+    copies: int = COPIES,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Measure training images as they are and as other microscopes might have recorded them.
+
+    For a network that was trained by `graphseg.unet.augmentation.randomised`: it knows more than
+    its training images show.
+
+    Parameters
+    ----------
+    segmenter
+        A trained network.
+    images
+        (n, H, W).
+    pixel_sizes
+        Å per pixel of each, None where unknown.
+    copies
+        Of each image; the first is not changed, but all are brought to the network's scale, up to
+        a calibration error.
+    seed
+        Of the changes.
+
+    Returns
+    -------
+        For each gaussian (copies n, d) float64, the copies of an image one after the other.
+    """
+    generator = np.random.default_rng(seed)
+    sizes = inference.known_pixel_sizes(segmenter.card_)
+    working = inference.working_pixel_size(segmenter.card_)
+    made = []
+    for image, size in zip(images, pixel_sizes, strict=True):
+        for copy in range(copies):
+            error = np.exp(generator.uniform(-SCALE_ERROR, SCALE_ERROR))
+            factor = 1.0
+            if size is not None:
+                factor = inference.find_scale(image, size * error, sizes, working).factor
+            scaled = inference.resize(image, [max(round(n * factor), 1) for n in image.shape])
+            part = torch.from_numpy(standardise(fields(scaled)[0]).astype(np.float32))
+            if copy:
+                part = otherwise(part, torch.zeros(part.shape, dtype=torch.int64), generator)
+            made.append(part.numpy())
+    plain = np.stack([statistics(part) for part in made])
+    return [plain, np.stack([_features(segmenter, part) for part in made])]
 
 
 def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
@@ -402,6 +455,7 @@ def judge(
         Its scale, see `graphseg.unet.inference.find_scale`.
     """
     image = np.asarray(image, np.float32)
+    cut = extreme_fraction(fields(image)[0])  # before resizing hides it
     if found.factor != 1:
         image = inference.resize(image, [max(round(n * found.factor), 1) for n in image.shape])
     if min(image.shape) < max(SMALLEST_SIDE, segmenter.module_.multiple):
@@ -417,7 +471,7 @@ def judge(
             found_here.append(np.stack([_features(segmenter, part) for part in parts]))
         scores = known.ood_score(found_here)
         middle = int(np.argsort(scores)[len(scores) // 2])
-    reason = _obvious(parts[middle], lattices[middle], size if found.source == "file" else None)
+    reason = _obvious(cut, lattices[middle], size if found.source == "file" else None)
     if scores is None:
         return Verdict(None, reason)
     if not reason and scores[middle] > 1:
@@ -425,9 +479,11 @@ def judge(
     return Verdict(float(scores[middle]), reason)
 
 
-def _obvious(field: np.ndarray, lattice: Lattice, pixel_size: float | None) -> str:
-    """Return the plain reason why a field is out-of-distribution, whatever its distance, or ""."""
-    fraction = extreme_fraction(field)
+def _obvious(fraction: float, lattice: Lattice, pixel_size: float | None) -> str:
+    """Return the plain reason why a field is out-of-distribution, whatever its distance, or "".
+
+    `fraction` of its pixels have an extreme value.
+    """
     if fraction > SATURATED:
         return f"{fraction:.0%} of its pixels are at the lowest or the highest grey level, cut off"
     if not lattice.found:
@@ -454,8 +510,8 @@ def _largest(known: ReferenceSet, row: Sequence[np.ndarray]) -> str:
 
 @lru_cache(maxsize=2)
 def package(digest: str) -> ReferenceSet | None:
-    """Return what the bundled network knows; None for a file of another digest."""
+    """Return what a bundled network knows; None for a file of another digest."""
     if not FILE.exists():
         return None
-    stored = json.loads(FILE.read_text(encoding="utf-8"))
-    return ReferenceSet.from_json(stored["known"]) if stored["network"] == digest else None
+    stored = json.loads(FILE.read_text(encoding="utf-8"))["networks"].get(digest)
+    return None if stored is None else ReferenceSet.from_json(stored)

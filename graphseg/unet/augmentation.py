@@ -84,13 +84,26 @@ def randomised(
             labels[i] = theirs[i]
             result.append(plain[i, 0])
             continue
-        if generator.random() < CARPET:
-            image = carpeted(image, label, generator, contamination)
-        for fraction, change in CHANGES:
-            if generator.random() < fraction:
-                image = change(image, generator)
-        result.append(_standard(image))
+        result.append(otherwise(image, label, generator, contamination))
     return torch.stack(result)[:, None], labels
+
+
+def otherwise(
+    image: torch.Tensor,
+    label: torch.Tensor,
+    generator: np.random.Generator,
+    contamination: int = 1,
+) -> torch.Tensor:
+    """Change an image (H, W) as another recording might, at the same scale, and standardise it.
+
+    Carpets are labelled in place.
+    """
+    if generator.random() < CARPET:
+        image = carpeted(image, label, generator, contamination)
+    for fraction, change in CHANGES:
+        if generator.random() < fraction:
+            image = change(image, generator)
+    return _standard(image)
 
 
 def zoomed(images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator) -> Batch:

@@ -6,8 +6,9 @@ networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the n
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
 as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
 paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
-``blurred`` is made as ``default`` is, but half of its training images were blurred: a little worse
-on images as sharp as the published ones, and much better on others.
+``general`` is for other microscopes: to the end of its training one image in three was simulated,
+and most were changed as other microscopes might, see
+:func:`graphseg.unet.augmentation.randomised`. It is given all images at one pixel size.
 """
 
 from collections.abc import Sequence
@@ -68,8 +69,8 @@ def load(name: str | Path = "default", **changes) -> UNetSegmenter:
     Parameters
     ----------
     name : str or path
-        ``default``, ``blurred`` (for images less sharp than the published ones), ``simulated``,
-        ``initial``, ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
+        ``default``, ``general`` (for other microscopes), ``simulated``, ``initial``,
+        ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
         wrote.
     **changes
         Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for

@@ -100,12 +100,19 @@ def test_another_network_gives_other_results(run, night):
 
 
 def test_networks_that_come_along_go_by_their_names(run, night, tmp_path):
-    assert Network.choose(Path("blurred")) == Network.choose(
-        pretrained.FOLDER / "blurred.safetensors"
+    assert Network.choose(Path("general")) == Network.choose(
+        pretrained.FOLDER / "general.safetensors"
     )
-    assert run("segment", night, "--model", "blurred", "--output", "out", *FAST)[0] == 0
-    digest = weights_digest(pretrained.FOLDER / "blurred.safetensors")
+    assert run("segment", night, "--model", "general", "--output", "out", *FAST)[0] == 0
+    digest = weights_digest(pretrained.FOLDER / "general.safetensors")
     assert {row["model"] for row in table("out/segment.csv")} == {digest[:12]}
+    for model, chosen, expected in (
+        (None, None, True),
+        ("general", None, False),
+        ("general", True, True),
+    ):
+        network = Network.choose(model and Path(model), test_time_augmentation=chosen)
+        assert network.test_time_augmentation == expected
     code, _, err = run("segment", night, "--model", "bulrred", "--output", "o", *FAST)
     assert code == 2 and "bulrred" in err
 

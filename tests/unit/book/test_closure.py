@@ -66,7 +66,12 @@ def test_closure_of_the_package_holds_what_python_imports(root):
     assert loaded <= set(closure(["import graphseg.unet.segmenter"], root))
 
 
-MODULES_AT_MOST = {"01_data": 34, "02_preprocessing": 48, "13_other_microscopes": 67, "14_your_own_images": 80}
+MODULES_AT_MOST = {
+    "01_data": 34,
+    "02_preprocessing": 48,
+    "13_other_microscopes": 67,
+    "14_your_own_images": 80,
+}
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "notebooks").glob("*.py")))

@@ -53,6 +53,6 @@ def test_no_other_number_is_left():
 
 
 def test_the_networks_that_it_lists_come_along():
-    for name in ("default", "blurred", "fold_0", "fold_4", "simulated", "initial"):
+    for name in ("default", "general", "fold_0", "fold_4", "simulated", "initial"):
         assert f"`{name}`" in README or f"`--model {name}`" in README
         assert name in pretrained.names()

@@ -26,7 +26,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def known():
-    return ood.ReferenceSet.from_json(json.loads(ood.FILE.read_text())["known"])
+    return ood.package(weights_digest(pretrained.find("default")))
 
 
 def judge(known, network, image, pixel_size=None):
@@ -92,7 +92,36 @@ def test_fields_are_cut_from_large_images_only():
     assert [part.shape for part in ood.fields(np.zeros((700, 800)))] == [(256, 256)] * 3
 
 
-def test_the_bundled_file_belongs_to_the_bundled_network():
+def test_randomised_descriptions_are_the_same_again_one_for_each_copy(network, graphene):
+    samples = [simulate(5, number) for number in range(12)]
+    images = np.stack([one.image for one in samples])
+    sizes = [one.pixel_size for one in samples]
+    found, again = (
+        ood.describe_randomised(network, images, sizes, copies=3) for _ in range(2)
+    )  # fmt: skip
+    for one, other in zip(found, again, strict=True):
+        assert len(one) == 36
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_general_network_knows_blurred_and_inverted_images(known, network, graphene):
+    general = pretrained.load("general")
+    wide = ood.package(weights_digest(pretrained.find("general")))
+    blurred = ndimage.gaussian_filter(graphene.image, 1.5)
+    scale = inference.find_scale(
+        blurred,
+        graphene.pixel_size,
+        inference.known_pixel_sizes(general.card_),
+        inference.working_pixel_size(general.card_),
+    )
+    assert judge(known, network, blurred, graphene.pixel_size).ood_score > 1
+    for image in (graphene.image, blurred, -graphene.image.astype(float)):
+        assert ood.judge(wide, general, image, scale).reason == ""
+    noise = np.random.default_rng(0).poisson(100, blurred.shape).astype(np.float32)
+    assert ood.judge(wide, general, noise, scale).reason
+
+
+def test_the_bundled_file_belongs_to_the_bundled_networks():
     # Fails after the networks were trained anew: run python -m book.studies out-of-distribution.
     digest = weights_digest(pretrained.FOLDER / "default.safetensors")
     assert ood.package(digest) is not None
