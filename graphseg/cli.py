@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphseg import __version__
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Find surface contamination in atomic-resolution micrographs of graphene.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
     pretty_exceptions_enable=False,
 )
@@ -113,6 +114,23 @@ graphseg COMMAND --help explains a command."""
 app.info.epilog = EXAMPLES
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"graphseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None: ...
+
+
 @app.command()
 def fetch() -> None:
     """Download the published images, or check those that are there."""
@@ -125,11 +143,10 @@ def fetch() -> None:
 @app.command()
 def info() -> None:
     """Print the version, and which images are found."""
-    import graphseg
     from graphseg.datasets import load
 
     stack = load.load_default()
-    typer.echo(f"graphseg {graphseg.__version__}")
+    typer.echo(f"graphseg {__version__}")
     typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
 
 
@@ -447,13 +464,14 @@ def pretrain(
 
 def main() -> None:
     """Run the command line."""
-    call(app)
+    # Named, so that completion installed with `python -m graphseg` is that of `graphseg`.
+    call(app, "graphseg")
 
 
-def call(commands: typer.Typer) -> None:
+def call(commands: typer.Typer, name: str | None = None) -> None:
     """Run a command line; bad input gives one sentence and exit code 2."""
     try:
-        commands()
+        commands(prog_name=name)
     except (InputError, OSError, MemoryError) as error:
         typer.echo(f"graphseg: {_sentence(error)}", err=True)
         sys.exit(2)
