@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -196,9 +195,7 @@ def segment(
 def analyse(
     images: Images,
     output: Results,
-    structures: Annotated[
-        bool, typer.Option(help="also write the atoms as extended XYZ; needs graphseg[physics]")
-    ] = True,
+    structures: Annotated[bool, typer.Option(help="also write the atoms as extended XYZ")] = True,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = True,
     pixel_size: PixelSize = None,
@@ -220,11 +217,6 @@ def analyse(
     """
     from graphseg.batch.tasks import Analyse
 
-    if structures and find_spec("ase") is None:
-        raise InputError(
-            "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
-            "say --no-structures."
-        )
     task = Analyse(_network(model, test_time_augmentation, device, pixel_size), structures)
     _work(task, images, output, workers, scheduler, resume, overwrite)
 
