@@ -2,12 +2,12 @@
 
 import ast
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphseg import __version__
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Find surface contamination in atomic-resolution micrographs of graphene.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # it would take [square brackets] in help texts for markup
     pretty_exceptions_enable=False,
 )
@@ -116,6 +116,23 @@ graphseg COMMAND --help explains a command."""
 app.info.epilog = EXAMPLES
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"graphseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None: ...
+
+
 @app.command()
 def fetch() -> None:
     """Download the published images, or check those that are there."""
@@ -128,11 +145,10 @@ def fetch() -> None:
 @app.command()
 def info() -> None:
     """Print the version, and which images are found."""
-    import graphseg
     from graphseg.datasets import load
 
     stack = load.load_default()
-    typer.echo(f"graphseg {graphseg.__version__}")
+    typer.echo(f"graphseg {__version__}")
     typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
 
 
@@ -182,9 +198,7 @@ def segment(
 def analyse(
     images: Images,
     output: Results,
-    structures: Annotated[
-        bool, typer.Option(help="also write the atoms as extended XYZ; needs graphseg[physics]")
-    ] = True,
+    structures: Annotated[bool, typer.Option(help="also write the atoms as extended XYZ")] = True,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
@@ -206,11 +220,6 @@ def analyse(
     """
     from graphseg.batch.tasks import Analyse
 
-    if structures and find_spec("ase") is None:
-        raise InputError(
-            "Structures need the package ase: install it with pip install 'graphseg[physics]', or "
-            "say --no-structures."
-        )
     task = Analyse(_network(model, test_time_augmentation, device, pixel_size), structures)
     _work(task, images, output, workers, scheduler, resume, overwrite)
 
@@ -450,13 +459,14 @@ def pretrain(
 
 def main() -> None:
     """Run the command line."""
-    call(app)
+    # Named, so that completion installed with `python -m graphseg` is that of `graphseg`.
+    call(app, "graphseg")
 
 
-def call(commands: typer.Typer) -> None:
+def call(commands: typer.Typer, name: str | None = None) -> None:
     """Run a command line; bad input gives one sentence and exit code 2."""
     try:
-        commands()
+        commands(prog_name=name)
     except (InputError, OSError, MemoryError) as error:
         typer.echo(f"graphseg: {_sentence(error)}", err=True)
         sys.exit(2)

@@ -1,5 +1,8 @@
 """The one exception that bad input raises, in every room of the package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """A user's input cannot be used; the message is one sentence naming it and the remedy.
@@ -13,3 +16,37 @@ class InputError(ValueError):
     ...     print(error)
     missing.png does not exist; check the name.
     """
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Let imports of the block that fail say which extra of graphseg brings the package.
+
+    Parameters
+    ----------
+    name
+        Of the extra in pyproject.toml.
+    what
+        Needs the package; how the sentence begins.
+
+    Raises
+    ------
+    InputError
+        If a package is not installed.
+
+    Examples
+    --------
+    >>> try:
+    ...     with extra("zarr", "A Zarr store"):
+    ...         import no_such_package
+    ... except InputError as error:
+    ...     print(error)
+    A Zarr store needs the Python package no_such_package: pip install "graphseg[zarr]".
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'{what} needs the Python package {package}: pip install "graphseg[{name}]".'
+        ) from error

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import joblib
 
 from graphseg.batch.manifest import Source
-from graphseg.errors import InputError
+from graphseg.errors import InputError, extra
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -123,9 +123,11 @@ def dask_workers(address: str) -> Iterator[Pool]:
     Raises
     ------
     InputError
-        If nothing answers at the address, or it has no worker, or it goes away.
+        If Dask is not installed, or nothing answers at the address, or it has no worker, or it
+        goes away.
     """
-    from distributed.scheduler import KilledWorker  # slow to import, and seldom needed
+    with extra("dask", "A Dask scheduler"):
+        from distributed.scheduler import KilledWorker  # slow to import, and seldom needed
 
     with connect(address) as client:
         try:
@@ -149,9 +151,10 @@ def connect(address: str) -> Client:
     Raises
     ------
     InputError
-        If nothing answers there.
+        If Dask is not installed, or nothing answers there.
     """
-    from distributed import Client
+    with extra("dask", "A Dask scheduler"):
+        from distributed import Client
 
     class ClosingClient(Client):
         """Closed at once if it finds no scheduler.
@@ -189,7 +192,7 @@ def workers(scheduler: str | None) -> Iterator[None]:
     Raises
     ------
     InputError
-        If nothing answers at the address.
+        As `connect`.
     """
     if scheduler is None:
         yield

@@ -411,7 +411,7 @@ class Analyse(NetworkTask):
     network
         That predicts.
     structures
-        Whether to write extended XYZ files, which needs ASE.
+        Whether to write extended XYZ files.
 
     Examples
     --------

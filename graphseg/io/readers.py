@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from graphseg.errors import InputError
+from graphseg.errors import InputError, extra
 
 LARGEST_CHUNK = 2**31  # bytes of a piece of a Zarr store: its process could not hold two of them
 
@@ -231,7 +231,8 @@ def _ncem(path: Path, stack: ExitStack) -> list[Signal]:
 
 def open_zarr(path: Path, stack: ExitStack) -> list[Signal]:
     """Return the signals of a Zarr store, a folder or a zip file: HyperSpy's or a single array."""
-    import zarr
+    with extra("zarr", f"{path}, a Zarr store,"):
+        import zarr
 
     _check_store(path)
     store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphseg.errors import InputError
+from graphseg.errors import InputError, extra
 from graphseg.io.outputs import whole_file
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def write_atoms_csv(
     header = ["atom", "row_px", "column_px", "x_angstrom", "y_angstrom"]
     columns = [*np.asarray(positions).T, *coordinates.T[:2]]
     if amplitudes is not None:
-        if np.shape(amplitudes) != (len(positions),):
-            raise InputError(
-                f"Amplitudes: expected shape ({len(positions)},), got {np.shape(amplitudes)}."
-            )
+        _check_amplitudes(amplitudes, len(positions))
         header.append("amplitude")
         columns.append(amplitudes)
     rows = (
@@ -156,12 +153,8 @@ def to_ase(
         If ASE is not installed, or positions or pixel size are unusable.
     """
     coordinates = to_angstrom(positions, pixel_size, shape)
-    try:
-        from ase import Atoms  # on demand: it is optional
-    except ImportError as error:
-        raise InputError(
-            "Structures need the package ase; install it with pip install 'graphseg[physics]'."
-        ) from error
+    with extra("physics", "A structure for ASE"):
+        from ase import Atoms
     cell = [shape[1] * pixel_size, shape[0] * pixel_size, VACUUM]
     atoms = Atoms(numbers=[CARBON] * len(coordinates), positions=coordinates, cell=cell)
     atoms.info["pixel_size"] = float(pixel_size)
@@ -178,7 +171,9 @@ def write_extended_xyz(
     amplitudes: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the atoms as extended XYZ, which OVITO, ASE and others read; see `to_ase`.
+    """Write the atoms as extended XYZ, which OVITO, ASE and others read.
+
+    The file is the one that ASE writes of `to_ase`, which need not be installed.
 
     Parameters
     ----------
@@ -188,7 +183,7 @@ def write_extended_xyz(
     Raises
     ------
     InputError
-        As `to_ase`, and if the file exists and `overwrite` is not set.
+        As `write_atoms_csv`.
 
     Examples
     --------
@@ -199,10 +194,23 @@ def write_extended_xyz(
     ...     Path(folder, "atoms.xyz").read_text().split("\\n")[2].split()[:3]
     ['C', '1.42000000', '0.00000000']
     """
-    structure = to_ase(positions, pixel_size, shape, amplitudes)
-    from ase.io import write
+    columns = to_angstrom(positions, pixel_size, shape)
+    properties = "species:S:1:pos:R:3"
+    if amplitudes is not None:
+        _check_amplitudes(amplitudes, len(columns))
+        columns = np.column_stack([columns, amplitudes])
+        properties += ":amplitude:R:1"
+    cell = np.diag([shape[1] * pixel_size, shape[0] * pixel_size, VACUUM]).ravel().tolist()
+    lattice, size = " ".join(map(str, cell)), float(pixel_size)
+    comment = f'Lattice="{lattice}" Properties={properties} pixel_size={size} pbc="F F F"'
+    atoms = ("C  " + " ".join(f"{value:16.8f}" for value in row) for row in columns.tolist())
+    text = "\n".join([str(len(columns)), comment, *atoms, ""])
+    _write(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite)
 
-    _write(path, lambda target: write(target, structure, format="extxyz"), overwrite)
+
+def _check_amplitudes(amplitudes: np.ndarray, atoms: int) -> None:
+    if np.shape(amplitudes) != (atoms,):
+        raise InputError(f"Amplitudes: expected shape ({atoms},), got {np.shape(amplitudes)}.")
 
 
 def _check_pixel_size(pixel_size: float | None) -> None:

@@ -10,9 +10,7 @@ from collections.abc import MutableSequence, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anywidget
 import numpy as np
-import traitlets
 from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.base import BaseEstimator
@@ -28,8 +26,12 @@ from graphseg.datasets.labelfiles import (
     read_image,
 )
 from graphseg.datasets.load import LABEL
-from graphseg.errors import InputError
+from graphseg.errors import InputError, extra
 from graphseg.io.outputs import whole_file
+
+with extra("notebook", "The label painter"):
+    import anywidget
+    import traitlets
 
 STEPS = 100  # strokes that can be undone
 

@@ -15,7 +15,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from graphseg.errors import InputError
+from graphseg.errors import InputError, extra
 from graphseg.io.outputs import whole_file
 from graphseg.unet.network import UNet
 from graphseg.unet.segmenter import UNetSegmenter
@@ -105,7 +105,8 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
         If the segmenter is not trained.
     """
     check_is_fitted(segmenter, "module_")
-    onnx, _, runtime = (_package(name) for name in PACKAGES)
+    with extra("onnx", "An open model"):
+        onnx, _, runtime = (import_module(name) for name in PACKAGES)
     # The network in float32 on the processor, with all that belongs to it, as an ONNX graph.
     network = deepcopy(segmenter.module_).cpu().float()
     portable = PortableNetwork(network.to(memory_format=torch.contiguous_format)).eval()
@@ -124,15 +125,6 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     with whole_file(Path(path)) as temporary:
         temporary.write_bytes(content)
     return difference
-
-
-def _package(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"An open model needs the Python package {name}; install graphseg[onnx] and try again."
-        ) from error
 
 
 def _exported(portable: PortableNetwork, output: str):

@@ -22,7 +22,10 @@ def run(monkeypatch, capsys, tmp_path):
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["graphseg", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
-            cli.call(studies.app if arguments and arguments[0] in of_studies else cli.app)
+            if arguments and arguments[0] in of_studies:
+                cli.call(studies.app)
+            else:
+                cli.main()
         captured = capsys.readouterr()
         return stopped.value.code or 0, captured.out, captured.err
 

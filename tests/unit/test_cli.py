@@ -1,6 +1,7 @@
 """The command line as a user meets it: results, one-sentence errors, exit codes, nothing lost."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphseg import cli
+from graphseg import __version__, cli
 from graphseg.batch.reduction import Coarsening
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
@@ -125,3 +126,47 @@ def test_help_keeps_its_square_brackets_and_examples(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"\n    graphseg {command} " in out  # an example, on a line of its own
     assert "graphseg." not in out.replace("graphseg.unet", "")  # what is left of graphseg[onnx]
+
+
+def python_m(*arguments, **environment):
+    command = [sys.executable, "-m", "graphseg", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | environment
+    ).stdout
+
+
+def test_the_short_and_the_long_option_show_the_same_help(run):
+    for command in ((), *((c.callback.__name__,) for c in cli.app.registered_commands)):
+        code, short, _ = run(*command, "-h")
+        assert code == 0 and short.startswith("Usage: graphseg ")
+        assert short == run(*command, "--help")[1]
+
+
+def test_the_version_is_printed_alone(run):
+    assert run("--version") == (0, f"graphseg {__version__}\n", "")
+
+
+def test_python_m_is_the_same_command_line(run):
+    assert python_m("--version") == run("--version")[1]
+    assert python_m("-h") == run("-h")[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_a_shell_can_be_shown_and_completes(shell, tmp_path):
+    # Without the detection the shell is named, which tests can do in whatever started them.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    script = python_m("--show-completion", shell, **named)
+    assert f"_GRAPHSEG_COMPLETE=complete_{shell}" in script and "python" not in script
+    asked = {"_GRAPHSEG_COMPLETE": f"complete_{shell}"}
+    asked |= {"COMP_WORDS": "graphseg se", "COMP_CWORD": "1"}
+    asked |= {"_TYPER_COMPLETE_ARGS": "graphseg se", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    offered = python_m(**asked)
+    assert "segment" in offered and "sort" not in offered
+
+
+def test_completion_is_installed_for_the_command_whoever_calls_it(tmp_path):
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "HOME": str(tmp_path)}
+    said = python_m("--install-completion", "bash", **named)
+    (script,) = tmp_path.rglob("graphseg.sh")
+    assert str(script) in said and "_GRAPHSEG_COMPLETE" in script.read_text(encoding="utf-8")
+    assert str(script) in (tmp_path / ".bashrc").read_text(encoding="utf-8")

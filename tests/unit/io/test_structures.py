@@ -1,7 +1,7 @@
 """Atoms and bonds written to files come back as they were, and nothing is overwritten unasked."""
 
 import csv
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +72,24 @@ def test_the_structure_is_the_micrograph_seen_from_above():
     assert atoms.get_distance(1, 2) == pytest.approx(3.55 * 0.4)
 
 
+@pytest.mark.parametrize("amplitudes", [AMPLITUDES, None], ids=["amplitudes", "positions only"])
+def test_extended_xyz_is_what_ase_writes(tmp_path, amplitudes):
+    ase_io = pytest.importorskip("ase.io")
+    size, path = 0.41234567890123, tmp_path / "sheet.xyz"
+    structures.write_extended_xyz(path, POSITIONS, size, SHAPE, amplitudes)
+    atoms = structures.to_ase(POSITIONS, size, SHAPE, amplitudes)
+    ase_io.write(tmp_path / "ase.xyz", atoms, format="extxyz")
+    assert path.read_text(encoding="utf-8") == (tmp_path / "ase.xyz").read_text(encoding="utf-8")
+
+
+def test_extended_xyz_of_no_atoms_is_read_as_none(tmp_path):
+    ase_io = pytest.importorskip("ase.io")
+    structures.write_extended_xyz(tmp_path / "none.xyz", np.empty((0, 2)), PIXEL_SIZE, SHAPE)
+    atoms = ase_io.read(tmp_path / "none.xyz", format="extxyz")
+    assert len(atoms) == 0 and not atoms.pbc.any()
+    np.testing.assert_allclose(atoms.cell.lengths(), [80 * 0.4, 100 * 0.4, 10])
+
+
 def test_extended_xyz_comes_back(tmp_path):
     pytest.importorskip("ase")
     from ase.io import read as read_structure
@@ -101,8 +119,6 @@ WRITERS = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_files_are_overwritten_only_if_told(tmp_path, name):
-    if name.endswith(".xyz"):
-        pytest.importorskip("ase")
     path = tmp_path / name
     path.write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="exists"):
@@ -113,22 +129,14 @@ def test_files_are_overwritten_only_if_told(tmp_path, name):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    pytest.importorskip("ase")
-
     def fail(target, *arguments, **options):
-        target.write_text("half", encoding="utf-8")
+        target.write_bytes(b"half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("ase.io.write", fail)
+    monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="full"):
         WRITERS["atoms.xyz"](tmp_path / "atoms.xyz")
     assert not list(tmp_path.iterdir())
-
-
-def test_without_ase_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ase", None)
-    with pytest.raises(InputError, match=r"pip install 'graphseg\[physics\]'"):
-        structures.to_ase(POSITIONS, PIXEL_SIZE, SHAPE)
 
 
 @pytest.mark.parametrize("pixel_size", [None, 0.0, -1.0, np.nan, np.inf])
@@ -146,3 +154,8 @@ def test_bad_positions_and_amplitudes_are_refused(tmp_path):
             structures.to_angstrom(positions, PIXEL_SIZE, SHAPE)
     with pytest.raises(InputError, match=r"Amplitudes: expected shape \(3,\), got \(2,\)"):
         structures.write_atoms_csv(tmp_path / "a.csv", POSITIONS, PIXEL_SIZE, SHAPE, AMPLITUDES[:2])
+    with pytest.raises(InputError, match=r"Amplitudes: expected shape \(3,\), got \(2,\)"):
+        structures.write_extended_xyz(
+            tmp_path / "a.xyz", POSITIONS, PIXEL_SIZE, SHAPE, AMPLITUDES[:2]
+        )
+    assert not list(tmp_path.iterdir())
