@@ -520,7 +520,8 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # of the data, the revision of the code, versions, hardware and times.
 #
 # ```
-# python -m book.studies evaluate unet --protocol acquisition --output data/results/unet_acquisition.json
+# python -m book.studies evaluate unet --protocol acquisition \
+#     --output data/results/unet_acquisition.json
 # ```
 #
 # If it is interrupted and started again, it continues at the epoch that it had reached. Whichever
