@@ -10,32 +10,31 @@
 # (ch-data)=
 # # The labelled micrographs
 #
-# Every method of this book is fitted to, and judged on, micrographs of graphene in which an
-# expert has outlined the contamination. What do these images show, how much contamination is on
-# them, and which of them are so alike that they must not be used on both sides of a test?
+# Every method of this book is fitted to, and judged on, micrographs of graphene in which an expert
+# has outlined the contamination. What do these images show, how much contamination is on them, and
+# which of them are so similar that they must not be divided between training and test?
 #
 # **What you will be able to do**
 #
 # - load the published images, the simulated sample, or a folder of your own, in the same way;
 # - say what a label marks, and how much of the area is marked;
 # - tell an *acquisition* from an image, and find acquisitions that show one place;
-# - split a stack so that neither is torn apart;
-# - measure how alike two frames of one series are.
+# - split a stack so that neither acquisitions nor places are divided;
+# - measure how similar two frames of one series are.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 number_shown: int = 6  # images in the first figure
 shuffles: int = 20  # random splits whose leaks are counted
 seed: int = 0  # of the random splits and of the bootstrap
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
-import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
@@ -44,7 +43,13 @@ from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -66,17 +71,20 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %%
 coverage = stack.masks.mean(axis=(1, 2))
+
+# %% tags=["remove-input"]
 record("data_images", len(stack))
 record("data_size", stack.images.shape[1])
 record("data_empty", int((coverage == 0).sum()))
 record("data_digest", stack.digest[:12])
 
 # %% [markdown]
-# This page was computed from {glue:text}`data_images:d` images of {glue:text}`data_size:d` pixels
-# a side; the first digits of their digest are {glue:text}`data_digest:s`.
-# {numref}`fig-data-examples` shows some, from the least contaminated to the most.
+# How much of the surface is contaminated? This page was computed from {glue:text}`data_images:d`
+# images of {glue:text}`data_size:d` pixels a side (the first digits of their digest are
+# {glue:text}`data_digest:s`). {numref}`fig-data-examples` shows some, from the least contaminated
+# to the most.
 
-# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated fraction, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}}
+# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated fraction, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}} tags=["hide-input"]
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
 lattices = [
@@ -110,7 +118,7 @@ for ax, i in zip(axes.flat, shown, strict=False):
 #
 # where $M(r)$ is 1 in a contaminated pixel $r$ and 0 elsewhere, and $N$ is the number of pixels.
 
-# %% mystnb={"figure": {"caption": "Contaminated fraction of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}}
+# %% mystnb={"figure": {"caption": "Contaminated fraction of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
@@ -123,7 +131,7 @@ ax.axvline(
 ax.set(xlabel="contaminated fraction (%)", ylabel="images")
 ax.legend();
 
-# %%
+# %% tags=["remove-input"]
 low, middle, high = np.percentile(100 * coverage, [5, 50, 95])
 record("data_coverage_median", middle)
 record("data_coverage_low", low)
@@ -133,24 +141,27 @@ record("data_coverage_mean", 100 * coverage.mean())
 # %% [markdown]
 # The median coverage is {glue:text}`data_coverage_median:.1f` % and nine in ten images lie between
 # {glue:text}`data_coverage_low:.1f` and {glue:text}`data_coverage_high:.1f` %
-# ({numref}`fig-data-coverage`). Two consequences follow. First, accuracy is a poor score here: to
-# call every pixel clean is right in all but {glue:text}`data_coverage_mean:.1f` % of them. The book
-# therefore leads with the Jaccard index, which counts only pixels that label or prediction calls
-# contaminated. Second, {glue:text}`data_empty:d` labels are empty. For them the Jaccard index of a
-# correct answer is 0/0, and one has to say what that means; {ref}`conventions` does.
+# ({numref}`fig-data-coverage`). This has two consequences. First, accuracy is a poor score here:
+# calling every pixel clean is right for all but {glue:text}`data_coverage_mean:.1f` % of the
+# pixels. The book therefore relies mainly on the Jaccard index, which counts only pixels that the
+# label or the prediction calls contaminated. Second, {glue:text}`data_empty:d` labels are empty.
+# For these the Jaccard index of a correct prediction is 0/0, and a convention is needed; it is
+# stated in {ref}`conventions`.
 
 # %% [markdown]
 # ## Acquisitions and dates
 #
-# A microscopist rarely takes one image. In a *focal series* the defocus is stepped while the
-# place stays the same; in a *time series* the same place is watched. The frames of a series are
-# different images of the same contamination. We call what belongs together one **acquisition**,
-# and read it off the name: a trailing `_layer_NNNN` is the number of the frame, and the rest names
-# the acquisition.
+# A microscopist rarely takes just one image of a place. In a *focal series* the defocus is stepped
+# while the place stays the same; in a *time series* the same place is imaged repeatedly. The frames
+# of a series are different images of the same contamination. We call the frames that belong
+# together one **acquisition**, and read it off the file name: a trailing `_layer_NNNN` is the
+# number of the frame, and the rest names the acquisition.
 
 # %%
 acquisitions = np.array([acquisition_of(name) for name in stack.names])
 names, frames = np.unique(acquisitions, return_counts=True)
+
+# %% tags=["remove-input"]
 record("data_acquisitions", len(names))
 record("data_dates", len(set(stack.dates)))
 record("data_series", int((frames > 1).sum()))
@@ -158,10 +169,10 @@ record("data_in_series", int(frames[frames > 1].sum()))
 
 # %% [markdown]
 # There are {glue:text}`data_acquisitions:d` acquisitions from {glue:text}`data_dates:d` days.
-# {glue:text}`data_series:d` of them gave more than one image, {glue:text}`data_in_series:d` images
-# in all. {numref}`fig-data-series` shows the one with the most frames.
+# {glue:text}`data_series:d` of them comprise more than one image, {glue:text}`data_in_series:d`
+# images in all. {numref}`fig-data-series` shows the one with the most frames.
 
-# %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}}
+# %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}} tags=["hide-input"]
 members = np.flatnonzero(acquisitions == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
@@ -173,11 +184,11 @@ for ax, i in zip(axes.flat, members, strict=True):
 # %% [markdown]
 # ## One place, two names
 #
-# Not everything that belongs together has one name. A microscopist may start a second series at the
-# same place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such
-# images: it maps where an image is rough, which does not depend on the focus, and correlates the
-# maps of two images over small shifts. In the published images no two of different days reach its
-# threshold, which was set there. Every pair of acquisitions above it was then looked at: most show
+# Not all images of one place share a name. A microscopist may start a second series at the same
+# place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images: it
+# maps the local roughness of an image, which does not depend on the focus, and correlates the maps
+# of two images over small shifts. The threshold was set so that no two published images of
+# different days reach it. Every pair of acquisitions above it was then inspected by eye: most show
 # one place beyond doubt; the one with the lowest similarity probably does, and is merged to be on
 # the safe side.
 
@@ -187,7 +198,7 @@ pairs = {}
 for i, j, alike in duplicates.near_duplicates(maps, acquisitions):
     pairs.setdefault((acquisitions[i], acquisitions[j]), alike)  # the highest
 
-# %% mystnb={"figure": {"caption": "Acquisitions under two names that show one place: the most alike images of each pair, one above the other, with their labels (orange). The titles give the similarity of their maps. Notice that the outlines of the contamination match up to a shift, or a small turn.", "name": "fig-data-places"}}
+# %% mystnb={"figure": {"caption": "Acquisitions under two names that show one place: the most alike images of each pair, one above the other, with their labels (orange). The titles give the similarity of their maps. Notice that the outlines of the contamination match up to a shift, or a small turn.", "name": "fig-data-places"}} tags=["hide-input"]
 shown = [
     (i, j, alike)
     for i, j, alike in duplicates.near_duplicates(maps, acquisitions)
@@ -204,7 +215,7 @@ for column, (i, j, alike) in zip(axes.T, shown, strict=False):
     micrographs.overlay_mask(column[0], stack.masks[i])
     micrographs.overlay_mask(column[1], stack.masks[j])
 
-# %%
+# %% tags=["remove-input"]
 listed = [f"{later} with {earlier}" for later, earlier in SAME_PLACE.items()]
 merged = set(SAME_PLACE) & set(names)
 record("data_groups", len(set(stack.groups)))
@@ -222,8 +233,9 @@ record("data_threshold", duplicates.THRESHOLD)
 #
 # ## How alike are two frames?
 #
-# To put a number on it, compare labels. The overlap of two labels $A$ and $B$ is the area that
-# both mark, divided by the area that at least one of them marks,
+# How similar the frames of one acquisition are can be measured on their labels. The overlap of two
+# labels $A$ and $B$ is the area that both mark, divided by the area that at least one of them
+# marks,
 #
 # $$ J(A, B) = \frac{|A \cap B|}{|A \cup B|}. $$ (eq-overlap)
 #
@@ -246,7 +258,7 @@ values = {
     kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
 }
 
-# %% mystnb={"figure": {"caption": "Fraction of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}}
+# %% mystnb={"figure": {"caption": "Fraction of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.4))
 for kind, found in values.items():
     ax.step(
@@ -263,9 +275,9 @@ ax.set(
 ax.legend(loc="center", bbox_to_anchor=(0.33, 0.5));
 
 # %% [markdown]
-# The pairs of a series are not independent of each other, so we take one number a series, the
-# median over its pairs, and draw whole series with replacement to see how far the median over the
-# series is certain (a bootstrap).
+# The pairs of a series are not independent of each other, so we take one number per series, the
+# median over its pairs. To see how well the median over the series is known, whole series are drawn
+# with replacement (a bootstrap).
 
 # %%
 series = [
@@ -275,6 +287,8 @@ series = [
 certain = bootstrap(
     (series,), np.median, rng=np.random.default_rng(seed), method="percentile"
 )
+
+# %% tags=["remove-input"]
 record("data_overlap_series", np.median(series))
 record("data_overlap_low", certain.confidence_interval.low)
 record("data_overlap_high", certain.confidence_interval.high)
@@ -282,31 +296,31 @@ record("data_overlap_day", np.median(values["same day"]))
 record("data_overlap_other", np.median(values["other days"]))
 
 # %% [markdown]
-# Labels of one acquisition overlap by {glue:text}`data_overlap_series:.2f` (95 % interval
-# {glue:text}`data_overlap_low:.2f` to {glue:text}`data_overlap_high:.2f`), those of the same day
-# by {glue:text}`data_overlap_day:.2f` and those of different days by
-# {glue:text}`data_overlap_other:.2f`, each time in the median ({numref}`fig-data-overlap`).
+# The median overlap of two labels is {glue:text}`data_overlap_series:.2f` within one acquisition
+# (95 % interval {glue:text}`data_overlap_low:.2f` to {glue:text}`data_overlap_high:.2f`),
+# {glue:text}`data_overlap_day:.2f` for the same day and {glue:text}`data_overlap_other:.2f` for
+# different days ({numref}`fig-data-overlap`).
 #
 # ## How often would a random split leak?
 #
-# Suppose the images are dealt at random into five parts, and each part in turn is the test set.
-# A test image *leaks* if another image of its group is in the training set: a model that remembers
-# what it was shown gets this image right without having learned anything. We count how many test
-# images leak in random splits, and in splits that keep groups together.
+# Suppose the images are divided at random into five parts, and each part in turn is the test set. A
+# test image *leaks* if another image of its group is in the training set: a model that merely
+# memorises its training images gets such a test image right without having learned anything
+# general. We count how many test images leak in random splits, and in a split that keeps groups
+# together.
 
 # %%
 leaks = []
 for number in range(shuffles):
-    for train, test in KFold(5, shuffle=True, random_state=seed + number).split(
-        stack.images
-    ):
+    random = KFold(5, shuffle=True, random_state=seed + number)
+    for train, test in random.split(stack.images):
         leaks.append(np.isin(stack.groups[test], stack.groups[train]).mean())
 grouped = [
     np.isin(stack.groups[test], stack.groups[train]).mean()
     for train, test in GroupKFold(5).split(stack.images, groups=stack.groups)
 ]
 
-# %%
+# %% tags=["remove-input"]
 record("data_leak_random", 100 * np.mean(leaks))
 record("data_leak_spread", 100 * np.std(leaks))
 record("data_leak_grouped", 100 * np.max(grouped))
@@ -314,19 +328,20 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # %% [markdown]
 # In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation
 # over the parts {glue:text}`data_leak_spread:.0f` %). When groups stay together, none does
-# ({glue:text}`data_leak_grouped:.0f` %). That costs nothing, so this book splits by acquisition
-# unless it says otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the
+# ({glue:text}`data_leak_grouped:.0f` %). Grouping costs nothing, so this book splits by acquisition
+# unless stated otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the
 # scores.
 #
 # ## What this does not show
 #
-# - An overlap of labels is a hint, not a proof. It says that frames of a series share their
-#   answer; whether a method exploits this is seen only by scoring it both ways.
+# - An overlap of labels is a hint, not a proof. It says that frames of a series have nearly the
+#   same label; whether a method exploits this can only be seen by scoring it with both kinds of
+#   split.
 # - Acquisitions are read off file names, and places found by a threshold. Images of one place that
-#   share too little of their area stay unnoticed. Splitting by day is the stricter choice.
+#   overlap too little are not found. Splitting by day is the stricter choice.
 # - The published files hold no pixel size, no defocus and no dose. The pixel size is measured from
 #   the lattice ({ref}`ch-structure`); the other two stay unknown.
-# - One label an image, drawn by hand, tells nothing about how far two experts would agree.
+# - One hand-drawn label per image says nothing about how well two experts would agree.
 #
 # ## On your own images
 #

@@ -12,17 +12,18 @@
 #
 # Before one asks where a micrograph shows contamination, one has to take out what comes from the
 # microscope and not from the sample: uneven illumination, the dose, the size of a pixel. How is
-# that done, how exact is it when part of the field is contaminated, and what does it change in
-# images that were prepared already?
+# that done, how accurate is it when part of the field is contaminated, and what does it change in
+# images that have already been flattened?
 #
 # **What you will be able to do**
 #
-# - fit a smooth background to a micrograph and divide it out, also when patches lie on the sheet;
-# - say when a fit that leaves the patches out helps, and when it does harm;
-# - bring images to one scale, and see what that does to their lattice;
-# - make an image smaller without false patterns, and keep its pixel size right.
+# - fit a smooth background to a micrograph and divide it out, even where contamination covers the
+#   sheet;
+# - say when a fit that excludes the contaminated patches helps, and when it does harm;
+# - standardise images, and see what that does to the contrast of their lattice;
+# - reduce an image without aliasing, and keep its pixel size right.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 raw_size: int = 512  # pixels a side of the simulated raw micrograph
@@ -32,7 +33,7 @@ gradient: float = (
 repeats: int = 10  # simulated micrographs for each contaminated fraction
 seed: int = 5  # of the simulated micrographs
 
-# %%
+# %% tags=["hide-input"]
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -40,7 +41,6 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
-import graphseg as gs
 from book.tools.notebook import record, show_source
 from graphseg import simulation
 from graphseg.colours import SKY
@@ -50,7 +50,13 @@ from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges,
 from graphseg.unet.inference import KNOWN
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -69,12 +75,12 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 #
 # $$ I_N(u, v) = \frac{I(u, v)}{I_0(u, v)}. $$ (eq-normalise)
 #
-# To see how exact this is one must know the true background. So we simulate a raw micrograph with
-# fine pixels and a strong gradient, with a fifth of the field contaminated. Its patches swallow
+# How accurate is this? The answer requires the true background, so we simulate a raw micrograph
+# with fine pixels and a strong gradient, with a fifth of the field contaminated. Its patches absorb
 # electrons: the imaginary part of the potential is a tenth of the real one, more than in the
-# published images, so that the trap is deep.
+# published images, which makes the task deliberately hard.
 
-# %%
+# %% tags=["hide-input"]
 uneven = DetectorRanges(
     dose=(2e4, 2e4),
     gradient=gradient,
@@ -88,22 +94,22 @@ recorded = replace(
     simulation.GRAPHENE, detector=uneven, contaminant=fifth, optics=dark
 )
 fine = replace(recorded, size=raw_size, pixel_size=(0.2, 0.2), margin=32)
-raw = gs.simulate(seed, 0, fine)
 
 # %%
+raw = gs.simulate(seed, 0, fine)
 plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
 robust = flat_field(raw.counts, degree=(2, 2), window=32)
 
 # %% [markdown]
 # The second fit is *robust*. Contaminated areas are a little darker than clean ones, and a surface
-# that is fitted to everything bends towards them. The robust fit averages the residual
-# $(I - I_0)/I_0$, and its square, over a square window. Where the mean is more than three standard
-# deviations from the median, or the deviation as far above it, the area is left out, and the
-# surface is fitted again, until hardly a pixel changes. The window must be a few periods of the
-# lattice wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels
-# here. {numref}`fig-preprocessing-raw` shows the result.
+# fitted to all pixels bends towards them. The robust fit averages the residual $(I - I_0)/I_0$, and
+# its square, over a square window. An area whose mean lies more than three standard deviations from
+# the median, or whose deviation lies as far above it, is excluded, and the surface is fitted again,
+# until hardly a pixel changes. The window must be a few periods of the lattice wide, so that the
+# lattice averages out: 16 pixels by default, more at the fine pixels here.
+# {numref}`fig-preprocessing-raw` shows the result.
 
-# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}}
+# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 micrographs.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
 micrographs.overlay_mask(axes[0], robust.excluded, SKY, linewidth=0.8)
@@ -115,7 +121,7 @@ micrographs.show_micrograph(
     axes[2], robust.corrected, raw.pixel_size, "corrected"
 );
 
-# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one, after its mean is taken out. Red: too bright, blue: too dark; the outline is the truly contaminated area. The plain fit bends towards the dark patches, the robust fit does not.", "name": "fig-preprocessing-error"}}
+# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one, after its mean is taken out. Red: too bright, blue: too dark; the outline is the truly contaminated area. The plain fit bends towards the dark patches, the robust fit does not.", "name": "fig-preprocessing-error"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
 for ax, (name, fit) in zip(
     axes, {"plain": plain, "robust": robust}.items(), strict=True
@@ -130,13 +136,13 @@ for ax, (name, fit) in zip(
 figure.colorbar(shown, ax=axes, label="error (%)");
 
 # %% [markdown]
-# {numref}`fig-preprocessing-error` shows how the plain fit goes wrong. One micrograph proves
-# little. We repeat it with other micrographs, with more and less contamination, and with two more
-# fits that are told the true mask, one of them widened by 4 pixels. The error is the standard
-# deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor does not
-# count, because {eq}`eq-standardise` removes it.
+# {numref}`fig-preprocessing-error` shows where the plain fit goes wrong. Does this hold for other
+# micrographs? We repeat the test with several micrographs and with more and less contamination. Two
+# further fits are given the true mask, one of them widened by 4 pixels. The error is the standard
+# deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor is not
+# counted as an error, because {eq}`eq-standardise` removes it.
 
-# %%
+# %% tags=["hide-input"]
 fractions = [0.0, 0.1, 0.2, 0.3, 0.4]
 errors = {"plain": [], "robust": [], "mask given": [], "mask + 4 px": []}
 for fraction in fractions:
@@ -166,7 +172,7 @@ for fraction in fractions:
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
-# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}}
+# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip(
     (-0.6, -0.2, 0.2, 0.6), errors.items(), strict=True
@@ -188,7 +194,7 @@ ax.set(
 )
 ax.legend();
 
-# %%
+# %% tags=["remove-input"]
 noise = "rounding moves the draws of simulated noise: each processor has its own"
 for name in ("plain", "robust"):
     for fraction, place in (("clean", 0), ("fifth", 2), ("most", -1)):
@@ -202,17 +208,17 @@ better = np.mean(np.array(errors["robust"][1:]) < np.array(errors["plain"][1:]))
 record("preprocessing_better", 100 * better)
 
 # %% [markdown]
-# On clean sheets both fits are good to {glue:text}`preprocessing_clean_plain:.2f` % (plain) and
-# {glue:text}`preprocessing_clean_robust:.2f` % (robust). With a fifth of the field contaminated
-# the plain fit is off by {glue:text}`preprocessing_fifth_plain:.2f` %, the robust one by
+# On clean sheets the median error is {glue:text}`preprocessing_clean_plain:.2f` % (plain) and
+# {glue:text}`preprocessing_clean_robust:.2f` % (robust). With a fifth of the field contaminated the
+# error of the plain fit is {glue:text}`preprocessing_fifth_plain:.2f` %, that of the robust one
 # {glue:text}`preprocessing_fifth_robust:.2f` %, and with the mask given the error is
 # {glue:text}`preprocessing_fifth_given:.2f` % ({numref}`fig-preprocessing-coverage`). The true mask
 # is not the best one: a patch darkens the sheet a little beyond its edge, and with 4 pixels more
 # around it the error is {glue:text}`preprocessing_fifth_wider:.2f` %. The robust fit is better than
 # the plain one in {glue:text}`preprocessing_better:.0f` % of the contaminated micrographs. At four
-# tenths, where clean is hardly the rule any more, its median error is
+# tenths, where little more than half of the field is clean, its median error is
 # {glue:text}`preprocessing_most_robust:.2f` % (plain: {glue:text}`preprocessing_most_plain:.2f` %),
-# but the worst of its fits is off by {glue:text}`preprocessing_most_robust_worst:.2f` % (plain:
+# but the error of its worst fit is {glue:text}`preprocessing_most_robust_worst:.2f` % (plain:
 # {glue:text}`preprocessing_most_plain_worst:.2f` %).
 #
 # Choose the degree yourself. What happens to the corners as it grows?
@@ -225,17 +231,18 @@ explore.flat_field_explorer(example.counts, example.pixel_size)
 # ## The labelled stack
 #
 # The published images had been flattened before they were stored, and each was stretched to the
-# full range of 8 bits. How much is left for {eq}`eq-bezier` and {eq}`eq-normalise` to do in the
-# stack of this page? For each image we take the largest deviation of the background from its
-# mean.
+# full range of 8 bits. How much background is left for {eq}`eq-bezier` and {eq}`eq-normalise` to
+# remove in the stack of this page? For each image we take the largest deviation of the background
+# from its mean.
 
 # %%
 fits = [flat_field(image) for image in stack.images]
-excluded = np.array([fit.excluded for fit in fits])
 surfaces = {
     "plain": np.array([fit_bezier_surface(image) for image in stack.images]),
     "robust": np.array([fit.background for fit in fits]),
 }
+
+# %% tags=["hide-input"]
 relative = {
     name: s / s.mean(axis=(1, 2), keepdims=True) - 1
     for name, s in surfaces.items()
@@ -243,10 +250,13 @@ relative = {
 deviation = {
     name: 100 * np.abs(r).max(axis=(1, 2)) for name, r in relative.items()
 }
+
+# %% tags=["remove-input"]
 for name, found in deviation.items():
     record(f"preprocessing_stack_{name}_median", np.median(found))
     record(f"preprocessing_stack_{name}_largest", found.max())
 off = np.abs(relative["robust"])
+excluded = np.array([fit.excluded for fit in fits])
 inside = (off * excluded).max(axis=(1, 2)) > (off * ~excluded).max(axis=(1, 2))
 record("preprocessing_stack_inside", 100 * inside.mean())
 darker = [
@@ -256,7 +266,7 @@ darker = [
 ]
 record("preprocessing_stack_darker", 100 * np.mean(darker))
 
-# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction.", "name": "fig-preprocessing-stack"}}
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction.", "name": "fig-preprocessing-stack"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
@@ -278,15 +288,16 @@ ax.legend();
 # {glue:text}`preprocessing_stack_robust_median:.1f` % and
 # {glue:text}`preprocessing_stack_robust_largest:.1f` % ({numref}`fig-preprocessing-stack`).
 #
-# On the published images the robust fit does harm, and it is worth knowing why. The patches are
-# darker than the sheet in {glue:text}`preprocessing_stack_darker:.0f` % of the labelled images, and
-# still the plain background is nearly constant. This is what one gets by dividing by a surface that
-# was fitted to clean and contaminated areas alike. What is left in the clean part alone is then no
-# longer a tilt or a bow, and the robust fit carries it on across what it leaves out, which may fill
-# a corner, far from any pixel that could hold it back: in
-# {glue:text}`preprocessing_stack_inside:.0f` % of the images its largest deviation lies there. A
-# second flat field gains nothing where the first was good. So this book uses the robust fit for raw
-# micrographs, and no further flat field for the published images.
+# On the published images the robust fit does harm. Why? The patches are darker than the sheet in
+# {glue:text}`preprocessing_stack_darker:.0f` % of the labelled images, yet the plain background is
+# nearly constant. This is expected after division by a surface that was fitted to clean and
+# contaminated areas alike. The variation that remains in the clean part is then no longer a tilt or
+# a bow, and the robust fit extrapolates it across the areas that it excludes. These may fill a
+# corner, far from any pixel that constrains the fit: in
+# {glue:text}`preprocessing_stack_inside:.0f` % of the images the largest deviation lies in an
+# excluded area. A second flat field gains nothing where the first was good. This book therefore
+# uses the robust fit for raw micrographs, and applies no further flat field to the published
+# images.
 #
 # ## One scale for all images
 #
@@ -305,11 +316,11 @@ clean = [
     for image, mask in zip(standard, stack.masks, strict=True)
 ]
 coverage = stack.masks.mean(axis=(1, 2))
-spread = stack.images.std(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
 
-# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone once the image is standardised. The more contamination, the fainter the clean area becomes.", "name": "fig-preprocessing-standard"}}
+# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone once the image is standardised. The more contamination, the fainter the clean area becomes.", "name": "fig-preprocessing-standard"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
+spread = stack.images.std(axis=(1, 2))
 axes[0].hist(spread, bins=20)
 axes[0].set(xlabel="standard deviation as stored (0 to 1)", ylabel="images")
 axes[1].plot(100 * coverage, clean, "o", markersize=4)
@@ -318,7 +329,7 @@ axes[1].set(
     ylabel="standard deviation, clean area",
 );
 
-# %%
+# %% tags=["remove-input"]
 record("preprocessing_spread_low", spread.min())
 record("preprocessing_spread_high", spread.max())
 record("preprocessing_rank", rank)
@@ -326,37 +337,39 @@ record("preprocessing_clean_lowest", min(clean))
 
 # %% [markdown]
 # Stored standard deviations lie between {glue:text}`preprocessing_spread_low:.2f` and
-# {glue:text}`preprocessing_spread_high:.2f`, so one threshold for all images would mean different
-# things. After {eq}`eq-standardise` it means more nearly the same. Not quite: contaminated areas
-# have the stronger contrast and take part in $\sigma$, so in an image with much contamination the
-# clean lattice shrinks, down to {glue:text}`preprocessing_clean_lowest:.2f`. The rank correlation
-# of its deviation with the contaminated fraction is {glue:text}`preprocessing_rank:.2f`
-# ({numref}`fig-preprocessing-standard`).
+# {glue:text}`preprocessing_spread_high:.2f`, so one threshold would mean different things in
+# different images. After {eq}`eq-standardise` it means nearly the same in all of them, but not
+# exactly: contaminated areas have the stronger contrast and contribute to $\sigma$, so in an image
+# with much contamination the standard deviation of the clean lattice shrinks, down to
+# {glue:text}`preprocessing_clean_lowest:.2f`. Its rank correlation with the contaminated fraction
+# is {glue:text}`preprocessing_rank:.2f` ({numref}`fig-preprocessing-standard`).
 #
 # ## A smaller image
 #
 # Cameras give 1024 or 2048 pixels a side; the methods of this book work at 256. Each new pixel is
-# the mean over the area that it covers, where old pixels at its rim count by the fraction that lies
-# inside. So any ratio works, and the pixel size grows by the same ratio. To pick single pixels
-# instead would keep all the noise, and would fold fine detail into false coarse patterns.
+# the mean over the area that it covers, with old pixels at its edge weighted by the fraction that
+# lies inside. Any ratio works, and the pixel size grows by the same ratio. Picking single pixels
+# instead would keep all the noise, and fine detail would be aliased into false coarse patterns.
 
 # %%
 small, pixel_size = resize_area(robust.corrected, (256, 256), raw.pixel_size)
 step = raw_size // 256
 picked = robust.corrected[::step, ::step]
+
+# %% tags=["remove-input"]
 mask = resize_area(raw.mask, (256, 256))[0] > 0.5
 record("preprocessing_pixel_size", pixel_size)
 record("preprocessing_finest", KNOWN[0])
 record("preprocessing_coarsest", KNOWN[1])
 
-# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise. The lattice is the same in both.", "name": "fig-preprocessing-resize"}}
+# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise. The lattice is the same in both.", "name": "fig-preprocessing-resize"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
 for ax, (name, image) in zip(
     axes, {"averaged": small, "picked": picked}.items(), strict=True
 ):
     micrographs.show_micrograph(ax, image[:64, :64], pixel_size, name)
 
-# %%
+# %% tags=["remove-input"]
 record("preprocessing_averaged", small[~mask].std())
 record("preprocessing_picked", picked[~mask].std())
 # Electrons that are counted vary by the root of their number; a mean of four varies half as much.
@@ -369,9 +382,9 @@ record("preprocessing_noise", 100 * explained / difference)
 # The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and its mean is that
 # of the larger one. In the clean area the standard deviation is
 # {glue:text}`preprocessing_averaged:.3f` when averaged and {glue:text}`preprocessing_picked:.3f`
-# when picked ({numref}`fig-preprocessing-resize`). Shot noise that averaging takes away, as the
-# number of electrons gives it, explains {glue:text}`preprocessing_noise:.0f` % of the difference of
-# the two variances; the rest is lattice contrast that the larger pixel blurs.
+# when picked ({numref}`fig-preprocessing-resize`). The shot noise that averaging removes,
+# calculated from the number of electrons, explains {glue:text}`preprocessing_noise:.0f` % of the
+# difference between the two variances; the rest is lattice contrast that the larger pixel blurs.
 #
 # ## What this does not show
 #
@@ -379,7 +392,8 @@ record("preprocessing_noise", 100 * explained / difference)
 #   a weak bow. A real one may have seams between the parts of a camera, or rings; no surface of low
 #   degree follows those.
 # - The robust fit needs more than half of the field to be clean, and patches that differ from it in
-#   brightness or roughness. If most of the field is contaminated, give the mask, or do without.
+#   brightness or roughness. If most of the field is contaminated, supply a mask, or omit the flat
+#   field.
 # - {eq}`eq-normalise` supposes that zero intensity means no electrons. A camera's dark level must
 #   be subtracted first.
 # - That images look alike after {eq}`eq-standardise` does not mean that a method treats them

@@ -10,20 +10,20 @@
 # (ch-bragg)=
 # # Bragg filtering
 #
-# A clean piece of graphene is periodic, and contamination is not. If everything periodic is taken
-# out of a micrograph, is what remains the contamination? And how much of the success is due to
-# taking out the lattice at all? And do the numbers that the paper prints give the paper's scores?
+# A clean piece of graphene is periodic, and contamination is not. If everything periodic is removed
+# from a micrograph, is what remains the contamination? How much of the success is due to removing
+# the lattice at all? And do the parameters printed in the paper reproduce its scores?
 #
 # **What you will be able to do**
 #
-# - find the Bragg peaks of a micrograph and filter its lattice out;
-# - fit the three numbers of the method to labelled images, and say why a soft and a hard threshold
-#   disagree;
+# - find the Bragg peaks of a micrograph and remove its lattice by Fourier filtering;
+# - fit the three parameters of the method to labelled images, and say why a soft and a hard
+#   threshold differ;
 # - compare a method with a baseline that lacks its main idea;
-# - tell from fitted thresholds in which units a method was fitted;
+# - infer from fitted thresholds in which units a method was fitted;
 # - recognise the images on which the Bragg filter fails.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 folds: int = 5  # grouped by acquisition
@@ -32,35 +32,40 @@ steps: int = 40  # of gradient descent
 resamples: int = 10_000  # of the bootstrap
 jobs: int = 2  # folds computed at the same time
 
-# %%
+# %% tags=["hide-input"]
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-import graphseg as gs
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
 from graphseg.colours import METHOD_COLOURS, VERMILION
-from graphseg.evaluation import crossval, methods
+from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import explore, micrographs
 from graphseg.unet.inference import find_scale
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The idea
 #
-# A lattice turns into sharp peaks in Fourier space. Multiplying by the distance $|q|$ from the
-# centre lifts them above the slow variations near zero, so the lattice peaks are the maxima
+# In Fourier space a lattice gives sharp peaks. Multiplying by the distance $|q|$ from the centre
+# lifts them above the slow variations near zero, so the lattice peaks are the maxima
 #
 # $$
 # \{g\} = \big\{\, q : |q|\,\big|\mathcal{F}\{W I\}(q)\big| \text{ is a local maximum above } G
@@ -82,21 +87,23 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # $$ (eq-bragg-residual)
 #
 # Here $\langle\cdot\rangle$ is a local average with a Gaussian. These are equations 4–6 of
-# {cite:t}`Sadre2021`. The paper prints more: images are standardised ({ref}`ch-preprocessing`), the
-# spectrum is smoothed by 2 pixels and the difference by 5, at most 24 peaks count, and edges are
-# padded and the output normalised. It leaves open the window, how much is padded, what the output
-# is divided by, and the units of $G$ and $M$. What we chose there is a named parameter of
-# `BraggSegmenter`. Averages, for instance, count only what lies inside the image, so that nothing
-# fades towards an edge.
+# {cite:t}`Sadre2021`. The paper also states that images are standardised ({ref}`ch-preprocessing`),
+# that the spectrum is smoothed by 2 pixels and the difference by 5, that at most 24 peaks are used,
+# that edges are padded and that the output is normalised. It does not state the window, the width
+# of the padding, what the output is divided by, or the units of $G$ and $M$. Each of our choices is
+# a named parameter of `BraggSegmenter`. Local averages, for instance, include only pixels inside
+# the image, so that nothing fades towards an edge.
 #
 # ## One spectrum
 #
-# One image from the fold that will be held out: of its labelled images, the one with the median
-# contaminated area. Nothing is fitted yet; without labels `fit` takes the starting values, which
-# include the paper's width $\sigma = 1/64$ cycles per pixel.
+# What does the filter do to one micrograph? The example is, of the labelled images of the fold that
+# will be held out, the one with the median contaminated area. Nothing is fitted yet; without labels
+# `fit` takes the starting values, which include the paper's width $\sigma = 1/64$ cycles per pixel.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds)[fold]
+
+# %% tags=["hide-input"]
 areas = stack.masks[test].mean(axis=(1, 2))
 labelled = test[areas > 0][np.argsort(areas[areas > 0], kind="stable")]
 example = labelled[len(labelled) // 2]
@@ -105,7 +112,7 @@ pixel_size = find_scale(
 ).pixel_size
 
 # %%
-start = methods.make("bragg", progress=False).fit(stack.images[example][None])
+start = gs.BraggSegmenter(progress=False).fit(stack.images[example][None])
 parts = start.decompose(stack.images[example])
 
 # %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; the lattice image; the residual. The published files state no pixel size; scale bars follow the lattice, as in the chapter on structure. Notice that the residual is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}} tags=["hide-input"]
@@ -130,26 +137,30 @@ record("start_width", start.aperture_width_)
 record("start_footprint", 1 / (2 * np.pi * start.aperture_width_))
 
 # %% [markdown]
-# {numref}`fig-bragg-steps` shows the steps from {eq}`eq-bragg-peaks` over {eq}`eq-bragg-image` to
-# {eq}`eq-bragg-residual`. An aperture of {glue:text}`start_width:.4f` cycles
-# per pixel averages the lattice over a footprint of $1/2\pi\sigma$, here
-# {glue:text}`start_footprint:.0f` pixels. In this image, {glue:text}`left_clean_percent:.0f` % of
-# the variance is left outside the label and {glue:text}`left_covered_percent:.0f` % inside it. The
-# part that is left outside is noise, distortion, and everything else the apertures do not pass.
+# {numref}`fig-bragg-steps` shows the steps of {eq}`eq-bragg-peaks`, {eq}`eq-bragg-image` and
+# {eq}`eq-bragg-residual`. An aperture of {glue:text}`start_width:.4f` cycles per pixel averages the
+# lattice over a footprint of $1/2\pi\sigma$, here {glue:text}`start_footprint:.0f` pixels. In this
+# image, {glue:text}`left_clean_percent:.0f` % of the variance is left outside the label and
+# {glue:text}`left_covered_percent:.0f` % inside it. What is left outside is noise, distortion, and
+# everything else that the apertures do not pass.
 #
-# ## Fitting three numbers
+# ## Fitting three parameters
 #
 # The width $\sigma$ and the thresholds $G$ and $M$ are fitted to labelled images. A threshold has
 # no gradient, so sigmoids replace it, and one minus the Jaccard index of the resulting soft masks
-# goes down by gradient descent (Adam {cite:p}`Kingma2015`) in the logarithms of the three
-# numbers. Soft masks are not the goal, however. Therefore $M$ is chosen anew at the end: of all
-# thresholds, the one whose hard masks have the highest Jaccard index on the training images.
-# This can be read off the sorted residuals exactly.
+# is minimised by gradient descent (Adam {cite:p}`Kingma2015`) in the logarithms of the three
+# parameters. Soft masks are not the goal, however. Therefore $M$ is chosen again at the end: of all
+# thresholds, the one whose hard masks have the highest Jaccard index on the training images. It can
+# be found exactly from the sorted residuals.
+
+# %% tags=["remove-input"]
+started = time.perf_counter()
 
 # %%
-started = time.perf_counter()
-segmenter = methods.make("bragg", steps=steps, progress=False)
-segmenter.fit(stack.images[train], stack.masks[train])
+segmenter = gs.BraggSegmenter(steps=steps, progress=False)
+segmenter.fit(stack.images[train], stack.masks[train]);
+
+# %% tags=["remove-input"]
 seconds = time.perf_counter() - started
 
 # %% mystnb={"figure": {"caption": "Gradient descent on the training images of one fold. From left: the loss (1 \u2212 soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width \u03c3; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed.", "name": "fig-bragg-descent"}} tags=["hide-input"]
@@ -175,19 +186,23 @@ record("soft_threshold", segmenter.history_[-1, 3])
 record("hard_threshold", segmenter.mask_threshold_)
 
 # %% [markdown]
-# {numref}`fig-bragg-descent` shows {glue:text}`seconds:.0f` seconds on
-# {glue:text}`train_images:d` images. The width went to {glue:text}`width:.4f` cycles per pixel, a
-# footprint of {glue:text}`footprint:.0f` pixels: the narrower the apertures, the more of the
-# image a wave has to run through to be taken for lattice. $G$ became
-# {glue:text}`peak_threshold:.0f`. The descent left $M$ at {glue:text}`soft_threshold:.3f` and the
-# hard masks moved it to {glue:text}`hard_threshold:.3f`, in standard deviations of the image.
+# {numref}`fig-bragg-descent` shows the descent on {glue:text}`train_images:d` images, which took
+# {glue:text}`seconds:.0f` seconds. The fitted width is {glue:text}`width:.4f` cycles per pixel, a
+# footprint of {glue:text}`footprint:.0f` pixels: the narrower the apertures, the further a wave
+# must extend through the image to count as lattice. The fitted $G$ is
+# {glue:text}`peak_threshold:.0f`. The descent ended at $M$ = {glue:text}`soft_threshold:.3f`; the
+# choice by hard masks changed it to {glue:text}`hard_threshold:.3f`, in standard deviations of the
+# image.
 #
-# How sharp is the optimum? The *no-lattice baseline* below is the same code with the lattice filter
-# switched off: it averages $|I|$ locally and compares with $M$.
+# How sharp is the optimum, and what does the lattice filter contribute? The *no-lattice baseline*
+# below is the same code with the lattice filter switched off: it averages $|I|$ locally and
+# compares the average with $M$.
 
 # %%
-baseline = methods.make("no-lattice", progress=False)
-baseline.fit(stack.images[train], stack.masks[train])
+baseline = gs.BraggSegmenter(lattice_filter=False, progress=False)
+baseline.fit(stack.images[train], stack.masks[train]);
+
+# %% tags=["hide-input"]
 fitted = {"Bragg filter": segmenter, "no-lattice baseline": baseline}
 colours = dict(
     zip(
@@ -230,6 +245,8 @@ axes.legend();
 held_out_residuals = segmenter.residuals(stack.images[test])
 best, best_jaccard = best_threshold(held_out_residuals, stack.masks[test])
 chosen_jaccard = segmenter.score(stack.images[test], stack.masks[test])
+
+# %% tags=["hide-input"]
 each = [
     residual >= best_threshold(residual, mask)[0]
     for residual, mask in zip(
@@ -245,23 +262,22 @@ record("chosen_jaccard", chosen_jaccard)
 record("own_jaccard", own["jaccard"])
 
 # %% [markdown]
-# {numref}`fig-bragg-threshold` holds the two questions of this chapter: how good, and how much
-# better than the baseline. It also shows what it costs to choose $M$ on other images: the best $M$
-# for the held-out fold would have been {glue:text}`best_threshold:.3f`, with an index of
-# {glue:text}`best_jaccard:.3f` instead of {glue:text}`chosen_jaccard:.3f`. What one $M$ for all
-# images costs is another matter. With the best $M$ of each image, which only its label tells, the
-# same residuals would reach {glue:text}`own_jaccard:.3f`. Nothing in this chapter uses that
-# knowledge.
+# {numref}`fig-bragg-threshold` shows how good the filter is, how much better than the baseline, and
+# what it costs to choose $M$ on other images: the best $M$ for the held-out fold would have been
+# {glue:text}`best_threshold:.3f`, with an index of {glue:text}`best_jaccard:.3f` instead of
+# {glue:text}`chosen_jaccard:.3f`. Using one $M$ for all images also has its cost. With the best $M$
+# for each image, which can be found only with its label, the same residuals would reach
+# {glue:text}`own_jaccard:.3f`. Nothing in this chapter uses that knowledge.
 #
-# ## What came out
+# ## Scores on held-out images
 #
-# All folds, each image scored once by a method that has not seen its acquisition; scores are the
-# mean over folds ± their standard deviation.
+# How good is the filter on all folds? Each image is scored once, by a method that has not seen its
+# acquisition; scores are the mean over folds ± their standard deviation.
 
 # %%
 compared = {
-    "Bragg filter": methods.make("bragg", steps=steps, progress=False),
-    "no-lattice baseline": methods.make("no-lattice", progress=False),
+    "Bragg filter": gs.BraggSegmenter(steps=steps, progress=False),
+    "no-lattice baseline": gs.BraggSegmenter(lattice_filter=False, progress=False),
 }
 options = {
     "protocol": "acquisition",
@@ -274,11 +290,11 @@ records = {
     for name, e in compared.items()
 }
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 header = ["pooled over pixels", *metrics.LABELS.values()]
 Markdown(markdown_table(header, score_rows(records, "pooled")))
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(
     markdown_table(
         ["mean over images", *header[1:]], score_rows(records, "per_image")
@@ -286,9 +302,11 @@ Markdown(
 )
 
 # %%
+gain, low, high = paired_difference(*records.values(), resamples=resamples)
+
+# %% tags=["remove-input"]
 pooled = {name: summary(r, "pooled") for name, r in records.items()}
 single = {name: summary(r, "per_image") for name, r in records.items()}
-gain, low, high = paired_difference(*records.values(), resamples=resamples)
 unclear = "makes no difference that can be told from chance"
 verdict = (
     "raises the score"
@@ -316,18 +334,19 @@ record("verdict", verdict)
 # ({glue:text}`baseline_jaccard_per_image:.3f`). On all images pooled, the difference is
 # {glue:text}`difference:.3f`, with a 95 % interval from {glue:text}`difference_low:.3f` to
 # {glue:text}`difference_high:.3f` (bootstrap over groups of acquisitions). On these images,
-# filtering the lattice out {glue:text}`verdict:s`.
+# removing the lattice {glue:text}`verdict:s`.
 #
 # ### The paper's settings
 #
-# The paper fitted $\sigma$ and $G$ as well, and found $\sigma$ = {glue:text}`printed_width:.4f`.
-# *Bragg filter, paper's settings* takes this $\sigma$ as given, with the printed 24 peaks, 2 px and
-# 5 px, standardises, and fits $M$ alone; $G$ stays where our search starts, because the printed one
-# belongs to other units, as the next section shows. (Our Bragg filter averages over 6 px and fits
-# all three.) On the paper's random folds, and with the mean over images, it should give Table 1.
-# The values are recorded results on the published images, two shuffles of five folds.
+# The paper fitted $\sigma$ and $G$ as well, and found $\sigma$ = {glue:text}`printed_width:.4f`. Do
+# its settings reproduce its scores? *Bragg filter, paper's settings* uses this $\sigma$ with the
+# printed 24 peaks, 2 px and 5 px, standardises the images, and fits $M$ alone; $G$ keeps the
+# starting value of our search, because the printed one belongs to other units, as the next section
+# shows. (Our Bragg filter averages over 6 px and fits all three parameters.) On the paper's random
+# folds, and with the mean over images, it should give Table 1. The values are recorded results on
+# the published images, two shuffles of five folds.
 
-# %%
+# %% tags=["hide-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")
 settings = {
     "Bragg filter, paper's settings (random folds)": read_result("bragg_paper_random"),
@@ -346,14 +365,14 @@ by_image, by_pixel = (
     score_rows(settings, average) for average in ("per_image", "pooled")
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(
     markdown_table(
         ["mean over images", *header[1:]], [printed_row, *by_image]
     )
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(markdown_table(header, [printed_row, *by_pixel]))
 
 # %% tags=["remove-input"]
@@ -374,26 +393,26 @@ above = sum(round(bare[n][0], 3) >= printed[n] for n in metrics.NAMES)
 record("baseline_above_paper", above)
 
 # %% [markdown]
-# It nearly does. Accuracy and balanced accuracy agree within {glue:text}`gap_first_two:.3f`. The
+# It nearly does: accuracy and balanced accuracy agree within {glue:text}`gap_first_two:.3f`. The
 # Jaccard index is {glue:text}`faithful_jaccard:.3f` (printed: {glue:text}`printed_jaccard:.3f`), F1
 # {glue:text}`faithful_f1:.3f` ({glue:text}`printed_f1:.3f`). Precision is higher by
-# {glue:text}`gap_precision:.3f` and recall by {glue:text}`gap_recall:.3f`. No score is off by more
-# than {glue:text}`gap_in_spreads:.2f` of its spread over folds. The average matters for this
-# reading: of pooled pixels, a Jaccard index of {glue:text}`printed_jaccard:.3f` would mean an F1 of
+# {glue:text}`gap_precision:.3f` and recall by {glue:text}`gap_recall:.3f`. No score differs by more
+# than {glue:text}`gap_in_spreads:.2f` of its spread over folds. The kind of average matters here:
+# for pooled pixels, a Jaccard index of {glue:text}`printed_jaccard:.3f` would mean an F1 of
 # {glue:text}`printed_f1_pooled:.3f`, so the printed scores are means over images. The scores of the
-# paper's Bragg filter can thus nearly be had from its text. But the no-lattice baseline, on folds
-# by acquisition, reaches or exceeds the paper's Bragg filter in {glue:text}`baseline_above_paper:d` of the six scores.
+# paper's Bragg filter can thus nearly be reproduced from its text. But the no-lattice baseline, on
+# folds by acquisition, reaches or exceeds the paper's Bragg filter in
+# {glue:text}`baseline_above_paper:d` of the six scores.
 #
-# ### What the units tell
+# ### The units of the thresholds
 #
-# The paper gives its fitted numbers with their spread over folds. The printed settings again, now
-# with
-# $\sigma$, $G$ and $M$ all fitted, in two units: grey levels from 0 to 1 minus their mean (`raw`),
-# and standardised image by image, as the paper says of its images. In grey levels the search starts
-# from the printed values, and once more from half of the printed $G$ and $M$
-# (there, one shuffle of five folds).
+# In which units did the paper fit its parameters? It prints them with their spread over folds. Here
+# $\sigma$, $G$ and $M$ are all fitted with the printed settings, in two units: grey levels from 0
+# to 1 minus their mean (`raw`), and standardised image by image, as the paper describes its images.
+# In grey levels the search starts from the printed values, and again from half of the printed $G$
+# and $M$ (for the latter, one shuffle of five folds).
 
-# %%
+# %% tags=["hide-input"]
 fits = {
     "only M fitted, standardised": "bragg_paper_random",
     "all fitted, standardised": "bragg_paper_fitted_random",
@@ -407,7 +426,7 @@ found = {
     for label, fit in fits.items()
 }  # (folds, 3) each: σ, G, M
 
-# %%
+# %% tags=["remove-input"]
 parameters = paper["bragg_parameters"]
 keys = ("aperture_width", "peak_threshold", "mask_threshold")
 spreads = [parameters[f"{key}_spread"] for key in keys]
@@ -454,35 +473,36 @@ record("times", np.mean(found[short["standard"]][:, 2]) / values[2])
 record("raw_excess", 100 * (np.mean(found[short["raw"]][:, 2]) / values[2] - 1))
 
 # %% [markdown]
-# Of the three numbers $M$ tells most. On standardised images it comes to
-# {glue:text}`standard_mask_low:.2f` to {glue:text}`standard_mask_high:.2f` from fold to fold,
+# $M$ is the most informative of the three. On standardised images the fitted values lie between
+# {glue:text}`standard_mask_low:.2f` and {glue:text}`standard_mask_high:.2f` from fold to fold,
 # {glue:text}`times:.0f` times the printed {glue:text}`printed_mask:.3f`. In grey levels from 0 to 1
-# it comes to {glue:text}`raw_mask_low:.3f` to {glue:text}`raw_mask_high:.3f`,
-# {glue:text}`raw_excess:.0f` % above the print, and from the other start to
-# {glue:text}`half_mask_low:.3f` to {glue:text}`half_mask_high:.3f`. So the printed thresholds
-# belong to something like grey levels, although the text has images standardised, and they must not
-# be used on standardised ones. $G$ is less of a witness: from the printed
+# they lie between {glue:text}`raw_mask_low:.3f` and {glue:text}`raw_mask_high:.3f`,
+# {glue:text}`raw_excess:.0f` % above the printed value, and from the other start between
+# {glue:text}`half_mask_low:.3f` and {glue:text}`half_mask_high:.3f`. So the printed thresholds
+# belong to something like grey levels, although according to the text the images are standardised,
+# and they must not be used on standardised images. $G$ is less informative: from the printed
 # {glue:text}`printed_peaks:.1f` it ends at {glue:text}`raw_peaks_low:.1f` to
 # {glue:text}`raw_peaks_high:.1f`, from half of that at {glue:text}`half_peaks_low:.1f` to
 # {glue:text}`half_peaks_high:.1f`, with Jaccard indices of {glue:text}`jaccard_raw:.3f` and
 # {glue:text}`jaccard_half:.3f`. As long as it lies below the lattice peaks it hardly matters.
 #
-# No reading of the units gives both the scores and the thresholds of the paper: in grey levels the
+# Neither choice of units gives both the scores and the thresholds of the paper: in grey levels the
 # Jaccard index is {glue:text}`jaccard_raw:.3f`, standardised {glue:text}`jaccard_standard:.3f`,
 # printed {glue:text}`printed_jaccard:.3f`. A step that is easily overlooked in a methods section
-# can weigh as much as the method.
+# can matter as much as the method.
 #
-# Nor does $\sigma$ stay at the printed value: from the same start our search makes it
+# Nor does $\sigma$ stay at the printed value: from the same start our search ends at
 # {glue:text}`raw_width_low:.4f` to {glue:text}`raw_width_high:.4f` in grey levels and
 # {glue:text}`standard_width_low:.4f` to {glue:text}`standard_width_high:.4f` standardised.
 #
 # ### Where it fails
 #
-# Four images are chosen by rule from the whole cross-validation: the largest area wrongly called
-# contaminated, the largest area missed, and of the images with a label the lowest Jaccard index
-# (of those not shown yet) and the median.
+# On which images does the filter fail? Four are chosen by a rule from the whole cross-validation:
+# those with the largest area wrongly called contaminated and with the largest area missed, and, of
+# the images whose label is not empty, those with the lowest (of the remaining ones) and the median
+# Jaccard index.
 
-# %%
+# %% tags=["hide-input"]
 counts = np.array(
     [image_counts(records["Bragg filter"])[name] for name in stack.names]
 )
@@ -503,9 +523,7 @@ for column, case in zip(axes.T, cases, strict=True):
         if stack.names[case] in r["test"]
     )
     values = {name: result["fitted"][f"{name}_"] for name in names}
-    unseen = methods.make("bragg", progress=False, **values).fit(
-        stack.images[[case]]
-    )
+    unseen = gs.BraggSegmenter(progress=False, **values).fit(stack.images[[case]])
     predicted = {"Bragg filter": unseen.predict(stack.images[[case]])[0]}
     micrographs.show_case(
         column,
@@ -517,17 +535,17 @@ for column, case in zip(axes.T, cases, strict=True):
 micrographs.add_error_legend(figure)
 
 # %% [markdown]
-# {numref}`fig-bragg-failures` shows them. The equations say what to look for in such images. One
-# $M$ serves all of them, so noise above it is called contamination over wide areas, and a faint
-# film beside a strong one, which has set the scale, is missed. A grain boundary is not periodic
-# either, and can be traced like contamination. And the local average spreads the residual of a
-# patch, so that outlines come out too round.
+# {numref}`fig-bragg-failures` shows them. The equations say which errors to expect. One $M$ serves
+# all images, so noise above it is called contamination over wide areas, and a faint film beside a
+# strong one, which has set the scale, is missed. A grain boundary is not periodic either, and can
+# be mistaken for contamination. And the local average spreads the residual of a patch, so that
+# outlines become too round.
 #
 # ## Try it
 #
-# Four sliders on the image of {numref}`fig-bragg-steps`, starting from the fitted values. (The
-# pictures follow the sliders while the notebook runs; on a static page they show the start.)
-# Widen the apertures until patches vanish; raise $G$ until no peak is left: that is the no-lattice
+# Four sliders act on the image of {numref}`fig-bragg-steps`, starting from the fitted values. (The
+# pictures follow the sliders while the notebook runs; on a static page they show the start.) Widen
+# the apertures until patches vanish; raise $G$ until no peak is left: that is the no-lattice
 # baseline.
 
 # %%
@@ -536,7 +554,7 @@ explore.bragg_explorer(stack.images[example], segmenter, mask, pixel_size)
 # %% [markdown]
 # ## How fast is it?
 
-# %%
+# %% tags=["remove-input"]
 segmenter.predict(stack.images[test[:2]])
 started = time.perf_counter()
 segmenter.predict(stack.images[test])
@@ -549,16 +567,16 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 #
 # ## What this does not show
 #
-# - Whether this is the paper's code: its repository holds that of the U-Net only. It is our
+# - Whether this is the paper's code: its repository contains the code of the U-Net only. Ours is an
 #   interpretation of three equations; where another is possible, it is a parameter.
 # - Whether a threshold that follows each image would do better: {ref}`ch-comparison` has such an
 #   adaptive Bragg filter.
 # - Anything about images with other pixel sizes or heavier contamination. $G$ is converted by the
 #   area of an image, but the local average stays the same number of pixels.
-# - A score free of any look at the test. The width of the local average, 6 px, was set after a
-#   scan over all published images, with and without the lattice filter. {ref}`ch-cross-validation`
-#   shows how to choose it inside the training folds.
-# - Calibrated probabilities: `predict_proba` ranks pixels around $M$ and no more.
+# - A score that owes nothing to the test images. The width of the local average, 6 px, was set
+#   after a scan over all published images, with and without the lattice filter.
+#   {ref}`ch-cross-validation` shows how to choose it inside the training folds.
+# - Calibrated probabilities: `predict_proba` only ranks pixels around $M$.
 #
 # ## On your own images
 #
@@ -572,8 +590,9 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # masks = segmenter.predict(stack.images)
 # ```
 #
-# Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the result
-# with `graphseg.plotting.explore.bragg_explorer`. Any height and width will do:
+# Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the
+# result with `graphseg.plotting.explore.bragg_explorer`. Images of any height and width are
+# accepted:
 
 # %%
 odd = stack.images[test[:1], :201, :143]
@@ -586,14 +605,14 @@ segmenter.predict(odd).shape
 #   {glue:text}`bragg_jaccard_pooled:.3f`; the no-lattice baseline reaches
 #   {glue:text}`baseline_jaccard_pooled:.3f`.
 # - The difference of {glue:text}`difference:.3f` has an interval from
-#   {glue:text}`difference_low:.3f` to {glue:text}`difference_high:.3f`: filtering the lattice
-#   out {glue:text}`verdict:s`.
+#   {glue:text}`difference_low:.3f` to {glue:text}`difference_high:.3f`: removing the lattice
+#   {glue:text}`verdict:s`.
 # - The paper's settings, with $M$ alone fitted to standardised images, nearly give the paper's
 #   scores: a Jaccard index of {glue:text}`faithful_jaccard:.3f` against
 #   {glue:text}`printed_jaccard:.3f`.
-# - The paper's thresholds belong to grey levels, not to standardised images. Fitted in grey levels,
-#   the Jaccard index is {glue:text}`jaccard_raw:.3f`, standardised
+# - The paper's thresholds belong to grey levels, not to standardised images. With fits in grey
+#   levels the Jaccard index is {glue:text}`jaccard_raw:.3f`, on standardised images
 #   {glue:text}`jaccard_standard:.3f`.
-# - One threshold for all images is a weakness: on the fold looked at, the $M$ of the training
-#   images gives {glue:text}`chosen_jaccard:.3f`, the best single one {glue:text}`best_jaccard:.3f`,
-#   and the best one of each image {glue:text}`own_jaccard:.3f`.
+# - One threshold for all images is a weakness: on the fold examined, the $M$ of the training images
+#   gives {glue:text}`chosen_jaccard:.3f`, the best single $M$ {glue:text}`best_jaccard:.3f`, and
+#   the best $M$ for each image {glue:text}`own_jaccard:.3f`.

@@ -10,37 +10,33 @@
 # (ch-cross-validation)=
 # # Cross-validation without leakage
 #
-# A score is worth what its split is worth. The published images come in series: several frames
-# of one field of view at different focus or time. If one frame is trained on and the next one
-# tested, is the network being tested at all?
+# How much can a score be trusted? That depends on how the images were split. The published images
+# come in series: several frames of one field of view at different focus or time. If a network is
+# trained on one frame and tested on the next, is it being tested at all?
 #
 # **What you will be able to do**
 #
-# - split a labelled stack so that nothing of an acquisition, or of a place, is on both sides;
-# - count how much a random split leaks, and measure what it is worth to each method;
-# - tell a difference between two methods from what the choice of images explains;
+# - split a labelled stack so that no acquisition, and no place, is in both training and test set;
+# - count how many images leak in a random split, and measure how much this raises the score of each
+#   method;
+# - tell whether a difference between two methods is larger than the choice of images explains;
 # - choose parameters inside the training folds, never on the fold that is scored;
-# - record a long cross-validation so that it can be stopped, continued and checked.
+# - record a long cross-validation so that it can be interrupted, resumed and checked.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 folds: int = 5
 shuffles: int = 2  # assignments of images to folds
 resamples: int = 10_000  # of the bootstrap
-smoothing: list = [
-    3.0,
-    5.0,
-    8.0,
-]  # px, the grid searched inside the training folds
+smoothing: list = [3.0, 5.0, 8.0]  # px, the grid searched inside the training folds
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 from sklearn.model_selection import GridSearchCV
 
-import graphseg as gs
 from book.tools.notebook import record, record_scores, show_source
 from book.tools.tables import (
     display_name,
@@ -55,13 +51,19 @@ from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE
 from graphseg.datasets import load
 from graphseg.datasets.stack import SAME_PLACE
-from graphseg.evaluation import crossval, methods
+from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference, verdict
 from graphseg.evaluation.records import summary
 from graphseg.plotting import micrographs
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -69,28 +71,27 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # ## The idea
 #
 # In $k$-fold cross-validation each image is tested once, by an estimator that was fitted on the
-# other folds. The estimate is honest if what is tested is independent of what was trained on:
+# other folds. The estimate is unbiased only if the test images are independent of the training
+# images:
 #
 # $$
 # \text{score} = \frac{1}{k} \sum_{i=1}^{k} S\big(\text{fit}(D \setminus D_i),\, D_i\big),
 # \qquad g(a) \ne g(b) \;\; \forall\, a \in D_i,\; b \in D \setminus D_i ,
 # $$ (eq-folds)
 #
-# where $g$ is the group an image belongs to. A random split ignores the condition on the
-# right of {eq}`eq-folds`. The package knows three protocols, which differ in $g$ only: `random`
-# (every image for itself, as the paper did), `acquisition`, and `date` (all images of a day).
+# where $g$ is the group an image belongs to. A random split ignores the condition on the right of
+# {eq}`eq-folds`. The package has three protocols, which differ only in $g$: `random` (every image
+# for itself, as the paper did), `acquisition`, and `date` (all images of a day).
 #
 # An acquisition is read from the file name. That is not enough: a few acquisitions show a place
-# that an earlier one of the same day shows too, shifted or turned. A comparison of textures
-# (`graphseg.datasets.duplicates`) points to them, and a person who looks at the pairs confirms.
-# Such acquisitions are one group.
+# that an earlier one of the same day also shows, shifted or rotated. A comparison of textures
+# (`graphseg.datasets.duplicates`) finds candidates, and a person confirms each pair by eye. Such
+# acquisitions form one group.
 
 # %%
 leaks = {}
 for protocol in ("random", "acquisition", "date"):
-    pairs = crossval.splits(
-        stack, protocol, min(folds, len(np.unique(stack.dates)))
-    )
+    pairs = crossval.splits(stack, protocol, min(folds, len(np.unique(stack.dates))))
     leaks[protocol] = sum(
         np.isin(stack.groups[test], stack.groups[train]).sum()
         for train, test in pairs
@@ -106,12 +107,11 @@ record("leaking_acquisition", int(leaks["acquisition"]))
 record("leaking_percent", 100 * leaks["random"] / len(stack))
 
 # %% [markdown]
-# The {glue:text}`images:d` images come from {glue:text}`acquisitions:d` acquisitions, which are
+# The {glue:text}`images:d` images come from {glue:text}`acquisitions:d` acquisitions, which form
 # {glue:text}`groups:d` groups. (Of the published acquisitions {glue:text}`same_place_pairs:d` show
-# the place of another one.) In one random split {glue:text}`leaking_random:d` of the images
+# the same place as another one.) In one random split {glue:text}`leaking_random:d` of the images
 # ({glue:text}`leaking_percent:.0f` %) are tested by an estimator that has seen another image of
-# their group; split by groups, {glue:text}`leaking_acquisition:d`. {numref}`fig-folds` shows
-# which.
+# their group; split by groups, {glue:text}`leaking_acquisition:d`. {numref}`fig-folds` shows which.
 
 # %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image of whose group another image is in the training set; grouping leaves none.", "name": "fig-folds"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
@@ -130,39 +130,44 @@ axes[1].set_xlabel("image");
 # %% [markdown]
 # ## When is a difference more than chance?
 #
-# Folds share training images, and frames of a series resemble each other, so the spread of folds
-# is no standard error; and most of it comes from folds with hard images, which are hard for every
-# method. So two methods are compared image by image. The *bootstrap* draws whole groups with
-# replacement, as many as there are, and computes the difference of the two methods on each draw:
+# Folds share training images, and frames of a series resemble each other, so the spread over folds
+# is not a standard error; moreover, most of it comes from folds with difficult images, which are
+# difficult for every method. So two methods are compared image by image. The *bootstrap* draws
+# whole groups with replacement, as many as there are, and computes the difference of the two
+# methods on each draw:
 #
 # $$
 # \Delta^{*} = S_A\big(a_1^{*}, \dots, a_n^{*}\big) - S_B\big(a_1^{*}, \dots, a_n^{*}\big),
 # $$ (eq-bootstrap)
 #
 # where $a_i^{*}$ are the groups drawn. The middle 95 % of the $\Delta^{*}$ are the confidence
-# interval. This is the one rule of the book: a difference is called a difference if its interval
-# *excludes zero*. (Where an end lies so near zero that another seed of the draws could put it on
-# the other side, the tables say *ends at zero*, and it does not count.) A difference that counts is
-# larger than the choice of these images explains. It does not follow
-# that other samples, another microscope or another person's labels would show it, and the chance
-# of a training is not in it: each network was trained once for each fold and shuffle.
+# interval. The whole book uses one rule: a difference counts if its interval *excludes zero*.
+# (Where an end lies so near zero that another seed of the draws could put it on the other side, the
+# tables say *ends at zero*, and the difference does not count.) A difference that counts is larger
+# than the choice of these images explains. It does not follow that other samples, another
+# microscope or another person's labels would show it, and the interval does not include the
+# variation between trainings: each network was trained once for each fold and shuffle.
 #
 # ## Does leakage matter?
 #
-# It can only matter to a method that can remember. A method with one fitted number, the no-lattice
-# baseline of {ref}`ch-bragg` that smooths the standardised image and thresholds it, should not
-# care. It runs here live, under both protocols and with {eq}`eq-folds` for every shuffle.
+# It can matter only to a method that can memorise images. A method with a single fitted parameter,
+# the no-lattice baseline of {ref}`ch-bragg` that smooths the standardised image and thresholds it,
+# should not be affected. It is cross-validated here under both protocols, with {eq}`eq-folds` for
+# every shuffle.
 
 # %%
-baseline = methods.make("no-lattice", progress=False)
+baseline = gs.BraggSegmenter(lattice_filter=False, progress=False)
 live = {
     protocol: gs.cross_validate(
         baseline, stack, "no-lattice", protocol, folds, shuffles, progress=False
     )
     for protocol in ("random", "acquisition")
 }
+gap, low, high = paired_difference(
+    live["random"], live["acquisition"], resamples=resamples
+)
 
-# %%
+# %% tags=["remove-input"]
 header = ["protocol", *metrics.LABELS.values()]
 Markdown(markdown_table(header, score_rows(live, "pooled")))
 
@@ -172,13 +177,10 @@ for protocol, result in live.items():
     record(f"baseline_{protocol}", mean)
     record(f"baseline_{protocol}_spread", spread)
     record_scores(f"baseline_{protocol}", summary(result))
-gap, low, high = paired_difference(
-    live["random"], live["acquisition"], resamples=resamples
-)
 record("baseline_gap", gap)
 record("baseline_gap_verdict", verdict(low, high))
 
-# %%
+# %% tags=["remove-input"]
 row = ["random − acquisition", with_interval(gap, low, high)]
 Markdown(markdown_table(["J over all pixels", "95 % interval"], [row]))
 
@@ -188,16 +190,16 @@ Markdown(markdown_table(["J over all pixels", "95 % interval"], [row]))
 # ± {glue:text}`baseline_acquisition_spread:.3f` on grouped ones (mean and standard deviation over
 # folds and shuffles). The interval of the difference {glue:text}`baseline_gap_verdict:s`.
 #
-# ## What leakage is worth to a network
+# ## How much does leakage raise the score of a network?
 #
-# A network with half a million weights or more can remember. Recorded cross-validations of one
-# recipe under all protocols: of our network and of the U-Net with 25 epochs of
-# {ref}`ch-comparison`, and of the pixel classifier. Every image is scored once a shuffle under
-# each protocol, so {eq}`eq-bootstrap` applies. Only images that share a group can profit from a
-# leak; single images are the check, because there two trainings differ by chance alone and by the
-# arithmetic of the processor (the last column of the table).
+# A network with half a million weights or more can memorise images. The table has recorded
+# cross-validations under all protocols, each method with one recipe: our network and the U-Net with
+# 25 epochs of {ref}`ch-comparison`, and the pixel classifier. Every image is scored once per
+# shuffle under each protocol, so {eq}`eq-bootstrap` applies. Only images that share a group can
+# profit from a leak; single images are the control, because on them two trainings differ only by
+# chance and by the arithmetic of the processor (the last column of the table).
 
-# %%
+# %% tags=["hide-input"]
 keys = ("classifier", "unet", "ours")
 protocols = {
     "random": keys,
@@ -209,6 +211,8 @@ recorded = {
     for protocol, members in protocols.items()
     for key in members
 }
+
+# %% tags=["remove-input"]
 rows = [
     [
         f"{display_name(key)}, {protocol}",
@@ -234,7 +238,7 @@ heading = [
 ]
 Markdown(markdown_table(heading, rows))
 
-# %%
+# %% tags=["hide-input"]
 groups = {name: load.group_of(name) for name in image_counts(recorded["ours", "random"])}
 sizes = {group: list(groups.values()).count(group) for group in groups.values()}
 parts = {
@@ -242,6 +246,8 @@ parts = {
     "images that share a group": [n for n, g in groups.items() if sizes[g] > 1],
     "single images": [n for n, g in groups.items() if sizes[g] == 1],
 }
+
+# %%
 gaps = {
     (key, part): paired_difference(
         recorded[key, "random"],
@@ -280,7 +286,7 @@ axes.set(
 )
 axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1));
 
-# %%
+# %% tags=["remove-input"]
 rows = [
     [
         f"{display_name(key)}, {part}",
@@ -325,25 +331,25 @@ for key, protocol in (
     )
 
 # %% [markdown]
-# {numref}`fig-leakage` shows the table. Of our network the random folds make
+# {numref}`fig-leakage` shows the table. With random folds our network reaches
 # {glue:text}`ours_random:.3f` per image instead of {glue:text}`ours_acquisition:.3f`: the
 # difference is {glue:text}`leak_ours_all_interval:s`, on the {glue:text}`shared_images:d` images
 # that share a group {glue:text}`leak_ours_shared_interval:s`, and on single images
-# {glue:text}`leak_ours_single_interval:s`. Folds made of whole days, where not even the state of
-# the microscope is shared, are the stricter test: with them our network reaches
+# {glue:text}`leak_ours_single_interval:s`. Folds made of whole days, which do not even share the
+# state of the microscope, are the stricter test: with them our network reaches
 # {glue:text}`ours_date:.3f` (acquisition minus date {glue:text}`date_ours_interval:s`, which
 # {glue:text}`date_ours_verdict:s`), and the pixel classifier {glue:text}`classifier_date:.3f`
 # ({glue:text}`date_classifier_interval:s`, which {glue:text}`date_classifier_verdict:s`).
 #
-# ## What merging the places changed
+# ## What did merging the places change?
 #
-# The first records grouped acquisitions by name alone, so images of
-# {glue:text}`same_place_pairs:d` pairs of acquisitions could be tested by a network that had seen
-# the same place. That record of our network is kept. Image by image it is compared with the one on
-# merged groups; the other images are the check again, for the whole assignment to folds is another
-# one, and so may be the arithmetic.
+# The first records grouped acquisitions by name alone, so images of {glue:text}`same_place_pairs:d`
+# pairs of acquisitions could be tested by a network that had seen the same place. That record of
+# our network is kept, and is compared image by image with the one on merged groups. The other
+# images are again the control, because the whole assignment to folds differs, and the arithmetic
+# may differ too.
 
-# %%
+# %% tags=["hide-input"]
 unmerged = read_result("ours_acquisition_unmerged")
 places = set(SAME_PLACE) | set(SAME_PLACE.values())
 partners = [n for n in groups if load.acquisition_of(n) in places]
@@ -361,6 +367,8 @@ merging = {
         "all images": list(groups),
     }.items()
 }
+
+# %% tags=["remove-input"]
 exposed = [
     name
     for result in unmerged["results"]
@@ -389,31 +397,28 @@ for name, values in zip(("places", "others", "all"), merging.values(), strict=Tr
     record(f"merged_{name}_verdict", verdict(*values[1:]))
 
 # %% [markdown]
-# Of the {glue:text}`merged_images:d` images of these places, each tested once a shuffle,
+# Of the {glue:text}`merged_images:d` images of these places, each tested once per shuffle,
 # {glue:text}`merged_exposed:d` of {glue:text}`merged_tests:d` tests had a partner in the training
-# set. There the leak was worth {glue:text}`merged_places:s` (the interval
+# set. On these images the leak changed the index by {glue:text}`merged_places:s` (the interval
 # {glue:text}`merged_places_verdict:s`), on all other images the two records differ by
-# {glue:text}`merged_others:s`, on all by {glue:text}`merged_all:s`. Whatever it changes, the
-# merged groups are the right ones, and the scores of our network in this book are theirs.
+# {glue:text}`merged_others:s`, on all by {glue:text}`merged_all:s`. Whatever the change, the merged
+# groups are the correct ones, and the scores of our network in this book are based on them.
 #
-# ## Choosing parameters, inside
+# ## Choosing parameters inside the training folds
 #
-# How wide should the no-lattice baseline smooth? Trying three widths and keeping the best *test*
-# score would be selection on the test. The choice belongs inside: the training images of each fold
-# are split again, again by acquisition, and scikit-learn's own grid search chooses there.
+# Over how many pixels should the no-lattice baseline smooth? Trying three widths and keeping the
+# best *test* score would be selection on the test set. The choice must be made inside the training
+# folds: the training images of each fold are split once more, again by acquisition, and
+# scikit-learn's grid search chooses there.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds)[0]
 inner = crossval.splits(stack.subset(train), "acquisition", folds=3)
-search = GridSearchCV(
-    baseline,
-    {"smoothing": smoothing},
-    scoring=crossval.pixel_scorer("accuracy"),
-    cv=inner,
-)
+scoring = crossval.pixel_scorer("accuracy")
+search = GridSearchCV(baseline, {"smoothing": smoothing}, scoring=scoring, cv=inner)
 search.fit(stack.images[train], stack.masks[train]);
 
-# %%
+# %% tags=["remove-input"]
 rows = [
     [f"{width:g}", f"{mean:.4f}", f"{spread:.4f}"]
     for width, mean, spread in zip(
@@ -433,18 +438,20 @@ Markdown(
 outer = metrics.scores(
     metrics.counts(stack.masks[test], search.predict(stack.images[test]))
 )
+
+# %% tags=["remove-input"]
 record("best_smoothing", float(search.best_params_["smoothing"]))
 record_scores("outer", outer)
 
 # %% [markdown]
-# The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part,
-# the accuracy is {glue:text}`outer_accuracy:.3f`.
+# The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part
+# in the choice, the accuracy is {glue:text}`outer_accuracy:.3f`.
 #
 # For networks `python -m book.studies search` does the same, outer fold by outer fold, keeps every
-# finished training, and can be killed and continued. A small grid, searched on a processor with
-# short trainings, is recorded:
+# finished training, and can be interrupted and resumed. A small grid, searched on a CPU with short
+# trainings, is recorded:
 
-# %%
+# %% tags=["remove-input"]
 found = read_result("search_recipe")
 accuracy = np.array([fold["scores"] for fold in found["searches"]])
 chosen = [fold["chosen"] for fold in found["searches"]]
@@ -479,24 +486,24 @@ record("search_first", chosen.count(0))
 record("search_ours", chosen.count(len(found["candidates"]) - 1))
 
 # %% [markdown]
-# The last column counts in how many of the {glue:text}`search_folds:d` outer folds a candidate
-# won; {glue:text}`search_winners:d` of the {glue:text}`search_candidates:d` won at least once. Each
-# was trained for {glue:text}`search_epochs:d` epochs and scored on {glue:text}`search_tested:d`
-# inner fold of each outer fold's training images. A stride of 2 works on blocks of 2×2 pixels and
-# makes a network of the same width four times cheaper; the loss that adds a Jaccard index weighs
-# images alike.
+# The last column counts in how many of the {glue:text}`search_folds:d` outer folds a candidate won;
+# {glue:text}`search_winners:d` of the {glue:text}`search_candidates:d` won at least once. Each was
+# trained for {glue:text}`search_epochs:d` epochs and scored on {glue:text}`search_tested:d` inner
+# fold of each outer fold's training images. A stride of 2 works on blocks of 2×2 pixels and makes a
+# network of the same width four times cheaper; the loss that adds a Jaccard index gives all images
+# the same weight.
 #
-# The search went by accuracy, as the paper did, and chose the first candidate, the recipe of our
-# "U-Net, 25 epochs", in {glue:text}`search_first:d` folds. **Our network of {ref}`ch-comparison`
-# is not what this search chose**: its recipe is the last candidate, which won in
-# {glue:text}`search_ours:d` fold. It was taken for all folds, for its higher Jaccard index per
-# image on the inner folds and its lower cost. All images took part in that look, so it was not a
-# choice inside the folds. {ref}`ch-comparison` gives what the search chose a row of its own. (The
-# search was run before the places were merged.)
+# The search used accuracy, as the paper did, and chose the first candidate, the recipe of our
+# "U-Net, 25 epochs", in {glue:text}`search_first:d` folds. **Our network of {ref}`ch-comparison` is
+# not what this search chose**: its recipe is the last candidate, which won in
+# {glue:text}`search_ours:d` fold. It was taken for all folds because of its higher Jaccard index
+# per image on the inner folds and its lower cost. All images took part in that decision, so it was
+# not a choice inside the folds. {ref}`ch-comparison` gives the result of the search a row of its
+# own. (The search was run before the places were merged.)
 #
 # The paper chose features, blocks and learning rate by accuracy after 150 epochs and trained the
-# winner for 300 ({cite:t}`Sadre2021`, section on deep learning segmentation). Which values it
-# tried it does not print. A grid of that kind is the same command with other values, and needs a
+# winner for 300 ({cite:t}`Sadre2021`, section on deep learning segmentation). It does not state
+# which values were tried. A grid of that kind is the same command with other values, and needs a
 # GPU:
 #
 # ```
@@ -508,19 +515,19 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 #
 # ## Recorded results
 #
-# Training the U-Net on all folds takes too long for a page.
-# Such a computation is a *recorded result*: one command runs it and writes the counts of every
-# test image, the parameters, the digest of the data, the revision of the code, versions, hardware
-# and times.
+# Training the U-Net on all folds takes too long for a page. Such a computation is a *recorded
+# result*: one command runs it and writes the counts of every test image, the parameters, the digest
+# of the data, the revision of the code, versions, hardware and times.
 #
 # ```
-# python -m book.studies evaluate unet --protocol acquisition --output data/results/unet_acquisition.json
+# python -m book.studies evaluate unet --protocol acquisition \
+#     --output data/results/unet_acquisition.json
 # ```
 #
-# Killed at any moment and started again, it continues at the epoch it had reached. Whatever data
-# this page was built on, the record below is of the published images.
+# If it is interrupted and started again, it continues at the epoch that it had reached. Whichever
+# images this page was built on, the record below is of the published ones.
 
-# %%
+# %% tags=["remove-input"]
 unet = read_result("unet_acquisition")
 Markdown(
     markdown_table(
@@ -550,39 +557,38 @@ record("unet_revision", unet["made_with"]["revision"][:10])
 record("unet_images", unet["data"]["images"])
 
 # %% [markdown]
-# The training loss of the folds is in {numref}`fig-recorded-loss`. Over the folds of
+# {numref}`fig-recorded-loss` shows the training loss of the folds. Over the folds of
 # {glue:text}`unet_images:d` published images the pooled Jaccard index is
 # {glue:text}`unet_jaccard:.3f` ± {glue:text}`unet_jaccard_spread:.3f`, after
-# {glue:text}`unet_minutes:s` minutes of training a fold (revision
-# {glue:text}`unet_revision:s`; other work ran on the machine at the time, so the minutes are an
-# upper bound).
+# {glue:text}`unet_minutes:s` minutes of training per fold (revision {glue:text}`unet_revision:s`;
+# other work ran on the machine at the time, so the minutes are an upper bound).
 #
 # ## What this does not show
 #
-# - What a leak is worth is measured for three recipes and at most two shuffles. A longer training,
-#   or more frames a series, may remember more.
-# - The recorded grid is small and its trainings are short; a candidate that needs more epochs is
-#   at a disadvantage in it. One inner fold of three was scored.
-# - Merging rests on textures that match and on one person who looked. A place that two series show
-#   without a common texture would not be found; the `date` protocol, which keeps whole days
+# - The effect of a leak is measured for three recipes and at most two shuffles. With longer
+#   training, or more frames per series, a network may memorise more.
+# - The recorded grid is small and its trainings are short, which puts candidates that need more
+#   epochs at a disadvantage. One inner fold of three was scored.
+# - Merging rests on matching textures and on the judgement of one person. A place that two series
+#   show without a common texture would not be found; the `date` protocol, which keeps whole days
 #   together, is the stricter test.
-# - The standard deviation is that of single folds. It is not the error of the mean, which is
-#   smaller, but not by $\sqrt{k}$, since the folds share training images.
+# - The standard deviation is that of single folds. It is not the standard error of the mean, which
+#   is smaller, though not by a factor of $\sqrt{k}$, since the folds share training images.
 #
 # ## On your own images
 #
 # Name the frames of one series `…_layer_0001.png`, `…_layer_0002.png`, and the package keeps them
-# together. Series of one place it cannot know: give them one name, or look with
-# `graphseg.datasets.duplicates`. Then `graphseg.datasets.load.load_folder` gives the stack, and
-# `graphseg.cross_validate` takes any estimator with `fit` and `predict`.
+# together. It cannot know which series show one place: give them one name, or search for them with
+# `graphseg.datasets.duplicates`. Then `graphseg.load_folder` returns the stack, and
+# `graphseg.cross_validate` accepts any estimator with `fit` and `predict`.
 #
 # ## What was found
 #
 # - In a random split {glue:text}`leaking_percent:.0f` % of the images are tested with another image
 #   of their group in the training set; grouped folds have none.
-# - A method with one fitted number: the interval of random minus grouped
-#   {glue:text}`baseline_gap_verdict:s`. Our network: {glue:text}`leak_ours_all_interval:s` per
-#   image, which {glue:text}`leak_ours_all_verdict:s`.
+# - For a method with one fitted parameter the interval of random minus grouped
+#   {glue:text}`baseline_gap_verdict:s`. For our network the difference is
+#   {glue:text}`leak_ours_all_interval:s` per image, which {glue:text}`leak_ours_all_verdict:s`.
 # - Merging acquisitions of one place changed our network's index by {glue:text}`merged_all:s`,
 #   which {glue:text}`merged_all_verdict:s`.
 # - Two methods are compared by a bootstrap over groups, image by image; a difference counts if the

@@ -10,18 +10,18 @@
 # (ch-structure)=
 # # Order, grain boundaries, vacuum
 #
-# A mask says where not to look. What is in the rest: one crystal or several, how are they turned,
-# where do they meet, and where is there nothing at all?
+# A mask says which areas to exclude. What is in the rest: one crystal or several, how are they
+# oriented, where do they meet, and where is there nothing but vacuum?
 #
 # **What you will be able to do**
 #
-# - measure the lattice parameter of an image, and so its pixel size, without any header;
+# - measure the lattice parameter of an image, and hence its pixel size, without any metadata;
 # - map the order and the orientation of the lattice;
 # - find grain boundaries with their misorientation and length, and holes;
-# - tell two grains from two layers that lie over one another;
+# - tell two grains from two layers that lie on top of each other;
 # - draw the map of four classes, and give their areas in nm².
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 trials: int = 12  # simulated crystals for each test
@@ -29,12 +29,11 @@ pixel_size: float = 0.35  # Å per pixel of the simulated crystals
 dose: float = 8000.0  # electrons per Å² on them
 seed: int = 7
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-import graphseg as gs
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
@@ -59,16 +58,23 @@ from graphseg.structure.superposition import LEAST_FRACTION, find_superposition
 from graphseg.unet import pretrained
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The lattice of an image
 #
-# In the spectrum of graphene two rings of six Bragg reflections matter: the first at $2/(\sqrt 3
-# a)$, the second at $2/a$, where $a$ is the lattice parameter in pixels. Defocus makes one or the
-# other the stronger, so the strongest peak alone does not tell which ring it belongs to.
+# In the spectrum of graphene two rings of six Bragg reflections matter: the first at
+# $2/(\sqrt 3 a)$, the second at $2/a$, where $a$ is the lattice parameter in pixels. Depending on
+# the defocus either ring may be the stronger, so the strongest peak alone does not tell which ring
+# it belongs to.
 
 # %%
 lattices, strongest = {}, []
@@ -79,6 +85,8 @@ for number, image in enumerate(stack.images):
         radius = np.hypot(*peaks.positions[0])  # cycles per pixel
         strongest.append(radius * lattice.parameter)
         lattices[number] = lattice
+
+# %% tags=["hide-input"]
 rings = 2 / np.sqrt(3), 2  # radii, times the lattice parameter
 nearest = np.abs(np.array(strongest)[:, None] - rings) < 0.2
 
@@ -92,10 +100,10 @@ for column, name in enumerate(("strongest_first", "strongest_second")):
 # the second in {glue:text}`strongest_second:.0f` %. So both rings are scored together, each divided
 # by the background at its radius. As $a = 2.46$ Å in graphene, the pixel size follows.
 #
-# Is that exact? Perfect crystals of random orientation, simulated with the contrast of white
-# atoms and of black ones, with shot noise, tell.
+# How accurate is this? We test it on perfect crystals of random orientation, simulated with white
+# and with black atom contrast and with shot noise.
 
-# %%
+# %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
 extent = 256 * pixel_size  # Å
 margin = int(np.ceil(8 / pixel_size))  # pixels simulated beyond the frame
@@ -129,27 +137,27 @@ record("angle_error", float(np.degrees(angle_error.max())))
 # %% [markdown]
 # Over {glue:text}`trials:d` crystals at {glue:text}`dose:.0f` electrons per Å², the largest error
 # of the lattice parameter is {glue:text}`parameter_error:.3f` %, and of the orientation
-# {glue:text}`angle_error:.3f`°. The contrast, white atoms or black, was right in
+# {glue:text}`angle_error:.3f`°. The contrast, white or black atoms, was identified correctly in
 # {glue:text}`contrasts_right:d` of {glue:text}`trials:d`.
 #
 # ## Order and orientation
 #
 # {cite:t}`Sadre2021` convolve the image with kernels that look like one hexagon: a ring of six
-# atoms against its centre, at many orientations $\theta$. In Fourier space such a kernel is six
-# waves of the first ring and six of the second under a Gaussian envelope,
+# atoms around an empty centre, at many orientations $\theta$. Such a kernel is the sum of six waves
+# of the first ring and six of the second under a Gaussian envelope,
 #
 # $$ K_\theta(\mathbf r) = \frac{e^{-r^2/2\sigma^2}}{2\pi\sigma^2}
 # \Big[ F_1 \sum_{j=1}^{6} e^{2\pi i\, \mathbf g_j \cdot \mathbf r}
 # + F_2 \sum_{j=1}^{6} e^{2\pi i\, \mathbf G_j \cdot \mathbf r} \Big], $$ (eq-hexagon)
 #
 # with the amplitudes $F_1$ and $F_2$ measured from the image: their signs say whether atoms are
-# white or black. The largest response over $\theta$ is the order, and where it is reached the
-# orientation, modulo 60°.
+# white or black. The largest response over $\theta$ is the order, and the angle at which it is
+# reached is the orientation, modulo 60°.
 #
-# Where two grains meet, the orientation jumps. A boundary is a line along which it does, with
-# order on both sides. The test is a simulated bicrystal whose boundary has been relaxed.
+# Where two grains meet, the orientation jumps. A boundary is a line along which it jumps, with
+# order on both sides. We test this on a simulated bicrystal whose boundary has been relaxed.
 
-# %%
+# %% tags=["hide-input"]
 angles = (0.1, 0.1 + np.radians(17.0))
 pair = bicrystal(extent + 24, angles, normal=0.4)
 image = image_of(
@@ -161,6 +169,8 @@ image = image_of(
     rng=rng,
     margin=margin,
 )
+
+# %%
 orientation = map_orientation(image)
 lines = find_boundaries(image, orientation=orientation)
 
@@ -172,10 +182,10 @@ add_orientation_key(right)
 overlay_boundaries(right, lines);
 
 # %% [markdown]
-# {numref}`fig-bicrystal` shows one. Many of them, with misorientations from 4° to 30°, and as
-# many single crystals, give the errors.
+# {numref}`fig-bicrystal` shows one example. How large are the errors? They are measured on many
+# bicrystals with misorientations from 4° to 30°, and on as many single crystals.
 
-# %%
+# %% tags=["hide-input"]
 jumps = np.radians(np.linspace(4, 30, trials))
 recovered, false_lines = [], 0
 for jump in jumps:
@@ -217,17 +227,17 @@ record("false_boundaries", false_lines)
 #
 # ## Two layers
 #
-# A jump of the orientation is not always a boundary. Where a second layer lies over the first,
-# turned, both lattices are there at every place. The map shows the stronger of them, which changes
-# from place to place, and each change looks like a boundary.
+# A jump of the orientation is not always a boundary. In a twisted bilayer both lattices are present
+# everywhere. The map shows the stronger of them, which changes from place to place, and each change
+# looks like a boundary.
 #
-# The spectrum of a small window tells. A window of 12 lattice parameters on a boundary holds the
-# reflections of two lattices, but its neighbours hold one. In a twisted bilayer nearly every window
-# holds two. So we count the windows in which a second lattice, turned by at least 8°, stands out
-# nearly as far as the first, as a fraction of those that hold a lattice at all. Simulated bilayers
-# and bicrystals show whether that tells them apart.
+# The spectra of small windows distinguish the two cases. A window of 12 lattice parameters on a
+# boundary contains the reflections of two lattices, but its neighbours contain those of one. In a
+# twisted bilayer nearly every window contains two. So we count the windows in which a second
+# lattice, rotated by at least 8°, stands out nearly as far as the first, as a fraction of those
+# that contain a lattice at all. Does this separate simulated bilayers from bicrystals?
 
-# %%
+# %% tags=["hide-input"]
 turns = np.radians(np.linspace(10, 30, trials))
 fractions = {"bilayers": [], "bicrystals": []}
 for turn in turns:
@@ -262,6 +272,8 @@ seen = {
     for n, lattice in lattices.items()
 }
 bilayers = [n for n, found in seen.items() if found.found]
+
+# %% tags=["hide-input"]
 most = max(seen, key=lambda n: seen[n].fraction)
 spectrum = np.fft.fftshift(
     np.abs(np.fft.fft2(in_units(stack.images[most], "standardised")))
@@ -322,15 +334,16 @@ record("single_fraction", max(others))
 # images {glue:text}`superposed:d` are above the limit of one third
 # ({glue:text}`superposed_name:s`). In the image with the highest fraction it is
 # {glue:text}`superposed_fraction:.2f`, with a twist of {glue:text}`superposed_twist:.0f`°; the next
-# has {glue:text}`single_fraction:.2f`. Where two lattices lie over one another `find_boundaries` reports no boundary, the class map has none, and
-# `graphseg analyse` writes the flag `superposed_lattices` and the twist into its table. Two layers
-# in register are one lattice here, and a twist of less than 8° is not seen.
+# has {glue:text}`single_fraction:.2f`. Where two lattices are superposed `find_boundaries` reports
+# no boundary, the class map has none, and `graphseg analyse` writes the flag `superposed_lattices`
+# and the twist into its table. Two aligned layers count as one lattice here, and a twist of less
+# than 8° is not detected.
 #
 # ## Four classes
 #
 # Contamination comes from the fold networks of our network, none of which has seen the image it is
-# applied to (here without test-time augmentation, for speed); vacuum is where the intensity,
-# flattened, varies no more than its noise; a boundary is a band around its line; the rest is
+# applied to (here without test-time augmentation, for speed); vacuum is where the flattened
+# intensity varies no more than its noise; a boundary is a band around its line; the rest is
 # lattice.
 
 # %%
@@ -338,13 +351,11 @@ probability = pretrained.out_of_fold(stack, test_time_augmentation=False)
 maps, without = {}, 0
 for number in range(len(stack)):
     try:
-        maps[number] = classify(
-            stack.images[number], probability[number] >= 0.5
-        )
+        maps[number] = classify(stack.images[number], probability[number] >= 0.5)
     except gs.InputError:  # no lattice was found
         without += 1
 
-# %%
+# %% tags=["hide-input"]
 lengths = {  # nm
     n: sum(line.length_angstrom for line in found.boundaries) / 10
     for n, found in maps.items()
@@ -364,7 +375,7 @@ for row, number in zip(axes, chosen, strict=True):
 add_orientation_key(axes[0, 1])
 micrographs.add_class_legend(figure)
 
-# %%
+# %% tags=["remove-input"]
 rows = [
     [
         name,
@@ -393,35 +404,32 @@ record("most_vacuum", max(vacuum.values()))
 record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 
 # %% [markdown]
-# {numref}`fig-classes` shows two, and the table their areas. Of {glue:text}`images:d` images
-# {glue:text}`without_lattice:d` have no lattice that could be measured, and
-# {glue:text}`flagged:d` have two over one another. {glue:text}`with_boundary:d` have at least one
-# boundary, {glue:text}`with_vacuum:d` some vacuum. The longest boundaries add up to
+# {numref}`fig-classes` shows two class maps, and the table their areas. Of {glue:text}`images:d`
+# images {glue:text}`without_lattice:d` have no measurable lattice, and {glue:text}`flagged:d` have
+# two superposed lattices. {glue:text}`with_boundary:d` have at least one boundary,
+# {glue:text}`with_vacuum:d` have some vacuum. The longest boundaries add up to
 # {glue:text}`longest:.1f` nm in one image.
 #
 # The pixel sizes, measured from the lattice, run from {glue:text}`smallest_pixel:.3f` to
 # {glue:text}`largest_pixel:.3f` Å; {glue:text}`coarse_pixels:d` are above 0.5 Å. There the second
-# ring of Bragg reflections comes near the Nyquist limit, which it reaches in part at 0.62 Å. A
-# reading that took the first ring for the second would make the pixels smaller by a factor of
-# $\sqrt 3$.
+# ring of Bragg reflections comes near the Nyquist limit, which it reaches in part at 0.62 Å.
+# Mistaking the first ring for the second would make the pixels smaller by a factor of $\sqrt 3$.
 #
-# How much of this hangs on the threshold of the mask?
+# How much of this depends on the threshold of the mask?
 
 # %%
-explore.classes_explorer(
-    stack.images[chosen[0]], probability[chosen[0]]
-)
+explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 
 # %% [markdown]
 # ## What this does not show
 #
-# - Nobody has drawn the boundaries and holes of these images, so how many are missed or
-#   invented there is not known. The errors above are of simulated crystals.
-# - A boundary of a few degrees is a row of separate dislocations; below the smallest
-#   misorientation tested here nothing is promised.
+# - Nobody has drawn the boundaries and holes of these images, so it is not known how many are
+#   missed or falsely reported. The errors above are of simulated crystals.
+# - A boundary of a few degrees is a row of separate dislocations; misorientations below the
+#   smallest one tested here are not covered.
 # - That an image with two lattices shows a bilayer is inferred from its spectrum. A folded sheet
 #   looks the same.
-# - A hole much smaller than the kernel is not seen; vacancies are the matter of
+# - A hole much smaller than the kernel is not detected; vacancies are the subject of
 #   {ref}`ch-atoms`.
 #
 # ## On your own images
@@ -439,7 +447,7 @@ explore.classes_explorer(
 #   {glue:text}`angle_error:.3f`°, misorientation within {glue:text}`misorientation_error:.2f`° on
 #   simulated crystals at {glue:text}`dose:.0f` electrons per Å².
 # - {glue:text}`false_boundaries:d` false boundaries in {glue:text}`trials:d` single crystals.
-# - {glue:text}`superposed:d` of {glue:text}`images:d` images shows two lattices over one another;
-#   {glue:text}`with_boundary:d` have a boundary.
+# - Images with two superposed lattices: {glue:text}`superposed:d` of {glue:text}`images:d`; with a
+#   boundary: {glue:text}`with_boundary:d`.
 # - The images have pixels of {glue:text}`smallest_pixel:.2f` to
 #   {glue:text}`largest_pixel:.2f` Å, measured from their lattices.

@@ -10,18 +10,17 @@
 # (ch-atoms)=
 # # Atoms, bonds and rings
 #
-# Where are the atoms, and which of those one finds are real? In contamination any bright spot may
-# pass for an atom. Masks were made to keep such atoms out; how well do they do it?
+# Where are the atoms, and which of the atoms that one finds are real? In contamination any bright
+# spot may be mistaken for an atom. Masks are meant to exclude such atoms; how well do they do it?
 #
 # **What you will be able to do**
 #
-# - find atoms below the size of a pixel, and their bonds and rings;
-# - say at which dose and pixel size that can be trusted;
+# - find atoms with subpixel precision, and their bonds and rings;
+# - say at which dose and pixel size the result can be trusted;
 # - list defects: pentagons, heptagons, octagons, vacancies;
-# - count the atoms that each mask lets in where there is contamination, and those that it costs
-#   elsewhere.
+# - count the atoms that each mask leaves inside contamination, and those that it removes elsewhere.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 doses: list = [250.0, 500.0, 1000.0, 2000.0, 4000.0, 10000.0]  # per Å²
@@ -29,16 +28,15 @@ pixel_sizes: list = [0.2, 0.3, 0.4, 0.5]  # Å
 width: float = 60.0  # Å, side of the simulated crystals
 seed: int = 8
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-import graphseg as gs
 from book.studies import atoms_under_masks
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table, read_result
-from graphseg.evaluation import crossval, methods
+from graphseg.evaluation import crossval
 from graphseg.plotting import explore, micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
@@ -50,7 +48,13 @@ from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.rings import find_defects, find_rings
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -78,30 +82,29 @@ record("noise_fraction", float(np.median(noise_fractions)))
 
 # %% [markdown]
 # A bond is {glue:text}`shortest_bond:.1f` to {glue:text}`longest_bond:.1f` pixels long, and the
-# noise has {glue:text}`noise_fraction:.2f` of the standard deviation of the clean area, in the
-# median over the images. Two neighbouring atoms run into one another; the empty centres of the
-# hexagons,
-# 2.46 Å apart, do not. So the centres are found first. Every triangle of neighbouring centres then
-# is one atom, and at pentagons and heptagons too: the atoms are the dual of the triangulation. A
-# triangle whose atom is missing in the image is a vacancy.
+# noise amounts to {glue:text}`noise_fraction:.2f` of the standard deviation of the clean area, in
+# the median over the images. The images of two neighbouring atoms overlap; those of the empty
+# centres of the hexagons, 2.46 Å apart, do not. So the centres are found first. Every triangle of
+# neighbouring centres then contains one atom, also at pentagons and heptagons: the atoms are the
+# dual of the triangulation. A triangle whose atom is missing in the image is a vacancy.
 #
 # A bond joins two atoms that are each among the three nearest of the other and not much further
-# apart than 1.42 Å. The bonds are a planar graph; its faces are the rings. By Euler's formula a
+# apart than 1.42 Å. The bonds form a planar graph; its faces are the rings. By Euler's formula a
 # sheet without edges, in which every atom has three bonds, has rings of
 #
 # $$ \langle n \rangle = 6 $$ (eq-six)
 #
-# atoms on average, whatever the defects: each pentagon is paid for by a heptagon. That is a test
-# that needs no truth.
+# atoms on average, whatever the defects: each pentagon is balanced by a heptagon. This is a test
+# that needs no ground truth.
 #
-# ## Against truth
+# ## How accurate are the positions?
 #
-# A simulated crystal, imaged at 80 kV at several doses and pixel sizes. A found atom is right if
-# it lies within 0.4 Å of a true one; a border of one lattice parameter does not count. The
-# simulation is periodic, so it takes in 8 Å around the frame: where its seam comes nearer, rings
-# at the edge are broken that no microscope would break.
+# The test is a simulated crystal, imaged at 80 kV at several doses and pixel sizes. An atom that is
+# found counts as correct if it lies within 0.4 Å of a true one; a border of one lattice parameter
+# is not counted. The simulation is periodic, so it extends 8 Å beyond the frame: if its seam were
+# closer, rings at the edge would be broken by the simulation and not by the microscope.
 
-# %%
+# %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
 sheet = crystal(width + 12, 0.3, low=-12.0)
 pictures = {
@@ -173,16 +176,16 @@ record("ring_low", float(np.nanmin(table[enough, 3])))
 record("ring_high", float(np.nanmax(table[enough, 3])))
 
 # %% [markdown]
-# From {glue:text}`enough_dose:.0f` electrons per Å² on, all {glue:text}`enough_conditions:d`
+# From {glue:text}`enough_dose:.0f` electrons per Å² upwards, all {glue:text}`enough_conditions:d`
 # combinations reach a recall and precision of 0.98 and a position error of 0.15 Å
-# ({numref}`fig-atom-truth`). The worst of them have {glue:text}`worst_recall:.3f`,
-# {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and their mean ring has
+# ({numref}`fig-atom-truth`). The worst values among them are {glue:text}`worst_recall:.3f`,
+# {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and the mean ring size lies
 # between {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms. The smallest position
 # error is {glue:text}`best_error:.3f` Å. With {glue:text}`least_dose:.0f` electrons per Å² the
-# recall is only {glue:text}`least_recall_low:.2f` to {glue:text}`least_recall_high:.2f`: the noise
-# then decides where rings are seen.
+# recall is only {glue:text}`least_recall_low:.2f` to {glue:text}`least_recall_high:.2f`: noise then
+# determines where rings are found.
 #
-# What does a dose look like?
+# What does an image at a given dose look like?
 
 # %%
 explore.dose_explorer()
@@ -190,9 +193,10 @@ explore.dose_explorer()
 # %% [markdown]
 # ## A grain boundary
 #
-# A boundary is a row of pentagons and heptagons. A method that knows only hexagons would miss it.
+# Does the method also work where the lattice is not perfect? A boundary is a row of pentagons and
+# heptagons; a method that assumes hexagons would miss it.
 
-# %%
+# %% tags=["hide-input"]
 size = 0.3
 parameter = LATTICE_CONSTANT / size
 pair = bicrystal(width + 24, (0.1, 0.1 + np.radians(18)), normal=0.3)
@@ -205,6 +209,8 @@ image = image_of(
     rng=rng,
     margin=int(np.ceil(8 / size)),
 )
+
+# %%
 atoms = find_atoms(image, parameter)
 bonds = find_bonds(atoms.positions, parameter)
 rings = find_rings(atoms.positions, bonds)
@@ -236,19 +242,19 @@ record("vacancies_found", len(gaps))
 # %% [markdown]
 # Away from the frame the relaxed structure has {glue:text}`pentagons_true:d` pentagons and
 # {glue:text}`heptagons_true:d` heptagons; {glue:text}`pentagons_found:d` and
-# {glue:text}`heptagons_found:d` are found ({numref}`fig-boundary-rings`). No atom is missing in it;
-# {glue:text}`vacancies_found:d` gaps are taken for a vacancy.
+# {glue:text}`heptagons_found:d` are found ({numref}`fig-boundary-rings`). No atom is missing in the
+# structure; gaps mistaken for a vacancy: {glue:text}`vacancies_found:d`.
 #
-# ## What a mask does
+# ## What does a mask do?
 #
-# Inside contamination there is no single layer to resolve, so that atoms reported there cannot be
-# trusted. The recorded result counts atoms and bonds inside and outside of the label, with no mask,
-# with the masks of the Bragg filter and of our network, each made without the image's acquisition,
-# and with the label as the mask (`python -m book.studies mask-effect`). Nobody has marked the true
-# atoms of these images, so the table says where atoms are *reported*, and nothing about whether
-# they are true.
+# Inside contamination there is no single layer to resolve, so atoms reported there cannot be
+# trusted. The recorded result counts atoms and bonds inside and outside the label: without a mask,
+# with the masks of the Bragg filter and of our network, each fitted without the image's
+# acquisition, and with the label as the mask (`python -m book.studies mask-effect`). Nobody has
+# marked the true atoms of these images, so the table says where atoms are *reported*, and nothing
+# about whether they are true.
 
-# %%
+# %% tags=["hide-input"]
 effect = read_result("mask_effect")
 counts = {name: np.array(rows) for name, rows in effect["counts"].items()}
 named = {
@@ -257,6 +263,8 @@ named = {
     "unet": "our network",
     "label": "label",
 }
+
+# %% tags=["remove-input"]
 left = counts["label"][:, 1]  # outside the label, with the label as the mask
 fractions = {key: 100 * table[:, 1] / left for key, table in counts.items()}
 crowded = counts["none"][:, 0] > 0  # images with atoms to remove
@@ -304,30 +312,31 @@ for key in ("bragg", "unet"):
     record(f"median_removed_{key}", float(np.median(removed[key])))
 
 # %% [markdown]
-# Some images are left out: {glue:text}`effect_superposed:d` with two lattices over one another
-# ({ref}`ch-structure`), {glue:text}`effect_faint:d` in which under some mask a single atom does not
-# exceed the noise, so that the search reports none, and {glue:text}`effect_without:d` without a
-# lattice. In the other {glue:text}`effect_images:d` images {glue:text}`inside_none:d` atoms are
-# reported inside the label if nothing is masked. The mask of the Bragg filter removes
-# {glue:text}`removed_bragg:.0f` % of them,
-# in the median over images {glue:text}`median_removed_bragg:.0f` %; that of our network
-# {glue:text}`removed_unet:.0f` %, in the median {glue:text}`median_removed_unet:.0f` %.
+# Some images are excluded: {glue:text}`effect_superposed:d` with two superposed lattices
+# ({ref}`ch-structure`), {glue:text}`effect_faint:d` in which under some mask the signal of a single
+# atom does not exceed the noise, so that the search reports none, and {glue:text}`effect_without:d`
+# without a lattice. In the other {glue:text}`effect_images:d` images {glue:text}`inside_none:d`
+# atoms are reported inside the label if nothing is masked. The mask of the Bragg filter removes
+# {glue:text}`removed_bragg:.0f` % of them, in the median over images
+# {glue:text}`median_removed_bragg:.0f` %; that of our network {glue:text}`removed_unet:.0f` %, in
+# the median {glue:text}`median_removed_unet:.0f` %.
 #
 # Outside the label {glue:text}`outside_label:d` atoms are reported if the label itself is the mask.
 # The Bragg filter leaves {glue:text}`left_bragg:.1f` % of their number (median
 # {glue:text}`median_left_bragg:.1f` %, least {glue:text}`least_left_bragg:.0f` %), our network
 # {glue:text}`left_unet:.1f` % (median {glue:text}`median_left_unet:.1f` %, least
-# {glue:text}`least_left_unet:.0f` %). Without a mask it is {glue:text}`left_none:.1f` %:
-# contamination that is not masked puts no atom elsewhere out of reach, because the search measures
-# noise and contrast where the image is quiet.
+# {glue:text}`least_left_unet:.0f` %). Without a mask it is {glue:text}`left_none:.1f` %: unmasked
+# contamination does not prevent atoms from being found elsewhere, because the search measures noise
+# and contrast in quiet areas of the image.
 #
 # ## Three situations
 #
-# Fig. 5 of the paper shows three. Here a rule chooses them, among the images of one fold, which the
-# network has not seen: the one where the Bragg filter leaves most atoms inside the label more than
-# the network; the one where the lower of their two Jaccard indices is highest, if both masks keep
-# at least 95 % of the atoms outside the label; and the one where the Bragg filter costs most atoms
-# outside more than the network.
+# Fig. 5 of the paper shows three situations. Here a rule chooses them among the images of one fold,
+# which the network has not seen: the image where the number of atoms left inside the label by the
+# Bragg filter exceeds that of the network most; the one where the lower of their two Jaccard
+# indices is highest, provided that both masks keep at least 95 % of the atoms outside the label;
+# and the one where the number of atoms removed outside the label by the Bragg filter exceeds that
+# of the network most.
 
 # %%
 unet = gs.load_model("fold_0")
@@ -335,17 +344,16 @@ unseen = np.flatnonzero(np.isin(stack.names, unet.card_["held_out"]))
 if not len(unseen):  # images of another source: it has seen none of them
     unseen = crossval.splits(stack, "acquisition", folds=5)[0][1]
 seen = np.setdiff1d(np.arange(len(stack)), unseen)
-bragg = methods.make("bragg", progress=False)
+bragg = gs.BraggSegmenter(progress=False)
 bragg.fit(stack.images[seen], stack.masks[seen])
 part = stack.subset(unseen)
-masks = {
-    "bragg": bragg.predict(part.images),
-    "unet": unet.predict(part.images),
-}
+masks = {"bragg": bragg.predict(part.images), "unet": unet.predict(part.images)}
 
 # %%
 live = atoms_under_masks.mask_effect(part, masks, progress=False)
 chosen = atoms_under_masks.situations(live, "unet", "bragg")
+
+# %% tags=["hide-input"]
 titles = {
     "gain": "contamination missed by one",
     "even": "both like the label",
@@ -386,7 +394,7 @@ for situation in ("gain", "even", "cost"):
         record(f"{situation}_jaccard_{key}", live["jaccard"][key][index])
 
 # %% [markdown]
-# {numref}`fig-situations` shows them. In the first the Bragg filter leaves
+# {numref}`fig-situations` shows them. In the first, the Bragg filter leaves
 # {glue:text}`gain_inside_bragg:d` atoms inside the label, our network
 # {glue:text}`gain_inside_unet:d`. In the second the masks have Jaccard indices of
 # {glue:text}`even_jaccard_bragg:.2f` and {glue:text}`even_jaccard_unet:.2f` with the label, and
@@ -394,10 +402,12 @@ for situation in ("gain", "even", "cost"):
 # third the Bragg filter keeps {glue:text}`cost_left_bragg:.0f` %, our network
 # {glue:text}`cost_left_unet:.0f` %. Choose a mask for the first of them:
 
-# %%
+# %% tags=["hide-input"]
 first = next(iter(chosen.values()))
 number = part.names.index(first)
 parameter = live["lattice_parameter"][live["images"].index(first)]
+
+# %%
 explore.atoms_explorer(
     part.images[number],
     {
@@ -413,13 +423,14 @@ explore.atoms_explorer(
 # %% [markdown]
 # ## What this does not show
 #
-# - The truth is simulated. It has the physics of {ref}`ch-structure`'s crystals, and not whatever
-#   else happens in a microscope.
-# - The method assumes one layer in which atoms have three bonds. Bilayers, adatoms and edges are
-#   outside of it.
-# - "Inside" and "outside" follow the label's outline, which has its own doubt
+# - The ground truth is simulated. It has the physics of the crystals of {ref}`ch-structure`, and
+#   nothing else that happens in a microscope.
+# - The method assumes one layer in which atoms have three bonds. It does not cover bilayers,
+#   adatoms and edges.
+# - "Inside" and "outside" follow the label's outline, which is itself uncertain
 #   ({ref}`ch-comparison`): an atom next to the outline may be counted on the wrong side. Atoms
-#   outside may be wrong too, and some inside may belong to lattice that shows through.
+#   outside may be false too, and some inside may belong to lattice that is visible through thin
+#   contamination.
 #
 # ## On your own images
 #
@@ -431,7 +442,7 @@ explore.atoms_explorer(
 #
 # ## What was found
 #
-# - From {glue:text}`enough_dose:.0f` electrons per Å² on, atoms are found with a recall and
+# - From {glue:text}`enough_dose:.0f` electrons per Å² upwards, atoms are found with a recall and
 #   precision of 0.98 and a position error of 0.15 Å at every pixel size tried, 0.2 to 0.5 Å.
 # - Without a mask {glue:text}`inside_none:d` atoms are reported inside labelled contamination; the
 #   Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, our network

@@ -10,25 +10,25 @@
 # (ch-sorting)=
 # # Which images first, and how to keep them
 #
-# A night at the microscope gives a thousand images, and a tenth of them are worth looking at.
-# Which? And must the contaminated pixels of all the others be kept bit for bit?
+# A night at the microscope may give a thousand images, of which a tenth are worth looking at. Which
+# ones? And must the contaminated pixels of all images be stored without loss?
 #
 # **What you will be able to do**
 #
 # - rank images by the fraction of their area that is clean, with an interval for each;
-# - say how well such a ranking agrees with one made by hand;
+# - say how well such a ranking agrees with one from hand-drawn labels;
 # - write the ranking as a table that sorts in the browser, and as CSV;
-# - say which masks to look at first;
+# - say which masks to inspect first;
 # - store images in less space, without loss or with a loss that is stated.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 test_time_augmentation: bool = True  # test-time augmentation: the eight symmetries
 coverage: float = 0.9  # how often an interval should hold the label's value
 seed: int = 0  # of the bootstrap
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 import warnings
 from pathlib import Path
@@ -37,7 +37,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-import graphseg as gs
 from book.tools import codecs, figures
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
@@ -52,7 +51,13 @@ from graphseg.plotting import explore, micrographs
 from graphseg.unet import pretrained
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
@@ -60,21 +65,21 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # ## The idea
 #
 # Let $\Omega$ be the pixels of an image, $C$ those called contamination and $V$ those of vacuum,
-# if one does not want them either. The clean fraction is
+# where vacuum is also unwanted. The clean fraction is
 #
 # $$ f = 1 - \frac{|C \cup V|}{|\Omega|} . $$ (eq-clean)
 #
-# {cite:t}`Sadre2021` sorted their images by it. With a probability $p$ for each pixel, $C$ is
-# where $p \ge 1/2$. Each image below is predicted by the fold of our network that has not seen its
-# acquisition, so the ranking is what one would get for new images.
+# {cite:t}`Sadre2021` sorted their images by it. With a probability $p$ for each pixel, $C$ is where
+# $p \ge 1/2$. Each image below is predicted by the fold network of our network that has not seen
+# its acquisition, so the ranking is what one would get for new images.
 
 # %%
-probabilities = pretrained.out_of_fold(stack, test_time_augmentation=test_time_augmentation)
+probabilities = pretrained.out_of_fold(
+    stack, test_time_augmentation=test_time_augmentation
+)
 fraction = quality.clean_fractions(probabilities)
 labelled = 1 - stack.masks.mean(axis=(1, 2))
-agreement = rank_agreement(
-    fraction, labelled, groups=stack.groups, seed=seed
-)
+agreement = rank_agreement(fraction, labelled, groups=stack.groups, seed=seed)
 
 # %% tags=["remove-input"]
 record("images", len(stack))
@@ -85,36 +90,33 @@ record("mean_error", 100 * float(np.abs(fraction - labelled).mean()))
 record("largest_error", 100 * float(np.abs(fraction - labelled).max()))
 
 # %% [markdown]
-# Spearman's rank correlation with the clean fractions that the labels give is
-# {glue:text}`spearman:.3f` ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`,
-# 95 % bootstrap over acquisitions) for {glue:text}`images:d` images. On average the fraction is off
-# by {glue:text}`mean_error:.1f` % of the area, at most by {glue:text}`largest_error:.0f` %.
+# Does the ranking agree with the labels? Spearman's rank correlation with their clean fractions is
+# {glue:text}`spearman:.3f` ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`, 95 %
+# bootstrap over acquisitions) for {glue:text}`images:d` images. The mean absolute error of the
+# fraction is {glue:text}`mean_error:.1f` % of the area, the largest
+# {glue:text}`largest_error:.0f` %.
 #
 # ## An interval for each image
 #
 # The rank of an image is only as certain as its clean fraction. The errors of a mask are not
 # independent from pixel to pixel: an outline is too wide or too narrow along its whole length. So
-# the interval is taken from moving the threshold: at a level $\ell$ its ends are the clean
-# fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. Which $\ell$ holds the labelled fraction as
-# often as wanted is measured on the images of the other folds, never on the image itself. That is
-# not perfectly clean: the networks that predicted those were trained on this image. {ref}`ch-confidence`
-# sets this way beside one without that flaw, for another quantity, and the two hardly differ.
+# the interval is obtained by moving the threshold: at a level $\ell$ its ends are the clean
+# fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. The level $\ell$ at which the interval
+# contains the labelled fraction as often as wanted is determined on the images of the other folds,
+# never on the image itself. This is not strictly independent: the networks that predicted the other
+# images were trained on this one. {ref}`ch-confidence` compares this way with one without that flaw, for
+# another quantity, and the two hardly differ.
 
 # %%
-folds = crossval.splits(
-    stack, "acquisition", min(5, len(np.unique(stack.groups)))
-)
+folds = crossval.splits(stack, "acquisition", min(5, len(np.unique(stack.groups))))
 interval = np.empty((len(stack), 2))
 levels = []
 for others, fold in folds:
-    levels.append(
-        quality.calibrated_level(
-            probabilities[others], labelled[others], coverage
-        )
-    )
-    interval[fold] = quality.clean_intervals(probabilities[fold], levels[-1])
+    level = quality.calibrated_level(probabilities[others], labelled[others], coverage)
+    interval[fold] = quality.clean_intervals(probabilities[fold], level)
+    levels.append(level)
 
-# %%
+# %% tags=["remove-input"]
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])
 width = np.diff(interval).ravel()
 
@@ -147,9 +149,9 @@ record("level_high", max(levels))
 record("median_width", 100 * float(np.median(width)))
 
 # %% [markdown]
-# {numref}`fig-clean-fraction` shows all of them. The intervals hold the labelled fraction in
-# {glue:text}`coverage_percent:.0f` % of the images; {glue:text}`wanted_percent:.0f` % was asked
-# for. The levels this took lie between {glue:text}`level_low:.2f` and
+# {numref}`fig-clean-fraction` shows all of them. The intervals contain the labelled fraction in
+# {glue:text}`coverage_percent:.0f` % of the images; the target was
+# {glue:text}`wanted_percent:.0f` %. The levels lie between {glue:text}`level_low:.2f` and
 # {glue:text}`level_high:.2f`, and half of the intervals are narrower than
 # {glue:text}`median_width:.1f` % of the area.
 #
@@ -157,6 +159,8 @@ record("median_width", 100 * float(np.median(width)))
 
 # %%
 ranking = rank(stack.names, fraction, interval, labelled)
+
+# %% tags=["remove-input"]
 rows = [
     [
         f"{row['rank']}",
@@ -171,17 +175,17 @@ heading = ["rank", "range", "image", "clean fraction", "label"]
 Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 
 # %% [markdown]
-# These are the first and the last four; the range says which ranks the intervals allow.
-# {numref}`fig-contact-sheet` shows all of them.
+# These are the first four and the last four images; the range gives the ranks that are compatible
+# with the intervals. {numref}`fig-contact-sheet` shows all of them.
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
 masks = probabilities >= 0.5
 figures.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 
 # %% [markdown]
-# The same ranking as a page that sorts by any column, and as a table for other programs:
+# The same ranking is written as a page that sorts by any column, and as a table for other programs.
 
-# %%
+# %% tags=["hide-input"]
 folder = Path(tempfile.mkdtemp())
 pictures = [
     outputs.small_picture(image, mask)
@@ -190,17 +194,19 @@ pictures = [
 page = report.ranking_page(ranking, pictures)
 (folder / "ranking.html").write_text(page, encoding="utf-8")
 (folder / "ranking.csv").write_text(report.csv_text(report.table_rows(ranking)))
+
+# %% tags=["remove-input"]
 record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 
 # %% [markdown]
-# The page holds its pictures, weighs {glue:text}`page_megabytes:.1f` MB and needs no network.
+# The page contains its pictures, has {glue:text}`page_megabytes:.1f` MB and needs no network
+# connection.
 #
-# ## Look at these first
+# ## Which masks should one inspect first?
 #
-# A ranking is as good as its masks, and one cannot look at all of them. {ref}`ch-confidence` shows how
-# to expect the Jaccard index of a mask without a label, from how certain its network is. The line
-# from the certain fraction to the index is fitted on the other folds, as above. Which masks should
-# one look at?
+# A ranking is only as good as its masks, and one cannot inspect all of them. {ref}`ch-confidence` shows
+# how to estimate the Jaccard index of a mask without a label, from how certain its network is. The
+# line that relates the certain fraction to the index is fitted on the other folds, as above.
 
 # %%
 counts = metrics.counts(stack.masks, masks)
@@ -210,11 +216,13 @@ expected = np.full((len(stack), 3), np.nan)
 for others, fold in folds:
     line = quality.ExpectedJaccard.fit(certain[others], measured[others])
     expected[fold] = line(certain[fold])
+
+# %% tags=["hide-input"]
 tenth = max(round(len(stack) / 10), 1)
 look_first = np.argsort(expected[:, 0], kind="stable")[:tenth]
 worst = np.argsort(measured, kind="stable")[:tenth]
 
-# %%
+# %% tags=["remove-input"]
 place = np.empty(len(stack), int)
 place[ranking.index] = np.arange(1, len(stack) + 1)
 rows = [
@@ -240,9 +248,9 @@ record("worst_found", len(np.intersect1d(look_first, worst)))
 # The tenth of the images with the lowest expected index, {glue:text}`looked_at:d`, has a measured
 # index of {glue:text}`measured_looked:.2f` on average, all others {glue:text}`measured_others:.2f`.
 # Among them are {glue:text}`worst_found:d` of the {glue:text}`looked_at:d` worst masks. So it is
-# worth starting there, and it does not find every bad mask. `graphseg sort` writes the expected
-# index of each image into the table, marks those in `look_first`, and says so at the top of the
-# page.
+# worth starting with these, although not every bad mask is found. `graphseg sort` writes the
+# expected index of each image into the table, marks those in `look_first`, and says so at the top
+# of the page.
 #
 # ## How much does the threshold matter?
 #
@@ -252,15 +260,17 @@ record("worst_found", len(np.intersect1d(look_first, worst)))
 explore.ranking_explorer(probabilities, labelled)
 
 # %% [markdown]
-# ## Less space
+# ## Storing images in less space
 #
-# A classified pixel need not be stored like any other. The package writes a stack with its masks
-# to one HDF5 file with codecs that every reader has. By default nothing is lost. On request the
-# pixels of some classes are stored coarsely, except near their outline, and the file says so.
+# Does it save space to store contaminated pixels coarsely? The package writes a stack with its
+# masks to one HDF5 file with codecs that every reader has. By default nothing is lost. On request
+# the pixels of some classes are stored coarsely, except near their outline, and the file says so.
 
-# %%
+# %% tags=["remove-input"]
 grey = np.rint(255 * stack.images).astype(np.uint8)
 plain = codecs.plain_sizes(grey)
+
+# %%
 choices = {
     "without loss": Coarsening(),
     "eight grey levels in contamination": Coarsening("levels"),
@@ -268,7 +278,7 @@ choices = {
     "one value for contamination": Coarsening("flat"),
 }
 
-# %%
+# %% tags=["hide-input"]
 with warnings.catch_warnings():
     # The loss is what the table is about.
     warnings.simplefilter("ignore", reduction.LossWarning)
@@ -280,7 +290,7 @@ with warnings.catch_warnings():
     }
     coarse = reduction.read_reduced(folder / "blocks.h5")
 
-# %%
+# %% tags=["remove-input"]
 rows = [
     [f"plain {name}", f"{grey.nbytes / size:.2f}", "0", "0"]
     for name, size in plain.items()
@@ -329,21 +339,21 @@ record("warning", reports["one value for contamination"].warning)
 # %% [markdown]
 # What is read back from the file without loss is {glue:text}`identical_verdict:s`. Its ratio of
 # {glue:text}`ratio_lossless:.2f` includes the masks; the best plain codec without masks reaches
-# {glue:text}`ratio_best_plain:.2f`. Giving up the contaminated pixels altogether gives
-# {glue:text}`ratio_flat:.2f`: little, because most pixels are clean and shot noise does not
-# compress. {numref}`fig-reduction` shows what blocks leave of it. A file with a loss carries this
-# warning, and reading it shows it again:
+# {glue:text}`ratio_best_plain:.2f`. Discarding the contaminated pixels altogether gives
+# {glue:text}`ratio_flat:.2f`: a small gain, because most pixels are clean and shot noise does not
+# compress. {numref}`fig-reduction` shows an image stored in blocks. A file with loss carries this
+# warning, which is shown again when it is read:
 #
 # > {glue:text}`warning:s`
 #
 # ## What this does not show
 #
-# - The labels are one person's. A rank correlation with them says how well the ranking repeats
+# - The labels are one person's. A rank correlation with them says how well the ranking reproduces
 #   that person's, not how useful the images are.
 # - The published images are nearly all of one kind. In a folder with out-of-focus or empty images
-#   the cleanest may be the emptiest: leave vacuum out with the vacuum mask of
-#   {ref}`ch-structure`.
-# - Intervals hold on average over images like these. They promise nothing for another microscope.
+#   the cleanest may be the emptiest: exclude vacuum with the vacuum mask of {ref}`ch-structure`.
+# - The intervals are valid on average over images like these, and not necessarily for another
+#   microscope.
 #
 # ## On your own images
 #
@@ -360,9 +370,9 @@ record("warning", reports["one value for contamination"].warning)
 # - The ranking agrees with the labels to a Spearman correlation of {glue:text}`spearman:.3f`
 #   ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`) on images the networks have
 #   not seen.
-# - Intervals from moving the threshold, calibrated on other folds, hold the labelled fraction in
+# - Intervals from moving the threshold, calibrated on other folds, contain the labelled fraction in
 #   {glue:text}`coverage_percent:.0f` % of the images.
-# - The tenth of the masks that the network expects to be worst has a Jaccard index of
+# - The tenth of the masks with the lowest expected index has a mean Jaccard index of
 #   {glue:text}`measured_looked:.2f`, the others of {glue:text}`measured_others:.2f`.
-# - Without loss the images shrink by {glue:text}`ratio_lossless:.2f`; even throwing contamination
-#   away gives no more than {glue:text}`ratio_flat:.2f`.
+# - Without loss the images shrink by a factor of {glue:text}`ratio_lossless:.2f`; even discarding
+#   contamination gives no more than {glue:text}`ratio_flat:.2f`.

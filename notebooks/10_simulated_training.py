@@ -8,22 +8,23 @@
 
 # %% [markdown]
 # (ch-simulated)=
-# # No labels needed
+# No labels needed
 #
 # Can a network that has only ever seen *simulated* micrographs find contamination in real ones?
-# Hand labels are slow to draw, and one person's labels carry that person's habits; physics knows
-# how a micrograph comes about. {cite:t}`Sadre2021` end with the hope that it can be done.
+# Labels are slow to draw by hand, and one person's labels reflect that person's habits, whereas the
+# physics of image formation is known. {cite:t}`Sadre2021` conclude with the hope that it can be
+# done.
 #
 # **What you will be able to do**
 #
 # - simulate micrographs of contaminated graphene, with the exact truth of every pixel and atom;
-# - train a network without a single label, say what it is worth on real images, and where real
-#   labels come in nevertheless;
+# - train a network without a single label, say how good it is on real images, and where real labels
+#   enter nevertheless;
 # - say how many labels a network that was pretrained on simulations saves;
 # - say which part of the simulation matters;
 # - turn the generator into one for another crystal by changing one line.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 sheet: int = 12  # simulated images on the contact sheet, and as many real ones
@@ -31,12 +32,11 @@ seed: int = 11  # of the samples shown
 low: float = 0.7  # Jaccard index below which a mask is counted as poor
 average: str = "per_image"  # of the curve: "per_image" or "pooled"
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-import graphseg as gs
 from book.studies import learning_curve, simulation_only
 from book.tools import figures
 from book.tools.notebook import record, record_scores, show_source
@@ -49,23 +49,29 @@ from graphseg.simulation.configuration import GRAPHENE
 from graphseg.structure.lattice import measure_lattice
 
 micrographs.use_style()
+
+# %%
+import graphseg as gs
+
 stack = gs.load_stack(data_source)
+
+# %% tags=["remove-input"]
 show_source(stack)
 stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 
 # %% [markdown]
 # ## The idea
 #
-# A thin specimen changes the phase of the electron wave. With the projected potential
-# $V_k(\mathbf r)$ of the slab $k$, the wave behind it is
+# How is a micrograph simulated? A thin specimen changes the phase of the electron wave. With the
+# projected potential $V_k(\mathbf r)$ of slab $k$, the exit wave of the slab is
 #
 # $$ \psi_{k}(\mathbf r) = P_{\Delta z} * \big[ e^{i \sigma V_k(\mathbf r)}\,
 # \psi_{k-1}(\mathbf r) \big], $$ (eq-multislice)
 #
-# where $\sigma$ is the interaction constant and $P_{\Delta z}$ carries the wave to the next
-# slab {cite:p}`Kirkland2020`. One slab is enough for a sheet of one atom; contamination of 30 Å is
-# cut into slabs of 10 Å. The lens shifts the phase of each spatial frequency $\mathbf q$ by
-# $\chi(\mathbf q)$, most of it from the defocus $\Delta f$ and the spherical aberration $C_s$,
+# where $\sigma$ is the interaction constant and $P_{\Delta z}$ propagates the wave to the next slab
+# {cite:p}`Kirkland2020`. One slab is enough for a sheet that is one atom thick; contamination of 30
+# Å is divided into slabs of 10 Å. The lens shifts the phase of each spatial frequency $\mathbf q$
+# by $\chi(\mathbf q)$, most of it from the defocus $\Delta f$ and the spherical aberration $C_s$,
 #
 # $$ I(\mathbf r) = \Big\langle \big| \mathcal F^{-1} \big[ \hat\psi(\mathbf q)\,
 # e^{-i \chi(\mathbf q)} \big] \big|^2 \Big\rangle_{\Delta f}, \qquad
@@ -74,19 +80,21 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # averaged over the focal spread. The camera blurs the intensity, counts electrons with Poisson
 # noise, and stretches the counts to 8 bits, as the published images were.
 #
-# What lies on the table is drawn by chance: grains and their relaxed boundaries, vacancies, holes,
-# closed loops, single heavy atoms, patches of amorphous carbon with rough edges and thin margins,
-# flakes of a second layer; then focus, aberrations, dose, drift and pixel size. Every range stands
-# in one configuration, with the reason for it. The fast path used here is tested against the
-# multislice of abTEM {cite:p}`Madsen2021` on the same atoms: on 30 Å of carbon, at three foci,
-# the images must correlate to 0.98.
+# The specimen and the imaging conditions are drawn at random: grains and their relaxed boundaries,
+# vacancies, holes, closed loops, single heavy atoms, patches of amorphous carbon with rough edges
+# and thin margins, flakes of a second layer; then focus, aberrations, dose, drift and pixel size.
+# All ranges are in one configuration, each with the reason for it. The fast path used here is
+# tested against the multislice of abTEM {cite:p}`Madsen2021` on the same atoms: on 30 Å of carbon,
+# at three defocus values, the correlation of the images must be at least 0.98.
 
 # %%
 samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
+
+# %% tags=["remove-input"]
 coverage = np.array([sample.mask.mean() for sample in samples])
 record("simulated_coverage", 100 * np.median(coverage))
 
-# %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (dark blue) and holes (light blue).", "name": "fig-simulated-samples"}}
+# %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (dark blue) and holes (light blue).", "name": "fig-simulated-samples"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
 for ax, sample in zip(axes, samples, strict=False):
     defocus = f"{sample.conditions.defocus:.0f}".replace("-", "\u2212")
@@ -94,48 +102,48 @@ for ax, sample in zip(axes, samples, strict=False):
     figures.show_sample(ax, sample, title)
 
 # %% [markdown]
-# {numref}`fig-simulated-samples` shows four. Each comes with more truth than a person could draw:
-# a physical mask (closer than one bond to a contaminant atom) and one that follows a person's
-# habits (small gaps closed, specks and threads left out), the positions and bonds of all atoms, the
-# orientation, and the imaging conditions. The same seed and index give the same sample on any
-# number of processes.
+# {numref}`fig-simulated-samples` shows four. Each comes with a more complete ground truth than a
+# person could draw: a physical mask (closer than one bond to a contaminant atom) and one that
+# follows a person's habits (small gaps closed, specks and threads left out), the positions and
+# bonds of all atoms, the orientation, and the imaging conditions. The same seed and index give the
+# same sample on any number of processes.
 #
 # ## Can you tell them apart?
 #
-# {numref}`fig-simulated-blind` shuffles simulated and real images; the answer is in the last
-# section. If the stack of this page is itself simulated, all of them are.
+# {numref}`fig-simulated-blind` shows simulated and real images in random order; the answer is in
+# the last section. (If the stack of this page is itself simulated, all images are.)
 
-# %%
+# %% tags=["hide-input"]
 generator = np.random.default_rng(seed)
 real = generator.permutation(len(stack))[:sheet]
 shown = [*stack.images[real], *[sample.image for sample in samples[:sheet]]]
 origin = np.array([stack.source] * len(real) + ["generated"] * sheet)
 order = generator.permutation(len(shown))
 
-# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}}
+# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(10, 4.1))
 figures.show_sheet(ax, [shown[index] for index in order], 8)
 
 # %% [markdown]
 # ## A network without labels
 #
-# The *simulation-only network* is trained on simulated images, a third of them full of defects that
-# must not be masked:
+# How good is a network that was trained without labels? The *simulation-only network* is trained on
+# simulated images, a third of them full of defects that must not be masked:
 #
 # ```
-# graphseg pretrain --images 600 --defects 300 --set epochs=13 --set features=24 --set stride=2 \
-#     --set "loss='cross-entropy + jaccard'" --output simulated.safetensors
+# graphseg pretrain --images 600 --defects 300 --set epochs=13 --set features=24 \
+#     --set stride=2 --set "loss='cross-entropy + jaccard'" --output simulated.safetensors
 # ```
 #
 # The recipe, the last epoch and the threshold of one half are fixed beforehand, and no real image
-# or label enters the training. But the generator was not drawn up blindly. Its ranges were chosen
-# by looking at the images *and labels* of the first half of the acquisitions: how far outside of
-# the atoms a person draws the outline, for instance, was set by the labels of that half. The other
-# half was not opened for that, with exceptions: how much of an image is contaminated, and how often
-# nothing is, was taken from all labels, and so were pixel sizes, noise and evenness of illumination
-# from all images.
+# or label enters the training. But the generator was not designed blindly. Its ranges were chosen
+# by looking at the images *and labels* of the first half of the acquisitions: the distance from the
+# atoms at which a person draws the outline, for instance, was set from the labels of that half. The
+# other half was not used for that, with exceptions: how much of an image is contaminated, and how
+# often an image is clean, was taken from all labels; pixel sizes, noise and uniformity of
+# illumination were taken from all images.
 
-# %%
+# %% tags=["remove-input"]
 free = read_result("simulation_only")
 covered = 100 * stack.masks.mean(axis=(1, 2))
 design = np.isin(stack.names, free["design"])
@@ -159,11 +167,12 @@ record("generator_clean", 100 * contaminant.clean_fraction)
 # and leaves {glue:text}`generator_clean:.0f` % of the images clean; the first half alone would have
 # suggested about the same. One network of an earlier state of the generator was scored on all
 # images ({ref}`ch-comparison`). After that the outlines were drawn nearer to the atoms, as the
-# first half asked for, and closed loops and other defects were added for their own sake; neither
-# was chosen by that score. So the scores of the other half stand beside those of all images. Five
-# trainings, each with other simulated images and other random weights:
+# first half suggested, and closed loops and other defects were added for their own sake; neither
+# was chosen by that score. Therefore the scores of the other half are given as well as those of all
+# images. The table is for five trainings, each with different simulated images and different random
+# weights:
 
-# %%
+# %% tags=["remove-input"]
 parts = {
     "all": free,
     "first half, looked at for the generator": simulation_only.part_of(free, True),
@@ -203,11 +212,11 @@ record("free_minutes", minutes)
 # ### Is that better than the paper's network with labels?
 #
 # The paper printed six scores of its U-Net, which was trained with labels {cite:p}`Sadre2021`. It
-# does not say what 0/0 counts, and three labels are empty ({ref}`ch-comparison`), so the table has
-# our means of the trainings under each convention, with 95 % intervals from a bootstrap over
-# acquisitions. Bold is what lies above the paper's value.
+# does not say how 0/0 is counted, and three labels are empty ({ref}`ch-comparison`), so the table
+# gives the means of our trainings under each convention, with 95 % intervals from a bootstrap over
+# acquisitions. Values above the paper's are bold.
 
-# %%
+# %% tags=["remove-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
 found = {
     name: simulation_only.score_intervals(free, name)
@@ -262,19 +271,19 @@ for name, key in (
 # ({glue:text}`free_balanced_low:.3f` to {glue:text}`free_balanced_high:.3f`) per image against the
 # paper's {glue:text}`free_paper_balanced:.3f`, and {glue:text}`free_balanced_pooled:.3f`
 # ({glue:text}`free_balanced_pooled_low:.3f` to {glue:text}`free_balanced_pooled_high:.3f`) pooled;
-# both intervals hold the paper's value. The recall changes sides with the value of 0/0. And the
-# paper's numbers come from random folds, with frames of one series on both sides, and have no
-# interval of their own.
+# both intervals contain the paper's value. Whether the recall is higher or lower depends on the
+# value of 0/0. And the paper's numbers come from random folds, with frames of one series on both
+# sides, and have no interval of their own.
 #
-# ## How many labels does it save?
+# ## How many labels does pretraining save?
 #
 # On each of the five folds grouped by acquisition we train with 1, 2, 4 … labelled acquisitions,
 # once from random weights and once from the simulation-only network. All trainings have the same
 # recipe ({ref}`ch-comparison`) and at least the same number of steps. The last point of the second
-# curve is our network of {ref}`ch-comparison`; it began with the initial weights, which are from an
-# earlier state of the generator and not as good.
+# curve is our network of {ref}`ch-comparison`; it started from initial weights of an earlier state
+# of the generator, which are not as good.
 
-# %%
+# %% tags=["hide-input"]
 nothing = read_result("learning_curve_labels")
 fine_tuned = read_result("learning_curve_simulated")
 gentle = read_result("learning_curve_gentle")
@@ -293,11 +302,11 @@ curves = {
 curves["from random weights"][most] = read_result("ablation_labels")
 curves["from simulated images"][most] = read_result("ours_acquisition")
 
-# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}}
+# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 3.6))
 figures.show_label_curve(ax, curves, average, most)
 
-# %%
+# %% tags=["remove-input"]
 scores = {
     name: {b: summary(r, average)["jaccard"][0] for b, r in points.items()}
     for name, points in curves.items()
@@ -332,22 +341,22 @@ record("labels_split", max(map(learning_curve.split_places, few)))
 # With four labelled acquisitions the network that starts from random weights reaches
 # {glue:text}`labels_four_nothing:.3f`, the one that starts from simulated images
 # {glue:text}`labels_four_simulated:.3f` ({numref}`fig-simulated-labels`). But without any label the
-# second one had {glue:text}`labels_none:.3f`: *a few labels, trained on with the full recipe, make
-# it worse* — with one acquisition {glue:text}`labels_one_simulated:.3f`. Probably the recipe
-# forgets what the simulation taught and learns a few images by heart. The third curve was made
-# after this was seen: a hundred steps at a fifth of the learning rate. It loses less
+# second one had {glue:text}`labels_none:.3f`: *training on a few labels with the full recipe makes
+# it worse*; with one acquisition the index is {glue:text}`labels_one_simulated:.3f`. Probably the
+# network forgets what it learned from the simulation and memorises a few images. The third curve
+# was added after this was seen: a hundred steps at a fifth of the learning rate. It loses less
 # ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
-# {glue:text}`labels_all_gentle:.3f`. Set against simulation alone, labels alone
-# {glue:text}`labels_worth:s`; folds differ by {glue:text}`labels_none_spread:.3f` (standard
-# deviation). With all labels the two ends of the full recipe are
+# {glue:text}`labels_all_gentle:.3f`. How many labels does it take to reach the index of simulation
+# alone? Trainings on labels alone {glue:text}`labels_worth:s`; the standard deviation over folds is
+# {glue:text}`labels_none_spread:.3f`. With all labels the two curves of the full recipe end at
 # {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
 #
 # In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions
 # that show one place ({ref}`ch-data`) lie on both sides of a fold, because they were found later.
 #
 # Would our network of {ref}`ch-comparison` gain from the better initial weights? Two trainings were
-# tried, one of them with simulated images of defects beside the labelled ones, and stopped after
-# two and three folds.
+# tried, one of them with simulated images of defects in addition to the labelled ones, and were
+# stopped after two and three folds.
 
 # %% tags=["remove-input"]
 for name in ("retrained", "retrained_defects"):
@@ -371,13 +380,13 @@ for name in ("retrained", "retrained_defects"):
 #
 # ## Which realism matters?
 #
-# We start from the generator one would write without having seen an image: a perfect crystal,
-# evenly thick patches, one good focus, shot noise. Then one part after the other becomes that of
-# the final generator. The trainings are shorter than those above: {glue:text}`realism_images:d`
-# images instead of {glue:text}`free_images:d`, and {glue:text}`realism_seeds:d` training for each
-# step.
+# We start from the generator that one would write without having seen an image: a perfect crystal,
+# patches of uniform thickness, one good focus, shot noise. Then one part after the other is
+# replaced by that of the final generator. The trainings are shorter than those above:
+# {glue:text}`realism_images:d` images instead of {glue:text}`free_images:d`, and
+# {glue:text}`realism_seeds:d` training for each step.
 
-# %%
+# %% tags=["hide-input"]
 realism = read_result("realism")
 by_step = {
     name: realism
@@ -401,7 +410,7 @@ reference = [
     metrics.scores(table)["jaccard"] for *_, table in fold_counts(free)
 ]
 
-# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}}
+# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 2.9))
 figures.show_steps(ax, steps, reference)
 
@@ -423,15 +432,16 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # The naive generator gives {glue:text}`realism_naive:.3f`, the final one
 # {glue:text}`realism_final:.3f` at this budget ({numref}`fig-simulated-realism`). The largest
 # single step, {glue:text}`realism_gain:.3f`, is that of {glue:text}`realism_largest:s`. The order
-# matters for such a list: a step is worth what it adds to the steps before it.
+# matters in such a list: the effect of a step depends on the steps before it.
 #
-# One step goes down: that of {glue:text}`realism_lowering:s`, by {glue:text}`realism_loss:.3f`.
-# Full trainings of the final generator differ by {glue:text}`free_pooled_spread:.3f` from seed to
-# seed. If the halfway generators varied as little, the fall would not be chance, but that is not
-# known: with {glue:text}`realism_seeds:d` training for each step nothing here tells the worth of a
-# step from luck with its seed. A guess at a reason that was not tested: far from focus the lattice
-# itself is grainy, and a network that has not yet seen real noise and real contamination takes the
-# one for the other.
+# One step lowers the index: that of {glue:text}`realism_lowering:s`, by
+# {glue:text}`realism_loss:.3f`. Full trainings with the final generator differ by
+# {glue:text}`free_pooled_spread:.3f` from seed to seed. If trainings with the intermediate
+# generators varied as little, the drop would not be chance, but this is not known: with
+# {glue:text}`realism_seeds:d` training for each step the effect of a step cannot be separated from
+# that of its seed. A possible reason, which was not tested: far from focus the lattice itself is
+# grainy, and a network that has not yet seen realistic noise and contamination mistakes one for the
+# other.
 #
 # ## Where it fails
 #
@@ -447,7 +457,7 @@ index = metrics.score_table(table)["jaccard"]
 labelled = np.flatnonzero(stack.masks.mean(axis=(1, 2)) >= 0.01)
 worst = labelled[np.argsort(index[labelled])[:4]]
 
-# %% mystnb={"figure": {"caption": "The four images on which the simulation-only network is worst, of those whose label covers at least one percent: above the micrograph with its Jaccard index, below the error map. Notice that most of what is missed lies at thin margins.", "name": "fig-simulated-worst"}}
+# %% mystnb={"figure": {"caption": "The four images on which the simulation-only network is worst, of those whose label covers at least one percent: above the micrograph with its Jaccard index, below the error map. Notice that most of what is missed lies at thin margins.", "name": "fig-simulated-worst"}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2))
 for column, number in zip(axes.T, worst, strict=False):
     size = stack.pixel_size_of(number)
@@ -458,7 +468,7 @@ for column, number in zip(axes.T, worst, strict=False):
     micrographs.show_error_map(column[1], errors, size)
 micrographs.add_error_legend(figure);
 
-# %%
+# %% tags=["remove-input"]
 sums = table[labelled].sum(axis=0)
 record("free_limit", low)
 record("free_live", metrics.scores(table, "pooled")["jaccard"])
@@ -467,18 +477,16 @@ record("free_false", 100 * sums[1] / (sums[1] + sums[2]))
 record("free_low", float(np.mean(index[labelled] < low) * 100))
 
 # %% [markdown]
-# In {glue:text}`free_low:.0f` % of these images the index is below
-# {glue:text}`free_limit:.1f`
-# ({numref}`fig-simulated-worst`). Of the wrong pixels of all of them
-# {glue:text}`free_false:.0f` % are false alarms, the others are missed. Some of the worst cases
-# are errors; some are differences of opinion about where a thin margin ends. The network never saw
-# the person's habits, so it cannot imitate them ({ref}`ch-comparison` measures how far labels can
-# be trusted at all).
+# In {glue:text}`free_low:.0f` % of these images the index is below {glue:text}`free_limit:.1f`
+# ({numref}`fig-simulated-worst`). Of all wrong pixels in them {glue:text}`free_false:.0f` % are
+# false positives, the others are missed. Some of the worst cases are errors; others are differences
+# of opinion about where a thin margin ends. The network never saw the person's habits, so it cannot
+# imitate them ({ref}`ch-comparison` measures how far labels can be trusted).
 #
 # ## Another material, another magnification
 #
 # The crystal is one entry of the configuration. Boron nitride and molybdenum disulphide are
-# there; any honeycomb of two sites is one line:
+# included; any other honeycomb with two sites takes one line:
 #
 # ```python
 # from dataclasses import replace
@@ -498,7 +506,7 @@ others = {
     for name, configuration in materials.items()
 }
 
-# %% mystnb={"figure": {"caption": "The same random numbers drawn for graphene and for two other crystals.", "name": "fig-simulated-materials"}}
+# %% mystnb={"figure": {"caption": "The same random numbers drawn for graphene and for two other crystals.", "name": "fig-simulated-materials"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 pictures = {"graphene": samples[1]} | others
 for ax, (name, sample) in zip(axes, pictures.items(), strict=True):
@@ -507,35 +515,38 @@ for ax, (name, sample) in zip(axes, pictures.items(), strict=True):
 # %%
 deviations = []
 for name, configuration in materials.items():
-    constant = configuration.material.lattice_constant
-    sample = others[name]
-    expected = constant / sample.pixel_size
-    found = measure_lattice(sample.image, sample.mask)
+    expected = configuration.material.lattice_constant / others[name].pixel_size
+    found = measure_lattice(others[name].image, others[name].mask)
     deviations.append(abs(found.parameter / expected - 1))
+
+# %% tags=["remove-input"]
 record("materials_deviation", 100 * max(deviations))
 
 # %% [markdown]
-# {numref}`fig-simulated-materials` shows them. The lattice that {ref}`ch-structure` measures in
-# them is the one that was put in, within {glue:text}`materials_deviation:.2f` %. No real image of
-# these crystals was at hand, so nothing is claimed about networks trained for them.
+# {numref}`fig-simulated-materials` shows them. The lattice parameter measured in them as in
+# {ref}`ch-structure` agrees with the one that was simulated to within
+# {glue:text}`materials_deviation:.2f` %. No real image of these crystals was available, so nothing
+# is claimed about networks trained for them.
 #
 # ## What this does not show
 #
 # - The ranges were chosen on labels of half of the acquisitions, and some of them on all: "without
-#   labels" is said of the training.
+#   labels" refers to the training only.
 # - They were chosen for one microscope and one kind of specimen. For another one, look at
 #   your images and adjust the ranges first; the reason for each range says what to compare.
 # - The other half comes from the same microscope and the same person's labels.
 # - Contamination here is amorphous carbon with a few heavier atoms. Salt crystals, polymers with
 #   order of their own and thick particles are not in the generator.
-# - The published labels decide the scores, with all their habits.
+# - The scores are measured against the published labels, with all the habits of the person who drew
+#   them.
 #
 # ## On your own images
 #
-# Try the simulation-only network first: `graphseg segment my_folder --output masks --model
-# simulated.safetensors`, with the file that `graphseg pretrain` writes. If it is not good enough,
-# label acquisitions, more than a few, and fine-tune ({ref}`ch-own`);
-# {numref}`fig-simulated-labels` says what to expect, and a cross-validation says what came of it.
+# Try the simulation-only network first:
+# `graphseg segment my_folder --output masks --model simulated.safetensors`, with the file that
+# `graphseg pretrain` writes. If it is not good enough, label acquisitions, more than a few, and
+# fine-tune ({ref}`ch-own`); {numref}`fig-simulated-labels` shows what to expect, and a
+# cross-validation shows what was gained.
 #
 # ## What was found
 #
@@ -545,9 +556,10 @@ record("materials_deviation", 100 * max(deviations))
 #   half scores {glue:text}`free_per_image_unseen:.3f` and {glue:text}`free_pooled_unseen:.3f`.
 # - Under every convention for 0/0 that is above the paper's network in {glue:text}`free_above:d` of
 #   six scores ({glue:text}`free_above_names:s`); in balanced accuracy per image it is not.
-# - Labels added to simulated initial weights end at {glue:text}`labels_all_simulated:.3f`, labels
-#   alone at {glue:text}`labels_all_nothing:.3f`; few labels make it worse.
+# - Fine-tuning simulated initial weights on all labels gives {glue:text}`labels_all_simulated:.3f`,
+#   labels alone give {glue:text}`labels_all_nothing:.3f`; fine-tuning on few labels makes the
+#   network worse.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 answer = [str(n + 1) for n, i in enumerate(order) if origin[i] == "generated"]
 Markdown("Generated on the contact sheet: " + ", ".join(answer) + ".")
