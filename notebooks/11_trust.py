@@ -23,7 +23,7 @@
 # - be told when an image is unlike those that the network was trained on (out-of-distribution);
 # - say what attacks, and what defocus, dose, blur or drift, do to the masks of each method.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all; among which the most doubtful is shown
 pixel_size: float = 0.38  # Å, of the sheets that are shown
@@ -31,7 +31,7 @@ dose: float = 1.0e4  # electrons per Å², of the sheets that are shown
 contrast: str = "white"  # of the atoms: "white" or "black"
 seed: int = 11  # of the sheets that are shown
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -93,7 +93,7 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 # {numref}`fig-masked-fractions` has three of each at three doses, three pixel sizes and with white
 # and with black atoms.
 
-# %%
+# %% tags=["hide-input"]
 found = records.read_record(tables.RESULTS_FOLDER / "defects.json")
 rows = {name: result["rows"] for name, result in found["methods"].items()}
 rows = figures.in_order(rows)
@@ -191,7 +191,7 @@ record("clean_sheets", sum(row[0] in clean_sheets.KINDS for row in own))
 # contamination, so that the columns of one row differ by chance as well; the rows of one column
 # are comparable.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 doses = [f"{level:.0f} e/Å²" for level in clean_sheets.DOSES]
 table = [
     [name]
@@ -212,7 +212,7 @@ Markdown(tables.markdown_table(header, table))
 # {ref}`ch-structure`. The table gives the masked fraction of unlabelled pixels within five pixels
 # of a detected boundary, and elsewhere; each image is predicted by a method that has not seen it.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 published = found["published"]
 sums = {
     name: np.sum(counts, axis=0)
@@ -251,7 +251,7 @@ Markdown(tables.markdown_table(header, table))
 # acquisition, and an image is calibrated with the others: neither network nor calibration knows
 # it or a frame of its series.
 
-# %%
+# %% tags=["hide-input"]
 confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
@@ -281,7 +281,7 @@ record("temperature", confidence["temperature"])
 #
 # For counting atoms one wants every contaminated pixel out; for measuring coverage, no false ones.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 header = ["threshold", "precision", "recall", "jaccard"]
 table = [
     [f"{row['threshold']:.2f}", *(f"{row[name]:.3f}" for name in header[1:])]
@@ -304,7 +304,7 @@ Markdown(tables.markdown_table(header, table))
 # is the Jaccard index of what is surely with what is possibly contaminated. A robust line through
 # other images turns it into the index to expect, with an interval that is to hold 90 %.
 
-# %%
+# %% tags=["hide-input"]
 images = list(confidence["images"].values())
 measured = np.array([image["measured"] for image in images])
 expected = np.array([image["expected"] for image in images])
@@ -391,7 +391,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # things are flagged whatever the distance: pixels cut off at the ends of the grey scale, no
 # lattice, and a lattice constant that is not graphene's by the stated pixel size.
 
-# %%
+# %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
 examples = {
     one.kind: one for one in ood.image_set(stack.images, 2, seed)
@@ -509,7 +509,7 @@ record(
 # in torch. Both are attacked with full knowledge, our network in one view. The adaptive filter is
 # only given what was made for the others, so its curves are a lower bound of the harm.
 
-# %%
+# %% tags=["hide-input"]
 endured = tables.read_result("robustness")
 attacks = endured["attacks"]
 pgd, fgsm, signs = (
@@ -576,7 +576,7 @@ for name, place in (("blur", one), ("noise", -1)):
     for method in ("unet", "adaptive"):
         record(f"{name}_{method}", methods[method]["pooled"][place])
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 header = [
     "change",
     "from",
@@ -682,7 +682,7 @@ for average in ("per_image", "pooled"):
 # Each must end in one sentence or a right answer. Runs are also killed, at random moments between
 # the first sign of work and the end, with a signal that no program can catch, and started again:
 
-# %%
+# %% tags=["remove-input"]
 kills = records.read_record(tables.RESULTS_FOLDER / "kills.json")["works"]
 rows = [
     [
