@@ -22,14 +22,14 @@
 # - split a stack so that neither acquisitions nor places are divided;
 # - measure how similar two frames of one series are.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 number_shown: int = 6  # images in the first figure
 shuffles: int = 20  # random splits whose leaks are counted
 seed: int = 0  # of the random splits and of the bootstrap
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import bootstrap
@@ -146,7 +146,7 @@ record("data_coverage_mean", 100 * coverage.mean())
 # pixels. The book therefore relies mainly on the Jaccard index, which counts only pixels that the
 # label or the prediction calls contaminated. Second, {glue:text}`data_empty:d` labels are empty.
 # For these the Jaccard index of a correct prediction is 0/0, and a convention is needed; it is
-# stated in {ref}`conventions`.
+# stated in {ref}`the conventions <conventions>`.
 
 # %% [markdown]
 # ## Acquisitions and dates
@@ -329,8 +329,8 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # In a random split {glue:text}`data_leak_random:.0f` % of the test images leak (standard deviation
 # over the parts {glue:text}`data_leak_spread:.0f` %). When groups stay together, none does
 # ({glue:text}`data_leak_grouped:.0f` %). Grouping costs nothing, so this book splits by acquisition
-# unless stated otherwise, and {ref}`ch-cross-validation` measures how much the choice changes the
-# scores.
+# unless stated otherwise, and {numref}`chapter %s <ch-cross-validation>` measures how much the
+# choice changes the scores.
 #
 # ## What this does not show
 #
@@ -340,7 +340,7 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # - Acquisitions are read off file names, and places found by a threshold. Images of one place that
 #   overlap too little are not found. Splitting by day is the stricter choice.
 # - The published files hold no pixel size, no defocus and no dose. The pixel size is measured from
-#   the lattice ({ref}`ch-structure`); the other two stay unknown.
+#   the lattice ({numref}`chapter %s <ch-structure>`); the other two stay unknown.
 # - One hand-drawn label per image says nothing about how well two experts would agree.
 #
 # ## On your own images
@@ -374,4 +374,4 @@ record("data_leak_grouped", 100 * np.max(grouped))
 #   {glue:text}`data_leak_random:.0f` % of the test images leak. Split by acquisition, and keep
 #   acquisitions of one place together.
 #
-# The next chapter removes from the images what is due to the microscope: {ref}`ch-preprocessing`.
+# {numref}`Chapter %s <ch-preprocessing>` removes from the images what is due to the microscope.

@@ -23,7 +23,7 @@
 # - standardise images, and see what that does to the contrast of their lattice;
 # - reduce an image without aliasing, and keep its pixel size right.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 raw_size: int = 512  # pixels a side of the simulated raw micrograph
@@ -33,7 +33,7 @@ gradient: float = (
 repeats: int = 10  # simulated micrographs for each contaminated fraction
 seed: int = 5  # of the simulated micrographs
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -45,8 +45,17 @@ from book.tools.notebook import record, show_source
 from graphseg import simulation
 from graphseg.colours import SKY
 from graphseg.plotting import explore, micrographs
-from graphseg.preprocessing import fit_bezier_surface, flat_field, resize_area, standardise
-from graphseg.simulation.configuration import ContaminantRanges, DetectorRanges, OpticsRanges
+from graphseg.preprocessing import (
+    fit_bezier_surface,
+    flat_field,
+    resize_area,
+    standardise,
+)
+from graphseg.simulation.configuration import (
+    ContaminantRanges,
+    DetectorRanges,
+    OpticsRanges,
+)
 from graphseg.unet.inference import KNOWN
 
 micrographs.use_style()
@@ -396,8 +405,8 @@ record("preprocessing_noise", 100 * explained / difference)
 #   field.
 # - {eq}`eq-normalise` supposes that zero intensity means no electrons. A camera's dark level must
 #   be subtracted first.
-# - That images look alike after {eq}`eq-standardise` does not mean that a method treats them
-#   alike; {ref}`ch-bragg` measures what the scale does to a threshold.
+# - That images look alike after {eq}`eq-standardise` does not mean that a method treats them alike;
+#   {numref}`chapter %s <ch-bragg>` measures what the scale does to a threshold.
 #
 # ## On your own images
 #

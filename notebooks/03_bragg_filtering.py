@@ -23,7 +23,7 @@
 # - infer from fitted thresholds in which units a method was fitted;
 # - recognise the images on which the Bragg filter fails.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 folds: int = 5  # grouped by acquisition
@@ -32,7 +32,7 @@ steps: int = 40  # of gradient descent
 resamples: int = 10_000  # of the bootstrap
 jobs: int = 2  # folds computed at the same time
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import time
 
 import matplotlib.pyplot as plt
@@ -87,12 +87,13 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # $$ (eq-bragg-residual)
 #
 # Here $\langle\cdot\rangle$ is a local average with a Gaussian. These are equations 4–6 of
-# {cite:t}`Sadre2021`. The paper also states that images are standardised ({ref}`ch-preprocessing`),
-# that the spectrum is smoothed by 2 pixels and the difference by 5, that at most 24 peaks are used,
-# that edges are padded and that the output is normalised. It does not state the window, the width
-# of the padding, what the output is divided by, or the units of $G$ and $M$. Each of our choices is
-# a named parameter of `BraggSegmenter`. Local averages, for instance, include only pixels inside
-# the image, so that nothing fades towards an edge.
+# {cite:t}`Sadre2021`. The paper also states that images are standardised
+# ({numref}`chapter %s <ch-preprocessing>`), that the spectrum is smoothed by 2 pixels and the
+# difference by 5, that at most 24 peaks are used, that edges are padded and that the output is
+# normalised. It does not state the window, the width of the padding, what the output is divided by,
+# or the units of $G$ and $M$. Each of our choices is a named parameter of `BraggSegmenter`. Local
+# averages, for instance, include only pixels inside the image, so that nothing fades towards an
+# edge.
 #
 # ## One spectrum
 #
@@ -350,7 +351,9 @@ record("verdict", verdict)
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")
 settings = {
     "Bragg filter, paper's settings (random folds)": read_result("bragg_paper_random"),
-    "Bragg filter, paper's settings (by acquisition)": read_result("bragg_paper_acquisition"),
+    "Bragg filter, paper's settings (by acquisition)": read_result(
+        "bragg_paper_acquisition"
+    ),
     "Bragg filter (by acquisition)": read_result("bragg_acquisition"),
     "no-lattice baseline (by acquisition)": read_result("no_lattice_acquisition"),
 }
@@ -569,13 +572,13 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 #
 # - Whether this is the paper's code: its repository contains the code of the U-Net only. Ours is an
 #   interpretation of three equations; where another is possible, it is a parameter.
-# - Whether a threshold that follows each image would do better: {ref}`ch-comparison` has such an
-#   adaptive Bragg filter.
+# - Whether a threshold that follows each image would do better:
+#   {numref}`chapter %s <ch-comparison>` has such an adaptive Bragg filter.
 # - Anything about images with other pixel sizes or heavier contamination. $G$ is converted by the
 #   area of an image, but the local average stays the same number of pixels.
 # - A score that owes nothing to the test images. The width of the local average, 6 px, was set
 #   after a scan over all published images, with and without the lattice filter.
-#   {ref}`ch-cross-validation` shows how to choose it inside the training folds.
+#   {numref}`Chapter %s <ch-cross-validation>` shows how to choose it inside the training folds.
 # - Calibrated probabilities: `predict_proba` only ranks pixels around $M$.
 #
 # ## On your own images

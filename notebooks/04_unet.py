@@ -10,10 +10,10 @@
 # (ch-unet)=
 # # A small U-Net
 #
-# The Bragg filter of {ref}`ch-bragg` knows what a lattice is and calls the rest contamination. A
-# network takes the opposite approach: it is shown labelled micrographs and learns from them what
-# distinguishes contamination. How large must it be, how is it trained, and what does it reach after
-# a few minutes on an ordinary processor?
+# The Bragg filter of {numref}`chapter %s <ch-bragg>` knows what a lattice is and calls the rest
+# contamination. A network takes the opposite approach: it is shown labelled micrographs and learns
+# from them what distinguishes contamination. How large must it be, how is it trained, and what does
+# it reach after a few minutes on an ordinary processor?
 #
 # **What you will be able to do**
 #
@@ -23,7 +23,7 @@
 # - read a learning curve and an error map;
 # - apply the network to an image of any size.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 fold: int = 0  # the fold of five, grouped by acquisition, that is held out
@@ -33,7 +33,7 @@ changes: dict = {}  # other parameters of the method, by name
 precision: str = "auto"  # "auto", "float32" or "bfloat16"
 seed: int = 0  # of initial weights, batches and augmentation
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import time
 
 import matplotlib.pyplot as plt
@@ -89,8 +89,9 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # blocks, and its number of parameters grows as $f^2 4^l$. The book uses four configurations. The
 # *small U-Net* is trained on this page; the comparison calls it *U-Net, 25 epochs*, after its
 # recorded training. *Our network*, which comes with the package, is the subject of
-# {ref}`ch-simulated`. Its stride of 2 turns each block of 2×2 pixels into the channels of one
-# pixel, which needs four times fewer multiplications for the same number of features.
+# {numref}`chapter %s <ch-simulated>`. Its stride of 2 turns each block of 2×2 pixels into the
+# channels of one pixel, which needs four times fewer multiplications for the same number of
+# features.
 
 # %%
 configurations = {
@@ -169,13 +170,14 @@ record("repository_commit", paper["repository"]["commit"][:7])
 #
 # A micrograph of graphene has no preferred direction, so its eight rotations and mirror images are
 # equally valid examples at no cost. Batch normalisation usually allows a higher learning rate.
-# {ref}`ch-comparison` shows what both recipes reach, and after how many epochs.
+# {numref}`Chapter %s <ch-comparison>` shows what both recipes reach, and after how many epochs.
 #
 # ## Training on this page
 #
 # One fold of five is held out. Folds are grouped by acquisition: the frames of one focal series,
-# and of one place, are all in the same fold ({ref}`ch-cross-validation` shows why). The images in
-# `held_out` are scored after every epoch for the curve below; nothing is chosen by these scores.
+# and of one place, are all in the same fold ({numref}`chapter %s <ch-cross-validation>` shows why).
+# The images in `held_out` are scored after every epoch for the curve below; nothing is chosen by
+# these scores.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds=5)[fold]
@@ -239,8 +241,9 @@ record("spread", np.std(metrics.score_table(table)["jaccard"]))
 # After {glue:text}`minutes:.1f` minutes of training on {glue:text}`train_images:d` images, the
 # pooled Jaccard index is {glue:text}`jaccard_pooled:.3f` on {glue:text}`test_images:d` held-out
 # images ({glue:text}`jaccard_per_image:.3f` as a mean over images, whose standard deviation is
-# {glue:text}`spread:.2f`). This is one fold with one seed: {ref}`ch-cross-validation` gives all
-# folds, and {ref}`ch-comparison` compares them with the other methods.
+# {glue:text}`spread:.2f`). This is one fold with one seed:
+# {numref}`chapter %s <ch-cross-validation>` gives all folds, and
+# {numref}`chapter %s <ch-comparison>` compares them with the other methods.
 #
 # Where does the network go wrong? Three cases show it. They are chosen by a rule: of the held-out
 # images with a label that is not empty, the one with the lowest Jaccard index, the median, and the
@@ -387,11 +390,12 @@ explore.threshold_explorer(
 # %% [markdown]
 # ## What this does not show
 #
-# - More than one fold and one seed: {ref}`ch-cross-validation` has the spread over folds.
+# - More than one fold and one seed: {numref}`chapter %s <ch-cross-validation>` has the spread over
+#   folds.
 # - The learning curve is drawn on the held-out fold. Stopping at its best epoch would be selection
 #   on the test set; the book always takes the last epoch.
-# - The probability is the network's output, not how often it is right: {ref}`ch-confidence` calibrates
-#   it.
+# - The probability is the network's output, not how often it is right:
+#   {numref}`chapter %s <ch-confidence>` calibrates it.
 # - The paper's own recipe is not run here. A step of four images takes {glue:text}`bench_step:.0f`
 #   ms in the benchmark, so {glue:text}`paper_epochs:d` epochs of this fold would be about
 #   {glue:text}`paper_minutes:.0f` minutes on that processor, with nothing else running.

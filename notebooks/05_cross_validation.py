@@ -23,7 +23,7 @@
 # - choose parameters inside the training folds, never on the fold that is scored;
 # - record a long cross-validation so that it can be interrupted, resumed and checked.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 folds: int = 5
@@ -31,7 +31,7 @@ shuffles: int = 2  # assignments of images to folds
 resamples: int = 10_000  # of the bootstrap
 smoothing: list = [3.0, 5.0, 8.0]  # px, the grid searched inside the training folds
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -151,9 +151,9 @@ axes[1].set_xlabel("image");
 # ## Does leakage matter?
 #
 # It can matter only to a method that can memorise images. A method with a single fitted parameter,
-# the no-lattice baseline of {ref}`ch-bragg` that smooths the standardised image and thresholds it,
-# should not be affected. It is cross-validated here under both protocols, with {eq}`eq-folds` for
-# every shuffle.
+# the no-lattice baseline of {numref}`chapter %s <ch-bragg>` that smooths the standardised image and
+# thresholds it, should not be affected. It is cross-validated here under both protocols, with
+# {eq}`eq-folds` for every shuffle.
 
 # %%
 baseline = gs.BraggSegmenter(lattice_filter=False, progress=False)
@@ -194,10 +194,10 @@ Markdown(markdown_table(["J over all pixels", "95 % interval"], [row]))
 #
 # A network with half a million weights or more can memorise images. The table has recorded
 # cross-validations under all protocols, each method with one recipe: our network and the U-Net with
-# 25 epochs of {ref}`ch-comparison`, and the pixel classifier. Every image is scored once per
-# shuffle under each protocol, so {eq}`eq-bootstrap` applies. Only images that share a group can
-# profit from a leak; single images are the control, because on them two trainings differ only by
-# chance and by the arithmetic of the processor (the last column of the table).
+# 25 epochs of {numref}`chapter %s <ch-comparison>`, and the pixel classifier. Every image is scored
+# once per shuffle under each protocol, so {eq}`eq-bootstrap` applies. Only images that share a
+# group can profit from a leak; single images are the control, because on them two trainings differ
+# only by chance and by the arithmetic of the processor (the last column of the table).
 
 # %% tags=["hide-input"]
 keys = ("classifier", "unet", "ours")
@@ -239,7 +239,8 @@ heading = [
 Markdown(markdown_table(heading, rows))
 
 # %% tags=["hide-input"]
-groups = {name: load.group_of(name) for name in image_counts(recorded["ours", "random"])}
+images = image_counts(recorded["ours", "random"])
+groups = {name: load.group_of(name) for name in images}
 sizes = {group: list(groups.values()).count(group) for group in groups.values()}
 parts = {
     "all images": list(groups),
@@ -494,12 +495,12 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # the same weight.
 #
 # The search used accuracy, as the paper did, and chose the first candidate, the recipe of our
-# "U-Net, 25 epochs", in {glue:text}`search_first:d` folds. **Our network of {ref}`ch-comparison` is
-# not what this search chose**: its recipe is the last candidate, which won in
-# {glue:text}`search_ours:d` fold. It was taken for all folds because of its higher Jaccard index
-# per image on the inner folds and its lower cost. All images took part in that decision, so it was
-# not a choice inside the folds. {ref}`ch-comparison` gives the result of the search a row of its
-# own. (The search was run before the places were merged.)
+# "U-Net, 25 epochs", in {glue:text}`search_first:d` folds. **Our network of
+# {numref}`chapter %s <ch-comparison>` is not what this search chose**: its recipe is the last
+# candidate, which won in {glue:text}`search_ours:d` fold. It was taken for all folds because of its
+# higher Jaccard index per image on the inner folds and its lower cost. All images took part in that
+# decision, so it was not a choice inside the folds. {numref}`Chapter %s <ch-comparison>` gives the
+# result of the search a row of its own. (The search was run before the places were merged.)
 #
 # The paper chose features, blocks and learning rate by accuracy after 150 epochs and trained the
 # winner for 300 ({cite:t}`Sadre2021`, section on deep learning segmentation). It does not state

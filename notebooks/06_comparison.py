@@ -22,14 +22,14 @@
 # - decompose the gap between two methods into steps;
 # - see on single micrographs where one method wins and where it loses, chosen by a rule.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 fold: int = 0  # whose network of the cross-validation the live part uses
 resamples: int = 10_000  # of the bootstrap
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -112,20 +112,22 @@ for method in ("bragg", "unet"):
 # ## The table
 #
 # The methods are cross-validated on five folds grouped by acquisition and place
-# ({ref}`ch-cross-validation`). In the order of increasing knowledge and learning they are:
+# ({numref}`chapter %s <ch-cross-validation>`). In the order of increasing knowledge and learning
+# they are:
 #
 # - the **no-lattice baseline**: smooth the standardised image, apply one threshold;
 # - the **Bragg filter, paper's settings**: eqs 4–6 with the choices that the paper prints
-#   ({ref}`ch-bragg`);
+#   ({numref}`chapter %s <ch-bragg>`);
 # - the **Bragg filter** with our choices, and three fitted parameters;
 # - the **adaptive Bragg filter**: the logarithm of the band-limited energy that the lattice filter
 #   leaves, compared with a level taken from each image itself; a handful of fitted parameters;
 # - the **pixel classifier**: gradient-boosted trees on 24 maps of local energy, which learn nothing
 #   about shape;
-# - the **U-Net, 25 epochs** of {ref}`ch-unet`;
+# - the **U-Net, 25 epochs** of {numref}`chapter %s <ch-unet>`;
 # - the **U-Net, 40 epochs + TTA**: the same network, trained for longer, its predictions averaged
 #   over the eight symmetries of the square (test-time augmentation, TTA);
-# - the **simulation-only network**, which was trained on no published image ({ref}`ch-simulated`);
+# - the **simulation-only network**, which was trained on no published image
+#   ({numref}`chapter %s <ch-simulated>`);
 # - **our network**: a U-Net that works on blocks of 2×2 pixels, which makes it four times cheaper
 #   for its width; pretrained on simulated images, fine-tuned on the labels, with TTA.
 #
@@ -253,7 +255,7 @@ for average in ("per_image", "pooled"):
 # {glue:text}`free_per_image_balanced_accuracy:.3f` per image and
 # {glue:text}`free_pooled_balanced_accuracy:.3f` pooled. This needs a qualification: the ranges of
 # its generator were set while looking at images and labels of half of the acquisitions
-# ({ref}`ch-simulated` gives the scores of the other half).
+# ({numref}`chapter %s <ch-simulated>` gives the scores of the other half).
 #
 # ### On the paper's own folds
 #
@@ -321,13 +323,13 @@ for name, key in keys.items():
 
 # %% [markdown]
 # Where the last column says 109, the folds were made before acquisitions of one place were merged
-# ({ref}`ch-cross-validation` shows what that changes).
+# ({numref}`chapter %s <ch-cross-validation>` shows what that changes).
 #
 # ## Is the difference real?
 #
-# The rule of {ref}`ch-cross-validation` decides: both methods are scored on the same images, a
-# bootstrap over groups ({eq}`eq-bootstrap`) gives an interval, and a difference counts if its 95 %
-# interval excludes zero.
+# The rule of {numref}`chapter %s <ch-cross-validation>` decides: both methods are scored on the
+# same images, a bootstrap over groups ({eq}`eq-bootstrap`) gives an interval, and a difference
+# counts if its 95 % interval excludes zero.
 
 # %% tags=["hide-input"]
 best, longer = "our network", "U-Net, 40 epochs + TTA"
@@ -520,10 +522,11 @@ for way, parts in fractions.items():
 # ## What would the nested search have chosen?
 #
 # The recipe of our network was not chosen inside the folds. The search of
-# {ref}`ch-cross-validation` was, and it chose otherwise: in {glue:text}`chosen_plain:d` outer folds
-# the recipe of the U-Net with 25 epochs, in {glue:text}`chosen_ours:d` the recipe of our network
-# without simulation. In the table each fold is scored by a network with the recipe that was chosen
-# for it, taken from recorded cross-validations on the same folds (those before merging):
+# {numref}`chapter %s <ch-cross-validation>` was, and it chose otherwise: in
+# {glue:text}`chosen_plain:d` outer folds the recipe of the U-Net with 25 epochs, in
+# {glue:text}`chosen_ours:d` the recipe of our network without simulation. In the table each fold is
+# scored by a network with the recipe that was chosen for it, taken from recorded cross-validations
+# on the same folds (those before merging):
 
 # %% tags=["remove-input"]
 unmerged = read_result("ours_acquisition_unmerged")
@@ -744,7 +747,7 @@ record("trained_on_pooled", metrics.scores(found)["jaccard"])
 # Each row changes one thing and keeps the rest, on the first shuffle of the folds before merging,
 # which all four share. (Without simulated images the weights start at random, and the highest
 # learning rate is twice as high.) The initial weights are those that our network started from; a
-# later generator does better without labels ({ref}`ch-simulated`).
+# later generator does better without labels ({numref}`chapter %s <ch-simulated>`).
 
 # %% tags=["remove-input"]
 ablation = {
@@ -958,7 +961,7 @@ record("live_regions", len(regions))
 #
 # | here | in the paper or its repository | why |
 # | :-- | :-- | :-- |
-# | folds grouped by acquisition and place | random folds (paper) | frames of a series would be in both training and test set ({ref}`ch-cross-validation`) |
+# | folds grouped by acquisition and place | random folds (paper) | frames of a series would be in both training and test set ({numref}`chapter %s <ch-cross-validation>`) |
 # | every image tested once per shuffle | one image never tested (repository: folds of int(n / 5) images) | 131 does not divide by five |
 # | our recipes | Adam, 300 epochs (paper); batch size one, no augmentation (repository) | the paper's takes over an hour per fold without a GPU: {glue:text}`paper_unet_epochs:d` epochs are recorded, on {glue:text}`paper_unet_folds:d` of five folds |
 # | images standardised for every method | the Bragg filter's units are not stated | the published files are stretched to 0…255, so the original contrast is lost |

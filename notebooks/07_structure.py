@@ -21,7 +21,7 @@
 # - tell two grains from two layers that lie on top of each other;
 # - draw the map of four classes, and give their areas in nm².
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 trials: int = 12  # simulated crystals for each test
@@ -29,7 +29,7 @@ pixel_size: float = 0.35  # Å per pixel of the simulated crystals
 dose: float = 8000.0  # electrons per Å² on them
 seed: int = 7
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -430,7 +430,7 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 # - That an image with two lattices shows a bilayer is inferred from its spectrum. A folded sheet
 #   looks the same.
 # - A hole much smaller than the kernel is not detected; vacancies are the subject of
-#   {ref}`ch-atoms`.
+#   {numref}`chapter %s <ch-atoms>`.
 #
 # ## On your own images
 #

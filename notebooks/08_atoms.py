@@ -20,7 +20,7 @@
 # - list defects: pentagons, heptagons, octagons, vacancies;
 # - count the atoms that each mask leaves inside contamination, and those that it removes elsewhere.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 doses: list = [250.0, 500.0, 1000.0, 2000.0, 4000.0, 10000.0]  # per Å²
@@ -28,7 +28,7 @@ pixel_sizes: list = [0.2, 0.3, 0.4, 0.5]  # Å
 width: float = 60.0  # Å, side of the simulated crystals
 seed: int = 8
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -313,11 +313,11 @@ for key in ("bragg", "unet"):
 
 # %% [markdown]
 # Some images are excluded: {glue:text}`effect_superposed:d` with two superposed lattices
-# ({ref}`ch-structure`), {glue:text}`effect_faint:d` in which under some mask the signal of a single
-# atom does not exceed the noise, so that the search reports none, and {glue:text}`effect_without:d`
-# without a lattice. In the other {glue:text}`effect_images:d` images {glue:text}`inside_none:d`
-# atoms are reported inside the label if nothing is masked. The mask of the Bragg filter removes
-# {glue:text}`removed_bragg:.0f` % of them, in the median over images
+# ({numref}`chapter %s <ch-structure>`), {glue:text}`effect_faint:d` in which under some mask the
+# signal of a single atom does not exceed the noise, so that the search reports none, and
+# {glue:text}`effect_without:d` without a lattice. In the other {glue:text}`effect_images:d` images
+# {glue:text}`inside_none:d` atoms are reported inside the label if nothing is masked. The mask of
+# the Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, in the median over images
 # {glue:text}`median_removed_bragg:.0f` %; that of our network {glue:text}`removed_unet:.0f` %, in
 # the median {glue:text}`median_removed_unet:.0f` %.
 #
@@ -423,14 +423,14 @@ explore.atoms_explorer(
 # %% [markdown]
 # ## What this does not show
 #
-# - The ground truth is simulated. It has the physics of the crystals of {ref}`ch-structure`, and
-#   nothing else that happens in a microscope.
+# - The ground truth is simulated. It has the physics of the crystals of
+#   {numref}`chapter %s <ch-structure>`, and nothing else that happens in a microscope.
 # - The method assumes one layer in which atoms have three bonds. It does not cover bilayers,
 #   adatoms and edges.
 # - "Inside" and "outside" follow the label's outline, which is itself uncertain
-#   ({ref}`ch-comparison`): an atom next to the outline may be counted on the wrong side. Atoms
-#   outside may be false too, and some inside may belong to lattice that is visible through thin
-#   contamination.
+#   ({numref}`chapter %s <ch-comparison>`): an atom next to the outline may be counted on the wrong
+#   side. Atoms outside may be false too, and some inside may belong to lattice that is visible
+#   through thin contamination.
 #
 # ## On your own images
 #

@@ -21,14 +21,14 @@
 # - say which masks to inspect first;
 # - store images in less space, without loss or with a loss that is stated.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 test_time_augmentation: bool = True  # test-time augmentation: the eight symmetries
 coverage: float = 0.9  # how often an interval should hold the label's value
 seed: int = 0  # of the bootstrap
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import tempfile
 import warnings
 from pathlib import Path
@@ -104,8 +104,8 @@ record("largest_error", 100 * float(np.abs(fraction - labelled).max()))
 # fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. The level $\ell$ at which the interval
 # contains the labelled fraction as often as wanted is determined on the images of the other folds,
 # never on the image itself. This is not strictly independent: the networks that predicted the other
-# images were trained on this one. {ref}`ch-confidence` compares this way with one without that flaw, for
-# another quantity, and the two hardly differ.
+# images were trained on this one. {numref}`Chapter %s <ch-confidence>` compares this way with one
+# without that flaw, for another quantity, and the two hardly differ.
 
 # %%
 folds = crossval.splits(stack, "acquisition", min(5, len(np.unique(stack.groups))))
@@ -204,9 +204,10 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 #
 # ## Which masks should one inspect first?
 #
-# A ranking is only as good as its masks, and one cannot inspect all of them. {ref}`ch-confidence` shows
-# how to estimate the Jaccard index of a mask without a label, from how certain its network is. The
-# line that relates the certain fraction to the index is fitted on the other folds, as above.
+# A ranking is only as good as its masks, and one cannot inspect all of them.
+# {numref}`Chapter %s <ch-confidence>` shows how to estimate the Jaccard index of a mask without a label,
+# from how certain its network is. The line that relates the certain fraction to the index is fitted
+# on the other folds, as above.
 
 # %%
 counts = metrics.counts(stack.masks, masks)
@@ -351,7 +352,8 @@ record("warning", reports["one value for contamination"].warning)
 # - The labels are one person's. A rank correlation with them says how well the ranking reproduces
 #   that person's, not how useful the images are.
 # - The published images are nearly all of one kind. In a folder with out-of-focus or empty images
-#   the cleanest may be the emptiest: exclude vacuum with the vacuum mask of {ref}`ch-structure`.
+#   the cleanest may be the emptiest: exclude vacuum with the vacuum mask of
+#   {numref}`chapter %s <ch-structure>`.
 # - The intervals are valid on average over images like these, and not necessarily for another
 #   microscope.
 #

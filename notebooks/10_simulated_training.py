@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (ch-simulated)=
-# No labels needed
+# # No labels needed
 #
 # Can a network that has only ever seen *simulated* micrographs find contamination in real ones?
 # Labels are slow to draw by hand, and one person's labels reflect that person's habits, whereas the
@@ -24,7 +24,7 @@
 # - say which part of the simulation matters;
 # - turn the generator into one for another crystal by changing one line.
 
-# %% tags=["parameters", "hide-input"]
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all
 sheet: int = 12  # simulated images on the contact sheet, and as many real ones
@@ -32,7 +32,7 @@ seed: int = 11  # of the samples shown
 low: float = 0.7  # Jaccard index below which a mask is counted as poor
 average: str = "per_image"  # of the curve: "per_image" or "pooled"
 
-# %% tags=["hide-input"]
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -166,11 +166,11 @@ record("generator_clean", 100 * contaminant.clean_fraction)
 # The generator covers {glue:text}`generator_coverage:.1f` % of a contaminated image in the median
 # and leaves {glue:text}`generator_clean:.0f` % of the images clean; the first half alone would have
 # suggested about the same. One network of an earlier state of the generator was scored on all
-# images ({ref}`ch-comparison`). After that the outlines were drawn nearer to the atoms, as the
-# first half suggested, and closed loops and other defects were added for their own sake; neither
-# was chosen by that score. Therefore the scores of the other half are given as well as those of all
-# images. The table is for five trainings, each with different simulated images and different random
-# weights:
+# images ({numref}`chapter %s <ch-comparison>`). After that the outlines were drawn nearer to the
+# atoms, as the first half suggested, and closed loops and other defects were added for their own
+# sake; neither was chosen by that score. Therefore the scores of the other half are given as well
+# as those of all images. The table is for five trainings, each with different simulated images and
+# different random weights:
 
 # %% tags=["remove-input"]
 parts = {
@@ -212,9 +212,10 @@ record("free_minutes", minutes)
 # ### Is that better than the paper's network with labels?
 #
 # The paper printed six scores of its U-Net, which was trained with labels {cite:p}`Sadre2021`. It
-# does not say how 0/0 is counted, and three labels are empty ({ref}`ch-comparison`), so the table
-# gives the means of our trainings under each convention, with 95 % intervals from a bootstrap over
-# acquisitions. Values above the paper's are bold.
+# does not say how 0/0 is counted, and three labels are empty
+# ({numref}`chapter %s <ch-comparison>`), so the table gives the means of our trainings under each
+# convention, with 95 % intervals from a bootstrap over acquisitions. Values above the paper's are
+# bold.
 
 # %% tags=["remove-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
@@ -279,9 +280,9 @@ for name, key in (
 #
 # On each of the five folds grouped by acquisition we train with 1, 2, 4 … labelled acquisitions,
 # once from random weights and once from the simulation-only network. All trainings have the same
-# recipe ({ref}`ch-comparison`) and at least the same number of steps. The last point of the second
-# curve is our network of {ref}`ch-comparison`; it started from initial weights of an earlier state
-# of the generator, which are not as good.
+# recipe ({numref}`chapter %s <ch-comparison>`) and at least the same number of steps. The last
+# point of the second curve is our network of {numref}`chapter %s <ch-comparison>`; it started from
+# initial weights of an earlier state of the generator, which are not as good.
 
 # %% tags=["hide-input"]
 nothing = read_result("learning_curve_labels")
@@ -352,11 +353,12 @@ record("labels_split", max(map(learning_curve.split_places, few)))
 # {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
 #
 # In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions
-# that show one place ({ref}`ch-data`) lie on both sides of a fold, because they were found later.
+# that show one place ({numref}`chapter %s <ch-data>`) lie on both sides of a fold, because they
+# were found later.
 #
-# Would our network of {ref}`ch-comparison` gain from the better initial weights? Two trainings were
-# tried, one of them with simulated images of defects in addition to the labelled ones, and were
-# stopped after two and three folds.
+# Would our network of {numref}`chapter %s <ch-comparison>` gain from the better initial weights?
+# Two trainings were tried, one of them with simulated images of defects in addition to the labelled
+# ones, and were stopped after two and three folds.
 
 # %% tags=["remove-input"]
 for name in ("retrained", "retrained_defects"):
@@ -481,7 +483,7 @@ record("free_low", float(np.mean(index[labelled] < low) * 100))
 # ({numref}`fig-simulated-worst`). Of all wrong pixels in them {glue:text}`free_false:.0f` % are
 # false positives, the others are missed. Some of the worst cases are errors; others are differences
 # of opinion about where a thin margin ends. The network never saw the person's habits, so it cannot
-# imitate them ({ref}`ch-comparison` measures how far labels can be trusted).
+# imitate them ({numref}`chapter %s <ch-comparison>` measures how far labels can be trusted).
 #
 # ## Another material, another magnification
 #
@@ -524,7 +526,7 @@ record("materials_deviation", 100 * max(deviations))
 
 # %% [markdown]
 # {numref}`fig-simulated-materials` shows them. The lattice parameter measured in them as in
-# {ref}`ch-structure` agrees with the one that was simulated to within
+# {numref}`chapter %s <ch-structure>` agrees with the one that was simulated to within
 # {glue:text}`materials_deviation:.2f` %. No real image of these crystals was available, so nothing
 # is claimed about networks trained for them.
 #
@@ -545,8 +547,8 @@ record("materials_deviation", 100 * max(deviations))
 # Try the simulation-only network first:
 # `graphseg segment my_folder --output masks --model simulated.safetensors`, with the file that
 # `graphseg pretrain` writes. If it is not good enough, label acquisitions, more than a few, and
-# fine-tune ({ref}`ch-own`); {numref}`fig-simulated-labels` shows what to expect, and a
-# cross-validation shows what was gained.
+# fine-tune ({numref}`chapter %s <ch-own>`); {numref}`fig-simulated-labels` shows what to expect,
+# and a cross-validation shows what was gained.
 #
 # ## What was found
 #

@@ -20,14 +20,14 @@
 # - measure how much of the contamination at grain boundaries it finds;
 # - say what the boundaries themselves cost.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 pixel_size: float = 0.38  # Å, of the sheets that are shown
 dose: float = 1.0e4  # electrons per Å², of the sheets that are shown
 contrast: str = "white"  # of the atoms: "white" or "black"
 seed: int = 11  # of the sheets that are shown
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -77,7 +77,7 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 # {numref}`fig-masked-fractions` has three of each at three doses, three pixel sizes and with white
 # and with black atoms.
 
-# %%
+# %% tags=["hide-input"]
 found = records.read_record(tables.RESULTS_FOLDER / "defects.json")
 rows = {name: result["rows"] for name, result in found["methods"].items()}
 rows = figures.in_order(rows)
@@ -175,7 +175,7 @@ record("clean_sheets", sum(row[0] in clean_sheets.KINDS for row in own))
 # contamination, so that the columns of one row differ by chance as well; the rows of one column
 # are comparable.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 doses = [f"{level:.0f} e/Å²" for level in clean_sheets.DOSES]
 table = [
     [name]
@@ -193,10 +193,10 @@ Markdown(tables.markdown_table(header, table))
 # ## At the boundaries of the published images
 #
 # In real images no defect is known, but boundaries can be detected outside of the labels, as in
-# {ref}`ch-structure`. The table gives the masked fraction of unlabelled pixels within five pixels
+# {numref}`Chapter %s <ch-structure>`. The table gives the masked fraction of unlabelled pixels within five pixels
 # of a detected boundary, and elsewhere; each image is predicted by a method that has not seen it.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 published = found["published"]
 sums = {
     name: np.sum(counts, axis=0)
@@ -222,7 +222,7 @@ Markdown(tables.markdown_table(header, table))
 #
 # - Simulated sheets are cleaner than real ones: no two kinds of defect meet, and the microscope is
 #   close to focus, so that atoms are white or black. Other microscopes and stranger structures are
-#   in {ref}`ch-other`.
+#   in {numref}`chapter %s <ch-other>`.
 # - At the boundaries of published images nobody knows which pixels are wrong: the label or the mask.
 #
 # ## On your own images

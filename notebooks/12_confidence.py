@@ -18,11 +18,11 @@
 # - choose the threshold for the precision or the recall that you need;
 # - get for each mask the Jaccard index to expect, and look first at those that are doubtful.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 maximum_images: int = 0  # 0: all; among which the most doubtful is shown
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -59,7 +59,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # acquisition, and an image is calibrated with the others: neither network nor calibration knows
 # it or a frame of its series.
 
-# %%
+# %% tags=["hide-input"]
 confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
@@ -89,7 +89,7 @@ record("temperature", confidence["temperature"])
 #
 # For counting atoms one wants every contaminated pixel out; for measuring coverage, no false ones.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 header = ["threshold", "precision", "recall", "jaccard"]
 table = [
     [f"{row['threshold']:.2f}", *(f"{row[name]:.3f}" for name in header[1:])]
@@ -112,7 +112,7 @@ Markdown(tables.markdown_table(header, table))
 # is the Jaccard index of what is surely with what is possibly contaminated. A robust line through
 # other images turns it into the index to expect, with an interval that is to hold 90 %.
 
-# %%
+# %% tags=["hide-input"]
 images = list(confidence["images"].values())
 measured = np.array([image["measured"] for image in images])
 expected = np.array([image["expected"] for image in images])
@@ -183,7 +183,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # ## What this does not show
 #
 # - Calibration and expected indices hold for images like the published ones. On an image of
-#   another kind a network can be surely wrong ({ref}`ch-other`).
+#   another kind a network can be surely wrong ({numref}`chapter %s <ch-other>`).
 # - The measured index is that against one person's label.
 #
 # ## On your own images

@@ -20,12 +20,12 @@
 # - be told when an image is unlike those that the network was trained on (out-of-distribution);
 # - say what attacks, and what defocus, dose, blur or drift, do to the masks of each method.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 seed: int = 11  # of the images that are shown
 microscope: str = "80 kV, low dose"  # the virtual one whose frames are shown
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
@@ -80,7 +80,7 @@ show_source(stack)
 # mask is brought back. Both can be had for own labels:
 # `graphseg train --set "augmentation=domain randomisation"`.
 
-# %%
+# %% tags=["hide-input"]
 shift = tables.read_result("domain_shift")
 scales, others = shift["scales"], shift["recordings"]["networks"]
 frames = shift["microscopes"]["scores"]
@@ -126,7 +126,7 @@ figure, ax = plt.subplots(figsize=(8, 7.5))
 figures.show_rows(ax, rows, "change of the Jaccard index")
 figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 shown_views = list(frames)
 table = [
     [f"{name} ({target['wanted']} {target['limit']:g})"]
@@ -243,7 +243,7 @@ for average in ("per_image", "pooled"):
 # things are flagged whatever the distance: pixels cut off at the ends of the grey scale, no
 # lattice, and a lattice constant that is not graphene's by the stated pixel size.
 
-# %%
+# %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
 examples = {
     one.kind: one for one in ood.image_set(stack.images, 2, seed)
@@ -361,7 +361,7 @@ record(
 # in torch. Both are attacked with full knowledge, our network in one view. The adaptive filter is
 # only given what was made for the others, so its curves are a lower bound of the harm.
 
-# %%
+# %% tags=["hide-input"]
 endured = tables.read_result("robustness")
 attacks = endured["attacks"]
 pgd, fgsm, signs = (
@@ -428,7 +428,7 @@ for name, place in (("blur", one), ("noise", -1)):
     for method in ("unet", "adaptive"):
         record(f"{name}_{method}", methods[method]["pooled"][place])
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 header = [
     "change",
     "from",
@@ -538,7 +538,7 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # 2. State the pixel size if the file does not (`--pixel-size`): most other crystals are told by it.
 #    Boron nitride is not.
 # 3. Look at the images of `look_first` and at some others: overlays cost one option (`--overlays`).
-# 4. Do you count defects? Mind the fractions of masked structure in {ref}`ch-spared`, and
+# 4. Do you count defects? Mind the fractions of masked structure in {numref}`chapter %s <ch-spared>`, and
 #    look at every closed loop and every boundary yourself.
 # 5. Choose the threshold for what you need, precision or recall; 0.5 is no more than a habit.
 # 6. Is the image noisier, more blurred or farther from focus than those in {numref}`fig-changes`

@@ -10,23 +10,21 @@
 # (ch-own)=
 # # Your own images
 #
-# What can be had from last night's folder by tomorrow, without writing code? It holds DM4 files
-# from the microscope, of several sizes and magnifications, one of them cut short when the disk was
-# full. And if the masks are not good enough for your images, how many labels does it take to mend
-# that?
+# What can one get from last night's folder without writing code? It contains DM4 files from the
+# microscope, of several sizes and magnifications, one of them truncated because the disk was full.
+# And if the masks are not good enough for your images, how many labels does it take to improve
+# them?
 #
 # **What you will be able to do**
 #
-# - get masks, atoms and a ranking from a folder with one command each, and know what every file
-#   that comes out is;
-# - read the table: what failed, what was rescaled, what is not to be trusted;
-# - paint labels, check them, train a network on them, and score it without fooling yourself;
-# - use that network in the same commands, and hand it to programs without Python.
+# - get masks, atoms and a ranking from a folder with one command each, and know what each output
+#   file is;
+# - read the table: what failed, what was rescaled, and what should not be trusted;
+# - paint labels, check them, train a network on them, and score it without bias;
+# - use that network in the same commands, and export it for programs without Python.
 
-# %% tags=["parameters"]
-data_source: str = (
-    "auto"  # only for the notice above: this chapter makes its own images
-)
+# %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
+data_source: str = "auto"  # of the notice above: this chapter makes its own images
 images: int = 4  # ordinary images in the folder of the night
 acquisitions: int = 4  # of the images with labels; each gives four frames
 epochs: int = 15  # of each training
@@ -34,7 +32,7 @@ learning_rate: float = 1.0e-3  # the highest of its cycle
 precision: str = "auto"  # of the trainings: "auto", "float32" or "bfloat16"
 seed: int = 12  # of the simulation
 
-# %%
+# %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import csv
 import tempfile
 import time
@@ -72,11 +70,12 @@ here = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A night at the microscope
 #
-# Everything on this page is simulated on the spot, so the truth is known. Besides ordinary images
-# there are four special ones: a larger field, one at a higher magnification than the network knows,
-# one at a much lower one, and one whose file does not state its pixel size.
+# All images of this page are simulated while it is built, so the ground truth is known. Besides
+# ordinary images there are four special ones: a larger field, one at a higher magnification than
+# those the network was trained on, one at a much lower magnification, and one whose file does not
+# state its pixel size.
 
-# %%
+# %% tags=["hide-input"]
 kinds = {f"area_{i + 1}": {} for i in range(images)}
 kinds |= {
     "large_field": {"size": 512},
@@ -88,8 +87,6 @@ samples = {
     name: gs.simulate(seed, number, replace(GRAPHENE, **changes))
     for number, (name, changes) in enumerate(kinds.items())
 }
-
-# %%
 night = here / "night"
 night.mkdir()
 for name, sample in samples.items():
@@ -99,10 +96,10 @@ whole = (night / "area_1.dm4").read_bytes()
 (night / "interrupted.dm4").write_bytes(whole[: len(whole) // 2]);
 
 # %% [markdown]
-# A first look, before anything is computed. Files are opened one after the other; pixels are read
-# only when they are asked for.
+# What is in the folder? Files are opened one after the other, and pixels are read only when they
+# are needed.
 
-# %%
+# %% tags=["hide-input"]
 rows = []
 for path in sorted(night.iterdir()):
     try:
@@ -118,16 +115,16 @@ Markdown(markdown_table(["file", "pixels", "Å per pixel"], rows))
 # %% [markdown]
 # ## Masks for all of them
 #
-# One command. It runs here as it would in a terminal, with our network.
+# One command segments the folder with our network. It runs here as it would in a terminal:
 
-# %%
+# %% tags=["remove-input"]
 started = time.perf_counter()
 code = command_line("graphseg segment night --output masks --overlays", here)
 first_run = time.perf_counter() - started
 
 # %% [markdown]
-# The file that was cut short is named and skipped, everything else is done, and the exit code
-# at the end is not zero, so that a script notices. This is what came out:
+# The truncated file is named and skipped, all other files are processed, and the exit code at the
+# end is not zero, so that a script notices. These are the output files:
 #
 # | file | what it is |
 # | :-- | :-- |
@@ -137,9 +134,9 @@ first_run = time.perf_counter() - started
 # | `segment.csv` | one row for each image, also for those that failed |
 # | `segment.html` | the same as a page with thumbnails, for a look in the browser |
 #
-# {numref}`fig-night` shows four of the masks, and this is a part of the table:
+# {numref}`fig-night` shows four of the masks. This is a part of the table:
 
-# %%
+# %% tags=["remove-input"]
 with open(here / "masks" / "segment.csv", newline="", encoding="utf-8") as file:
     table = list(csv.DictReader(file))
 rows = [
@@ -201,31 +198,31 @@ record("known_low", known["pixel_sizes"][0])
 record("known_high", known["pixel_sizes"][1])
 
 # %% [markdown]
-# ### What the pixel size does
+# ### What does the pixel size do?
 #
-# The network knows lattices at {glue:text}`known_low:.2f` to {glue:text}`known_high:.2f` Å per
-# pixel. An image with finer pixels is reduced first, here by {glue:text}`factor:.2f`, and the
-# result comes back on the image's own grid. Where the file states no pixel size, it is measured
-# from the lattice; how far off that can be, the lattice constants further down show. An image with
-# coarser pixels is taken as it is, because enlarging it makes the mask worse, and gets a warning
+# The network was trained on images with {glue:text}`known_low:.2f` to {glue:text}`known_high:.2f` Å
+# per pixel. An image with finer pixels is reduced first, here by {glue:text}`factor:.2f`, and the
+# result is returned on the image's own grid. Where the file states no pixel size, it is measured
+# from the lattice; the lattice constants further down show how large the error can be. An image
+# with coarser pixels is used as it is, because enlarging it makes the mask worse; it gets a warning
 # and the flag `outside_known_scale`. Use `--pixel-size 0.35` if the files are wrong about it.
 #
-# ### What the flags say
+# ### What do the flags say?
 #
 # Outside of the known pixel sizes: {glue:text}`outside:s`. Unlike the images that the network was
-# trained on (flag `out_of_distribution`, {ref}`ch-other`): {glue:text}`unlike:s`. Of the
-# {glue:text}`areas:d` ordinary images that flag marks {glue:text}`false_alarms:d`; each is a false
-# alarm. The Jaccard index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary images,
-# {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with coarse
-# ones. A flag does not say that a mask is wrong: it says that nobody has measured how good the
-# masks of such images are.
+# trained on (flag `out_of_distribution`, {numref}`chapter %s <ch-other>`): {glue:text}`unlike:s`.
+# Of the {glue:text}`areas:d` ordinary images this flag marks {glue:text}`false_alarms:d`; each is a
+# false alarm. The Jaccard index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary
+# images, {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with
+# coarse ones. A flag does not mean that a mask is wrong: it means that nobody has measured how good
+# the masks of such images are.
 #
-# ### Interrupted? Say it again
+# ### Interrupted? Repeat the command
 #
-# What is finished is skipped, so the same command resumes after a crash, a full disk or a
-# night that was too short. Nothing is replaced unless `--overwrite` is said.
+# Finished images are skipped, so the same command resumes after a crash, a full disk or an
+# interruption. Nothing is replaced unless `--overwrite` is given.
 
-# %%
+# %% tags=["remove-input"]
 before = {p.name: p.stat().st_mtime_ns for p in (here / "masks").glob("*.tif")}
 started = time.perf_counter()
 command_line("graphseg segment night --output masks --overlays", here)
@@ -239,14 +236,15 @@ timing("second_seconds", second_run)
 
 # %% [markdown]
 # The first run took {glue:text}`first_seconds:.1f` s, the second {glue:text}`second_seconds:.1f` s
-# and rewrote {glue:text}`rewritten:d` masks; the broken file was tried again. With many images,
-# `--workers 4` spreads them over the cores, and `--scheduler ADDRESS` over the machines of a Dask
-# cluster.
+# and rewrote {glue:text}`rewritten:d` masks; the truncated file was tried again. With many images,
+# `--workers 4` distributes them over the cores, and `--scheduler ADDRESS` over the machines of a
+# Dask cluster.
 #
 # ### Images of any size
 #
-# An image larger than a tile is cut into tiles that overlap by more than the network sees, so that
-# a tile's edge leaves no trace. To show it, the large field is predicted whole and in small tiles.
+# An image larger than a tile is divided into tiles that overlap by more than the receptive field of
+# the network, so that the edges of tiles leave no trace. Is this true? The large field is predicted
+# whole and in small tiles.
 
 # %%
 image = samples["large_field"].image[None]
@@ -255,26 +253,28 @@ networks = [
     for tile in (1024, 416)
 ]
 at_once, in_tiles = (network.predict(image) for network in networks)
+
+# %% tags=["remove-input"]
 record("tiles_pixels", at_once.size)
 record("tiles_differ", int((at_once != in_tiles).sum()))
 
 # %% [markdown]
 # The masks differ in {glue:text}`tiles_differ:d` of {glue:text}`tiles_pixels:d` pixels. Memory is
-# needed for one tile and the result, so 8192 × 8192 pixels fit into an ordinary computer.
+# needed only for one tile and the result, so 8192 × 8192 pixels fit into an ordinary computer.
 #
-# ## Atoms, and which image first
+# ## Atoms, and the best images first
 #
-# The same folder, two more commands. `analyse` writes the map of four classes of
-# {ref}`ch-structure` and the atoms, bonds and defects of {ref}`ch-atoms`; `sort` ranks the images
-# as in {ref}`ch-sorting`.
+# Two more commands work on the same folder. `analyse` writes the map of four classes of
+# {numref}`chapter %s <ch-structure>` and the atoms, bonds and defects of
+# {numref}`chapter %s <ch-atoms>`; `sort` ranks the images as in {numref}`chapter %s <ch-sorting>`.
 
-# %%
+# %% tags=["remove-input"]
 command_line(
     'graphseg analyse "night/area_*.dm4" --output atoms --no-structures', here
 )
 command_line("graphseg sort night --output ranking", here);
 
-# %%
+# %% tags=["remove-input"]
 with open(here / "atoms" / "analyse.csv", newline="", encoding="utf-8") as file:
     analysed = list(csv.DictReader(file))
 columns = [
@@ -291,7 +291,7 @@ heading = ["image", "lattice constant (Å)", "atoms", "pentagons", "hexagons"]
 heading += ["heptagons", "contamination (nm²)"]
 Markdown(markdown_table(heading, rows))
 
-# %%
+# %% tags=["remove-input"]
 with open(here / "ranking" / "sort.csv", newline="", encoding="utf-8") as file:
     ranking = [row for row in csv.DictReader(file) if row["rank"]]
 rows = [[row["rank"], row["name"], row["clean_fraction"]] for row in ranking]
@@ -309,20 +309,23 @@ deviation = max(abs(one / LATTICE_CONSTANT - 1) for one in constants)
 record("lattice_error", 100 * deviation)
 
 # %% [markdown]
-# The lattice constants are at most {glue:text}`lattice_error:.1f` % off the 2.46 Å of graphene that
-# was put in, under strains of up to 1 %; a pixel size measured from the lattice is off by as much.
-# `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d` atoms in pixels and
-# Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without `--no-structures` there is also
-# an extended XYZ file for other programs. The cleanest image is {glue:text}`cleanest:s`.
+# The lattice constants differ by at most {glue:text}`lattice_error:.1f` % from the 2.46 Å of the
+# simulated graphene, which is strained by up to 1 %; a pixel size measured from the lattice has the
+# same error. `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d` atoms in
+# pixels and Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without `--no-structures`
+# there is also an extended XYZ file for other programs. The cleanest image is
+# {glue:text}`cleanest:s`.
 
 # %% [markdown]
 # ## One micrograph, in Python
 #
-# The same steps for a single image in a notebook or a script. `segment` takes what `read` returned,
-# a path, a two-dimensional array or a HyperSpy signal; it finds the scale and raises the same flags
-# as the command.
+# The same steps for a single image in a notebook or a script. `segment` accepts what `read`
+# returned, a path, a two-dimensional array or a HyperSpy signal; it finds the scale and sets the
+# same flags as the command.
 
 # %%
+import graphseg as gs
+
 micrograph = gs.read(night / "area_1.dm4")
 result = gs.segment(micrograph)
 structure = gs.analyse(micrograph, result)
@@ -339,16 +342,16 @@ record("python_atoms", len(structure.atoms.positions))
 record("python_fraction", 100 * result.contaminated_fraction)
 
 # %% [markdown]
-# {glue:text}`python_fraction:.1f` % of it is contaminated ({numref}`fig-one-micrograph`), and
-# {glue:text}`python_atoms:d` atoms are found outside. The mask differs from that of the command in
-# {glue:text}`python_differs:d` pixels.
+# Of this image {glue:text}`python_fraction:.1f` % is contaminated ({numref}`fig-one-micrograph`),
+# and {glue:text}`python_atoms:d` atoms are found outside. The mask differs from that of the command
+# in {glue:text}`python_differs:d` pixels.
 #
 # ## When the masks are not good enough
 #
-# Another microscope, much less dose: images that the network has never seen. Four frames of each
-# acquisition were labelled.
+# Suppose the images come from another microscope and have a much lower dose, unlike any image that
+# the network has seen. Four frames of each acquisition were labelled.
 
-# %%
+# %% tags=["hide-input"]
 contaminant = replace(GRAPHENE.contaminant, clean_fraction=0.0, coverage=(0.5, 1.5))
 faint = replace(
     GRAPHENE.detector, dose=(500.0, 800.0), noise_fraction=1.0, faint_fraction=0.0
@@ -371,8 +374,8 @@ for number in range(acquisitions):
 # %% [markdown]
 # ### Painting labels
 #
-# Here the labels are the simulated truth. Yours have to be painted, and the widget for it needs a
-# running notebook (`make lab`), so on this page there is only its call:
+# Here the labels are the simulated truth. Yours have to be painted. The widget for this needs a
+# running notebook (`make lab`), so this page shows only the call:
 #
 # ```python
 # import graphseg as gs
@@ -384,19 +387,18 @@ for number in range(acquisitions):
 # It shows one image of the folder at a time with the mask of the network as the starting point:
 # correcting is quicker than painting. There are a brush and an eraser of adjustable size, undo and
 # redo, and a slider for how strongly the label covers the image. *Save* writes `NAME_LABEL.png`
-# beside `NAME.png`, and refuses to replace a label that exists until a box is ticked. For more
-# kinds of things than one, say `classes=("contamination", "vacuum")`; they are saved as the grey
-# values 1 and 2.
+# beside `NAME.png`, and refuses to replace a label that exists until a box is ticked. For more than
+# one class, pass `classes=("contamination", "vacuum")`; they are saved as the grey values 1 and 2.
 #
-# Names matter: `sample_7_layer_0001` and `sample_7_layer_0002` are frames of one acquisition, which
-# is what the cross-validation keeps together.
+# Names matter: `sample_7_layer_0001` and `sample_7_layer_0002` are frames of one acquisition, and
+# the cross-validation keeps these together.
 #
 # ### Checking the folder
 #
-# Before anything is trained the folder is checked. Two mistakes are made here on purpose: a label
-# is missing, and an image was copied to a new name, as if it were another acquisition.
+# Before anything is trained the folder is checked. This folder has two deliberate mistakes: a label
+# is missing, and an image was copied under a new name, as if it were another acquisition.
 
-# %%
+# %% tags=["hide-input"]
 spoilt = here / "spoilt"
 spoilt.mkdir()
 for path in labels.iterdir():
@@ -405,19 +407,21 @@ for path in labels.iterdir():
 for ending in (".png", "_LABEL.png"):
     copied = spoilt / f"sample_0_layer_0000{ending}"
     (spoilt / f"again{ending}").write_bytes(copied.read_bytes())
+
+# %%
 report = check_folder(spoilt)
 print(str(report).replace(str(here), "…"))
 
 # %% [markdown]
 # An error stops `graphseg train`; a warning is for you to judge. The second one matters most: a
-# copy on the other side of a split makes a network look better than it is.
+# copy of a training image in the test set makes a network look better than it is.
 #
-# ### Training, and an honest score
+# ### Training, and an unbiased score
 #
 # Training starts from the weights of our network. Before the final training on all images, it is
 # repeated with each acquisition left out in turn, which gives the score:
 
-# %%
+# %% tags=["remove-input"]
 code = command_line(
     "graphseg train my_labels --output my_unet.safetensors"
     f" --folds {acquisitions} --set epochs={epochs}"
@@ -456,7 +460,7 @@ record(
     else "Neither interval lies above zero: these labels have not been shown to be worth it",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 rows = []
 for average, ends in intervals.items():
     before = validated["before_training"][average]["jaccard"]
@@ -469,30 +473,30 @@ heading = ["Jaccard index", "before", "after", "gain inside folds", "95 % interv
 Markdown(markdown_table(heading, rows))
 
 # %% [markdown]
-# The table has mean and standard deviation of single folds; before means our network as it came.
-# The gain is that inside the folds, with the interval of its mean over {glue:text}`acquisitions:d` folds
-# (Student's t). {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images
-# are like those that the network knows, a training on a few labels gains nothing and may lose
-# something.
+# Was it worth the labels? The table gives mean and standard deviation of single folds; *before*
+# refers to our network as it came. The gain is measured inside the folds, with the interval of its
+# mean over {glue:text}`acquisitions:d` folds (Student's t). {glue:text}`verdict:s`. Always read the
+# gain, by both averages. Where your images are like those that the network was trained on, training
+# on a few labels gains nothing and may make it worse.
 #
-# With a single acquisition there is nothing to leave out: the network is trained all the same, and
-# its card says that its score is unknown. A training that is killed continues when the command is
-# given again; finished folds are not repeated.
+# With a single acquisition none can be left out: the network is trained all the same, and its card
+# says that its score is unknown. A training that is interrupted continues when the command is
+# repeated; finished folds are not trained again.
 #
-# The card lies in the weight file, and beside it as `my_unet_card.json`: digest of the data,
+# The card is stored in the weight file, and beside it as `my_unet_card.json`: digest of the data,
 # classes with their grey values, pixel sizes, scores with their spread, recipe and versions.
 #
 # Labels may have any number of classes, one grey value each. `--contamination 255` says which of
 # them mean contamination; the others are clean, whatever they are. With more than two, `segment`
 # also writes `NAME_classmap.tif` with the grey values of your labels, and where it says
-# contamination agrees with the mask. A class that the network has never heard of takes more
-# images and more steps than contamination, which it knows; its score is printed by itself.
+# contamination agrees with the mask. A class that is new to the network takes more images and more
+# steps than contamination, which it already knows; its score is printed separately.
 #
 # ### Using it
 #
-# The weight file goes where our network was:
+# The weight file takes the place of our network:
 
-# %%
+# %% tags=["remove-input"]
 new = gs.simulate(seed, acquisitions, other)
 (here / "tonight").mkdir()
 write_dm4(here / "tonight" / "faint.dm4", 4000 * new.image, new.pixel_size)
@@ -525,23 +529,25 @@ for name, mask in found.items():
 
 # %% [markdown]
 # On the image of {numref}`fig-own-network` the Jaccard index is {glue:text}`new_usual:.2f` with our
-# network and {glue:text}`new_mine:.2f` with the new one. One image is an
-# illustration; the cross-validation above is the measurement.
+# network and {glue:text}`new_mine:.2f` with the new one. One image is only an illustration; the
+# cross-validation above is the measurement.
 #
 # ### Without Python
 #
 # ONNX is a format that programs in other languages read. The command writes it only if ONNX Runtime
 # gives the probabilities of PyTorch to within $10^{-4}$.
 
-# %%
+# %% tags=["remove-input"]
 command_line("graphseg export my_unet.safetensors --output my_unet.onnx", here)
+
+# %%
 session = onnxruntime.InferenceSession(here / "my_unet.onnx")
 (probability,) = session.run(None, {"image": new.image[None]})
 probability.shape
 
 # %% [markdown]
-# The file takes images of any size and scale and does the standardising itself; what it does not do
-# is rescaling by pixel size, tiling and test-time augmentation.
+# The file takes images of any size and scale and does the standardising itself; it does not include
+# rescaling by pixel size, tiling or test-time augmentation.
 #
 # ## If something breaks
 #
@@ -551,7 +557,7 @@ probability.shape
 # Each must end in one sentence or a right answer. Runs are also killed, at random moments between
 # the first sign of work and the end, with a signal that no program can catch, and started again:
 
-# %%
+# %% tags=["remove-input"]
 kills = records.read_record(RESULTS_FOLDER / "kills.json")["works"]
 rows = [
     [
@@ -585,15 +591,15 @@ record(
 #
 # - The images are simulated, and so are the mistakes in them. A real folder has drift, saturated
 #   pixels and dust on the camera.
-# - Labels that follow the truth exactly do not exist. People differ, and a network learns the habit
-#   of whoever labelled; have a few images labelled twice before you trust a third decimal.
-# - The spread is that of a few folds. It says how much acquisitions differ, not how well the mean
-#   is known.
+# - No real label follows the truth exactly. People differ, and a network learns the habits of
+#   whoever labelled; have a few images labelled twice before you trust a third decimal.
+# - The spread is that of a few folds. It says how much acquisitions differ, not how precisely the
+#   mean is known.
 #
 # ## What was found
 #
-# - One command makes masks of a whole folder; {glue:text}`failed:d` broken file was reported and
-#   skipped, and a second run rewrote {glue:text}`rewritten:d` masks.
+# - One command makes masks for a whole folder; {glue:text}`failed:d` truncated file was reported
+#   and skipped, and a second run rewrote {glue:text}`rewritten:d` masks.
 # - Where an image lies outside of the known pixel sizes, or is unlike the training images, the
 #   table says so: here {glue:text}`outside:s`, and {glue:text}`unlike:s`.
 # - On images of another microscope, {glue:text}`frames:d` labelled frames of
