@@ -5,8 +5,9 @@ brought to a scale that the network knows and checked for being out of distribut
 against the result is among its flags.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,15 @@ from graphseg.batch.tasks import Network, Prediction
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.io import outputs
-from graphseg.io.micrographs import Micrograph, read_frames, read_micrograph
+from graphseg.io.micrographs import Micrograph, from_signal, read_frames, read_micrograph
+from graphseg.io.readers import from_hyperspy, from_rosetta
 from graphseg.structure.analysis import Structure, find_structure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# What a dictionary of RosettaSciIO says of its data; a lazy one also has the open file.
+DESCRIBING = ("axes", "metadata", "original_metadata")
 
 __all__ = ["Segmentation", "analyse", "read", "read_series", "segment"]
 
@@ -93,6 +98,8 @@ class Segmentation:
         Names of what speaks against the mask; empty if nothing does.
     warning
         The first of these as a sentence, or "".
+    given
+        What `segment` was given, for `to_signal`.
     quality
         ``expected_jaccard`` with ``expected_low`` and ``expected_high`` (a 90 % interval); empty
         where nothing is known of the network, or the image is flagged.
@@ -108,6 +115,7 @@ class Segmentation:
     image: np.ndarray
     prediction: Prediction
     quality: dict[str, float | str]
+    given: Any = field(default=None, repr=False)
 
     @property
     def mask(self) -> np.ndarray:
@@ -157,6 +165,33 @@ class Segmentation:
         overlay_mask(axes, self.mask, tint=0.25)
         return axes
 
+    def to_signal(self) -> Any:
+        """Return the mask as what was given, with its axes and metadata.
+
+        Returns
+        -------
+        signal or dict
+            A copy of the HyperSpy signal, or of the dictionary of RosettaSciIO, whose data are the
+            mask, bool of the same shape; a lazy one is lazy no more.
+
+        Raises
+        ------
+        InputError
+            If neither was given.
+        """
+        if isinstance(self.given, Mapping):
+            kept = {name: self.given[name] for name in DESCRIBING if name in self.given}
+            return deepcopy(kept) | {"data": self.mask.reshape(self.given["data"].shape)}
+        if not hasattr(self.given, "axes_manager"):
+            raise InputError(
+                "No signal was given and so none comes back: take mask, and save to write it."
+            )
+        signal = self.given.deepcopy()
+        if getattr(signal, "_lazy", False):
+            signal.compute(show_progressbar=False)
+        signal.data = self.mask.reshape(signal.data.shape)
+        return signal
+
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the mask as TIFF (with the pixel size) or PNG, 255 = contamination.
 
@@ -188,7 +223,8 @@ def segment(
     Parameters
     ----------
     micrograph
-        A `Micrograph`, a path, a 2-D array (row, column), or a HyperSpy signal of one image.
+        A `Micrograph`, a path, a 2-D array (row, column), or one image as a HyperSpy signal or as
+        a dictionary of RosettaSciIO, whose pixel size is taken.
     pixel_size
         Å per pixel, whatever the file says; without either it is measured from the lattice.
     model
@@ -202,8 +238,9 @@ def segment(
     Raises
     ------
     InputError
-        If the image is no finite 2-D array, is the same everywhere, or cannot be read; or if the
-        network or the pixel size is impossible.
+        If the image is no finite 2-D array, is the same everywhere, or cannot be read; if a signal
+        holds several frames, a spectrum, a diffraction pattern or pixels that are not square; or if
+        the network or the pixel size is impossible.
 
     Examples
     --------
@@ -223,7 +260,7 @@ def segment(
     prediction = network.predict(read)
     known = model is None and not prediction.flags
     expected = quality.columns(prediction.probability) if known else {}
-    return Segmentation(read.image, prediction, expected)
+    return Segmentation(read.image, prediction, expected, micrograph)
 
 
 def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options: Any) -> Structure:
@@ -275,21 +312,18 @@ def as_micrograph(given: Any) -> Micrograph:
     InputError
         If it is none of the kinds that `segment` takes.
     """
-    if isinstance(given, Micrograph):
-        return given
     if isinstance(given, str | Path):
         return read(given)
-    if hasattr(given, "axes_manager"):  # a HyperSpy signal, which need not be installed
-        from graphseg.io.micrographs import to_angstrom
-
-        axes = given.axes_manager.signal_axes
-        sizes = [to_angstrom(abs(float(axis.scale)), str(axis.units)) for axis in axes]
-        size = float(np.mean(sizes)) if len(sizes) == 2 and None not in sizes else None
-        return as_micrograph(Micrograph(np.asarray(given.data), size))
-    image = np.asarray(given)
+    if hasattr(given, "axes_manager"):
+        return from_signal(from_hyperspy(given), "The signal")
+    if isinstance(given, Mapping):
+        if not {"data", "axes"} <= set(given):
+            raise InputError("The dictionary lacks data or axes; give one of RosettaSciIO's.")
+        return from_signal(from_rosetta(given), "The dictionary")
+    image = np.asarray(given.image if isinstance(given, Micrograph) else given)
     if image.ndim != 2:
         raise InputError(
             f"Expected one image (H, W), got shape {image.shape}: give the images of a stack one "
             "by one."
         )
-    return Micrograph(image)
+    return given if isinstance(given, Micrograph) else Micrograph(image)

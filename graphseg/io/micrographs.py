@@ -219,6 +219,30 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
         return series[frame or 0]
 
 
+def from_signal(signal: Signal, name: str) -> Micrograph:
+    """Return the one micrograph of a data set in memory, checked as that of a file is.
+
+    Parameters
+    ----------
+    signal
+        As `readers.from_rosetta` and `readers.from_hyperspy` return it.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        If it holds no micrograph, or several.
+    """
+    reason, whole = _refusal(signal), len(signal.axes) == len(signal.shape)
+    if reason is not None or not whole:
+        raise InputError(f"{name} {reason or 'does not say what each of its axes is; add them'}.")
+    series = Series(Path(name), [signal])
+    if len(series) > 1:
+        raise InputError(f"{name} holds {len(series)} frames; give them one by one.")
+    return series[0]
+
+
 def to_angstrom(value: float, unit: str) -> float | None:
     """Convert a length to Å; None if the unit is not one of length or the value not positive."""
     factor = ANGSTROM.get(_spelled(unit))

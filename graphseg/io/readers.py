@@ -16,7 +16,7 @@ import math
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,13 +92,28 @@ def open_digitalmicrograph(path: Path, stack: ExitStack) -> list[Signal]:
         signals = digitalmicrograph.file_reader(str(path), lazy=True)
     except ValueError:  # it reads colours only at once
         signals = digitalmicrograph.file_reader(str(path))
-    return [_from_rosetta(signal) for signal in signals]
+    return [from_rosetta(signal) for signal in signals]
 
 
-def _from_rosetta(signal: dict[str, Any]) -> Signal:
+def from_rosetta(signal: Mapping[str, Any]) -> Signal:
     """Return what RosettaSciIO read, lazily or not, as a signal."""
     data, axes = signal["data"], tuple(_axis(axis) for axis in signal["axes"])
-    return Signal(data.shape, data.dtype, axes, partial(_computed, data), dict(signal["metadata"]))
+    metadata = dict(signal.get("metadata", {}))
+    return Signal(data.shape, data.dtype, axes, partial(_computed, data), metadata)
+
+
+def from_hyperspy(signal: Any) -> Signal:
+    """Return a signal of HyperSpy, which need not be installed, lazy or not."""
+    manager, data = signal.axes_manager, signal.data
+    # HyperSpy lists them the other way round, navigation and signal apart.
+    axes = sorted(
+        (*manager.navigation_axes, *manager.signal_axes), key=lambda axis: axis.index_in_array
+    )
+    described = tuple(
+        _axis({name: getattr(axis, name, None) for name in ("scale", "units", "navigate")})
+        for axis in axes
+    )
+    return Signal(data.shape, data.dtype, described, partial(_computed, data))
 
 
 def _computed(data: Any, index: tuple[int, ...]) -> np.ndarray:
@@ -109,9 +124,9 @@ def _computed(data: Any, index: tuple[int, ...]) -> np.ndarray:
 
 def _axis(values: Any) -> Axis:
     """Return an axis of RosettaSciIO's or HyperSpy's; an uneven or nameless one counts as bare."""
-    scale, unit = values.get("scale", 1.0), values.get("units")
+    scale, unit = values.get("scale"), values.get("units")
     unit = unit if isinstance(unit, str) else ""
-    return Axis(float(scale), unit, bool(values.get("navigate", False)))
+    return Axis(1.0 if scale is None else float(scale), unit, bool(values.get("navigate", False)))
 
 
 def open_mrc(path: Path, stack: ExitStack) -> list[Signal]:
@@ -226,7 +241,7 @@ def _ncem(path: Path, stack: ExitStack) -> list[Signal]:
         handle = get_file_handle(signal["data"], warn=False)
         if handle is not None:
             stack.callback(handle.close)
-    return [_from_rosetta(signal) for signal in signals]
+    return [from_rosetta(signal) for signal in signals]
 
 
 def open_zarr(path: Path, stack: ExitStack) -> list[Signal]:

@@ -4,15 +4,19 @@ import doctest
 import importlib
 import subprocess
 import sys
+from copy import deepcopy
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tifffile
+from rsciio import digitalmicrograph
 
 import graphseg as gs
+from book.tools.dm4 import write_dm4
 from graphseg import api
-from graphseg.batch.tasks import Network
+from graphseg.batch.tasks import OUTSIDE, Network
 from graphseg.io.micrographs import Micrograph
 from graphseg.structure.atoms import Atoms
 
@@ -66,11 +70,140 @@ def test_an_array_a_micrograph_and_a_file_give_what_the_command_gives(stack, res
     assert result.contaminated_fraction == result.mask.mean()
 
 
-def test_a_signal_keeps_its_pixel_size(stack):
-    axis = type("Axis", (), {"scale": 0.05, "units": "nm"})()
-    manager = type("Manager", (), {"signal_axes": (axis, axis)})()
-    signal = type("Signal", (), {"data": stack.images[0], "axes_manager": manager})()
-    assert api.as_micrograph(signal).pixel_size == pytest.approx(0.5)
+class Signal:
+    """What `segment` asks of a HyperSpy signal: data, axes in HyperSpy's order, a deep copy."""
+
+    def __init__(self, data, scales, units="nm", navigate=0):
+        self.data, self.metadata = data, {"title": "flake"}
+        axes = [
+            SimpleNamespace(scale=s, units=units, index_in_array=i, navigate=i < navigate)
+            for i, s in enumerate(scales)
+        ]
+        self.axes_manager = SimpleNamespace(
+            navigation_axes=tuple(axes[:navigate][::-1]), signal_axes=tuple(axes[navigate:][::-1])
+        )
+
+    def deepcopy(self):
+        return deepcopy(self)
+
+
+def dictionary(data, scales, units="nm", navigate=0):
+    """What RosettaSciIO returns for one signal."""
+    axes = [
+        {"scale": s, "units": units, "navigate": i < navigate, "offset": 0.0, "size": n}
+        for i, (s, n) in enumerate(zip(scales, data.shape, strict=True))
+    ]
+    return {"data": data, "axes": axes, "metadata": {"General": {"title": "flake"}}}
+
+
+KINDS = pytest.mark.parametrize("kind", [Signal, dictionary])
+
+
+@KINDS
+def test_a_signal_gives_what_the_array_at_its_pixel_size_gives(kind, stack):
+    image, size = stack.images[0][:200], stack.pixel_size_of(0)
+    wanted = gs.segment(image, size, test_time_augmentation=False)
+    found = gs.segment(kind(image, [size / 10] * 2), test_time_augmentation=False)
+    np.testing.assert_array_equal(found.probability, wanted.probability)
+    assert (wanted.pixel_size_from, found.pixel_size_from) == ("given", "file")
+    assert found.pixel_size == pytest.approx(size) and found.flags == wanted.flags
+
+
+@KINDS
+def test_a_signal_comes_back_with_its_axes(kind, stack):
+    image, size = stack.images[0][None, :200], stack.pixel_size_of(0) / 10
+    given = kind(image, [1.0, size, size], navigate=1)  # one frame of a series
+    found = gs.segment(given, test_time_augmentation=False)
+    back = found.to_signal()
+    if kind is dictionary:
+        assert back["axes"] == given["axes"] and back["metadata"] == given["metadata"]
+        assert given["data"] is image and back["axes"] is not given["axes"]
+        mask = back["data"]
+    else:
+        assert back.axes_manager == given.axes_manager and back.metadata == given.metadata
+        assert given.data is image and back.axes_manager is not given.axes_manager
+        mask = back.data
+    assert mask.dtype == bool and mask.shape == (1, 200, 256)
+    np.testing.assert_array_equal(mask[0], found.mask)
+
+
+class LazySignal(Signal):
+    """As HyperSpy's, whose data are a Dask array until `compute`."""
+
+    _lazy = True
+
+    def compute(self, show_progressbar):
+        self.data, self._lazy = np.asarray(self.data), False
+
+
+def test_a_lazy_signal_comes_back_computed(stack, tmp_path):
+    write_dm4(tmp_path / "flake.dm4", stack.images[0])
+    (read,) = digitalmicrograph.file_reader(str(tmp_path / "flake.dm4"), lazy=True)
+    given = LazySignal(read["data"], [stack.pixel_size_of(0) / 10] * 2)
+    found = gs.segment(given, test_time_augmentation=False)
+    back = found.to_signal()
+    assert not back._lazy and given._lazy and given.data is read["data"]
+    np.testing.assert_array_equal(back.data, found.mask)
+
+
+def test_what_rosettasciio_reads_lazily_gives_what_the_path_gives(stack, tmp_path):
+    path = tmp_path / "flake.dm4"
+    write_dm4(path, stack.images[0], pixel_size=stack.pixel_size_of(0))
+    (given,) = digitalmicrograph.file_reader(str(path), lazy=True)
+    found = gs.segment(given, test_time_augmentation=False)
+    wanted = gs.segment(path, test_time_augmentation=False)
+    np.testing.assert_array_equal(found.probability, wanted.probability)
+    assert found.pixel_size == wanted.pixel_size and found.pixel_size_from == "file"
+    np.testing.assert_array_equal(found.to_signal()["data"], wanted.mask)
+
+
+@KINDS
+def test_a_wrong_scale_is_flagged_whatever_the_image_comes_as(kind, stack):
+    image = stack.images[0]
+    for given, stated in ((kind(image, [0.5, 0.5]), None), (Micrograph(image), 5.0), (image, 5.0)):
+        found = gs.segment(given, stated, test_time_augmentation=False)
+        assert OUTSIDE in found.flags and found.warning and found.quality == {}
+
+
+@KINDS
+def test_without_a_unit_of_length_the_lattice_is_measured(kind, stack):
+    found = gs.segment(kind(stack.images[0], [1, 1], units=None), test_time_augmentation=False)
+    assert found.pixel_size_from == "lattice"
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((2, 32, 32), {"scales": [1, 1, 1], "navigate": 1}, "holds 2 frames; give them one by one"),
+        ((32, 32), {"scales": [0.1, 0.2]}, "has pixels of 1 Å by 2 Å"),
+        ((32, 32), {"scales": [1, 1], "units": "1/nm"}, "holds a diffraction pattern"),
+        ((32, 32), {"scales": [1, 1], "units": "eV"}, "holds a spectrum"),
+        ((32, 32), {"scales": [1, 1], "navigate": 1}, "holds a scan of spectra"),
+    ],
+)  # fmt: skip
+def test_a_signal_of_something_else_is_refused(kind, shape, options, message):
+    with pytest.raises(gs.InputError, match=rf"^The (signal|dictionary) .*{message}"):
+        gs.segment(kind(np.eye(*shape[-2:]) + np.zeros(shape), **options))
+
+
+@KINDS
+def test_a_signal_that_is_not_finite_or_complex_is_refused(kind):
+    image = np.eye(32)
+    with pytest.raises(gs.InputError, match="complex"):
+        gs.segment(kind(image.astype(complex), [1, 1]))
+    image[3, 3] = np.nan
+    with pytest.raises(gs.InputError, match="not finite"):
+        gs.segment(kind(image, [1, 1]))
+
+
+def test_a_dictionary_without_axes_is_refused(result):
+    with pytest.raises(gs.InputError, match="lacks data or axes"):
+        gs.segment({"image": np.eye(32)})
+    with pytest.raises(gs.InputError, match="does not say what each of its axes is"):
+        gs.segment({"data": np.eye(32), "axes": []})
+    with pytest.raises(gs.InputError, match="No signal was given"):
+        result.to_signal()
 
 
 def test_what_is_flagged_has_no_expected_quality(result):
@@ -112,3 +245,5 @@ def test_the_structure_of_what_is_clean(stack, result):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(gs.InputError, match="Expected one image"):
         gs.segment(np.zeros(shape))
+    with pytest.raises(gs.InputError, match="Expected one image"):
+        gs.segment(Micrograph(np.zeros(shape)))
