@@ -307,16 +307,19 @@ def _work(
     overwrite: bool,
 ) -> None:
     """Do a task, write the tables, say what came out; failures end in exit code 2."""
-    from graphseg.batch.manifest import find_sources
     from graphseg.batch.report import write_tables
     from graphseg.batch.run import run
+    from graphseg.batch.sources import find_inputs
 
+    inputs = find_inputs(images)
     found = run(
-        task, find_sources(images), output.absolute(),
+        task, inputs.sources, output.absolute(),
         resume=resume, overwrite=overwrite, workers=workers, scheduler=scheduler,
     )  # fmt: skip
     table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
+    if inputs.skipped:
+        typer.echo(inputs.skipped_text())
     if found.errors:
         total = found.finished + len(found.errors)
         raise InputError(f"{len(found.errors)} of {total} images failed, see {table}.")

@@ -1,6 +1,6 @@
 """One task for many micrographs: what is finished already, the rest, the rows of the table.
 
-`graphseg.batch.manifest` lists the micrographs and keeps account of what is finished,
+`graphseg.batch.sources` lists the micrographs, `graphseg.batch.manifest` knows what is finished,
 `graphseg.batch.tasks` has the tasks, and `graphseg.batch.pools` other processes that do them.
 Results are on disk before they are reported, so whatever dies loses only what it had in hand.
 """
@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg.batch import pools
-from graphseg.batch.manifest import Manifest, Source, Writer, fingerprint, frame_name
+from graphseg.batch.manifest import Manifest, Writer, fingerprint, frame_name
+from graphseg.batch.sources import Source
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series
 
@@ -146,7 +147,7 @@ def run(
     task
         What to do.
     sources
-        See `graphseg.batch.manifest.find_sources`.
+        See `graphseg.batch.sources.find_inputs`.
     folder
         Of the results.
     resume
