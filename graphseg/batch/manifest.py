@@ -9,12 +9,16 @@ overwritten unasked.
 
 import base64
 import hashlib
+import itertools
 import json
 import os
+import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from graphseg.batch.sources import FORMAT, HIDDEN, Source
 from graphseg.batch.sources import find_sources as find_sources  # its place until now
@@ -22,6 +26,9 @@ from graphseg.errors import InputError
 from graphseg.io.outputs import temporary_name, whole_file
 
 FRAME = "_frame_"
+RUN, LOG = "run.toml", "run.log"
+HEAD = "# What the runs into this folder were. `graphseg COMMAND --config run.toml` repeats one.\n"
+SEAL = "\n# SHA-256 of the lines above: "
 RENAMED = {  # options, columns and flags that records of before call otherwise
     "averaging": "test_time_augmentation",
     "strangeness": "ood_score",
@@ -334,6 +341,28 @@ class Manifest:
                 temporary.write_bytes(content)
         return self.tables
 
+    def write_run(self, about: Mapping) -> Path | None:
+        """Write what this run is, into its command's part of ``run.toml``.
+
+        The parts of other commands stay. A file that somebody has edited since is kept under
+        another name, which is returned; None if there is none.
+        """
+        path, kept = self.folder / RUN, None
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
+            numbers = itertools.count(1)
+            kept = next(p for n in numbers if not (p := self.folder / f"run_{n}.toml").exists())
+            path.rename(kept)
+        try:
+            parts = tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            parts = {}
+        text = HEAD + toml_text(parts | {self.command: dict(about) | {"made_by": self.made_by}})
+        text += _seal(text)
+        with whole_file(path, self.partial) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return kept
+
     @property
     def _notes(self) -> Path:
         return self.folder / HIDDEN / f"{self.command}.json"
@@ -343,6 +372,84 @@ class Manifest:
             return json.loads(self._notes.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return []
+
+
+def read_run(path: Path, command: str) -> dict:
+    """Return what a ``run.toml`` says of a command.
+
+    The paths in its ``options`` lead, from here, to where they led from the folder of that run.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no TOML, or does not tell of this command.
+    """
+    try:
+        part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the name.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no TOML ({error}); correct it.") from error
+    if not isinstance(part, dict) or not isinstance(part.get("options"), dict):
+        raise InputError(f"{path} has no [{command}.options]; give one of graphseg {command}.")
+    options, directory = dict(part["options"]), Path(str(part.get("directory", ".")))
+    if isinstance(options.get("images"), str):
+        options["images"] = [options["images"]]
+    if directory.resolve() != Path.cwd():
+        for name, there in (("images", True), ("output", True), ("model", False)):
+            value = options.get(name)
+            if isinstance(value, list):
+                options[name] = [str(directory / str(one)) for one in value]
+            elif value is not None and (there or (directory / str(value)).exists()):
+                options[name] = str(directory / str(value))  # a model may also be a mere name
+    return part | {"options": options}
+
+
+def toml_text(table: Mapping[str, Any], name: str = "") -> str:
+    """Return a table as TOML, which the standard library reads and does not write.
+
+    Parameters
+    ----------
+    table
+        Text, numbers, bool, lists of these, tables, and lists of tables. None is left out, for TOML
+        has no such value.
+    name
+        Of the table that it is in, with dots.
+
+    Examples
+    --------
+    >>> print(toml_text({"a": 1, "b": {"c": ["x", "y"], "d": None}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = ["x", "y"]
+    """
+    lines, inner = [], []
+    for key, value in table.items():
+        label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)
+        path = f"{name}.{label}" if name else label
+        if isinstance(value, Mapping):
+            inner.append(f"\n[{path}]\n{toml_text(value, path)}")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            inner += [f"\n[[{path}]]\n{toml_text(one, path)}" for one in value]
+        elif value is not None:
+            lines.append(f"{label} = {_toml_value(value)}\n")
+    return "".join(lines + inner)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    # Names of files need not be UTF-8; JSON lets one control character stand that TOML does not.
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _seal(text: str) -> str:
+    """Return the last line of a run file, which tells whether somebody has edited it."""
+    return f"{SEAL}{_sha256(text.encode())}\n"
 
 
 def _read(path: Path) -> dict | None:

@@ -44,7 +44,7 @@ class Source:
 class Skipped:
     """A file in a folder that was named which is not worked on, and why, as a clause."""
 
-    shown: str
+    file: str  # as the user would name it
     reason: str
 
 
@@ -67,9 +67,9 @@ class Inputs:
         """Return one sentence that counts what is left out and names some of it, or ""."""
         if not self.skipped:
             return ""
-        kinds = Counter(Path(one.shown).suffix.lower() or "no suffix" for one in self.skipped)
+        kinds = Counter(Path(one.file).suffix.lower() or "no suffix" for one in self.skipped)
         counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        named = ", ".join(one.shown for one in self.skipped[:NAMED])
+        named = ", ".join(one.file for one in self.skipped[:NAMED])
         more = len(self.skipped) - NAMED
         rest = f" and {more} more" if more > 0 else ""
         return f"Files left out: {len(self.skipped)} ({counted}): {named}{rest}."
@@ -136,7 +136,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
     others |= {path: Skipped(found[path][0], "it is the label of another image") for path in labels}
     return Inputs(
         sorted((Source(p, kept[p][0], names[p]) for p in kept), key=lambda one: one.shown),
-        sorted((o for p, o in others.items() if p not in earlier), key=lambda one: one.shown),
+        sorted((o for p, o in others.items() if p not in earlier), key=lambda one: one.file),
     )
 
 

@@ -528,7 +528,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, monkeypatch):
     )  # fmt: skip
     inputs = find_inputs(["a"])
     assert [source.name for source in inputs.sources] == ["x"]
-    assert [(Path(one.shown).name, one.reason) for one in inputs.skipped] == [
+    assert [(Path(one.file).name, one.reason) for one in inputs.skipped] == [
         ("README", "it has no suffix"),
         ("y.jpg", "the suffix .jpg is none of a known format"),
         ("z.jpg", "the suffix .jpg is none of a known format"),
