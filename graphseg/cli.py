@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,6 +104,34 @@ Overwrite = Annotated[
         "--overwrite", help="replace results that were made from other inputs, models or options"
     ),
 ]
+
+
+def _configured(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of an earlier run, unless the command line says otherwise."""
+    if path is None:
+        return None
+    from graphseg.batch.manifest import read_run
+
+    earlier = read_run(path, context.info_name)
+    known = {parameter.name for parameter in context.command.params} - {"config"}
+    if unknown := sorted(set(earlier["options"]) - known):
+        raise InputError(f"{path} has the unknown option {unknown[0]}; correct or remove it.")
+    # What destroys is to be said each time.
+    context.default_map = {k: v for k, v in earlier["options"].items() if k != "overwrite"}
+    context.obj = {"config": path, "made_by": earlier.get("made_by", {})}
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        is_eager=True,
+        callback=_configured,
+        help="take images, output and options from the run.toml that an earlier run has left; what "
+        "the command line says goes first, and --overwrite only counts there",
+    ),
+]
 EXAMPLES = """\b
 Examples:
   graphseg segment night/ --output masks
@@ -111,6 +140,7 @@ Examples:
   graphseg sort night/ --output ranking
   graphseg reduce night/ --output small --mode blocks
   graphseg train my_labels --output my_unet.safetensors
+  graphseg segment --config masks/run.toml --output again
 
 graphseg COMMAND --help explains a command."""
 app.info.epilog = EXAMPLES
@@ -154,6 +184,7 @@ def info() -> None:
 
 @app.command()
 def segment(
+    context: typer.Context,
     images: Images,
     output: Results,
     model: Model = None,
@@ -173,6 +204,7 @@ def segment(
     scheduler: Address = None,
     resume: Resume = True,
     overwrite: Overwrite = False,
+    config: Config = None,
 ) -> None:
     """Write a mask for every micrograph, a table and a report.
 
@@ -191,11 +223,12 @@ def segment(
     _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
     network = _network(model, test_time_augmentation, device, pixel_size)
     task = Segment(network, masks, probabilities, overlays)
-    _work(task, images, output, workers, scheduler, resume, overwrite)
+    _work(context, task)
 
 
 @app.command()
 def analyse(
+    context: typer.Context,
     images: Images,
     output: Results,
     structures: Annotated[bool, typer.Option(help="also write the atoms as extended XYZ")] = True,
@@ -207,6 +240,7 @@ def analyse(
     scheduler: Address = None,
     resume: Resume = True,
     overwrite: Overwrite = False,
+    config: Config = None,
 ) -> None:
     """Find atoms, bonds, rings and defects outside contamination.
 
@@ -221,11 +255,12 @@ def analyse(
     from graphseg.batch.tasks import Analyse
 
     task = Analyse(_network(model, test_time_augmentation, device, pixel_size), structures)
-    _work(task, images, output, workers, scheduler, resume, overwrite)
+    _work(context, task)
 
 
 @app.command()
 def sort(
+    context: typer.Context,
     images: Images,
     output: Results,
     exclude_vacuum: Annotated[
@@ -239,6 +274,7 @@ def sort(
     scheduler: Address = None,
     resume: Resume = True,
     overwrite: Overwrite = False,
+    config: Config = None,
 ) -> None:
     """Rank micrographs by their clean fraction.
 
@@ -251,11 +287,12 @@ def sort(
     from graphseg.batch.tasks import Sort
 
     task = Sort(_network(model, test_time_augmentation, device, pixel_size), exclude_vacuum)
-    _work(task, images, output, workers, scheduler, resume, overwrite)
+    _work(context, task)
 
 
 @app.command()
 def reduce(
+    context: typer.Context,
     images: Images,
     output: Results,
     mode: Annotated[
@@ -275,6 +312,7 @@ def reduce(
     scheduler: Address = None,
     resume: Resume = True,
     overwrite: Overwrite = False,
+    config: Config = None,
 ) -> None:
     """Store micrographs and class maps in small HDF5 files.
 
@@ -290,7 +328,7 @@ def reduce(
 
     network = _network(model, test_time_augmentation, device, pixel_size)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
-    _work(task, images, output, workers, scheduler, resume, overwrite)
+    _work(context, task)
 
 
 def _network(
@@ -309,29 +347,44 @@ def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...
         raise InputError(f"{option} {value} is unknown: use {listed}.")
 
 
-def _work(
-    task: "Task",
-    images: list[str],
-    output: Path,
-    workers: int,
-    scheduler: str | None,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Do a task, write the tables, say what came out; failures end in exit code 2."""
-    from graphseg.batch.manifest import find_sources
+def _work(context: typer.Context, task: "Task") -> None:
+    """Do a task with the options of the command line, write the tables, say what came out.
+
+    Failures end in exit code 2.
+    """
+    from graphseg.batch.manifest import RUN
     from graphseg.batch.report import write_tables
     from graphseg.batch.run import run
+    from graphseg.batch.sources import find_inputs
 
-    found = run(
-        task, find_sources(images), output.absolute(),
-        resume=resume, overwrite=overwrite, workers=workers, scheduler=scheduler,
-    )  # fmt: skip
+    options = {k: v for k, v in context.params.items() if k != "config"}
+    inputs, output = find_inputs(options["images"]), options["output"].absolute()
+    _compare_networks(context, task)
+    about = {
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
+        "skipped": [asdict(one) for one in inputs.skipped],
+    }
+    chosen = {name: options[name] for name in ("resume", "overwrite", "workers", "scheduler")}
+    found = run(task, inputs.sources, output, about=about, **chosen)
     table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
+    if inputs.skipped:
+        typer.echo(f"{inputs.skipped_text()} {output / RUN} has all.")
     if found.errors:
         total = found.finished + len(found.errors)
         raise InputError(f"{len(found.errors)} of {total} images failed, see {table}.")
+
+
+def _compare_networks(context: typer.Context, task: "Task") -> None:
+    """Say so if the network of the same name is not the one that the earlier run had."""
+    known = (context.obj or {}).get("made_by", {}).get("model")
+    said = context.get_parameter_source("model").name == "COMMANDLINE"
+    if known and not said and known != task.made_by()["model"]:
+        typer.echo(
+            f"The network is not the one of {context.obj['config']}, so masks may differ: name "
+            "that one with --model.",
+            err=True,
+        )
 
 
 @app.command()

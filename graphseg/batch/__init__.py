@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "manifest": ["find_sources"],
+        "sources": ["find_sources"],
         "tasks": ["Analyse", "Network", "Reduce", "Segment", "Sort"],
         "ranking": ["rank"],
         "reduction": ["read_reduced", "write_reduced"],

@@ -1,4 +1,4 @@
-"""Which micrographs are meant, how their results are named, and which of them are finished.
+"""Which micrographs of a folder are finished, and whose the results there are.
 
 Beside the results lies one small record for each frame. It is written just before the results get
 their final names, and holds their sizes. A process may be killed at any moment: what has its final
@@ -8,174 +8,35 @@ overwritten unasked.
 """
 
 import base64
-import glob
 import hashlib
 import itertools
 import json
 import os
+import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Any
 
+from graphseg.batch.sources import FORMAT, HIDDEN, Source
+from graphseg.batch.sources import find_sources as find_sources  # its place until now
 from graphseg.errors import InputError
-from graphseg.io.micrographs import FOLDERS, SUFFIXES
 from graphseg.io.outputs import temporary_name, whole_file
 
-HIDDEN = ".graphseg"  # folder of the records inside a folder of results
-FORMAT = 1  # of a record; one of another format counts as none
+FRAME = "_frame_"
+RUN, LOG = "run.toml", "run.log"
+HEAD = "# What the runs into this folder were. `graphseg COMMAND --config run.toml` repeats one.\n"
+SEAL = "\n# SHA-256 of the lines above: "
 RENAMED = {  # options, columns and flags that records of before call otherwise
     "averaging": "test_time_augmentation",
     "strangeness": "ood_score",
     "stranger": "out_of_distribution",
 }
-FRAME = "_frame_"
-LABEL = "_LABEL"
 
 # Writes a file, given its path; if it returns a dict, those are further columns of the table.
 Writer = Callable[[Path], object]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file whose images are to be worked on.
-
-    Attributes
-    ----------
-    path
-        Absolute.
-    shown
-        The path as the user gave it, for tables and messages.
-    name
-        Of its results, relative to the folder of results and without suffix; may have folders.
-    """
-
-    path: Path
-    shown: str
-    name: str
-
-
-def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
-    """List the micrographs that files, folders and patterns name, in order of their paths.
-
-    A folder gives every file of a known format in it and in its folders, hidden ones left out. Left
-    out are also labels (``NAME_LABEL`` beside ``NAME``) and the results of earlier runs. Files of
-    the same name in different folders get results in different folders.
-
-    Parameters
-    ----------
-    inputs
-        Files, folders, or patterns with ``*``, ``?``, ``[…]`` and ``**``. A file that does not
-        exist is listed, so that it is reported with those that cannot be read.
-
-    Raises
-    ------
-    InputError
-        If a folder or a pattern gives no micrograph, or results cannot be named apart.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> for name in ("0001.dm4", "0001.tif", "notes.txt"):
-    ...     pathlib.Path(folder.name, name).touch()
-    >>> [source.name for source in find_sources([folder.name])]
-    ['0001_dm4', '0001_tif']
-    >>> folder.cleanup()
-    """
-    found: dict[Path, tuple[str, PurePath]] = {}  # absolute path to how it is shown and named
-    for given in map(str, inputs):
-        files = list(_expand(given))
-        if not files:
-            known = ", ".join(SUFFIXES)
-            raise InputError(f"{given} gives no micrograph; name files or folders with {known}.")
-        for path, base in files:
-            name = path.relative_to(base).with_suffix("")
-            found.setdefault(Path(os.path.abspath(path)), (str(path), name))
-    earlier = _results(found)
-    kept = {p: v for p, v in found.items() if p not in earlier and not _is_label(p, found)}
-    if not kept:
-        raise InputError("There are only labels and results of earlier runs; name micrographs.")
-    names = _distinct({path: name for path, (_, name) in kept.items()})
-    listed = [Source(path, kept[path][0], names[path]) for path in kept]
-    return sorted(listed, key=lambda source: source.shown)
-
-
-def _expand(given: str) -> Iterator[tuple[Path, Path]]:
-    """Yield each file that is meant, with the folder that its results' names start from."""
-    path = Path(given)
-    if _is_folder(path):
-        yield from ((file, path) for file in _inside(path))
-    elif path.exists() or not glob.has_magic(given):
-        yield path, path.parent
-    else:
-        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        for match in map(Path, sorted(glob.glob(given, recursive=True))):
-            files = _inside(match) if _is_folder(match) else [match]
-            yield from ((file, base) for file in files if file.suffix.lower() in SUFFIXES)
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and path.suffix.lower() not in FOLDERS
-
-
-def _inside(path: Path) -> Iterator[Path]:
-    """Yield the files and stores of known formats in a folder and its folders."""
-    for folder, inner, files in os.walk(path):
-        stores = [name for name in inner if not _is_folder(Path(folder, name))]
-        inner[:] = sorted(n for n in inner if n not in stores and not n.startswith("."))
-        for name in sorted(files + stores):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(folder, name)
-
-
-def _is_label(path: Path, found: Iterable[Path]) -> bool:
-    image = path.with_name(path.stem.removesuffix(LABEL) + path.suffix)
-    return path.stem.endswith(LABEL) and image in found
-
-
-def _results(found: Iterable[Path]) -> set[Path]:
-    """Return the files that earlier runs have written to the folders of these files, or above."""
-    folders = {parent for path in found for parent in path.parents}
-    written = set()
-    for folder in folders:
-        for path in (folder / HIDDEN).glob("*/**/*.json"):
-            record = _read(path) or {"outputs": {}}
-            written |= {folder / file for file in record["outputs"]}
-    return written
-
-
-def _distinct(names: dict[Path, PurePath]) -> dict[Path, str]:
-    """Return names that differ, also where upper and lower case do not count."""
-    for rule in (_with_folders, _with_suffix):
-        for clash in _clashes(names):
-            names |= rule(clash, names)
-    for clash in _clashes(names):
-        raise InputError(
-            f"The results of {clash[0]} and {clash[1]} would have the same names; do them in "
-            "different runs with different folders."
-        )
-    return {path: name.as_posix() for path, name in names.items()}
-
-
-def _clashes(names: dict[Path, PurePath]) -> list[list[Path]]:
-    groups: dict[str, list[Path]] = {}
-    for path, name in names.items():
-        groups.setdefault(name.as_posix().casefold(), []).append(path)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _with_folders(clash: list[Path], _: dict[Path, PurePath]) -> dict[Path, PurePath]:
-    try:
-        common = os.path.commonpath([path.parent for path in clash])
-    except ValueError:  # different drives
-        return {}
-    return {path: path.relative_to(common).with_suffix("") for path in clash}
-
-
-def _with_suffix(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, PurePath]:
-    return {p: names[p].with_name(f"{p.stem}_{p.suffix.lower().strip('.')}") for p in clash}
 
 
 def frame_name(source: Source, frame: int, frames: int) -> str:
@@ -480,6 +341,28 @@ class Manifest:
                 temporary.write_bytes(content)
         return self.tables
 
+    def write_run(self, about: Mapping) -> Path | None:
+        """Write what this run is, into its command's part of ``run.toml``.
+
+        The parts of other commands stay. A file that somebody has edited since is kept under
+        another name, which is returned; None if there is none.
+        """
+        path, kept = self.folder / RUN, None
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
+            numbers = itertools.count(1)
+            kept = next(p for n in numbers if not (p := self.folder / f"run_{n}.toml").exists())
+            path.rename(kept)
+        try:
+            parts = tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            parts = {}
+        text = HEAD + toml_text(parts | {self.command: dict(about) | {"made_by": self.made_by}})
+        text += _seal(text)
+        with whole_file(path, self.partial) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return kept
+
     @property
     def _notes(self) -> Path:
         return self.folder / HIDDEN / f"{self.command}.json"
@@ -489,6 +372,84 @@ class Manifest:
             return json.loads(self._notes.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return []
+
+
+def read_run(path: Path, command: str) -> dict:
+    """Return what a ``run.toml`` says of a command.
+
+    The paths in its ``options`` lead, from here, to where they led from the folder of that run.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no TOML, or does not tell of this command.
+    """
+    try:
+        part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the name.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no TOML ({error}); correct it.") from error
+    if not isinstance(part, dict) or not isinstance(part.get("options"), dict):
+        raise InputError(f"{path} has no [{command}.options]; give one of graphseg {command}.")
+    options, directory = dict(part["options"]), Path(str(part.get("directory", ".")))
+    if isinstance(options.get("images"), str):
+        options["images"] = [options["images"]]
+    if directory.resolve() != Path.cwd():
+        for name, there in (("images", True), ("output", True), ("model", False)):
+            value = options.get(name)
+            if isinstance(value, list):
+                options[name] = [str(directory / str(one)) for one in value]
+            elif value is not None and (there or (directory / str(value)).exists()):
+                options[name] = str(directory / str(value))  # a model may also be a mere name
+    return part | {"options": options}
+
+
+def toml_text(table: Mapping[str, Any], name: str = "") -> str:
+    """Return a table as TOML, which the standard library reads and does not write.
+
+    Parameters
+    ----------
+    table
+        Text, numbers, bool, lists of these, tables, and lists of tables. None is left out, for TOML
+        has no such value.
+    name
+        Of the table that it is in, with dots.
+
+    Examples
+    --------
+    >>> print(toml_text({"a": 1, "b": {"c": ["x", "y"], "d": None}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = ["x", "y"]
+    """
+    lines, inner = [], []
+    for key, value in table.items():
+        label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)
+        path = f"{name}.{label}" if name else label
+        if isinstance(value, Mapping):
+            inner.append(f"\n[{path}]\n{toml_text(value, path)}")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            inner += [f"\n[[{path}]]\n{toml_text(one, path)}" for one in value]
+        elif value is not None:
+            lines.append(f"{label} = {_toml_value(value)}\n")
+    return "".join(lines + inner)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    # Names of files need not be UTF-8; JSON lets one control character stand that TOML does not.
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _seal(text: str) -> str:
+    """Return the last line of a run file, which tells whether somebody has edited it."""
+    return f"{SEAL}{_sha256(text.encode())}\n"
 
 
 def _read(path: Path) -> dict | None:

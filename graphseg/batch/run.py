@@ -1,17 +1,20 @@
 """One task for many micrographs: what is finished already, the rest, the rows of the table.
 
-`graphseg.batch.manifest` lists the micrographs and keeps account of what is finished,
+`graphseg.batch.sources` lists the micrographs, `graphseg.batch.manifest` knows what is finished,
 `graphseg.batch.tasks` has the tasks, and `graphseg.batch.pools` other processes that do them.
 Results are on disk before they are reported, so whatever dies loses only what it had in hand.
 """
 
 import errno
+import logging
+import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,14 +23,18 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg.batch import pools
-from graphseg.batch.manifest import Manifest, Source, Writer, fingerprint, frame_name
+from graphseg.batch.manifest import LOG, Manifest, Writer, fingerprint, frame_name
+from graphseg.batch.sources import Source
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series
+from graphseg.unet.network import versions
 
 SHOWN_WARNINGS = 10  # lines; the table has all
 FLOAT = 4  # bytes of a pixel in work
 MEMORY = 64 * 2**20  # bytes of images that are read and whose results are not yet written
 AHEAD = 4  # images that are read ahead at most
+LOGGER = logging.getLogger("graphseg")
+LOGGER.addHandler(logging.NullHandler())  # whoever wants it in a file or on a terminal adds one
 NAME_PROBLEMS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
@@ -136,6 +143,7 @@ def run(
     workers: int = 1,
     scheduler: str | None = None,
     progress: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
 
@@ -146,7 +154,7 @@ def run(
     task
         What to do.
     sources
-        See `graphseg.batch.manifest.find_sources`.
+        See `graphseg.batch.sources.find_inputs`.
     folder
         Of the results.
     resume
@@ -159,6 +167,10 @@ def run(
         Address of a Dask scheduler whose workers do it instead.
     progress
         Show a bar with an estimate of the time left on stderr.
+    about
+        What ``run.toml`` in the folder of results says of this run: ``options`` and ``skipped``;
+        times, versions, model digest and what failed are added. By default there is no such file,
+        nor ``run.log``, to which the lines of each run are added.
 
     Raises
     ------
@@ -169,7 +181,9 @@ def run(
     threads, made_by = task.threads(), task.made_by()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
-    with manifest.writing():
+    with manifest.writing(), _noted(manifest, about) as note:
+        LOGGER.info("%s begins: %d files, %d images finished", task.command, len(sources),
+                    sum(done.values()))  # fmt: skip
         waiting = [source for source in sources if not done[source]]
         if not waiting or (workers == 1 and scheduler is None):
             results = stream(task, manifest, waiting, threads)
@@ -184,7 +198,47 @@ def run(
         finished = sum(done.values()) + len(outcomes) - len(failed)
         errors = [outcome.error for outcome in failed]
         warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+        LOGGER.info("%s ends: %d images finished, %d failed", task.command, finished, len(errors))
+        note(finished=finished, failed=errors)
     return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
+
+
+@contextmanager
+def _noted(manifest: Manifest, about: Mapping[str, Any] | None) -> Iterator[Callable[..., None]]:
+    """Keep ``run.toml`` and ``run.log`` of a run; give what writes the former once more.
+
+    It is written at the beginning, so that it is there whatever happens.
+    """
+    if about is None:
+        yield lambda **_: None
+        return
+    begun, made = _now(), {"versions": versions() | {"python": platform.python_version()}}
+
+    def note(**ended: Any) -> None:
+        times = {"begun": begun} | ({"ended": _now()} if ended else {})
+        where = {"directory": str(Path.cwd())}
+        kept = manifest.write_run(times | ended | where | dict(about) | made)
+        if kept is not None:
+            tell = f"run.toml was edited after an earlier run and is now called {kept.name}."
+            print(tell, file=sys.stderr)
+
+    note()
+    path, level = manifest.folder / LOG, LOGGER.level
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.handleError = lambda record: None  # a full disk is said of the results themselves
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.addHandler(handler)
+    try:
+        yield note
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        handler.close()
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _distribute(
@@ -217,6 +271,7 @@ def _watched(
                 opened.add(outcome.shown)
                 bar.total += outcome.frames - 1
             bar.update()
+            _log(outcome)
             if outcome.error:
                 bar.write(outcome.error, file=sys.stderr)
             told += bool(outcome.warning)
@@ -225,6 +280,16 @@ def _watched(
             yield outcome
     if told > SHOWN_WARNINGS:
         print(f"… and {told - SHOWN_WARNINGS} more warnings, see the table.", file=sys.stderr)
+
+
+def _log(outcome: Outcome) -> None:
+    if outcome.error:
+        LOGGER.error(outcome.error)
+        return
+    frame = "" if outcome.frame is None else f", frame {outcome.frame}"
+    LOGGER.info("%s%s: done", outcome.shown, frame)
+    if outcome.warning:
+        LOGGER.warning(outcome.warning)
 
 
 @dataclass(frozen=True)

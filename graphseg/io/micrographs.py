@@ -158,6 +158,9 @@ def open_series(path: str | Path) -> Iterator[Series]:
         if not usable:
             reason = _refusal(signals[0]) if signals else "holds no image; export one"
             raise InputError(f"{path} {reason}.")
+        oblong = [reason for signal in usable if (reason := _oblong(signal))]
+        if len(oblong) == len(usable):  # said once, and not of every frame
+            raise InputError(f"{path} {oblong[0]}.")
         yield Series(path, usable)
 
 
@@ -443,6 +446,8 @@ def _opener(path: Path) -> Callable[[Path, ExitStack], list[Signal]]:
 def _refusal(signal: Signal) -> str | None:
     """Return why a signal is no micrograph or a series of them, with the remedy."""
     plane = signal.axes[-2:]
+    if signal.dtype.kind not in "biufc":  # also what HyperSpy calls ragged
+        return "holds frames of different sizes, or no numbers at all; save each as its own file"
     if len(signal.shape) < 2 or any(is_energy(axis.unit) for axis in signal.axes):
         return "holds a spectrum and no image; give an image"
     if any(is_reciprocal(axis.unit) for axis in plane):
@@ -453,8 +458,6 @@ def _refusal(signal: Signal) -> str | None:
         return f"has {len(signal.shape)} dimensions; export a single image or a series"
     if signal.dtype.kind == "c":
         return "holds complex numbers; export an image in real space"
-    if signal.dtype.kind not in "biuf":
-        return "holds something else than one number a pixel; export an image"
     if min(signal.shape) < 1:
         return "holds no pixels; export the image again"
     if signal.shape[-2] * signal.shape[-1] > LARGEST_FRAME:
@@ -464,15 +467,25 @@ def _refusal(signal: Signal) -> str | None:
 
 def _pixel_size(path: Path, signal: Signal) -> float | None:
     """Return Å per pixel, or None if the file does not say it for both directions."""
-    rows, columns = (to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:])
-    if rows is None or columns is None:
-        return None
-    if abs(rows / columns - 1) > SQUARE:
-        raise InputError(
-            f"{path} has pixels of {rows:.4g} Å by {columns:.4g} Å; resample it to square ones."
-        )
-    size = (rows + columns) / 2
+    if _oblong(signal):
+        raise InputError(f"{path} {_oblong(signal)}.")
+    sides = _sides(signal)
+    size = sum(sides) / 2 if sides else 0.0
     return size if PLAUSIBLE[0] <= size <= PLAUSIBLE[1] else None
+
+
+def _sides(signal: Signal) -> tuple[float, float] | None:
+    """Return height and width of a pixel in Å, None if the file does not say both."""
+    sides = tuple(to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:])
+    return None if None in sides else sides
+
+
+def _oblong(signal: Signal) -> str:
+    """Return a clause if pixels are not square, else ""."""
+    rows, columns = _sides(signal) or (1.0, 1.0)
+    if abs(rows / columns - 1) <= SQUARE:
+        return ""
+    return f"has pixels of {rows:.4g} Å by {columns:.4g} Å; resample it to square ones"
 
 
 def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:

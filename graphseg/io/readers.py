@@ -27,6 +27,7 @@ import numpy as np
 
 from graphseg.errors import InputError, extra
 
+RAGGED = "vlen-array"  # how a store of Zarr 2 marks an array of arrays of different sizes
 LARGEST_CHUNK = 2**31  # bytes of a piece of a Zarr store: its process could not hold two of them
 
 MRC_HEADER = 1024  # bytes
@@ -194,7 +195,18 @@ def open_hdf5(path: Path, stack: ExitStack) -> list[Signal]:
     groups = [file, *(item for item in file.values() if isinstance(item, h5py.Group))]
     if any({"version_major", "emd_group_type"} & set(group.attrs) for group in groups):
         return _ncem(path, stack)
+    delmic = [name for name, item in file.items() if _is_acquisition(name, item)]
+    if delmic:
+        raise InputError(
+            f"{path} is a file of Odemis, Delmic's program, with {', '.join(delmic)}, and is not "
+            "read; export the image as TIFF."
+        )
     return [_plain(path, arrays)]
+
+
+def _is_acquisition(name: str, item: Any) -> bool:
+    """Tell whether a group is one of Odemis: AcquisitionN/{ImageData, PhysicalData, SVIData}."""
+    return name.startswith("Acquisition") and hasattr(item, "keys") and "ImageData" in item
 
 
 def _confined_arrays(path: Path, file: Any) -> list[Any]:
@@ -279,6 +291,19 @@ def _check_store(path: Path) -> None:
         odd = [p for p in files if not stat.S_ISREG(p.lstat().st_mode)]
     if odd:
         raise InputError(f"{path} leads out of itself with {odd[0]}; copy the store as a whole.")
+    if any(RAGGED in text for text in _descriptions(path)):  # zarr 3 only has a traceback for it
+        raise InputError(f"{path} holds frames of different sizes; save each as its own file.")
+
+
+def _descriptions(path: Path) -> Iterator[str]:
+    """Yield what a store of Zarr 2 says of its arrays, as JSON."""
+    if path.is_dir():
+        yield from (one.read_text("utf-8", "replace") for one in path.rglob(".zarray"))
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if PurePosixPath(name).name == ".zarray":
+                yield archive.read(name).decode("utf-8", "replace")
 
 
 def _close(store: Any) -> None:
@@ -308,7 +333,8 @@ def _leaves(group: Any) -> Iterator[tuple[str, Any]]:
 
 def _plain(path: Path, arrays: list[Any]) -> Signal:
     """Return the only array of a file that says nothing about it."""
-    images = [one for one in arrays if len(one.shape) >= 2 and one.dtype.kind in "biufc"]
+    # An empty one has no shape.
+    images = [one for one in arrays if len(one.shape or ()) >= 2 and one.dtype.kind in "biufc"]
     if len(images) != 1:
         raise InputError(f"{path} holds {len(images)} arrays; export a file with one image.")
     (data,) = images

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -169,7 +170,11 @@ class Segmentation(Work):
                 lines = [line.split(",") for line in path.read_text().splitlines()]
                 place = lines[0].index("seconds")
                 found[name] = [line[:place] + line[place + 1 :] for line in lines]
-            elif not name.endswith(("partial/started", ".graphseg/segment.json")):
+            elif name == "run.toml":
+                found[name] = tomllib.loads(path.read_text(encoding="utf-8"))["segment"]
+                for changing in ("begun", "ended", "directory"):
+                    del found[name][changing]
+            elif not name.endswith(("partial/started", ".graphseg/segment.json", "run.log")):
                 found[name] = path.read_bytes()
         return found
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from graphseg.batch import run as batch
-from graphseg.batch.manifest import find_sources
 from graphseg.batch.run import Result
+from graphseg.batch.sources import find_sources
 
 SIGKILL = getattr(signal, "SIGKILL", None)
 

@@ -9,6 +9,7 @@ import struct
 import zipfile
 
 import h5py
+import numcodecs
 import numpy as np
 import rsciio.emd
 import rsciio.hspy
@@ -163,3 +164,55 @@ WRITERS = {
     "ome.ome.tiff": write_ome,
     "dm.tif": write_dm_tiff,
 }
+
+
+def write_ragged_zspy(path, images):
+    """Write images of different sizes as HyperSpy does with Zarr 2, which Zarr 3 cannot."""
+
+    def group(folder):
+        folder.mkdir()
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
+
+    def array(folder, parts, dtype):
+        folder.mkdir()
+        codec = numcodecs.VLenArray(dtype)
+        objects = np.empty(len(parts), object)
+        objects[:] = parts
+        (folder / "0").write_bytes(bytes(codec.encode(objects)))
+        number = [len(parts)]
+        about = {
+            "zarr_format": 2, "shape": number, "chunks": number, "dtype": "|O", "order": "C",
+            "fill_value": 0, "compressor": None, "filters": [codec.get_config()],
+        }  # fmt: skip
+        (folder / ".zarray").write_text(json.dumps(about))
+
+    signal = path / "Experiments" / "ragged"
+    for folder in (path, signal.parent, signal):
+        group(folder)
+    array(signal / "data", [one.ravel() for one in images], "<u2")
+    array(signal / "ragged_shapes", [np.array(one.shape) for one in images], "<i8")
+
+
+def write_ragged_hspy(path, images):
+    """Write images of different sizes as HyperSpy does with HDF5."""
+    with h5py.File(path, "w") as file:
+        signal = file.create_group("Experiments/ragged")
+        signal.create_group("axis-0").attrs.update(scale=1.0, units="", navigate=True)
+        for name, kind in (("data", "u2"), ("ragged_shapes", "i8")):
+            data = signal.create_dataset(name, (len(images),), h5py.vlen_dtype(kind))
+            for number, one in enumerate(images):
+                data[number] = one.ravel() if name == "data" else one.shape
+
+
+def write_delmic(path, image, pixel_size):
+    """Write what Odemis does: two acquisitions of five dimensions, one item without a value."""
+    with h5py.File(path, "w") as file:
+        file["Preview/Image"] = np.zeros((8, 8, 3), np.uint8)
+        for number in range(2):
+            acquisition = file.create_group(f"Acquisition{number}")
+            acquisition["ImageData/Image"] = image[None, None, None]
+            for name in "XY":
+                acquisition[f"ImageData/DimensionScale{name}"] = pixel_size * 1e-10
+            acquisition["PhysicalData/Title"] = "SEM"
+            acquisition["PhysicalData/EmissionWavelength"] = h5py.Empty("f4")
+            acquisition["SVIData/Company"] = "Delmic"

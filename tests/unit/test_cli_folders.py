@@ -154,6 +154,16 @@ def test_broken_files_are_reported_and_the_others_done(run, night, tmp_path):
     assert "<h2>Failed</h2>" in (tmp_path / "out" / "segment.html").read_text(encoding="utf-8")
 
 
+def test_what_is_left_out_is_told_at_the_end(run, night, tmp_path):
+    (tmp_path / "night" / "notes.txt").write_text("of the user")
+    for command in (("sort", night), ("sort", night)):
+        code, out, _ = run(*command, "--output", "night/out", *FAST)
+        last = (
+            f"Files left out: 1 (1 .txt): night/notes.txt. {tmp_path}/night/out/run.toml has all."
+        )
+        assert code == 0 and out.splitlines()[-1] == last  # and no result of the first time
+
+
 def test_other_scales_are_told_and_flagged(run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 72)).astype(np.uint8)
     write(tmp_path / "near.tif", noise, 0.4)

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from graphseg.batch import manifest, pools
 from graphseg.batch import run as batch
-from graphseg.batch.manifest import HIDDEN, Source, find_sources
 from graphseg.batch.run import Outcome, Result
+from graphseg.batch.sources import HIDDEN, Source, find_inputs, find_sources
 from graphseg.errors import InputError
 from tests.helpers.batch_task import SIGKILL, Brightness, run
+from tests.helpers.microscope_files import write_dm4
 
 
 def image(seed, shape=(16, 17)):
@@ -488,12 +489,56 @@ def test_names_always_differ(tmp_path_factory, parts):
     folder = tmp_path_factory.mktemp("names")
     files = ["".join(part) for part in parts]
     touched(folder, *files)
-    try:
-        names = named(*(folder / file for file in files))
-    except InputError as error:
-        assert "would have the same names" in str(error)
-    else:
+    for inputs in ([folder], [folder / file for file in files]):
+        names = named(*inputs)
         assert len({name.lower() for name in names}) == len(names) == len(set(files))
+
+
+def test_two_sessions_of_dm4_and_tiff_of_equal_names_are_one_run(tmp_path):
+    """However they are named: as folder, as files, as a pattern."""
+    for session in ("s1", "s2"):
+        (tmp_path / "night" / session).mkdir(parents=True)
+        for number, name in enumerate(("0001.dm4", "0001.tif")):
+            write = write_dm4 if name.endswith("dm4") else lambda p, i, _: tifffile.imwrite(p, i)
+            write(tmp_path / "night" / session / name, image(number).astype(np.uint16), 0.4)
+    names = [f"{session}/0001_{kind}" for session in ("s1", "s2") for kind in ("dm4", "tif")]
+    files = sorted((tmp_path / "night").rglob("*.*"))
+    for inputs in ([tmp_path / "night"], files, [tmp_path / "night" / "**" / "*.*"]):
+        assert named(*inputs) == names
+    found = run(tmp_path / "night", tmp_path / "out")
+    assert found.finished == 4 and not found.errors
+    for name, path in zip(names, files, strict=True):
+        mean = image(path.suffix == ".tif").mean()
+        assert (tmp_path / "out" / f"{name}_mean.txt").read_text() == f"{mean:.3f} 1"
+
+
+def test_names_that_differ_in_case_only_or_look_like_solved_clashes_are_kept_apart(tmp_path):
+    touched(tmp_path, "0001.dm4", "0001.tif", "0001_dm4.tif", "x.DM4", "X.dm4", "x.dm4")
+    names = named(tmp_path)
+    assert len({name.lower() for name in names}) == len(names) == 6
+    assert {"0001_dm4", "0001_tif"} & set(names)
+    assert names == named(tmp_path)  # and another run finds the same
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touched(
+        tmp_path, "a/x.png", "a/x_LABEL.png", "a/notes.txt", "a/b/y.jpg", "a/b/z.jpg", "a/b/README",
+        "a/.hidden.txt",
+    )  # fmt: skip
+    inputs = find_inputs(["a"])
+    assert [source.name for source in inputs.sources] == ["x"]
+    assert [(Path(one.file).name, one.reason) for one in inputs.skipped] == [
+        ("README", "it has no suffix"),
+        ("y.jpg", "the suffix .jpg is none of a known format"),
+        ("z.jpg", "the suffix .jpg is none of a known format"),
+        ("notes.txt", "the suffix .txt is none of a known format"),
+        ("x_LABEL.png", "it is the label of another image"),
+    ]
+    text = inputs.skipped_text()
+    assert text.startswith("Files left out: 5 (2 .jpg, 1 no suffix, 1 .txt, 1 .png): ")
+    assert "y.jpg" in text and text.endswith(" and 2 more.")
+    assert find_inputs(["a/x.png"]).skipped_text() == ""
 
 
 def test_a_run_on_other_images_adds_to_the_table(night, tmp_path):

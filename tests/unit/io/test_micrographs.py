@@ -1,6 +1,7 @@
 """Files of every format come back pixel by pixel, with their pixel size in Å, or are refused."""
 
 import os
+import shutil
 import struct
 import sys
 import zlib
@@ -30,6 +31,7 @@ from graphseg.io.micrographs import (
 )
 from tests.helpers.microscope_files import (
     WRITERS,
+    write_delmic,
     write_dm3,
     write_dm4,
     write_dm_tiff,
@@ -38,6 +40,8 @@ from tests.helpers.microscope_files import (
     write_mrc,
     write_ncem,
     write_png,
+    write_ragged_hspy,
+    write_ragged_zspy,
     write_ser,
     write_velox,
     write_zspy,
@@ -258,6 +262,46 @@ def test_pixels_that_are_not_square_are_refused(tmp_path, image):
     write_dm_tiff(tmp_path / "a.tif", image, 0.32, row_factor=1.25)
     with pytest.raises(InputError, match=r"pixels of 0\.4 Å by 0\.32 Å"):
         read_micrograph(tmp_path / "a.tif")
+
+
+def test_a_stack_of_such_pixels_is_refused_once_and_not_for_every_frame(tmp_path, series):
+    options = {"resolution": (25, 20), "metadata": {"unit": "nm", "axes": "TYX"}}
+    tifffile.imwrite(tmp_path / "a.tif", series, imagej=True, **options)
+    with pytest.raises(InputError, match=r"pixels of 0\.5 Å by 0\.4 Å; resample"):
+        open_series(tmp_path / "a.tif").__enter__()
+
+
+def test_beside_square_ones_only_those_frames_are_refused(tmp_path, image):
+    write_hspy(tmp_path / "a.hspy", image, 0.32)
+    with h5py.File(tmp_path / "a.hspy", "a") as file:
+        file.copy("Experiments/lattice", "Experiments/oblong")
+        file["Experiments/oblong/axis-1"].attrs["scale"] = 0.05
+    with open_series(tmp_path / "a.hspy") as series:
+        np.testing.assert_array_equal(series[0].image, image)
+        with pytest.raises(InputError, match="resample it to square ones"):
+            series[1]
+
+
+@pytest.mark.parametrize("name", ["a.zspy", "a.hspy", "zipped.zspy"])
+def test_frames_of_different_sizes_are_one_sentence(tmp_path, image, name):
+    ragged = [image[:n, :n] for n in (20, 24, 28)]
+    if name == "a.hspy":
+        write_ragged_hspy(tmp_path / name, ragged)
+    elif name == "a.zspy":
+        write_ragged_zspy(tmp_path / name, ragged)
+    else:
+        write_ragged_zspy(tmp_path / "folder", ragged)
+        shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path / "folder")
+        (tmp_path / "zipped.zip").rename(tmp_path / name)
+    with pytest.raises(InputError, match=r"^\S*sp?y holds frames of different sizes") as refused:
+        read_micrograph(tmp_path / name)
+    assert "\n" not in str(refused.value) and "own file" in str(refused.value)
+
+
+def test_a_file_of_delmic_is_named_as_what_it_is(tmp_path, image):
+    write_delmic(tmp_path / "a.h5", image, 0.32)
+    with pytest.raises(InputError, match="Delmic's program, with Acquisition0, Acquisition1"):
+        read_micrograph(tmp_path / "a.h5")
 
 
 def test_complex_numbers_and_four_dimensions_are_refused(tmp_path, image):
