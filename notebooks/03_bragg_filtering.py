@@ -126,7 +126,7 @@ explore.show_spectrum(axes[1], parts, start.aperture_width_)
 micrographs.show_micrograph(axes[2], parts.lattice, pixel_size, "lattice image")
 explore.show_residual(axes[3], parts.residual, pixel_size)
 
-# %%
+# %% tags=["hide-input"]
 mask, difference = stack.masks[example], parts.image - parts.lattice
 left_clean = float(np.var(difference[~mask]) / np.var(parts.image[~mask]))
 left_covered = float(np.var(difference[mask]) / np.var(parts.image[mask]))
@@ -280,15 +280,11 @@ compared = {
     "Bragg filter": gs.BraggSegmenter(steps=steps, progress=False),
     "no-lattice baseline": gs.BraggSegmenter(lattice_filter=False, progress=False),
 }
-options = {
-    "protocol": "acquisition",
-    "folds": folds,
-    "n_jobs": jobs,
-    "progress": False,
-}
 records = {
-    name: gs.cross_validate(e, stack, name, **options)
-    for name, e in compared.items()
+    name: gs.cross_validate(
+        estimator, stack, name, "acquisition", folds, n_jobs=jobs, progress=False
+    )
+    for name, estimator in compared.items()
 }
 
 # %% tags=["remove-input"]
