@@ -70,7 +70,8 @@ Model = Annotated[
     Path | None,
     typer.Option(
         help="a weight file of `graphseg train`, or the name of a bundled network: `general` is "
-        "for microscopes other than that of the published images; without it the default network"
+        "for images of another scale, sharpness or noise than the published ones; without it the "
+        "default network"
     ),
 ]
 TestTimeAugmentation = Annotated[

@@ -16,7 +16,7 @@
 # **What you will be able to do**
 #
 # - measure how masks hold at other scales, in other recordings and on other microscopes;
-# - choose between our network and the *general network*, which was trained for that;
+# - choose between our network and the *general network*, which was trained for other recordings;
 # - be told when an image is unlike those that the network was trained on (out-of-distribution);
 # - say what attacks, and what defocus, dose, blur or drift, do to the masks of each method.
 
@@ -106,7 +106,7 @@ for row, found in zip(axes, masks.values(), strict=True):
     for ax, one, mask in zip(row, shown, found, strict=True):
         figures.show_frame(ax, one, mask, one.kind)
 
-# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes, and by kind of structure, with 95 % intervals over frames. Notice ...", "name": "fig-microscopes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes, and by kind of structure, with 95 % intervals over frames. Notice on the right that folds are taken for contamination by all, second layers by the general network, and that with loops, holes and metal it is ahead of ours.", "name": "fig-microscopes"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4))
 for ax, part in zip(axes, ("microscopes", "kinds"), strict=True):
     rows = {
@@ -118,7 +118,7 @@ figure.legend(
     *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
 );
 
-# %% mystnb={"figure": {"caption": "What another recording of the same published images changes in the Jaccard index, against the unchanged image, with 95 % intervals over groups of images. Notice ...", "name": "fig-recordings"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What another recording of the same published images changes in the Jaccard index, against the unchanged image, with 95 % intervals over groups of images. Notice blur, correlated noise and a soft camera, which cost our network most and the general one little, and strong gradients, which cost all of them.", "name": "fig-recordings"}} tags=["hide-input"]
 names = shift["recordings"]["variants"]
 rows = {
     name: {view: found["scores"]["difference"][k] for view, found in others.items()}
@@ -164,6 +164,9 @@ met = {
 }
 for view, word in short.items():
     record(f"shift_met_{word}", met[view])
+for kind, key in (("second layer", "layers"), ("loop", "loops")):
+    for view, word in (("default", "ours"), ("general", "general")):
+        record(f"{key}_{word}", frames[view]["kinds"][kind]["pooled"][0])
 record("shift_targets", len(targets))
 record("shift_frames", len(shift["microscopes"]["frames"]))
 record("shift_microscopes", len(frames["default"]["microscopes"]))
@@ -210,8 +213,8 @@ for average in ("per_image", "pooled"):
 #
 # Of the {glue:text}`shift_targets:d` rows of the table our network meets
 # {glue:text}`shift_met_ours:d`, the general one {glue:text}`shift_met_general:d`, the
-# simulation-only one {glue:text}`shift_met_simulated:d`. A dash: not asked, or without statistics
-# of its training images there is no such flag.
+# simulation-only one {glue:text}`shift_met_simulated:d`. A dash: the simulation-only network comes
+# without statistics of its training images, so there is no such flag.
 #
 # Does the general network lose anything at home? Trained five times, each time without the images
 # of a fold, and in one view, it has {glue:text}`home_per_image:.3f` per image and
@@ -221,10 +224,17 @@ for average in ("per_image", "pooled"):
 # ({glue:text}`home_pooled_cost_low_said:s` to {glue:text}`home_pooled_cost_high_said:s`; 95 %
 # bootstrap over groups of images).
 #
-# **Which one to take.** For images like the published ones our network; for anything else
-# `graphseg segment night --model general`, or `gs.segment(image, model="general")`, and a look at
-# the masks. The working pixel size was chosen on simulated images of other seeds, and the strengths
-# of the changes before any of the images above was looked at.
+# So scales and recordings are mastered, and other microscopes are not. Where the general network
+# loses to ours is one kind, second layers, with {glue:text}`layers_general:.2f` against
+# {glue:text}`layers_ours:.2f`: it takes them for contamination. Thick folds are masked by all. Near closed loops it is better than ours,
+# {glue:text}`loops_general:.2f` against {glue:text}`loops_ours:.2f`. The simulation-only network has
+# seen second layers most and is best on these frames, and worst on the resampled images.
+#
+# **Which one to take.** For images like the published ones our network. For images of another scale
+# or sharpness, with other noise or another camera, `graphseg segment night --model general`, or
+# `gs.segment(image, model="general")`; where there are second layers or folds, look at every mask.
+# The working pixel size was chosen on simulated images of other seeds, and the strengths of the
+# changes before any of the images above was looked at.
 
 # %% [markdown]
 # ## Out-of-distribution images
@@ -321,6 +331,14 @@ record(
     "ood_cost",
     100 * trial["seconds"]["check"] / trial["seconds"]["network"],
 )
+wide = tables.read_result("out_of_distribution_general")
+record("ood_general", wide["roc_auc"])
+record("ood_general_all", wide["roc_auc_with_near"])
+record("ood_general_alarms", 100 * wide["false_alarms"])
+record("ood_general_flagged", 100 * wide["flagged"])
+for view, word in (("default", "ours"), ("general", "general")):
+    reached = targets["fraction of frames that are flagged"]["reached"]
+    record(f"shift_flagged_{word}", 100 * reached[view])
 
 # %% [markdown]
 # {numref}`fig-ood-set` shows the set, {glue:text}`ood_each:d` images of each kind, and
@@ -348,6 +366,15 @@ record(
 # {glue:text}`ood_told:.0f` % of the simulated kind that is told worst are flagged, again
 # without boron nitride. The check takes {glue:text}`ood_cost:.0f` % of the time of our network
 # with its eight views.
+#
+# *The general network* knows more than its training images show, and so does its check: it is
+# fitted to these images as they are, and to five copies of each, changed at random as in the
+# training. Its ROC AUC on the same set is {glue:text}`ood_general:.4f` without boron nitride and
+# {glue:text}`ood_general_all:.4f` with it, {glue:text}`ood_general_flagged:.1f` % are flagged
+# (without boron nitride), and of the held-out images {glue:text}`ood_general_alarms:.1f` %. Of the
+# frames of virtual microscopes, which are graphene, it flags
+# {glue:text}`shift_flagged_general:.1f` %, the check of our network
+# {glue:text}`shift_flagged_ours:.1f` %.
 #
 # ## Attacks
 #
@@ -513,9 +540,8 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # - Virtual microscopes are simulated by the physics of the training images, at other settings. Real
 #   micrographs of other groups are not among the data of this book.
-# - The general network comes without statistics of its training images: it is flagged where there
-#   is no lattice, a wrong lattice constant or saturation, and for nothing else; nor has it expected
-#   Jaccard indices.
+# - The general network comes without expected Jaccard indices, and its probabilities were not
+#   calibrated.
 # - The out-of-distribution images are those that we thought of, most of them simulated; what the
 #   distance says of others is not known. Twelve of a kind tell a rate to ten or twenty per cent. An
 #   image may also be like the training images and its mask still bad.
@@ -551,11 +577,11 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # ## What was found
 #
-# - On other microscopes the general network has a Jaccard index of
-#   {glue:text}`shift_mean_general:.3f`, our network {glue:text}`shift_mean_ours:.3f`; over a factor
-#   of three in scale its masks agree with the native ones to
+# - Over a factor of three in scale the masks of the general network agree with the native ones to
 #   {glue:text}`shift_agreement_general:.3f` or better, those of our network to
 #   {glue:text}`shift_agreement_ours:.3f`.
+# - On virtual microscopes neither holds: {glue:text}`shift_mean_general:.3f` and
+#   {glue:text}`shift_mean_ours:.3f`, against the {glue:text}`shift_mean_limit:.2f` that were asked.
 # - Out-of-distribution images are told from held-out ones with a ROC AUC of
 #   {glue:text}`ood_roc_auc:.4f` without boron nitride, at {glue:text}`ood_alarms:.1f` % false
 #   alarms. With it the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and

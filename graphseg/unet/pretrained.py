@@ -6,8 +6,8 @@ networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the n
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
 as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
 paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
-``general`` is for other microscopes: to the end of its training one image in three was simulated,
-and most were changed as other microscopes might, see
+``general`` is for images of another scale, sharpness or noise: to the end of its training one image
+in three was simulated, and most were changed as other microscopes might, see
 :func:`graphseg.unet.augmentation.randomised`. It is given all images at one pixel size.
 """
 
@@ -69,7 +69,7 @@ def load(name: str | Path = "default", **changes) -> UNetSegmenter:
     Parameters
     ----------
     name : str or path
-        ``default``, ``general`` (for other microscopes), ``simulated``, ``initial``,
+        ``default``, ``general`` (for other recordings), ``simulated``, ``initial``,
         ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
         wrote.
     **changes
