@@ -31,6 +31,7 @@ from graphseg.datasets.load import load_stack
 from graphseg.evaluation.records import describe_data, provenance, write_record
 
 RUNS = Path("runs")
+ROOT = Path(__file__).resolve().parents[2]
 GIVEN = ("stack", "run_folder", "progress")  # parameters that are no options
 OUTPUT = Annotated[Path | None, typer.Option(help="the record to write")]
 NAMES = {"changes": "--set"}  # of options that are not called as their parameter
@@ -76,13 +77,22 @@ def execute(
         found = study.run(stack, **parameters | given)
     made_with = provenance() | {
         "study": name,
-        "parameters": json.loads(json.dumps(parameters, default=str)),
+        "parameters": json.loads(json.dumps(parameters, default=_portable)),
         "seconds": round(earlier + time.perf_counter() - started, 1),
     }
     record = {"data": describe_data(stack)} | found | {"made_with": made_with}
     if output is not None:
         write_record(output, record)
     return record
+
+
+def _portable(value: object) -> str:
+    """Return what a record says of a value; of a path no folder that only this machine has."""
+    if not isinstance(value, Path):
+        return str(value)
+    path = value.absolute()
+    root = next((r for r in (Path.cwd(), ROOT) if path.is_relative_to(r)), None)
+    return path.relative_to(root).as_posix() if root else path.name
 
 
 def seconds_of(folder: Path) -> float:

@@ -179,9 +179,9 @@ def _other_microscopes(record: dict) -> str:
         "(Jaccard index between masks), those of the general network to "
         f"{agreement['general']:.2f}. On other microscopes ({number} simulated ones, {frames} "
         "frames, with settings and structures outside of those of the training) none of them "
-        f"holds: the mean Jaccard index is {mean['default']:.2f} for our network, {mean['general']:.2f} "
-        f"for the general one in one view and {mean['simulated']:.2f} for the simulation-only one "
-        "(chapter 13)."
+        f"holds: the mean Jaccard index is {mean['default']:.2f} for our network, "
+        f"{mean['general']:.2f} for the general one in one view and "
+        f"{mean['simulated']:.2f} for the simulation-only one (chapter 13)."
     )
 
 
