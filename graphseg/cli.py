@@ -390,7 +390,10 @@ def _compare_networks(context: typer.Context, task: "Task") -> None:
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="a folder of NAME.png and NAME_LABEL.png pairs")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="a folder of micrographs NAME.dm4, .tif, .png … and NAME_LABEL.png"),
+    ],
     output: Annotated[Path, typer.Option(help="the weight file to write")],
     start: Annotated[
         str,
@@ -428,7 +431,9 @@ def train(
       graphseg train my_labels --output my_unet.safetensors
       graphseg train my_labels --from nothing --output new.safetensors
 
-    The folder is checked first; the scores come from a cross-validation by acquisition. Labels may
+    The folder is checked first; the scores come from a cross-validation by acquisition, with every
+    image at the scale that segment brings it to. Sizes and pixel sizes may differ. If the training
+    is no better than the default network, the last line says to keep that one. Labels may
     have any number of classes, one grey value each; with more than two, `graphseg segment --model`
     also writes class maps. The card with the scores is in the weight file, and beside it as JSON.
     An interrupted training resumes when the same command is given again.
@@ -445,13 +450,14 @@ def train(
     report = check.check_folder(folder, progress=True)
     stack, classes = finetune.read_labels(report, contamination or (), two_classes)
     number = scorecard.number_of_folds(stack, folds)
+    scales = finetune.scales_of(stack, initial)
     segmenter = methods.make("unet", **(initial.parameters(stack.classes) | changed))
-    typer.echo(f"{report}\nclasses: {classes}", err=True)
+    typer.echo("\n".join([f"{report}\nclasses: {classes}", *scales.told()]), err=True)
     scores = scorecard.cross_validation(
-        segmenter, stack, number, initial.path, finetune.run_folder_of(output), jobs
+        segmenter, stack, scales, number, initial.path, finetune.run_folder_of(output), jobs
     )
-    card = finetune.model_card(stack, classes, report, initial, scores)
-    card = finetune.train_all(segmenter, stack, output, card)
+    card = finetune.model_card(stack, classes, report, initial, scales, scores)
+    card = finetune.train_all(segmenter, stack, scales, output, card)
     typer.echo(f"{output}: {card['data']}, from {initial.name}; {classes}")
     typer.echo(scorecard.scores_text(card))
 

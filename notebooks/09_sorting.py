@@ -251,7 +251,8 @@ record("worst_found", len(np.intersect1d(look_first, worst)))
 # Among them are {glue:text}`worst_found:d` of the {glue:text}`looked_at:d` worst masks. So it is
 # worth starting with these, although not every bad mask is found. `graphseg sort` writes the
 # expected index of each image into the table, marks those in `look_first`, and says so at the top
-# of the page.
+# of the page. An image that is flagged is marked too, and its expected index is left blank: the line
+# was fitted to images like those of the training.
 #
 # ## How much does the threshold matter?
 #

@@ -133,6 +133,7 @@ first_run = time.perf_counter() - started
 # | `NAME_probability.tif` | the probability (`--probabilities float32`) |
 # | `segment.csv` | one row for each image, also for those that failed |
 # | `segment.html` | the same as a page with thumbnails, for a look in the browser |
+# | `run.toml`, `run.log` | options, versions, what was left out or failed; `--config masks/run.toml` repeats the run |
 #
 # {numref}`fig-night` shows four of the masks. This is a part of the table:
 
@@ -419,7 +420,9 @@ print(str(report).replace(str(here), "…"))
 # ### Training, and an unbiased score
 #
 # Training starts from the weights of our network. Before the final training on all images, it is
-# repeated with each acquisition left out in turn, which gives the score:
+# repeated with each acquisition left out in turn, which gives the score. Images may have any size,
+# pixel size and format: each is brought to the scale that `graphseg segment` brings it to, before
+# the training and in every score.
 
 # %% tags=["remove-input"]
 code = command_line(
@@ -477,7 +480,8 @@ Markdown(markdown_table(heading, rows))
 # refers to our network as it came. The gain is measured inside the folds, with the interval of its
 # mean over {glue:text}`acquisitions:d` folds (Student's t). {glue:text}`verdict:s`. Always read the
 # gain, by both averages. Where your images are like those that the network was trained on, training
-# on a few labels gains nothing and may make it worse.
+# on a few labels gains nothing and may make it worse. Where the gain per image is
+# no larger than its standard error, the last line of the command says to keep the default network.
 #
 # With a single acquisition none can be left out: the network is trained all the same, and its card
 # says that its score is unknown. A training that is interrupted continues when the command is

@@ -297,7 +297,7 @@ def _summary(rows: Sequence[dict], failed: Sequence[dict]) -> list[str]:
     flagged = sum(bool(row["flags"]) for row in rows)
     models = ", ".join(sorted({row["model"] for row in rows}))
     sentences = [f"Images: {len(rows)}; failed: {len(failed)}; network: {models or 'none'}."]
-    doubtful = sum(row.get("look_first") == "yes" for row in rows)
+    doubtful = sum(row.get("look_first") == "yes" and not row["flags"] for row in rows)
     if doubtful:
         sentences.append(f"With a low expected Jaccard index: {doubtful}; look at these first.")
     if flagged:

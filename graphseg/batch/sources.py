@@ -128,7 +128,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
             )
             others[_absolute(path)] = Skipped(str(path), reason)
     earlier = _results([*found, *others])
-    labels = {path for path in found if _is_label(path, found)}
+    labels = _labels(found)
     kept = {path: v for path, v in found.items() if path not in earlier | labels}
     if not kept:
         raise InputError("There are only labels and results of earlier runs; name micrographs.")
@@ -177,9 +177,14 @@ def _inside(path: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _is_label(path: Path, found: Iterable[Path]) -> bool:
-    image = path.with_name(path.stem.removesuffix(LABEL) + path.suffix)
-    return path.stem.endswith(LABEL) and image in found
+def _labels(found: Iterable[Path]) -> set[Path]:
+    """Return the labels: ``NAME_LABEL`` beside ``NAME``, whatever the formats of the two."""
+    images = {path.with_suffix("") for path in found}
+    return {
+        path
+        for path in found
+        if path.stem.endswith(LABEL) and path.with_name(path.stem.removesuffix(LABEL)) in images
+    }
 
 
 def _results(found: Iterable[Path]) -> set[Path]:

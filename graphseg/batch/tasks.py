@@ -203,9 +203,11 @@ class Network:
             contamination = classes.contamination
             labels = classes.grey(decide(probability, contamination, segmenter.threshold))
             probability = contamination_probability(probability, contamination)
+        mask = probability >= segmenter.threshold
+        doubts[quality.FLAG] = quality.covered(mask)
         return Prediction(
             probability,
-            probability >= segmenter.threshold,
+            mask,
             found.pixel_size,
             "given" if self.pixel_size else found.source,
             found.factor,
@@ -290,7 +292,9 @@ class NetworkTask:
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
             "clean_high": round(float(high), DIGITS),
-            **({} if self.network.model else quality.columns(prediction.probability, DIGITS)),
+            **quality.columns(
+                prediction.probability, DIGITS, bool(prediction.flags), not self.network.model
+            ),
             "model": self.network.digest[:12],
         }
 

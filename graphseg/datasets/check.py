@@ -1,6 +1,7 @@
 """What is wrong with a folder of your own labels, said before anything is trained on it.
 
-A folder holds ``name.png`` (or TIFF) with ``name_LABEL.png``, as `datasets.load_folder` reads it.
+A folder holds ``name.png`` (or TIFF, DM4, …) with ``name_LABEL.png``, as `datasets.load_images`
+reads it; sizes and pixel sizes of the images may differ.
 Files are read one after the other, so that a thousand large images need little memory.
 """
 
@@ -112,7 +113,7 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     -------
     FolderReport
         Errors are: files that cannot be read, missing partners, sizes that differ between image
-        and label or between images, constant images, labels with smoothed or compressed values,
+        and label, constant images, labels with smoothed or compressed values,
         and labels that all hold one value. Warnings are: near-duplicates in different
         acquisitions, nearly constant images, values that occur along edges only or are written in
         two ways, classes or folders of a single acquisition, and files that are left out.
@@ -134,13 +135,13 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     """
     folder = Path(path)
     found, errors = find_pairs(folder)
-    warnings, pairs = _left_out(folder), []
+    used = {path for pair in found.values() for path in pair}
+    warnings, pairs = _left_out(folder, used), []
     for name, files in tqdm(found.items(), desc="Checking", disable=not progress):
         pair, said = _read_pair(name, *files)
         errors += said[0]
         warnings += said[1]
         pairs += [pair] if pair else []
-    errors += _check_shapes(folder, pairs)
     wrong, odd = _check_values(folder, pairs)
     alike = _near_duplicates(pairs)
     warnings += odd + _check_groups(folder, pairs) + _describe_duplicates(alike)
@@ -150,15 +151,17 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     )  # fmt: skip
 
 
-def _left_out(folder: Path) -> list[str]:
-    """Return a warning of files that are neither images nor labels."""
+def _left_out(folder: Path, used: set[Path]) -> list[str]:
+    """Return a warning of files that are neither images nor labels, or have no label."""
     ignored = Counter(
         path.suffix.lower() or "without suffix"
         for path in visible_files(folder)
-        if path.suffix.lower() not in SUFFIXES and path.name != PIXEL_SIZES
+        if path not in used and path.suffix.lower() not in SUFFIXES and path.name != PIXEL_SIZES
     )
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items())
-    left = f"{folder} holds files that are left out ({kinds}); convert micrographs to PNG or TIFF."
+    left = (
+        f"{folder} holds files that are left out ({kinds}); a micrograph needs its name{LABEL}.png."
+    )
     return [left] if ignored else []
 
 
@@ -218,18 +221,6 @@ def _solid_values(label: np.ndarray) -> set[float]:
     """Return the values that somewhere fill a square of 3 × 3 pixels."""
     lowest, highest = ndimage.minimum_filter(label, 3), ndimage.maximum_filter(label, 3)
     return set(_count_values(label[lowest == highest]))
-
-
-def _check_shapes(folder: Path, pairs: list[_Pair]) -> list[str]:
-    shapes = Counter(pair.shape for pair in pairs)
-    if len(shapes) < 2:
-        return []
-    usual = shapes.most_common(1)[0][0]
-    others = [f"{p.name} ({size(p.shape)})" for p in pairs if p.shape != usual]
-    return [
-        f"Most images of {folder} are {size(usual)} but {_listed(others)} not; bring all images "
-        "to one size."
-    ]
 
 
 def _check_values(folder: Path, pairs: list[_Pair]) -> tuple[list[str], list[str]]:

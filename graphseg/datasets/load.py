@@ -18,6 +18,7 @@ from graphseg import simulation
 from graphseg.datasets.published import NotObtainableError, fetch, read_published, registry
 from graphseg.datasets.stack import (
     LabelClasses,
+    LabelledImages,
     LabelledStack,
     acquisition_of,
     as_mask,
@@ -26,6 +27,7 @@ from graphseg.datasets.stack import (
     label_overlaps,
 )
 from graphseg.errors import InputError
+from graphseg.io import micrographs
 from graphseg.io.micrographs import read_micrograph
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "simulated"
 SUFFIXES = (".png", ".tif", ".tiff")
+MICROGRAPHS = tuple(set(micrographs.SUFFIXES) - set(SUFFIXES))
 LABEL = "_LABEL"
 PIXEL_SIZES = "pixel_sizes.json"
 
@@ -137,9 +140,9 @@ def load_folder(
 ) -> LabelledStack:
     """Return the labelled images of a folder of ``name.png`` and ``name_LABEL.png`` pairs.
 
-    TIFF works too. 8-bit images are divided by 255, all others stretched to their own minimum and
-    maximum. Pixel sizes (Å) come from an optional ``pixel_sizes.json`` (name: value), else from
-    the files.
+    TIFF works too, and every other format of micrographs for the image. 8-bit images are divided by
+    255, all others stretched to their own minimum and maximum. Pixel sizes (Å) come from an
+    optional ``pixel_sizes.json`` (name: value), else from the files.
 
     Parameters
     ----------
@@ -167,6 +170,25 @@ def load_folder(
     >>> stack.names, int(stack.masks.sum())
     (('flake',), 4)
     """
+    stack = load_images(path, source, classes)
+    if isinstance(stack, LabelledImages):
+        shapes = [image.shape for image in stack.images]
+        odd = next(i for i, shape in enumerate(shapes) if shape != shapes[0])
+        raise InputError(
+            f"{find_pairs(Path(path))[0][stack.names[odd]][0]}: expected the {size(shapes[0])} "
+            f"pixels of the first image of the folder, got {size(shapes[odd])}; bring all images "
+            "to one size."
+        )
+    return stack
+
+
+def load_images(
+    path: str | Path, source: str = "folder", classes: LabelClasses | None = None
+) -> LabelledStack:
+    """Return the labelled images of a folder, a `LabelledImages` if their sizes differ.
+
+    Parameters and exceptions are those of `load_folder`.
+    """
     folder = Path(path)
     pairs, errors = find_pairs(folder)
     if errors:
@@ -180,20 +202,33 @@ def load_folder(
                 f"{label_path}: expected the {size(micrograph.image.shape)} pixels of its image, "
                 f"got {size(label.image.shape)}; save the label at the size of its image."
             )
-        if images and micrograph.image.shape != images[0].shape:
-            raise InputError(
-                f"{image_path}: expected the {size(images[0].shape)} pixels of the first image of "
-                f"the folder, got {size(micrograph.image.shape)}; bring all images to one size."
-            )
         images.append(_scaled(micrograph.image))
         labels.append(label.image)
         sizes.append(listed.get(name, micrograph.pixel_size))
-    if classes is None:
-        return _assemble(list(pairs), images, labels, source, sizes)
-    numbers = np.stack([classes.numbers(label) for label in labels])
-    masks = as_mask(numbers, classes.contamination)
-    stack = _assemble(list(pairs), images, masks, source, sizes)
-    return stack if len(classes) == 2 else replace(stack, labels=numbers, classes=classes)
+    numbers = None
+    if classes is not None:
+        numbers = [classes.numbers(label) for label in labels]
+        labels = [as_mask(one, classes.contamination) for one in numbers]
+        numbers = None if len(classes) == 2 else numbers
+    if len({image.shape for image in images}) == 1:
+        stack = _assemble(list(pairs), images, labels, source, sizes)
+        return stack if numbers is None else replace(
+            stack, labels=np.stack(numbers), classes=classes)  # fmt: skip
+    # Names, groups and sizes as ever, of pictures of one pixel each.
+    one = [np.zeros((1, 1), np.float32)] * len(images)
+    known = vars(_assemble(list(pairs), one, one, source, sizes))
+    known |= {"images": _objects(images), "masks": _objects([label > 0 for label in labels])}
+    if numbers is not None:
+        known |= {"labels": _objects(numbers), "classes": classes}
+    return LabelledImages(**known)
+
+
+def _objects(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return arrays of different sizes as (n,) objects."""
+    found = np.empty(len(arrays), object)
+    for place, array in enumerate(arrays):  # at once, NumPy would take apart what has equal heights
+        found[place] = array
+    return found
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -212,7 +247,17 @@ def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give one with name.png and name{LABEL}.png.")
     found, errors = {}, []
-    for path in (p for p in visible_files(folder) if p.suffix.lower() in SUFFIXES):
+    files = visible_files(folder)
+    pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+    named = {path.stem for path in pictures}
+    # A microscope's file counts if there is a label beside it and no picture of its name.
+    pictures += [
+        path
+        for path in files
+        if path.suffix.lower() in MICROGRAPHS and path.stem not in named
+        and path.stem + LABEL in named
+    ]  # fmt: skip
+    for path in sorted(pictures):
         if path.stem in found:
             errors.append(
                 f"{path} and {found[path.stem].name} have one name; remove or rename one of them."

@@ -291,6 +291,26 @@ class LabelledStack:
         return replace(self, names=tuple(self.names[i] for i in chosen), **parts)
 
 
+class LabelledImages(LabelledStack):
+    """Micrographs of different sizes with their labels.
+
+    As `LabelledStack`, but ``images``, ``masks`` and ``labels`` are arrays of shape (n,) whose
+    items are the (H, W) arrays. Networks are trained on them by `graphseg.unet.at_scale`.
+    """
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names and the pixels of images and masks, as 64 hexadecimal digits."""
+        sha = hashlib.sha256("\n".join(self.names).encode())
+        for image, target in zip(self.images, self.targets, strict=True):
+            sha.update(str((image.shape, target.dtype)).encode())
+            sha.update(np.ascontiguousarray(image, dtype="<f4"))
+            sha.update(np.ascontiguousarray(target))
+        if self.classes is not None:
+            sha.update(str(self.classes.values).encode())
+        return sha.hexdigest()
+
+
 def acquisition_of(name: str) -> str:
     """Return the acquisition a frame belongs to: its name without a trailing ``_layer_NNNN``.
 

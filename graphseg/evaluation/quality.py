@@ -28,6 +28,10 @@ COVERAGE = 0.9  # of the interval
 DRAWS = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles of it
 FILE = pretrained.FOLDER / "calibration.json"
+# Of an image, from which its mask is suspect: labels of the published images have up to 0.60. This
+# needs no statistics, so it is looked at with every network.
+NEARLY_ALL = 0.95
+FLAG = "nearly_all_contaminated"
 
 
 def views(segmenter: UNetSegmenter, images: np.ndarray) -> np.ndarray:
@@ -222,8 +226,10 @@ def package() -> dict | None:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else None
 
 
-def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
-    """Return what a table says about an image that the bundled network has predicted.
+def columns(
+    probability: np.ndarray, digits: int = 6, flagged: bool = False, calibrated: bool = True
+) -> dict[str, float | str | None]:
+    """Return what a table says about an image that a network has predicted.
 
     Parameters
     ----------
@@ -231,21 +237,41 @@ def columns(probability: np.ndarray, digits: int = 6) -> dict[str, float | str]:
         (H, W).
     digits
         Of the fractions.
+    flagged
+        Whether something speaks against the mask. The line was fitted to images like those that the
+        network knows, so it says nothing of others: the index is None, and the image is one to look
+        at first.
+    calibrated
+        Whether it is the network that the line was fitted for.
 
     Returns
     -------
-        ``expected_jaccard`` with ``expected_low`` and ``expected_high``, and ``look_first``,
-        "yes" if it is lower than for nine tenths of the published images. Nothing before
+        ``look_first``, "yes" if the image is flagged, or its index is lower than for nine tenths
+        of the published images; if the network is calibrated also ``expected_jaccard`` with
+        ``expected_low`` and ``expected_high``. The latter are missing before
         `python -m book.studies calibrate`.
     """
-    stored = package()
+    stored = package() if calibrated else None
     if stored is None:
-        return {}
-    line = ExpectedJaccard(**stored["expected_jaccard"])
+        return {"look_first": "yes" if flagged else ""}
     names = ("expected_jaccard", "expected_low", "expected_high")
+    if flagged:
+        return dict.fromkeys(names) | {"look_first": "yes"}
+    line = ExpectedJaccard(**stored["expected_jaccard"])
     values = [round(float(v), digits) for v in line(certain_fractions([probability]))[0]]
     look_first = "yes" if values[0] < stored["look_below"] else ""
     return dict(zip(names, values, strict=True)) | {"look_first": look_first}
+
+
+def covered(mask: np.ndarray) -> str:
+    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
+    fraction = float(mask.mean())
+    if fraction < NEARLY_ALL:
+        return ""
+    return (
+        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
+        "or a network for other images; do not trust its mask before you have looked at it."
+    )
 
 
 def as_json(model: ExpectedJaccard) -> dict[str, float]:

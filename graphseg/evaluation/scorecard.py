@@ -1,17 +1,23 @@
 """Cross-validation of a training on your own labels, and what its card says of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 
 from graphseg import metrics
 from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask
 from graphseg.errors import InputError
 from graphseg.evaluation import crossval, records
+from graphseg.unet import at_scale, pretrained
+from graphseg.unet.at_scale import Scales
 from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDS = 5
+PROTOCOL = "acquisition"  # what is on one side of a split
 AVERAGES = ("per_image", "pooled")
 
 
@@ -38,6 +44,7 @@ def number_of_folds(stack: LabelledStack, wanted: int | None = None) -> int:
 def cross_validation(
     segmenter: UNetSegmenter,
     stack: LabelledStack,
+    scales: Scales,
     folds: int,
     start: Path | None,
     run_folder: Path,
@@ -45,12 +52,17 @@ def cross_validation(
 ) -> dict | None:
     """Train and test on acquisitions that are kept apart; return what the card says of it.
 
+    Every network gets the images as ``graphseg segment`` would give them to it, and its masks are
+    scored on the grid of the labels.
+
     Parameters
     ----------
     segmenter
         Not trained.
     stack
-        The labelled images.
+        The labelled images, of any sizes.
+    scales
+        At which the images are learnt.
     folds
         0: none.
     start
@@ -63,29 +75,85 @@ def cross_validation(
     Returns
     -------
         ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
-        and score); with a start also ``before_training``, and ``gain``, how much the Jaccard index
-        rises inside folds; with more than two classes also ``classes``, the Jaccard index of each.
+        and score); ``default_network`` with the scores of the network that is taken without
+        ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
+        ``keep_default``, whether that is too little; with a start also ``before_training``, and
+        ``gain``; with more than two classes also ``classes``, the Jaccard index of each.
         None without folds.
     """
     if not folds:
         return None
-    record = crossval.cross_validate(
-        segmenter, stack, "own labels", folds=folds, run_folder=run_folder, n_jobs=n_jobs,
-        progress=segmenter.progress,
-    )  # fmt: skip
+    header = {
+        "name": "own labels",
+        "protocol": PROTOCOL,
+        "folds": folds,
+        "estimator": type(segmenter).__name__,
+        "parameters": records.describe(segmenter),
+        "data": records.describe_data(stack),
+        "pixel_sizes": scales.known,
+    }
+    store = records.StepStore(run_folder, header)
+    steps = {
+        records.fold_key(0, fold): partial(
+            _run_fold, run_folder, fold, segmenter, stack, scales, *pair
+        )
+        for fold, pair in enumerate(crossval.splits(stack, PROTOCOL, folds))
+    }
+    results = store.finish(steps, "own labels", n_jobs, segmenter.progress)
+    record = header | {"shuffles": 1, "results": results}
     found = {
-        "protocol": record["protocol"],
+        "protocol": PROTOCOL,
         "folds": folds,
         "shuffles": 1,
         "mean_and_spread": _summaries(record),
     }
-    if start is not None:
-        before = _scored_before(record, stack, start, segmenter)
-        found["before_training"] = _summaries(before)
-        found["gain"] = {average: _gain(record, before, average) for average in AVERAGES}
+    default = pretrained.find("default")
+    others = {"default_network": default, "before_training": start}
+    scored = {}
+    for key, path in others.items():
+        if path is not None:
+            known = scored.get(path) or _scored_before(record, stack, path, segmenter)
+            found[key], scored[path] = _summaries(known), known
+    gains = {"default_gain": default, "gain": start}
+    for key, path in gains.items():
+        if path is not None:
+            found[key] = {average: _gain(record, scored[path], average) for average in AVERAGES}
+    found["keep_default"] = stack.labels is None and _is_no_gain(found["default_gain"], folds)
     if stack.labels is not None:
         found["classes"] = _class_scores(record, stack.classes)
     return found
+
+
+def _run_fold(
+    folder: Path, fold: int, segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales,
+    train: np.ndarray, test: np.ndarray,
+) -> dict:  # fmt: skip
+    """Train on one part of the images and count the pixels of the other."""
+    checkpoint = folder / f"{records.fold_key(0, fold)}.checkpoint"
+    learnt = replace(scales, factors=tuple(scales.factors[index] for index in train))
+    fitted = clone(segmenter).set_params(checkpoint=checkpoint)
+    fitted = at_scale.fit(fitted, stack.subset(train), learnt)
+    return {"shuffle": 0, "fold": fold} | _counted(fitted, stack.subset(test))
+
+
+def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
+    """Return names and counts of images, and of more classes than two their confusion."""
+    several = stack.labels is not None and segmenter.classes == len(stack.classes)
+    counts, confusion = [], np.zeros((segmenter.classes,) * 2, np.int64)
+    triples = zip(stack.masks, stack.targets, at_scale.predict(segmenter, stack), strict=True)
+    for mask, target, found in triples:
+        contaminated = as_mask(found, segmenter.contamination)
+        counts.append(metrics.counts(mask[None], contaminated[None])[0].tolist())
+        if several:
+            confusion += metrics.confusion(target[None], found[None], segmenter.classes)
+    table = {"confusion": confusion.tolist()} if several else {}
+    return {"test": list(stack.names), "counts": counts, **table}
+
+
+def _is_no_gain(gain: dict, folds: int) -> bool:
+    """Tell whether a gain per image is no larger than its standard error over the folds."""
+    mean, spread = gain["per_image"]
+    return mean <= spread / folds**0.5
 
 
 def _summaries(record: dict) -> dict:
@@ -99,8 +167,8 @@ def _scored_before(
     names = ("test_time_augmentation", "device", "precision")
     same = {name: getattr(segmenter, name) for name in names}
     network = UNetSegmenter.load(start, **same)
-    masks = as_mask(network.predict(stack.images), network.contamination)
-    counts = dict(zip(stack.names, metrics.counts(stack.masks, masks).tolist(), strict=True))
+    found = _counted(network, stack)
+    counts = dict(zip(found["test"], found["counts"], strict=True))
     results = [
         fold | {"counts": [counts[name] for name in fold["test"]]} for fold in record["results"]
     ]
@@ -140,13 +208,24 @@ def scores_text(card: dict) -> str:
             "labels of at least two acquisitions."
         )
     lines = [f"Jaccard on images of other acquisitions, mean ± spread of {scores['folds']} folds:"]
-    for title, key in (("trained", "mean_and_spread"), ("before training", "before_training")):
-        if key in scores:
+    titles = {
+        "mean_and_spread": "trained",
+        "before_training": "before training",
+        "default_network": "default network",
+    }
+    same = scores.get("before_training") == scores.get("default_network")
+    for key, title in titles.items():
+        if key in scores and not (same and key == "default_network"):
             lines.append(_line(title, {a: scores[key][a]["jaccard"] for a in AVERAGES}))
     if "gain" in scores:
         lines.append(_line("gain inside folds", scores["gain"]))
     for entry in scores.get("classes", []):
         lines.append(f"  grey value {entry['grey_value']}: {_shown(entry['jaccard'])}")
+    if scores.get("keep_default"):
+        lines.append(
+            "On these images the training is no better than the default network: keep that one, "
+            "which is what graphseg segment takes without --model."
+        )
     return "\n".join(lines)
 
 

@@ -17,7 +17,8 @@ from graphseg.errors import InputError
 from graphseg.io.outputs import whole_file
 from graphseg.simulation.configuration import DEFECTS, GRAPHENE, Configuration
 from graphseg.simulation.samples import simulate
-from graphseg.unet import inference, pretrained
+from graphseg.unet import at_scale, pretrained
+from graphseg.unet.at_scale import Scales
 from graphseg.unet.network import load_weights, weights_digest
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
@@ -82,6 +83,8 @@ def read_labels(
 ) -> tuple[LabelledStack, LabelClasses]:
     """Read a folder of labels that `graphseg.datasets.check.check_folder` has reported on.
 
+    Images of different sizes are a `LabelledImages`.
+
     Parameters
     ----------
     report : FolderReport
@@ -97,23 +100,14 @@ def read_labels(
     """
     report.raise_if_errors()
     classes = LabelClasses.of(report.values, contamination)
-    stack = load.load_folder(report.folder, classes=classes)
+    stack = load.load_images(report.folder, classes=classes)
     return replace(stack, labels=None, classes=None) if two_classes else stack, classes
 
 
-def pixel_sizes(stack: LabelledStack, start: Start) -> list[float] | None:
-    """Return the smallest and the largest Å per pixel of the images, stated or of their lattices.
-
-    If no image tells, they are those that the start knew; None if it is not known either.
-    """
-    stated = [stack.pixel_size_of(index) for index in range(len(stack))]
-    found = [size for size in stated if size is not None]
-    if not found:
-        measured = (inference.measure_pixel_size(image) for image in stack.images)
-        found = [size for size in measured if size is not None]
-    if found:
-        return [round(min(found), 4), round(max(found), 4)]
-    return None if start.path is None else load_weights(start.path)[0]["card"].get("pixel_sizes")
+def scales_of(stack: LabelledStack, start: Start) -> Scales:
+    """Return the scales at which images are learnt by a network of this start."""
+    card = {} if start.path is None else load_weights(start.path)[0]["card"]
+    return at_scale.find_scales(stack, card.get("pixel_sizes"))
 
 
 def model_card(
@@ -121,9 +115,10 @@ def model_card(
     classes: LabelClasses,
     report: FolderReport,
     start: Start,
+    scales: Scales,
     scores: dict | None,
 ) -> dict:
-    """Return what users of the weights must know; see `ownscores.cross_validation` for `scores`."""
+    """Return what users of the weights must know; see `scorecard.cross_validation` for `scores`."""
     groups = len(np.unique(stack.groups))
     known = classes.to_card()
     if stack.labels is None and len(known) > 2:
@@ -137,7 +132,8 @@ def model_card(
         "label_fractions": {f"{value:g}": fraction for value, fraction in report.values.items()},
         "near_duplicates_between_acquisitions": len(report.near_duplicates),
         "started_from": start.described(),
-        "pixel_sizes": pixel_sizes(stack, start),
+        "pixel_sizes": scales.known and list(scales.known),
+        "reduced_images": sum(factor < 1 for factor in scales.factors),
         "cross_validation": scores,
         "limits": LIMITS if scores else f"{LIMITS} It was not cross-validated.",
     }
@@ -153,14 +149,16 @@ def card_file_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}_card.json")
 
 
-def train_all(segmenter: UNetSegmenter, stack: LabelledStack, output: Path, card: dict) -> dict:
+def train_all(
+    segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales, output: Path, card: dict
+) -> dict:
     """Train on all images, write the weights and beside them the card, and return it as written.
 
     A training that was killed continues from the checkpoint in `run_folder_of`.
     """
     folder = run_folder_of(output)
     folder.mkdir(parents=True, exist_ok=True)
-    segmenter.set_params(checkpoint=folder / CHECKPOINT).fit(stack.images, stack.targets)
+    at_scale.fit(segmenter.set_params(checkpoint=folder / CHECKPOINT), stack, scales)
     segmenter.save(output, card=card)
     written = load_weights(output)[0]["card"]
     with whole_file(card_file_of(output)) as temporary:

@@ -18,6 +18,7 @@ from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
+from graphseg.unet.segmenter import UNetSegmenter
 
 FAST = ("--no-test-time-augmentation", "--device", "cpu")
 
@@ -173,6 +174,9 @@ def test_other_scales_are_told_and_flagged(run, tmp_path):
     code, _, err = run(*command)
     assert code == 0 and "coarse.tif: With 1 Å per pixel" in err and "near.tif: With" not in err
     assert "near.tif: The image is outside of what the network knows: no lattice" in err
+    for row in table("out/segment.csv"):
+        assert row["expected_jaccard"] == row["expected_low"] == row["expected_high"] == ""
+        assert row["look_first"] == "yes"
     flags = {row["name"]: row["flags"] for row in table("out/segment.csv")}
     assert flags == {
         "near": "out_of_distribution",
@@ -184,6 +188,32 @@ def test_other_scales_are_told_and_flagged(run, tmp_path):
     assert {row["pixel_size_from"] for row in table("out/segment.csv")} == {"given"}
     code, _, err = run(*command, "--pixel-size", -1)
     assert code == 2 and "pixel size" in err
+
+
+def test_expected_quality_is_blank_where_an_image_is_flagged(run, night):
+    assert run("sort", night, "--output", "out", *FAST)[0] == 0
+    rows = table("out/sort.csv")
+    assert {bool(row["flags"]) for row in rows} == {True, False}
+    for row in rows:
+        names = ("expected_jaccard", "expected_low", "expected_high")
+        assert {row[name] == "" for name in names} == {bool(row["flags"])}
+        assert row["look_first"] == "yes" or not row["flags"]
+
+
+def test_a_network_of_ones_own_that_calls_everything_contaminated_is_flagged(run, night, tmp_path):
+    """Nothing is known of its training images, and still no row is silent nonsense."""
+    network = UNetSegmenter(levels=2, features=2, epochs=0, device="cpu", progress=False)
+    images = np.random.default_rng(0).normal(size=(1, 32, 32))
+    network.fit(images, images > 9).set_params(threshold=0.0).save(tmp_path / "all.safetensors")
+    command = ("segment", night, "--model", "all.safetensors", "--output", "out", *FAST)
+    code, _, err = run(*command)
+    assert code == 0 and "100.0% of the image is called contaminated" in err
+    for row in table("out/segment.csv"):
+        assert row["contaminated_fraction"] == "1.0" and row["look_first"] == "yes"
+        assert row["flags"].split()[-1] == "nearly_all_contaminated" and row["warning"]
+        assert "expected_jaccard" not in row
+    report = (tmp_path / "out" / "segment.html").read_text(encoding="utf-8")
+    assert "With a flag in the last column: 4; look at these first." in report
 
 
 def test_sort_ranks_by_the_clean_fraction(run, night):

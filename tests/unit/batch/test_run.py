@@ -446,7 +446,7 @@ def test_folders_patterns_and_files_are_found(tmp_path, monkeypatch):
 def test_labels_and_results_are_no_micrographs(tmp_path):
     for index in range(2):
         tifffile.imwrite(tmp_path / f"{index}.tif", image(index))
-    touched(tmp_path, "0_LABEL.tif", "5_LABEL.tif")
+    touched(tmp_path, "0_LABEL.tif", "1_LABEL.png", "5_LABEL.tif")
     assert named(tmp_path) == ["0", "1", "5_LABEL"]
     (tmp_path / "5_LABEL.tif").unlink()
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from graphseg.datasets import load
 from graphseg.datasets.check import check_folder
 from graphseg.errors import InputError
+from tests.helpers.microscope_files import write_dm3, write_dm4
 
 SHAPE = (64, 80)
 
@@ -86,13 +87,44 @@ def test_sizes_of_image_and_label_are_compared(folder):
         load.load_folder(folder)
 
 
-def test_images_of_another_size_than_most_are_named(folder):
+def test_images_of_different_sizes_are_for_training_only(folder):
     for name in ("flake.png", "flake_LABEL.png"):
         image = Image.open(folder / name).crop((0, 0, 50, 40))
         image.save(folder / name)
-    only(check_folder(folder).errors, "64 × 80", "flake (40 × 50)")
-    with pytest.raises(InputError):
+    report = check_folder(folder)
+    assert report.errors == () and "flake" in report.names
+    with pytest.raises(InputError, match=r"flake\.png: expected the 64 × 80 .* got 40 × 50"):
         load.load_folder(folder)
+    stack = load.load_images(folder)
+    assert [image.shape for image in stack.images] == [SHAPE, SHAPE, (40, 50), SHAPE]
+    assert all((m.shape, m.dtype) == (i.shape, bool) for m, i in zip(stack.masks, stack.images,
+                                                                     strict=True))  # fmt: skip
+    assert stack.subset([2, 0]).names == ("flake", stack.names[0])
+    assert len({stack.digest, stack.subset([0, 1, 2]).digest, load.load_images(folder).digest}) == 2
+
+
+def test_images_of_one_height_but_different_widths_are_read(folder):
+    for name in ("flake.png", "flake_LABEL.png"):
+        Image.open(folder / name).crop((0, 0, 50, SHAPE[0])).save(folder / name)
+    assert {image.shape for image in load.load_images(folder).images} == {SHAPE, (SHAPE[0], 50)}
+
+
+def test_a_microscopes_file_with_a_label_beside_it_is_a_pair(folder):
+    image = np.asarray(Image.open(folder / "flake.png")).astype(np.uint16)
+    write_dm4(folder / "sheet.dm4", image, 0.32)
+    write_dm4(folder / "unlabelled.dm4", image, 0.32)
+    (folder / "rim.dm3").write_bytes(b"beside rim.png")
+    (folder / "sheet_LABEL.png").write_bytes((folder / "flake_LABEL.png").read_bytes())
+    report = check_folder(folder)
+    assert report.errors == () and "sheet" in report.names and "unlabelled" not in report.names
+    assert any("left out (1 .dm3, 1 .dm4)" in message for message in report.warnings)
+    stack = load.load_folder(folder)
+    place = stack.names.index("sheet")
+    assert stack.pixel_size_of(place) == pytest.approx(0.32)
+    expected = stack.images[stack.names.index("flake")]
+    assert np.corrcoef(stack.images[place].ravel(), expected.ravel())[0, 1] > 0.9999
+    write_dm3(folder / "sheet.dm3", image, 0.32)
+    only(check_folder(folder).errors, "sheet.dm3", "sheet.dm4", "one name")
 
 
 @pytest.mark.parametrize(

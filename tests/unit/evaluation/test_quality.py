@@ -136,7 +136,7 @@ def test_what_is_always_the_same_tells_nothing():
 def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
     quality.package.cache_clear()
     monkeypatch.setattr(quality, "FILE", tmp_path / "calibration.json")
-    assert quality.columns(np.zeros((4, 4))) == {}
+    assert quality.columns(np.zeros((4, 4))) == {"look_first": ""}
     quality.package.cache_clear()
     model = ExpectedJaccard(0.8, 0.1, 0.1, 0.05)
     stored = {"expected_jaccard": quality.as_json(model), "look_below": 0.6}
@@ -145,4 +145,19 @@ def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
     assert (sure["expected_jaccard"], sure["look_first"]) == (0.9, "")
     assert (unsure["expected_jaccard"], unsure["look_first"]) == (0.1, "yes")
     assert unsure["expected_low"] == 0
+    # The line says nothing of images that are flagged, nor of other networks.
+    flagged = quality.columns(np.full((4, 4), 0.95), flagged=True)
+    assert list(flagged) == list(sure) and flagged["look_first"] == "yes"
+    assert {flagged[name] for name in flagged if name != "look_first"} == {None}
+    for flag, said in ((True, "yes"), (False, "")):
+        assert quality.columns(np.full((4, 4), 0.95), 6, flag, calibrated=False) == {
+            "look_first": said
+        }
     quality.package.cache_clear()
+
+
+def test_a_mask_that_covers_nearly_everything_is_suspect():
+    mask = np.ones((100, 100), bool)
+    assert "100.0% of the image is called contaminated" in quality.covered(mask)
+    mask.flat[:501] = False
+    assert quality.covered(mask) == "" and quality.covered(~mask) == ""

@@ -249,8 +249,8 @@ def test_without_pixel_sizes_those_of_the_start_are_kept(folder):
     stack = load_folder(folder)
     start = finetune.Start.find("default")
     known = load_weights(start.path)[0]["card"]["pixel_sizes"]
-    assert finetune.pixel_sizes(stack, start) == known
-    assert finetune.pixel_sizes(stack, finetune.Start.find("nothing")) is None
+    assert finetune.scales_of(stack, start).known == tuple(known)
+    assert finetune.scales_of(stack, finetune.Start.find("nothing")).known is None
 
 
 def test_a_network_is_exported(run, folder, tmp_path, monkeypatch):

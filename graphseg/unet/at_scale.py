@@ -1,0 +1,163 @@
+"""Labelled images at the scale of a network: training, and masks as ``segment`` makes them.
+
+Labels of one's own come in any size and at any pixel size. Images with finer pixels than the
+network knows are reduced as `graphseg.unet.inference` does, and their labels with them; those of
+different sizes are then cut into tiles of one size. Masks are made on the image's own grid.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphseg.datasets.stack import LabelledStack, decide
+from graphseg.unet import inference
+from graphseg.unet.inference import Scale
+from graphseg.unet.segmenter import UNetSegmenter
+
+TILE = 256  # pixels; side of the images that the bundled networks were trained on
+LARGEST_WHOLE = 512  # pixels; larger images would take gigabytes in a batch
+
+
+@dataclass(frozen=True)
+class Scales:
+    """At which scale each labelled image is learnt.
+
+    Attributes
+    ----------
+    known
+        Smallest and largest Å per pixel that a network knows which is trained on them, and by which
+        images are reduced; None if neither images nor the start of the training tell.
+    factors
+        (n,) what the sides of each image are multiplied by.
+    warnings
+        One sentence for each image that is outside even so.
+    """
+
+    known: tuple[float, float] | None
+    factors: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+
+    def told(self) -> list[str]:
+        """Return lines on what is reduced, and the warnings."""
+        fine = [factor for factor in self.factors if factor < 1]
+        if not fine:
+            return list(self.warnings)
+        some = f"{len(fine)} of {len(self.factors)} images"
+        sides = f"their sides times {min(fine):.2f} to {max(fine):.2f}"
+        known = "{:.2f} to {:.2f} Å per pixel".format(*self.known)
+        return [f"scale: {some} are finer than {known} and are reduced, {sides}", *self.warnings]
+
+
+def find_scales(stack: LabelledStack, start: Sequence[float] | None = None) -> Scales:
+    """Find the scale of labelled images for a network that knows certain pixel sizes.
+
+    Where nothing is too fine for it, the network learns the images as they are, and knows their
+    pixel sizes afterwards. Otherwise the fine ones are reduced to the middle of what it knew, which
+    it goes on to know, and up to the coarsest image.
+
+    Parameters
+    ----------
+    stack
+        Pixel sizes that are not stated are measured from the lattice.
+    start
+        Smallest and largest Å per pixel that the network knows that the training starts from; by
+        default those of the published images.
+    """
+    known = tuple(start or inference.KNOWN)
+    found = list(_scales(stack, known))
+    sizes = [scale.pixel_size for scale in found if scale.pixel_size is not None]
+    if not sizes:
+        return Scales(None if start is None else known, (1.0,) * len(stack))
+    if all(scale.factor == 1 for scale in found):
+        known = (round(min(sizes), 4), round(max(sizes), 4))
+        return Scales(known, (1.0,) * len(stack))
+    known = (known[0], max(known[1], round(max(sizes), 4)))
+    found = list(_scales(stack, known))
+    told = zip(stack.names, found, strict=True)
+    return Scales(
+        known,
+        tuple(scale.factor for scale in found),
+        tuple(f"{name}: {scale.warning}" for name, scale in told if scale.warning),
+    )
+
+
+def _scales(stack: LabelledStack, known: Sequence[float]) -> Iterator[Scale]:
+    for index, image in enumerate(stack.images):
+        yield inference.find_scale(image, stack.pixel_size_of(index), known)
+
+
+def training_set(stack: LabelledStack, factors: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and what is to be learnt of them, of one size.
+
+    Parameters
+    ----------
+    stack
+        Images of any sizes.
+    factors
+        (n,) see `Scales`.
+
+    Returns
+    -------
+    images : ndarray
+        (m, h, w) float32. The images as they are if they have one size that is not too large, else
+        tiles; what is smaller than a tile is mirrored at its edges, and its label too.
+    targets : ndarray
+        (m, h, w) bool or uint8, as `LabelledStack.targets`.
+    """
+    triples = zip(stack.images, stack.targets, factors, strict=True)
+    pairs = [_reduced(*one) for one in triples]
+    shapes = {image.shape for image, _ in pairs}
+    longest = max(max(shape) for shape in shapes)
+    if len(shapes) > 1 or longest > LARGEST_WHOLE:
+        pairs = [tile for pair in pairs for tile in _tiles(*pair, min(TILE, longest))]
+    images, targets = zip(*pairs, strict=True)
+    return np.stack(images), np.stack(targets)
+
+
+def _reduced(image: np.ndarray, target: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    if factor == 1:
+        return image, target
+    shape = tuple(max(round(length * factor), 1) for length in image.shape)
+    parts = [inference.resize(target == n, shape, "bilinear") for n in range(int(target.max()) + 1)]
+    return inference.resize(image, shape), np.argmax(parts, axis=0).astype(target.dtype)
+
+
+def _tiles(
+    image: np.ndarray, target: np.ndarray, side: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield as few tiles as cover an image, evenly spread; a smaller one is mirrored."""
+    width = [(0, max(side - length, 0)) for length in image.shape]
+    image, target = (np.pad(one, width, mode="symmetric") for one in (image, target))
+    rows, columns = (
+        np.linspace(0, length - side, -(-length // side)).round().astype(int)
+        for length in image.shape
+    )
+    for row in rows:
+        for column in columns:
+            part = slice(row, row + side), slice(column, column + side)
+            yield image[part], target[part]
+
+
+def fit(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> UNetSegmenter:
+    """Train on labelled images at the scale of the network, which its card then has."""
+    segmenter.fit(*training_set(stack, scales.factors))
+    if scales.known is not None:
+        segmenter.card_ |= {"pixel_sizes": list(scales.known)}
+    return segmenter
+
+
+def predict(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarray]:
+    """Yield what ``graphseg segment`` says of each image, on its own grid.
+
+    Returns
+    -------
+    iterator of ndarray
+        (H, W) bool, True = contamination; with more than two classes their numbers, uint8.
+    """
+    for index, image in enumerate(stack.images):
+        probability, _ = inference.predict_proba(segmenter, image, stack.pixel_size_of(index))
+        if segmenter.classes == 2:
+            yield probability >= segmenter.threshold
+        else:
+            yield decide(probability, segmenter.contamination, segmenter.threshold)
