@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,3 +197,11 @@ def test_the_package_imports_no_study(root):
     for path in (root / "graphseg").rglob("*.py"):
         text = path.read_text(encoding="utf8")
         assert not re.search(r"^\s*(from|import) book\b", text, re.M), path
+
+
+def test_records_name_no_folder_of_one_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert driver._portable(driver.ROOT / "data" / "results") == "data/results"
+    assert driver._portable(Path("runs/general")) == "runs/general"
+    assert driver._portable(Path("/elsewhere/networks")) == "networks"
+    assert driver._portable(1.5) == "1.5"
