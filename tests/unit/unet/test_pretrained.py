@@ -40,18 +40,14 @@ def test_where_the_networks_that_have_seen_labels_start():
         assert pretrained.load(name, device="cpu").card_["recipe"]["initial"] == digest
 
 
-def test_the_general_network_is_better_where_images_are_blurred_or_inverted():
+def test_the_general_network_is_better_where_images_are_blurred():
     stack = load.load_simulated_sample()
-    changes = {
-        "blurred": np.stack([gaussian_filter(image, 1.0) for image in stack.images]),
-        "inverted": -stack.images.astype(float),
-    }
-    for changed, images in changes.items():
-        scores = {}
-        for name in ("default", "general"):
-            masks = pretrained.load(name, test_time_augmentation=False).predict(images)
-            scores[name] = metrics.scores(metrics.counts(stack.masks, masks))["jaccard"]
-        assert scores["general"] > scores["default"] + (0.1 if changed == "blurred" else 0)
+    images = np.stack([gaussian_filter(image, 1.0) for image in stack.images])
+    scores = {}
+    for name in ("default", "general"):
+        masks = pretrained.load(name, test_time_augmentation=False).predict(images)
+        scores[name] = metrics.scores(metrics.counts(stack.masks, masks))["jaccard"]
+    assert scores["general"] > scores["default"] + 0.1
 
 
 def test_the_general_network_gets_every_image_at_one_pixel_size():
