@@ -182,13 +182,18 @@ def run(
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
     with manifest.writing(), _noted(manifest, about) as note:
-        LOGGER.info("%s begins: %d files, %d images finished", task.command, len(sources),
-                    sum(done.values()))  # fmt: skip
+
+        def begin() -> None:
+            note()
+            counts = len(sources), sum(done.values())
+            LOGGER.info("%s begins: %d files, %d images finished", task.command, *counts)
+
         waiting = [source for source in sources if not done[source]]
         if not waiting or (workers == 1 and scheduler is None):
             results = stream(task, manifest, waiting, threads)
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
+        results = _begun(results, begin)
         outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
         failed = [outcome for outcome in outcomes if outcome.error]
         missing = [
@@ -205,10 +210,7 @@ def run(
 
 @contextmanager
 def _noted(manifest: Manifest, about: Mapping[str, Any] | None) -> Iterator[Callable[..., None]]:
-    """Keep ``run.toml`` and ``run.log`` of a run; give what writes the former once more.
-
-    It is written at the beginning, so that it is there whatever happens.
-    """
+    """Keep ``run.log`` of a run, and give what writes ``run.toml``."""
     if about is None:
         yield lambda **_: None
         return
@@ -222,7 +224,6 @@ def _noted(manifest: Manifest, about: Mapping[str, Any] | None) -> Iterator[Call
             tell = f"run.toml was edited after an earlier run and is now called {kept.name}."
             print(tell, file=sys.stderr)
 
-    note()
     path, level = manifest.folder / LOG, LOGGER.level
     handler = logging.FileHandler(path, delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -235,6 +236,20 @@ def _noted(manifest: Manifest, about: Mapping[str, Any] | None) -> Iterator[Call
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
         handler.close()
+
+
+def _begun(outcomes: Iterable[Outcome], begin: Callable[[], None]) -> Iterator[Outcome]:
+    """Pass outcomes on; with the first one, or their end, the run has begun.
+
+    Before that it may still be refused, for instance for want of a scheduler, and leaves nothing.
+    Afterwards what it is stands on disk, whatever happens.
+    """
+    outcomes = iter(outcomes)
+    first = next(outcomes, None)
+    begin()
+    if first is not None:
+        yield first
+    yield from outcomes
 
 
 def _now() -> str:
