@@ -288,7 +288,7 @@ def test_where_no_lattice_can_be_seen_a_flag_says_so(run, sample, tmp_path, comm
 def test_structures_need_no_ase_and_can_be_left_out(run, night, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ase", None)  # an import of it fails
     assert run("analyse", "night/a.tif", "--output", "with", *FAST)[0] == 0
-    assert [path.name for path in tmp_path.rglob("*.xyz")] == ["a.xyz"]
+    assert [path.name for path in tmp_path.rglob("*.xyz")] == ["a_atoms.xyz"]
     assert run("analyse", "night/a.tif", "--output", "out", "--no-structures", *FAST)[0] == 0
     assert (tmp_path / "out" / "a_atoms.csv").exists() and len(list(tmp_path.rglob("*.xyz"))) == 1
 

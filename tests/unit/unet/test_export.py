@@ -97,7 +97,7 @@ def test_a_file_that_disagrees_is_not_written(segmenter, tmp_path, monkeypatch):
 
 def test_a_missing_package_is_named(segmenter, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"onnxscript; install graphseg\[onnx\]"):
+    with pytest.raises(InputError, match=r"onnxscript: pip install \"graphseg\[onnx\]\""):
         export.export_onnx(segmenter, tmp_path / "a.onnx")
 
 
