@@ -5,7 +5,7 @@ from pathlib import Path
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.records import summary
-from graphseg.simulation.configuration import DEFECTS
+from graphseg.simulation.configuration import LAYERS
 from graphseg.unet import finetune
 
 AVERAGES = ("pooled", "per_image")
@@ -70,7 +70,7 @@ def run(
         run_folder=run_folder,
         n_jobs=jobs,
         only=only or None,
-        extra=finetune.simulated_stack(defects, 0, DEFECTS) if defects else None,
+        extra=finetune.simulated_stack(defects, 0, LAYERS) if defects else None,
     )
 
 

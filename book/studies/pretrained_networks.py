@@ -5,7 +5,7 @@ from pathlib import Path
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
-from graphseg.simulation.configuration import DEFECTS
+from graphseg.simulation.configuration import LAYERS
 from graphseg.unet.finetune import joined, simulated_stack
 from graphseg.unet.network import current, weights_digest
 from graphseg.unet.pretrained import (
@@ -75,7 +75,7 @@ def run(
         "checkpoint": networks / f"{name}.checkpoint",
         "initial": _with_digest(made_of["parameters"]["initial"]),
     }
-    everything = joined(stack, simulated_stack(extra, 0, DEFECTS)) if extra else stack
+    everything = joined(stack, simulated_stack(extra, 0, LAYERS)) if extra else stack
     segmenter = UNetSegmenter(**recipe).fit(everything.images, everything.masks)
     path = FOLDER / f"{name}.safetensors"
     segmenter.save(path, half=True, card=card)

@@ -27,14 +27,15 @@ from graphseg.simulation.contaminant import (
     smooth_noise,
 )
 from graphseg.simulation.crystal import Structure, crystal, relaxed
-from graphseg.simulation.defects import ADATOM_HEIGHT, single_atoms, with_loops
+from graphseg.simulation.defects import ADATOM_HEIGHT, BULB, pleated, single_atoms, with_loops
 
 CELL = 0.8  # Å, of the grid on which carpets are drawn
 # Å. Carbon of this thickness drowns the lattice of one sheet; patches of the training end at 50.
 CARPET = (60.0, 120.0)
 CARPET_COVER = (0.25, 0.6)  # of the frame
-BULB = 3.4  # Å, radius of the bend of a fold: graphene does not bend more sharply
-FOLDS = (2, 4)  # three to five sheets on top of each other; training draws no fold
+# Three to five sheets on top of each other, at the end of the sheet; training draws pleats of
+# three within it.
+FOLDS = (2, 4)
 TWIST = np.radians([2.0, 30.0])
 ALIGNED = 0.25  # fraction of second layers that lie as in graphite
 HOLE = (18.0, 45.0)  # Å, from the centre to a side; training ends at 16
@@ -195,7 +196,7 @@ def fold(rng: np.random.Generator, field: Field) -> Scene:
     sheet = crystal(field.high + more, float(rng.uniform(0, np.pi / 3)), low=field.low - more)
     along = sheet.positions @ normal - offset
     sheet, along = sheet.keep(along < more), along[along < more]
-    place, height, bent = _pleated(along, count, width)
+    place, height, bent = pleated(along, count, width)
     layer = sheet.moved(sheet.positions + np.outer(place - along, normal), height)
     inside = ((layer.positions > field.low) & (layer.positions < field.high)).all(axis=1)
     points = layer.positions[bent & inside]
@@ -204,28 +205,11 @@ def fold(rng: np.random.Generator, field: Field) -> Scene:
     return Scene(layer.keep(inside), patches, points)
 
 
-def _pleated(along: np.ndarray, count: int, width: float):
-    """Return where a sheet is after folding, how high, and which sites lie in a bend, (n,) each."""
-    place, height, bent = along.copy(), np.zeros(len(along)), np.zeros(len(along), bool)
-    start, edge, direction = 0.0, 0.0, 1.0
-    for number in range(count):
-        turn = np.clip((along - start) / BULB, 0, np.pi)
-        beyond = along > start
-        rest = np.maximum(along - start - np.pi * BULB, 0)
-        folded = edge + direction * (BULB * np.sin(turn) - rest)
-        place = np.where(beyond, folded, place)
-        height = np.where(beyond, BULB * (2 * number + 1 - np.cos(turn)), height)
-        bent |= beyond & (turn < np.pi)
-        start += np.pi * BULB + width
-        edge, direction = edge - direction * width, -direction
-    return place, height, bent
-
-
 def second_layer(rng: np.random.Generator, field: Field) -> Scene:
     """Put a second sheet below all of the frame or half of it: as in graphite, or twisted.
 
     Twisted bilayers show a moiré of period a / (2 sin(θ/2)), 5 to 70 Å; flakes of the training
-    end at a radius of 30 Å, these do not end, or at one straight edge.
+    end at a radius of 60 Å, these do not end, or at one straight edge.
     """
     first = _sheet(rng, field)
     aligned = rng.random() < ALIGNED

@@ -2,7 +2,7 @@
 
 A virtual microscope is a configuration of `graphseg.simulation` with what that does not draw: both
 signs of a large spherical aberration, a scintillator in front of the camera, uneven illumination.
-None of its `moved` ranges overlaps with that of `GRAPHENE` or `DEFECTS`. Each images the structures
+None of its `moved` ranges overlaps with that of `GRAPHENE`, `DEFECTS` or `LAYERS`. Each images the structures
 of `book.studies.unusual_structures` in turn, and the truth comes from the atoms.
 """
 
@@ -17,6 +17,7 @@ from graphseg.simulation.configuration import (
     CARBON,
     DEFECTS,
     GRAPHENE,
+    LAYERS,
     Configuration,
     Range,
 )
@@ -79,17 +80,17 @@ class Microscope:
 
 def training_ranges() -> dict[str, Range]:
     """Return between which limits each parameter is drawn for training, in the same units."""
-    both = (GRAPHENE, DEFECTS)
+    three = (GRAPHENE, DEFECTS, LAYERS)
     parts = {
-        "energy": [(c.optics.energy,) * 2 for c in both],
-        "spherical": [(-c.optics.spherical, c.optics.spherical) for c in both],
-        "defocus": [r for c in both for r in (c.optics.defocus, c.optics.far_defocus)],
-        "focal_spread": [c.optics.focal_spread for c in both],
-        "pixel_size": [c.pixel_size for c in both],
-        "size": [(c.size, c.size) for c in both],
-        "dose": [c.detector.dose for c in both],
-        "modulation": [c.detector.modulation for c in both],
-        "gradient": [(0.0, c.detector.gradient) for c in both],
+        "energy": [(c.optics.energy,) * 2 for c in three],
+        "spherical": [(-c.optics.spherical, c.optics.spherical) for c in three],
+        "defocus": [r for c in three for r in (c.optics.defocus, c.optics.far_defocus)],
+        "focal_spread": [c.optics.focal_spread for c in three],
+        "pixel_size": [c.pixel_size for c in three],
+        "size": [(c.size, c.size) for c in three],
+        "dose": [c.detector.dose for c in three],
+        "modulation": [c.detector.modulation for c in three],
+        "gradient": [(0.0, c.detector.gradient) for c in three],
     }
     return {
         name: (min(low for low, _ in ranges), max(high for _, high in ranges))

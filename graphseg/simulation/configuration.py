@@ -42,6 +42,9 @@ class DefectRanges:
         and their radius.
     aligned_fraction
         Fraction of these flakes that lie as in graphite; the others are turned by any angle.
+    wrinkle_fraction, wrinkle_width
+        Fraction of frames in which the sheet is laid in a flat pleat, a straight band of three
+        sheets, and the width of that.
     """
 
     loop_fraction: float = 0.15
@@ -58,6 +61,8 @@ class DefectRanges:
     islands: tuple[int, int] = (1, 2)
     island_radius: Range = (6.0, 30.0)
     aligned_fraction: float = 0.5
+    wrinkle_fraction: float = 0.0
+    wrinkle_width: Range = (8.0, 35.0)
 
 
 @dataclass(frozen=True)
@@ -446,4 +451,17 @@ DEFECTS = replace(
     ),
     contaminant=ContaminantRanges(clean_fraction=0.5),
     detector=DetectorRanges(dose=(3e3, 3e4), noise_fraction=0.9),
+)
+
+# Besides these: wrinkles, and flakes of a second layer that fill up to half of the frame, a third
+# of them far out of focus. A person who labels amorphous carbon leaves the crystal out, however
+# many sheets of it there are.
+LAYERS = replace(
+    DEFECTS,
+    name="layers",
+    defects=replace(
+        DEFECTS.defects, islands_fraction=0.4, island_radius=(6.0, 60.0), wrinkle_fraction=0.25
+    ),
+    contaminant=replace(DEFECTS.contaminant, island_fraction=0.0),
+    optics=OpticsRanges(far_fraction=0.35),
 )

@@ -1,7 +1,7 @@
-"""Structure that is easily taken for contamination: loops, chains, divacancies, atoms, islands."""
+"""Structure that is easily taken for contamination: loops, chains, divacancies, atoms, layers."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from graphseg.simulation.crystal import (
 
 GrainMap = Callable[[np.ndarray], np.ndarray]
 ADATOM_HEIGHT = 2.0  # Å, of a single atom above the sheet
+BULB = 3.4  # Å, radius of the bend of a fold: graphene does not bend more sharply
 RELAXED = 8.0  # Å around a divacancy, within which sites move
 # Lobes of the outline of an island, by their number on a turn, and the standard deviation of each
 # relative to the radius.
@@ -259,3 +260,80 @@ def island(
     outline = 1 + lobes(rng, np.arctan2(away[:, 0], away[:, 1]), EDGE_LOBES)
     positions, heights, numbers = flake.keep(np.hypot(*away.T) < radius * outline).atoms()
     return overlooked(positions, heights + LAYER_DISTANCE, numbers)
+
+
+@dataclass(frozen=True)
+class Wrinkle:
+    """A straight flat pleat: the sheet bends back, and back again, and goes on.
+
+    Attributes
+    ----------
+    normal
+        (2,), direction in which the sheet goes on.
+    offset
+        Of the first bend, along that direction, Å.
+    width
+        Of the band of three sheets between the bends, Å.
+    """
+
+    normal: np.ndarray
+    offset: float
+    width: float
+
+    @property
+    def taken_up(self) -> float:
+        """How much of the sheet the pleat takes up, Å."""
+        return 2 * (self.width + np.pi * BULB)
+
+    def fold(self, layer: Structure) -> Structure:
+        """Return a flat layer with this pleat; bonds along the sheet keep their lengths."""
+        along = layer.positions @ self.normal - self.offset
+        place, height, _ = pleated(along, 2, self.width)
+        positions = layer.positions + np.outer(place - along, self.normal)
+        return layer.moved(positions, layer.heights + height)
+
+
+def draw_wrinkle(
+    rng: np.random.Generator, frame: tuple[float, float], ranges: DefectRanges
+) -> Wrinkle | None:
+    """Draw a wrinkle through a point between the limits of the frame (Å), if it is to have one."""
+    if rng.random() >= ranges.wrinkle_fraction:
+        return None
+    angle = rng.uniform(0, 2 * np.pi)
+    normal = np.array([np.sin(angle), np.cos(angle)])
+    offset = float(rng.uniform(*frame, 2) @ normal)
+    return Wrinkle(normal, offset, float(rng.uniform(*ranges.wrinkle_width)))
+
+
+def pleated(
+    along: np.ndarray, count: int, width: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fold a line back and forth: flat pieces, and half circles of radius `BULB` between them.
+
+    Parameters
+    ----------
+    along
+        (n,) float in Å, coordinate along the flat line; the first bend begins at 0.
+    count
+        Of the bends.
+    width
+        Of the flat pieces between bends, Å.
+
+    Returns
+    -------
+        Where each point comes to lie along the first piece, and how high above it (Å), and whether
+        it lies in a bend; (n,) each.
+    """
+    place, height, bent = along.copy(), np.zeros(len(along)), np.zeros(len(along), bool)
+    start, edge, direction = 0.0, 0.0, 1.0
+    for number in range(count):
+        turn = np.clip((along - start) / BULB, 0, np.pi)
+        beyond = along > start
+        rest = np.maximum(along - start - np.pi * BULB, 0)
+        folded = edge + direction * (BULB * np.sin(turn) - rest)
+        place = np.where(beyond, folded, place)
+        height = np.where(beyond, BULB * (2 * number + 1 - np.cos(turn)), height)
+        bent |= beyond & (turn < np.pi)
+        start += np.pi * BULB + width
+        edge, direction = edge - direction * width, -direction
+    return place, height, bent

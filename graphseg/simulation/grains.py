@@ -234,8 +234,10 @@ def draw_layer(
     count = 1 + int(rng.choice(len(ranges.grain_fractions), p=ranges.grain_fractions))
     angles = rng.uniform(0, 2 * np.pi / 3, count)
     origins = rng.uniform(0, material.lattice_constant, (count, 2))
-    start, stop = low - EDGE, high + EDGE
-    extra = rng.spawn(1)[0]  # so that the other draws do not depend on these
+    extra, folding = rng.spawn(2)  # so that the other draws do not depend on these
+    wrinkle = defects.draw_wrinkle(folding, (low, high), configuration.defects)
+    more = EDGE if wrinkle is None else EDGE + wrinkle.taken_up
+    start, stop = low - more, high + more
     grain_at = _grain_map(rng, low, high, count, ranges) if count > 1 else one_grain
     angles, origins, grain_at = defects.draw_loops(
         extra, (low, high), angles, origins, grain_at, configuration
@@ -249,7 +251,11 @@ def draw_layer(
     layer = defects.with_stone_wales(layer, rng, number)
     layer = defects.draw_point_defects(layer, extra, low, high, configuration.defects)
     layer = without(layer, rng, low, high, ranges)
-    return _deformed(layer, rng, ranges).keep(layer.inside(low, high))
+    flat = _deformed(layer, rng, ranges)
+    if wrinkle is None:
+        return flat.keep(layer.inside(low, high))
+    folded = wrinkle.fold(flat)
+    return folded.keep(folded.inside(low, high))
 
 
 def one_grain(positions: np.ndarray) -> np.ndarray:

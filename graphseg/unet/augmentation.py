@@ -29,9 +29,9 @@ SHOWING = (0.0, 0.0, 0.3, 0.6)  # how much of the image shows through
 BLUR, BLUR_WIDTH = 0.5, (0.0, 1.5)  # pixels
 INVERTED = 0.5
 BENT, LOG_GAMMA = 0.4, 0.5
-LIT, SLOPE = 0.5, 1.0  # standard deviations, from the middle to an edge
-NOISY, NOISE = 0.6, 1.2  # standard deviations
-CORRELATED, LINED = 0.25, 0.15  # of the noisy ones: what makes the noise
+LIT, SLOPE = 0.5, 2.0  # standard deviations, from the middle to an edge
+NOISY, NOISE = 0.6, 1.6  # standard deviations
+CORRELATED, LINED = 0.35, 0.15  # of the noisy ones: what makes the noise
 LINES = 0.5  # of the strength of other noise
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphseg.simulation import defects
-from graphseg.simulation.configuration import DEFECTS, GRAPHENE, NO_DEFECTS
+from graphseg.simulation.configuration import DEFECTS, GRAPHENE, LAYERS, NO_DEFECTS
 from graphseg.simulation.contaminant import LAYER_DISTANCE
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import EDGE, polycrystal
@@ -127,3 +127,32 @@ def test_frames_without_defects_are_those_of_a_generator_without_them():
     assert any(same)
     assert not all(same)
     assert all(a.conditions == b.conditions for a, b in pairs)
+
+
+def test_a_wrinkle_bends_the_sheet_and_stretches_no_bond():
+    sheet = crystal(120.0, 0.3)
+    wrinkle = defects.Wrinkle(np.array([0.6, 0.8]), 60.0, 20.0)
+    folded = wrinkle.fold(sheet)
+    along, before = folded.positions @ wrinkle.normal, sheet.positions @ wrinkle.normal
+    flat = before < 60
+    assert (folded.positions[flat] == sheet.positions[flat]).all()
+    beyond = before > 60 + wrinkle.taken_up
+    np.testing.assert_allclose(along[beyond], before[beyond] - wrinkle.taken_up)
+    np.testing.assert_allclose(folded.heights[beyond], 4 * defects.BULB)
+    assert wrinkle.taken_up == pytest.approx(2 * (20 + np.pi * 3.4))
+    # Chords of the bends are shorter than arcs: by a factor of sin(b/2r) / (b/2r), b = 1.42 Å.
+    places = np.column_stack([folded.positions, folded.heights])
+    lengths = np.linalg.norm(np.diff(places[folded.bonds], axis=1)[:, 0], axis=1)
+    assert lengths.max() < 1.4203
+    assert lengths.min() > 1.42 * np.sinc(1.42 / (2 * np.pi * defects.BULB)) - 1e-3
+    across = np.array([0.8, -0.6])
+    np.testing.assert_allclose(folded.positions @ across, sheet.positions @ across, atol=1e-9)
+
+
+def test_wrinkles_leave_other_draws_alone_and_make_three_sheets():
+    plain = replace(LAYERS, size=128, defects=replace(LAYERS.defects, wrinkle_fraction=0.0))
+    always = replace(plain, defects=replace(LAYERS.defects, wrinkle_fraction=1.0))
+    without, bent = (simulate(3, 0, one) for one in (plain, always))
+    assert (without.angles == bent.angles).all() and without.pixel_size == bent.pixel_size
+    assert len(bent.positions) > 1.15 * len(without.positions)
+    assert (bent.mask == without.mask).mean() > 0.99  # a wrinkle is no contamination

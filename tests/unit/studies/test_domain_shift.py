@@ -15,7 +15,7 @@ from book.studies.virtual_microscopes import MICROSCOPES, SAMPLING, frame, train
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.simulation.configuration import DEFECTS, GRAPHENE
+from graphseg.simulation.configuration import DEFECTS, GRAPHENE, LAYERS
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import interface, truth_maps
 from graphseg.structure.rings import find_rings
@@ -39,7 +39,7 @@ def test_moved_ranges_do_not_overlap_with_those_of_training(name, parameter):
 
 def test_the_ranges_of_training_are_those_of_its_generators():
     known = training_ranges()
-    for configuration in (GRAPHENE, DEFECTS):
+    for configuration in (GRAPHENE, DEFECTS, LAYERS):
         detector, optics = configuration.detector, configuration.optics
         for name, (low, high) in {
             "dose": detector.dose,
@@ -68,7 +68,7 @@ def test_the_microscopes_span_what_they_are_to_span():
 
 
 def test_structures_lie_outside_of_what_training_draws():
-    for configuration in (GRAPHENE, DEFECTS):
+    for configuration in (GRAPHENE, DEFECTS, LAYERS):
         ranges = configuration.contaminant
         thickest = ranges.core[1] + ranges.sheet[1] + ranges.rim[1]
         assert unusual_structures.CARPET[0] > thickest
