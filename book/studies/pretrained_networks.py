@@ -18,6 +18,8 @@ from graphseg.unet.pretrained import (
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
 SOURCE = "published"
+# Of the card of a network that was trained at all scales.
+WIDE = {"pixel_sizes": WIDE_PIXEL_SIZES, "limits": WIDE_LIMITS}
 RECORD_IS_OPTIONAL = True  # the result is the weight files
 
 
@@ -26,7 +28,6 @@ def run(
     record: Path,
     networks: Path,
     name: str = "default",
-    working_pixel_size: float | None = None,
 ) -> dict:
     """Train a network of the package on all published images; a killed training continues.
 
@@ -46,8 +47,6 @@ def run(
         training keeps its checkpoint there too.
     name
         Of the network; general is the other.
-    working_pixel_size
-        Å per pixel to which every image is brought that the network is given.
 
     Returns
     -------
@@ -58,12 +57,13 @@ def run(
     made_of = read_record(record)
     extra = made_of.get("extra", {"images": 0})["images"]
     further = f", and {extra} simulated ones full of defects" if extra else ""
+    working = made_of["parameters"].get("working_pixel_size")
     card = {
         "data": "all published images" + further,
         "data_digest": stack.digest,
         "pixel_sizes": PIXEL_SIZES,
         "limits": LIMITS,
-        **({} if working_pixel_size is None else _wide(working_pixel_size)),
+        **({} if working is None else WIDE),
         "cross_validation": {
             "protocol": made_of["protocol"],
             "folds": made_of["folds"],
@@ -89,15 +89,6 @@ def run(
         trained.save(path, half=True, card=card)
         written[path.stem] = weights_digest(path)
     return {"networks": written}
-
-
-def _wide(working_pixel_size: float) -> dict:
-    """Return what a card says of a network that was trained at all scales."""
-    return {
-        "pixel_sizes": WIDE_PIXEL_SIZES,
-        "working_pixel_size": working_pixel_size,
-        "limits": WIDE_LIMITS,
-    }
 
 
 def summarise(record: dict) -> str:

@@ -2,8 +2,8 @@
 
 A virtual microscope is a configuration of `graphseg.simulation` with what that does not draw: both
 signs of a large spherical aberration, a scintillator in front of the camera, uneven illumination.
-None of its `moved` ranges overlaps with that of `GRAPHENE`, `DEFECTS` or `LAYERS`. Each images the structures
-of `book.studies.unusual_structures` in turn, and the truth comes from the atoms.
+None of its `moved` ranges overlaps with that of `GRAPHENE`, `DEFECTS` or `LAYERS`. Each images the
+structures of `book.studies.unusual_structures` in turn, and the truth comes from the atoms.
 """
 
 from dataclasses import dataclass, replace

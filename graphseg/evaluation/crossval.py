@@ -161,7 +161,10 @@ def evaluate_fold(
     started = time.perf_counter()
     estimator.fit(*_training_part(stack, train, extra))
     fitted = time.perf_counter()
-    predicted = estimator.predict(stack.images[test])
+    # At its working pixel size if an estimator has one, as ``graphseg segment`` does.
+    scaled = getattr(estimator, "working_pixel_size", None) is not None
+    predict = estimator.predict_at_scale if scaled else estimator.predict
+    predicted = predict(stack.images[test])
     finished = time.perf_counter()
     names = [stack.names[index] for index in test]
     table, confusion = _counted(stack.subset(test), predicted)

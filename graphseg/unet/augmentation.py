@@ -4,12 +4,12 @@ All work on standardised batches, images (n, 1, H, W) float32 and labels (n, H, 
 from the generator that they are given and from nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -18,6 +18,8 @@ BLURRED = 0.5  # fraction of the images that `blurred` changes; the others stay 
 # Of `randomised`: how often each change comes, and between which limits it is drawn.
 SPARED = 0.2  # fraction of the images that are only turned and mirrored
 ZOOM = (0.6, 1.7)  # of the pixel size, log-uniform
+NEAR, NEAR_ERROR = 0.5, 0.1  # fraction of the images near the working pixel size; relative
+CANVAS = 192  # pixels, side of what is cut from images that are brought to a working pixel size
 CARPET = 0.35  # fraction of the images
 CARPET_COVER = (0.05, 0.5)  # fraction of the image
 CARPET_PATCH = 0.012  # cycles per pixel, width of the spectrum of the outlines
@@ -40,6 +42,7 @@ def symmetries(
     labels: torch.Tensor,
     generator: np.random.Generator,
     contamination: int = 1,
+    scales: np.ndarray | None = None,
 ) -> Batch:
     """Turn and mirror every image (n, 1, H, W) of a batch at random and change its contrast.
 
@@ -63,6 +66,7 @@ def randomised(
     labels: torch.Tensor,
     generator: np.random.Generator,
     contamination: int = 1,
+    scales: np.ndarray | None = None,
 ) -> Batch:
     """Make of every image (n, 1, H, W) one that another microscope might have taken.
 
@@ -74,18 +78,19 @@ def randomised(
 
     What is drawn is much wider than what any one microscope does, so that nothing remains to go by
     but the lattice, and texture where it is broken.
+
+    With `scales`, (n,), by which the sides of the images are multiplied to come to the working
+    pixel size of a network, half of the images and those that are spared come near to it, and the
+    result has sides of `CANVAS` pixels.
     """
-    spared = generator.random(len(images)) < SPARED
-    plain, theirs = symmetries(images, labels, generator)
-    images, labels = zoomed(images, labels, generator)
-    result = []
+    result, theirs = [], []
     for i, (image, label) in enumerate(zip(images[:, 0], labels, strict=True)):
-        if spared[i]:
-            labels[i] = theirs[i]
-            result.append(plain[i, 0])
-            continue
-        result.append(otherwise(image, label, generator, contamination))
-    return torch.stack(result)[:, None], labels
+        scale = None if scales is None else float(scales[i])
+        spared = generator.random() < SPARED
+        image, label = zoomed(image, label, generator, scale, spared)
+        result.append(image if spared else otherwise(image, label, generator, contamination))
+        theirs.append(label)
+    return torch.stack(result)[:, None], torch.stack(theirs)
 
 
 def otherwise(
@@ -106,34 +111,80 @@ def otherwise(
     return _standard(image)
 
 
-def zoomed(images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator) -> Batch:
-    """Turn every image by any angle, mirror half of them, and change the pixel size by `ZOOM`.
+def zoomed(
+    image: torch.Tensor,
+    label: torch.Tensor,
+    generator: np.random.Generator,
+    scale: float | None = None,
+    spared: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn an image (H, W) by any angle, mirror half of them, and change the pixel size.
 
-    Beyond its edges an image is continued by reflection.
+    By `ZOOM`, or, where the `scale` is known that brings it to the working pixel size, for a part
+    of the images about to that. Pixels are resized as `graphseg.unet.inference.resize` does it,
+    so that a network knows what that does to noise. Beyond its edges an image is continued by
+    reflection.
+
+    Parameters
+    ----------
+    image, label
+        (H, W).
+    generator
+        Of all that is drawn.
+    scale
+        See `randomised`; without it the size of the image stays.
+    spared
+        Only turn by quarters, mirror and, with a scale, bring to the working pixel size.
     """
-    matrices = []
-    for _ in images:
-        angle, zoom = generator.uniform(0, 2 * np.pi), np.exp(generator.uniform(*np.log(ZOOM)))
-        mirror = generator.choice([-1.0, 1.0])
-        cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
-        matrices.append([[mirror * cosine, -sine, 0], [mirror * sine, cosine, 0]])
+    if spared:
+        turned, moved = symmetries(image[None, None], label[None], generator)
+        image, label = turned[0, 0], moved[0]
+    else:
+        image, label = _turned(image, label, generator)
+    if scale is None:
+        factor = 1.0 if spared else 1 / np.exp(generator.uniform(*np.log(ZOOM)))
+    elif spared or generator.random() < NEAR:
+        factor = scale * np.exp(generator.uniform(-NEAR_ERROR, NEAR_ERROR))
+    else:
+        factor = 1 / np.exp(generator.uniform(*np.log(ZOOM)))
+    wanted = image.shape if scale is None else (CANVAS, CANVAS)
+    if factor != 1:
+        shape = [max(round(length * factor), 2) for length in image.shape]
+        image = interpolate(
+            image[None, None], shape, mode="bicubic", antialias=True, align_corners=False
+        )[0, 0]
+        label = interpolate(label[None, None].float(), shape, mode="nearest-exact")[0, 0]
+    return _cut(image, label.long(), wanted, generator)
+
+
+def _turned(
+    image: torch.Tensor, label: torch.Tensor, generator: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn an image by any angle about its middle, and mirror half of them."""
+    angle, mirror = generator.uniform(0, 2 * np.pi), generator.choice([-1.0, 1.0])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix = np.array([[mirror * cosine, -sine, 0], [mirror * sine, cosine, 0]], np.float32)
     # The grid is in halves of each side; images that are not square keep their proportions.
-    height, width = images.shape[-2:]
-    sides = np.array([width, height], np.float32)
-    scaled = np.array(matrices, np.float32)
-    scaled[:, :, :2] *= sides[None, None, :] / sides[None, :, None]
-    grid = affine_grid(torch.from_numpy(scaled), list(images.shape), align_corners=False)
-    images = grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    moved = grid_sample(
-        labels[:, None].float(),
-        grid,
-        mode="nearest",
-        padding_mode="reflection",
-        align_corners=False,
-    )
-    return images, moved[:, 0].to(labels.dtype)
+    sides = np.array(image.shape[::-1], np.float32)
+    matrix[:, :2] *= sides[None, :] / sides[:, None]
+    grid = affine_grid(torch.from_numpy(matrix)[None], [1, 1, *image.shape], align_corners=False)
+    options = {"padding_mode": "reflection", "align_corners": False}
+    turned = grid_sample(image[None, None], grid, mode="bicubic", **options)
+    moved = grid_sample(label[None, None].float(), grid, mode="nearest", **options)
+    return turned[0, 0], moved[0, 0]
+
+
+def _cut(
+    image: torch.Tensor, label: torch.Tensor, wanted: Sequence[int], generator: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a random part of the `wanted` shape; a smaller image is continued by reflection."""
+    places = []
+    for length, size in zip(image.shape, wanted, strict=True):
+        start = int(generator.integers(abs(length - size) + 1)) * (1 if length >= size else -1)
+        place = np.mod(np.arange(start, start + size), 2 * length)
+        places.append(torch.from_numpy(np.where(place < length, place, 2 * length - 1 - place)))
+    rows, columns = places
+    return image[rows][:, columns], label[rows][:, columns]
 
 
 def carpeted(
@@ -279,7 +330,7 @@ def _axes(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 # What ``augmentation`` of `graphseg.unet.segmenter.UNetSegmenter` may be.
 AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
-    "none": lambda images, labels, generator, contamination=1: (images, labels),
+    "none": lambda images, labels, generator, contamination=1, scales=None: (images, labels),
     "symmetries": symmetries,
     "domain randomisation": randomised,
 }

@@ -19,7 +19,9 @@ from graphseg.preprocessing import standardise
 from graphseg.unet import training
 from graphseg.unet.inference import (
     add_probability,
+    measure_pixel_size,
     pad_to_multiple,
+    predict_proba,
 )
 from graphseg.unet.network import (
     UNet,
@@ -37,6 +39,7 @@ from graphseg.unet.training import IGNORED
 
 DIGEST = "sha256:"
 # What another machine or another way of watching may change without making it another training.
+NEW = ("working_pixel_size", "noise", "blur", "adversarial")  # mentioned only where they are set
 NOT_PART_OF_THE_RESULT = ("device", "tile", "overlap", "threshold")
 # A weight file has parameters too, so what they ask memory for is bounded.
 RANGES = {
@@ -44,7 +47,7 @@ RANGES = {
     "epochs": (0, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3),
     "noise": (0, 1e3), "blur": (0, 32), "adversarial": (0, 1e3), "weight_decay": (0, 1e3),
     "threshold": (0, 1), "tile": (1, 2**20), "overlap": (0, 2**20),
-    "seed": (0, 2**63 - 1),
+    "seed": (0, 2**63 - 1), "working_pixel_size": (0.01, 10),
 }  # fmt: skip
 MOST_FEATURES = 4096  # of a block; the largest published network has 1024
 
@@ -64,6 +67,10 @@ class UNetSegmenter(BaseEstimator):
     augmentation : {"symmetries", "domain randomisation", "none"}
         Of training images: random symmetries of the square and contrast, or what makes them look
         as if taken by other microscopes; see :mod:`graphseg.unet.augmentation`.
+    working_pixel_size : float or None
+        Å per pixel near which a network is trained by domain randomisation, and at which it wants
+        its images: :func:`graphseg.unet.inference.predict_proba` brings them to it, ``predict``
+        does not. Training images need a visible lattice for it; others are taken as they are.
     noise : float, default 0
         Largest standard deviation of white noise that is added to standardised images.
     blur : float, default 0
@@ -147,6 +154,7 @@ class UNetSegmenter(BaseEstimator):
     normalisation: str = "batch"
     stride: int = 1
     augmentation: str = "symmetries"
+    working_pixel_size: float | None = None
     noise: float = 0.0
     blur: float = 0.0
     adversarial: float = 0.0
@@ -245,6 +253,7 @@ class UNetSegmenter(BaseEstimator):
             score=self._scorer(*held_out) if held_out is not None else None,
             checkpoint=None if self.checkpoint is None else (Path(self.checkpoint), signature),
             progress=self.progress,
+            scales=self._scales(images),
         )
         self.module_ = network.eval()
         self.card_ = {
@@ -254,6 +263,8 @@ class UNetSegmenter(BaseEstimator):
             "seconds": round(time.perf_counter() - started, 3),
             "versions": versions(),
         }
+        if self.working_pixel_size is not None:
+            self.card_["working_pixel_size"] = self.working_pixel_size
         return self
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
@@ -295,6 +306,17 @@ class UNetSegmenter(BaseEstimator):
         With more than two classes it is their numbers, uint8, see `graphseg.datasets.stack.decide`.
         """
         probability = self.predict_proba(images)
+        if self.classes == 2:
+            return probability >= self.threshold
+        return decide(probability, self.contamination, self.threshold)
+
+    def predict_at_scale(self, images: np.ndarray) -> np.ndarray:
+        """Return masks on the grid of the images, predicted at the scale of the network.
+
+        As ``graphseg segment`` does where no pixel size is stated; see
+        :func:`graphseg.unet.inference.predict_proba`. Arguments and result as in `predict`.
+        """
+        probability = np.stack([predict_proba(self, image)[0] for image in images])
         if self.classes == 2:
             return probability >= self.threshold
         return decide(probability, self.contamination, self.threshold)
@@ -371,6 +393,13 @@ class UNetSegmenter(BaseEstimator):
         labels[:, : masks.shape[1], : masks.shape[2]] = masks
         return inputs, labels
 
+    def _scales(self, images: np.ndarray) -> np.ndarray | None:
+        """Return what brings each image to the working pixel size, (n,); 1 where no lattice is."""
+        if self.working_pixel_size is None:
+            return None
+        sizes = map(measure_pixel_size, images)
+        return np.array([1.0 if size is None else size / self.working_pixel_size for size in sizes])
+
     def _scores(self, images: np.ndarray, masks: np.ndarray) -> dict[str, float]:
         true, found = (as_mask(x, self.contamination) for x in (masks, self.predict(images)))
         return metrics.scores(metrics.counts(true, found))
@@ -394,7 +423,7 @@ class UNetSegmenter(BaseEstimator):
         written before there were any stay valid.
         """
         left_out = {"checkpoint", "progress"}
-        left_out |= {name for name in ("noise", "blur", "adversarial") if not getattr(self, name)}
+        left_out |= {name for name in NEW if not getattr(self, name)}
         left_out |= {"classes", "contamination"} if self.classes == 2 else set()
         kept = {name: v for name, v in self.get_params().items() if name not in left_out}
         if self.initial is not None and not str(self.initial).startswith(DIGEST):

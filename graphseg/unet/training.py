@@ -36,6 +36,7 @@ def train(
     score: Callable[[nn.Module], dict[str, float]] | None = None,
     checkpoint: tuple[Path, str] | None = None,
     progress: bool = True,
+    scales: np.ndarray | None = None,
 ) -> History:
     """Train a network in place, to the last epoch of its recipe, from its checkpoint if any.
 
@@ -58,6 +59,9 @@ def train(
         Written after every epoch.
     progress : bool, default True
         Show a bar on stderr.
+    scales : array of float, shape (n,), optional
+        What brings each image to the working pixel size of the network, for domain randomisation;
+        see :func:`graphseg.unet.augmentation.randomised`.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def train(
         for epoch in range(len(history), recipe["epochs"]):
             started, total = time.perf_counter(), 0.0
             network.train()
-            for batch, truth in batches(images, labels, recipe, epoch):
+            for batch, truth in batches(images, labels, recipe, epoch, scales):
                 batch, truth = batch.to(device), truth.to(device)
                 if recipe.get("adversarial"):
                     batch = moved(network, batch, truth, loss_of, recipe)
@@ -200,7 +204,11 @@ LOSSES = {"cross-entropy": cross_entropy, "cross-entropy + jaccard": cross_entro
 
 
 def batches(
-    images: np.ndarray, labels: np.ndarray, recipe: dict, epoch: int
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: dict,
+    epoch: int,
+    scales: np.ndarray | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the training set in shuffled, augmented batches: images (m, 1, H, W), labels (m, H, W).
 
@@ -215,7 +223,8 @@ def batches(
     for start in range(0, len(order), recipe["batch_size"]):
         chosen = order[start : start + recipe["batch_size"]]
         batch, truth = torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen])
-        batch, truth = augment(batch, truth, generator, contamination)
+        theirs = None if scales is None else scales[chosen]
+        batch, truth = augment(batch, truth, generator, contamination, theirs)
         if recipe.get("blur"):
             batch = blurred(batch, recipe["blur"], generator)
         if recipe.get("noise"):

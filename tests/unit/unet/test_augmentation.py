@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import fft
+from scipy import fft, ndimage
 
 from graphseg.unet import augmentation
 from graphseg.unet.training import IGNORED
@@ -52,17 +52,59 @@ def test_randomised_images_are_standardised_and_finite():
 def test_zoom_moves_image_and_label_alike_and_within_its_limits():
     generator = np.random.default_rng(3)
     down, across = np.indices((160, 240)) - np.array([79.5, 119.5])[:, None, None]
-    disc = np.hypot(down, across) < 24
-    images = torch.from_numpy(disc.astype(np.float32))[None, None].repeat(50, 1, 1, 1)
-    moved, labels = augmentation.zoomed(images, images[:, 0].long(), generator)
-    assert ((moved[:, 0] > 0.5) == labels.bool()).float().mean() > 0.997
-    labels = labels[:, 38:122, 78:162]  # farther out the mirror images of the disc are seen
-    areas = labels.sum((1, 2)) / disc.sum()
+    disc = torch.from_numpy((np.hypot(down, across) < 24).astype(np.float32))
+    areas = []
+    for _ in range(50):
+        image, label = augmentation.zoomed(disc, disc.long(), generator)
+        assert image.shape == disc.shape == label.shape
+        assert ((image > 0.5) == label.bool()).float().mean() > 0.995
+        # The largest is the disc itself or a whole mirror image; at edges there are parts of such.
+        parts, number = ndimage.label(label)
+        sizes = ndimage.sum_labels(label, parts, range(1, number + 1))
+        box = ndimage.find_objects(parts)[sizes.argmax()]
+        if inside(box, label.shape):
+            height, width = (side.stop - side.start for side in box)
+            assert abs(height - width) <= 2  # an image that is not square is not stretched
+            areas.append(sizes.max() / int(disc.sum()))
     low, high = augmentation.ZOOM
-    assert areas.min() > 0.9 / high**2 and areas.max() < 1.1 / low**2
-    # A disc stays round in an image that is not square.
-    heights, widths = (labels.amax(axis).sum(1) for axis in (2, 1))
-    assert (heights - widths).abs().max() <= 2
+    assert len(areas) > 25
+    assert min(areas) > 0.9 / high**2 and max(areas) < 1.1 / low**2
+    assert max(areas) / min(areas) > 3
+
+
+def inside(part, shape):
+    """Tell whether a part touches no edge."""
+    return all(side.start > 0 and side.stop < n for side, n in zip(part, shape, strict=True))
+
+
+def test_a_known_scale_brings_images_near_the_working_pixel_size():
+    """Spacing of a lattice of lines, measured by its spectrum, in images of a known scale."""
+    generator = np.random.default_rng(0)
+    spacing, scale, number = 8.0, 0.75, 40
+    waves = np.cos(2 * np.pi * np.arange(256) / spacing)[:, None] * np.ones(256)
+    images = torch.from_numpy(waves.astype(np.float32))[None, None].repeat(number, 1, 1, 1)
+    found = []
+    for image in images[:, 0]:
+        moved, _ = augmentation.zoomed(image, image.long(), generator, scale, spared=True)
+        assert moved.shape == (augmentation.CANVAS,) * 2
+        power = np.abs(fft.rfft2(moved.numpy(), s=(1024, 1024)))
+        power[0, 0] = 0
+        row, column = np.unravel_index(power.argmax(), power.shape)
+        found.append(1024 / np.hypot(min(row, 1024 - row), column))
+    error = np.array(found) / (scale * spacing) - 1
+    assert np.abs(error).max() < np.expm1(augmentation.NEAR_ERROR) + 0.01
+    assert error.std() > 0.03  # uniform within a tenth: 0.058
+
+
+def test_what_is_cut_from_an_image_is_part_of_it_or_its_reflection():
+    image = torch.arange(20.0).reshape(4, 5)
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        cut, label = augmentation._cut(image, image.long(), (3, 12), generator)
+        assert torch.equal(cut.long(), label) and cut.shape == (3, 12)
+        steps = cut.diff(dim=1).abs()
+        assert ((steps == 1) | (steps == 0)).all() and (cut.diff(dim=0) == 5).all()
+        assert set(cut[0].tolist()) == set(image[int(cut[0, 0]) // 5].tolist())
 
 
 def test_a_carpet_is_labelled_where_the_image_changed_and_nowhere_else():
@@ -94,7 +136,9 @@ def test_a_fifth_of_the_images_are_only_turned_and_mirrored():
 
 
 def test_several_classes_keep_their_numbers_when_they_are_moved():
-    images, _ = batch(20)
-    labels = torch.randint(0, 4, (20, 48, 64), generator=torch.manual_seed(0))
-    _, moved = augmentation.zoomed(images, labels, np.random.default_rng(0))
-    assert set(np.unique(moved)) == {0, 1, 2, 3}
+    image = torch.zeros(48, 64)
+    label = torch.randint(0, 4, (48, 64), generator=torch.manual_seed(0))
+    label[:6] = IGNORED
+    generator = np.random.default_rng(0)
+    moved = [augmentation.zoomed(image, label, generator)[1] for _ in range(10)]
+    assert set(np.unique(torch.stack(moved))) == {IGNORED, 0, 1, 2, 3}
