@@ -449,15 +449,16 @@ record("misorientation_low", float(np.quantile(turned, 0.05)) if len(every) else
 record("misorientation_median", float(np.median(turned)) if len(every) else 0.0)
 record("misorientation_high", float(np.quantile(turned, 0.95)) if len(every) else 0.0)
 
-# %% mystnb={"figure": {"caption": "Misorientation of every line of grain boundary found in the images, from 0 to the 30\u00b0 that two lattices of graphene can differ by. Notice which angles are missing: below some degrees a boundary is a row of separate dislocations and is not found as a line.", "name": "fig-misorientations"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Misorientation of every line of grain boundary found in the images, from 0 to the 30\u00b0 that two lattices of graphene can differ by, in bins of 2\u00b0. Notice where most of them lie, and that small angles are rare: there a boundary is a row of separate dislocations, which is not found as a line.", "name": "fig-misorientations"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3))
 paper_figures.show_misorientations(ax, every);
 
 # %% [markdown]
-# Half of the lines turn the lattice by less than {glue:text}`misorientation_median:.0f`°, and nine
-# in ten by {glue:text}`misorientation_low:.0f` to {glue:text}`misorientation_high:.0f`°. How many
-# of the lines are also among those of the earlier study is not known: its coordinates are not part
-# of the published images.
+# The median is {glue:text}`misorientation_median:.0f`°, and nine in ten lie between
+# {glue:text}`misorientation_low:.0f` and {glue:text}`misorientation_high:.0f`°. That is no
+# distribution of the sample: a microscopist chose the places, and may have preferred boundaries that
+# are easy to see. How many of the lines are also among those of the earlier study is not known: its
+# coordinates are not part of the published images.
 #
 # How much of this depends on the {term}`threshold` of the mask?
 

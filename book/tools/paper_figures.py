@@ -101,7 +101,7 @@ def show_misorientations(axes: Axes, boundaries: Sequence[Boundary], width: floa
     found = np.degrees([boundary.misorientation for boundary in boundaries])
     bins = np.arange(0, LARGEST_TURN + width, width)
     axes.hist(found, bins=bins, color=CLASS_COLOURS["boundary"], edgecolor="white")
-    axes.set(xlabel="misorientation (°)", ylabel="boundaries", xlim=(0, LARGEST_TURN))
+    axes.set(xlabel="misorientation (°)", ylabel="lines of boundary", xlim=(0, LARGEST_TURN))
 
 
 def show_subset(
