@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion
 from book.tools import tables
 from book.tools.errors import ToolError
 from book.tools.tables import read_result
-from graphseg.colours import LABEL_COLOUR, VERMILION
+from graphseg.colours import VERMILION
 from graphseg.evaluation import compare
 from graphseg.evaluation.records import read_record, summary
 
@@ -133,7 +133,7 @@ def hero(folder: Path) -> None:
         _enlarged(255 * part.astype(np.uint8)) > 127 for part in (result.mask, sample.mask)
     )
     after[mask] = 0.55 * after[mask] + 0.45 * 255 * np.array(to_rgb(VERMILION))
-    after[truth ^ binary_erosion(truth, iterations=2)] = [255 * x for x in to_rgb(LABEL_COLOUR)]
+    after[truth ^ binary_erosion(truth, iterations=3, border_value=1)] = 255
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in zip(HERO, (before, after), strict=True):
         Image.fromarray(picture.astype(np.uint8)).save(folder / name, quality=75)
