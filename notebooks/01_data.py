@@ -38,11 +38,10 @@ from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
 from book.tools.notebook import record, show_source
-from book.tools.tables import RESULTS_FOLDER, markdown_table
+from book.tools.paper import printed
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
 from graphseg.datasets.stack import SAME_PLACE, acquisition_of
-from graphseg.evaluation.records import read_record
 from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 
@@ -67,7 +66,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # small {term}`defocus`. These conditions were printed:
 
 # %% tags=["remove-input"]
-paper = read_record(RESULTS_FOLDER.parent / "paper.json")
+paper = printed()
 imaging = paper["imaging"]
 doses = [imaging[f"dose_{end}_electrons_per_square_angstrom"] for end in ("low", "high")]
 sides = [f"{side} × {side}" for side in paper["preprocessing"]["original_sides"]]
@@ -78,7 +77,8 @@ rows = [
     ["size as recorded", " or ".join(sides) + " pixels"],
     ["size as published", "{0} × {0} pixels, 8 bits".format(paper["preprocessing"]["image_side"])],
 ]
-Markdown(markdown_table(["condition", "as printed"], rows))
+rows = [["condition", "as printed"], [":--", "--:"], *rows]
+Markdown("\n".join(f"| {name} | {value} |" for name, value in rows))
 
 # %% [markdown]
 # The images are not part of this project. They are read

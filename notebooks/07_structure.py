@@ -38,11 +38,11 @@ from IPython.display import Markdown
 
 from book.tools import paper_figures
 from book.tools.notebook import record, show_source
-from book.tools.tables import RESULTS_FOLDER, markdown_table
+from book.tools.paper import printed
+from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets.stack import acquisition_of
-from graphseg.evaluation.records import read_record
 from graphseg.plotting import explore, micrographs
 from graphseg.plotting.structure import (
     add_orientation_key,
@@ -441,8 +441,7 @@ record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 lines_of = {n: found.boundaries for n, found in maps.items() if found.boundaries}
 every = [line for lines in lines_of.values() for line in lines]
 turned = np.degrees([line.misorientation for line in every])
-printed = read_record(RESULTS_FOLDER.parent / "paper.json")["earlier_study"]
-record("earlier_boundaries", printed["boundaries"])
+record("earlier_boundaries", printed()["earlier_study"]["boundaries"])
 record("boundary_lines", len(every))
 record("boundary_acquisitions", len({acquisition_of(stack.names[n]) for n in lines_of}))
 record("misorientation_low", float(np.quantile(turned, 0.05)) if len(every) else 0.0)

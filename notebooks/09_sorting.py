@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import codecs, figures, paper_figures
+from book.tools import codecs, figures
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg import metrics
@@ -183,7 +183,7 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 figure, axes = plt.subplots(4, 6, figsize=(10.5, 7.8))
 masks = probabilities >= 0.5
 known_sizes = [stack.pixel_size_of(i) for i in range(len(stack))]
-paper_figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
+figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
 figures.contact_sheet(ranking, stack.images, masks, stack.pixel_size)

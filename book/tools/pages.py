@@ -18,10 +18,11 @@ from scipy.ndimage import binary_erosion
 
 from book.tools import tables
 from book.tools.errors import ToolError
+from book.tools.paper import printed
 from book.tools.tables import read_result
 from graphseg.colours import VERMILION
 from graphseg.evaluation import compare
-from graphseg.evaluation.records import read_record, summary
+from graphseg.evaluation.records import summary
 
 _PLACE = re.compile(r"\{\{ *([a-z0-9_]+) *\}\}")
 _THUMBNAIL = re.compile(r"images/figures/(fig-[a-z0-9-]+)\.webp")
@@ -148,8 +149,7 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
 
 def values() -> dict[str, str]:
     """Return the numbers of the pages by name, as text, from the records and the paper."""
-    paper = read_record(tables.RESULTS_FOLDER.parent / "paper.json")
-    return _printed(paper) | _measured() | _costs()
+    return _printed(printed()) | _measured() | _costs()
 
 
 def _printed(paper: dict) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Figures of the paper, rebuilt: the Bragg filter in seven panels, four classes, a sorted subset.
+"""Figures of the paper, rebuilt: the Bragg filter in seven panels, four classes, masks.
 
-After Figs 1, 2 and 6 of Sadre et al. (2021), doi 10.1017/S1431927621000167; Fig. 3 is in
-`book.tools.architecture`.
+After Figs 1, 2, 4 and 5 of Sadre et al. (2021), doi 10.1017/S1431927621000167; Fig. 3 is in
+`book.tools.architecture`, Fig. 6 in `book.tools.figures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from graphseg.batch.ranking import Ranking
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.colours import CLASS_COLOURS, VERMILION
 from graphseg.plotting import explore
@@ -102,36 +101,6 @@ def show_misorientations(axes: Axes, boundaries: Sequence[Boundary], width: floa
     bins = np.arange(0, LARGEST_TURN + width, width)
     axes.hist(found, bins=bins, color=CLASS_COLOURS["boundary"], edgecolor="white")
     axes.set(xlabel="misorientation (°)", ylabel="lines of boundary", xlim=(0, LARGEST_TURN))
-
-
-def show_subset(
-    axes: np.ndarray,
-    ranking: Ranking,
-    images: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
-    pixel_sizes: Sequence[float | None],
-) -> None:
-    """Show images spread evenly over a ranking, the cleanest first, with contamination in red.
-
-    Parameters
-    ----------
-    axes : array of Axes
-        One for each image, in reading order.
-    ranking : Ranking
-        Of all images.
-    images, masks : sequences of arrays, shape (H, W)
-        In the order of what was ranked.
-    pixel_sizes : sequence of float or None
-        Å per pixel of each of them.
-    """
-    places = np.unique(np.linspace(0, len(ranking) - 1, axes.size).round().astype(int))
-    for ax, place in zip(axes.flat, places, strict=False):
-        number = ranking.index[place]
-        title = f"{100 * ranking.fraction[place]:.0f} %"
-        show_micrograph(ax, images[number], pixel_sizes[number], title)
-        overlay_mask(ax, masks[number], VERMILION, tint=0.5, linewidth=0)
-    for ax in axes.flat[len(places) :]:
-        ax.set_axis_off()
 
 
 def largest_difference(first: np.ndarray, second: np.ndarray, side: int) -> tuple[slice, slice]:

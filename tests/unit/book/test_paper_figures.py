@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from book.tools import codecs, paper_figures
+from book.tools import codecs, figures, paper_figures
 from graphseg.batch.ranking import rank
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.colours import CLASS_COLOURS
@@ -77,7 +77,7 @@ def test_a_subset_runs_from_the_cleanest_to_the_least_clean():
     images = [np.full((8, 8), n) + np.eye(8) for n in range(10)]
     masks = np.zeros((10, 8, 8), bool)
     axes = panels(2, 2)
-    paper_figures.show_subset(axes, ranking, images, masks, [None] * 10)
+    figures.show_subset(axes, ranking, images, masks, [None] * 10)
     assert [ax.get_title() for ax in axes.flat] == ["100 %", "70 %", "40 %", "10 %"]
 
 
@@ -85,7 +85,7 @@ def test_few_images_leave_panels_empty():
     ranking = rank(["a", "b"], [0.2, 0.4])
     axes = panels(2, 2)
     images, masks = [np.eye(8)] * 2, np.zeros((2, 8, 8), bool)
-    paper_figures.show_subset(axes, ranking, images, masks, [None, None])
+    figures.show_subset(axes, ranking, images, masks, [None, None])
     assert [ax.axison for ax in axes.flat] == [True, True, False, False]
 
 
