@@ -100,9 +100,12 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
     for name in ("LICENSE", "CITATION.cff"):  # what a page offers for download
         if (root / name).is_file():
             shutil.copy(root / name, staged / name)
-    pages.finish(
-        staged, executed, staged.with_name("hero-" + tree_digest(root / "graphseg", "*.py")[:12])
-    )
+    package = tree_digest(root / "graphseg", "*.py")[:12]  # what the first picture depends on
+    kept = staged.with_name(f"hero-{package}")
+    for older in staged.parent.glob("hero-*"):
+        if older != kept:
+            shutil.rmtree(older)
+    pages.finish(staged, executed, kept)
 
 
 def _sphinx(staged: Path, scratch: Path) -> Path:
