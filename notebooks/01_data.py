@@ -10,16 +10,17 @@
 # (ch-data)=
 # # The labelled micrographs
 #
-# Every method of this book is fitted to, and judged on, micrographs of graphene in which an expert
-# has outlined the contamination. What do these images show, how much contamination is on them, and
-# which of them are so similar that they must not be divided between training and test?
+# Every method of this book is fitted to, and judged on, {term}`micrographs <Micrograph>` of
+# {term}`graphene` in which an expert has outlined the {term}`contamination`. What do these images
+# show, how much contamination is on them, and which of them are so similar that they must not be
+# divided between training and test?
 #
 # **What you will be able to do**
 #
 # - load the published images, the simulated sample, or a folder of your own, in the same way;
-# - say what a label marks, and how much of the area is marked;
-# - tell an *acquisition* from an image, and find acquisitions that show one place;
-# - split a stack so that neither acquisitions nor places are divided;
+# - say what a {term}`label` marks, and how much of the area is marked;
+# - tell an *{term}`acquisition`* from an image, and find acquisitions that show one place;
+# - split a {term}`stack` so that neither acquisitions nor places are divided;
 # - measure how similar two frames of one series are.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -32,10 +33,12 @@ seed: int = 0  # of the random splits and of the bootstrap
 # %% mystnb={"code_prompt_show": "Show the imports"} tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Markdown
 from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
 from book.tools.notebook import record, show_source
+from book.tools.paper import printed
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates, load
 from graphseg.datasets.stack import SAME_PLACE, acquisition_of
@@ -56,18 +59,36 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## Where the images come from
 #
-# {cite:t}`Sadre2021` published their images with their labels. They were taken at 80 kV with an
-# aberration-corrected transmission electron microscope, the TEAM 0.5, in phase contrast: the
-# electrons pass through the sheet, and the phase that the atoms give them is turned into
-# brightness by a small defocus. The authors reduced the micrographs, of 1024 or 2048 pixels a side,
-# to 256 × 256 pixels; the files have 8 bits. The images are not part of this project. They are read
+# {cite:t}`Sadre2021` published their images with their labels. Most of the images were recorded for
+# an earlier study of {term}`grain boundaries <Grain boundary>` {cite:p}`Ophus2015`, with an
+# aberration-corrected transmission electron microscope in {term}`phase contrast`: the electrons
+# pass through the sheet, and the phase that the atoms give them is turned into brightness by a
+# small {term}`defocus`. These conditions were printed:
+
+# %% tags=["remove-input"]
+paper = printed()
+imaging = paper["imaging"]
+doses = [imaging[f"dose_{end}_electrons_per_square_angstrom"] for end in ("low", "high")]
+sides = [f"{side} × {side}" for side in paper["preprocessing"]["original_sides"]]
+rows = [
+    ["microscope", imaging["microscope"]],
+    ["voltage", f"{imaging['kilovolts']} kV"],
+    ["dose", " to ".join(f"{dose:,} e/Å²" for dose in doses)],
+    ["size as recorded", " or ".join(sides) + " pixels"],
+    ["size as published", "{0} × {0} pixels, 8 bits".format(paper["preprocessing"]["image_side"])],
+]
+rows = [["condition", "as printed"], [":--", "--:"], *rows]
+Markdown("\n".join(f"| {name} | {value} |" for name, value in rows))
+
+# %% [markdown]
+# The images are not part of this project. They are read
 # from the folder that the environment variable `GRAPHSEG_DATA` names, or downloaded once from the
 # authors' repository; each file is checked against its registered SHA-256 sum, and a damaged one is
 # fetched again. Where neither is possible, a small simulated sample takes their place, and a note
 # at the top of the page says so.
 #
-# A loaded stack holds the images, the masks, the names, and two things that are read off the
-# names: the acquisition and the date.
+# A loaded stack holds the images, the {term}`masks <Mask>`, the names, and two things that are read
+# off the names: the acquisition and the date.
 
 # %%
 coverage = stack.masks.mean(axis=(1, 2))
@@ -108,9 +129,9 @@ for ax, i in zip(axes.flat, shown, strict=False):
 #
 # A label is a second image of the same size. Every pixel above zero is **contamination**: patches
 # of disordered material, mostly hydrocarbons, that lie on the sheet. Everything else is the
-# negative class, whether it is lattice, a grain boundary or a hole. So a label does not answer
-# "is this graphene?" but "is the surface contaminated here?". Grain boundaries are the hard case:
-# they are irregular too, and yet clean.
+# negative class, whether it is {term}`lattice`, a grain boundary or a hole. So a label does not
+# answer "is this graphene?" but "is the surface contaminated here?". Grain boundaries are the hard
+# case: they are irregular too, and yet clean.
 #
 # The contaminated fraction of an image, its *coverage*, is
 #
@@ -141,21 +162,21 @@ record("data_coverage_mean", 100 * coverage.mean())
 # %% [markdown]
 # The median coverage is {glue:text}`data_coverage_median:.1f` % and nine in ten images lie between
 # {glue:text}`data_coverage_low:.1f` and {glue:text}`data_coverage_high:.1f` %
-# ({numref}`fig-data-coverage`). This has two consequences. First, accuracy is a poor score here:
-# calling every pixel clean is right for all but {glue:text}`data_coverage_mean:.1f` % of the
-# pixels. The book therefore relies mainly on the Jaccard index, which counts only pixels that the
-# label or the prediction calls contaminated. Second, {glue:text}`data_empty:d` labels are empty.
-# For these the Jaccard index of a correct prediction is 0/0, and a convention is needed; it is
-# stated in {ref}`the conventions <conventions>`.
+# ({numref}`fig-data-coverage`). This has two consequences. First, {term}`accuracy` is a poor score
+# here: calling every pixel clean is right for all but {glue:text}`data_coverage_mean:.1f` % of the
+# pixels. The book therefore relies mainly on the {term}`Jaccard index`, which counts only pixels
+# that the label or the prediction calls contaminated. Second, {glue:text}`data_empty:d` labels are
+# empty. For these the Jaccard index of a correct prediction is 0/0, and a convention is needed; it
+# is stated in {ref}`the conventions <conventions>`.
 
 # %% [markdown]
 # ## Acquisitions and dates
 #
-# A microscopist rarely takes just one image of a place. In a *focal series* the defocus is stepped
-# while the place stays the same; in a *time series* the same place is imaged repeatedly. The frames
-# of a series are different images of the same contamination. We call the frames that belong
-# together one **acquisition**, and read it off the file name: a trailing `_layer_NNNN` is the
-# number of the frame, and the rest names the acquisition.
+# A microscopist rarely takes just one image of a place. In a *{term}`focal series`* the defocus is
+# stepped while the place stays the same; in a *time series* the same place is imaged repeatedly.
+# The frames of a series are different images of the same contamination. We call the frames that
+# belong together one **acquisition**, and read it off the file name: a trailing `_layer_NNNN` is
+# the number of the frame, and the rest names the acquisition.
 
 # %%
 acquisitions = np.array([acquisition_of(name) for name in stack.names])
@@ -187,7 +208,7 @@ for ax, i in zip(axes.flat, members, strict=True):
 # Not all images of one place share a name. A microscopist may start a second series at the same
 # place, or come back to it after a while. `graphseg.datasets.duplicates` looks for such images: it
 # maps the local roughness of an image, which does not depend on the focus, and correlates the maps
-# of two images over small shifts. The threshold was set so that no two published images of
+# of two images over small shifts. The {term}`threshold` was set so that no two published images of
 # different days reach it. Every pair of acquisitions above it was then inspected by eye: most show
 # one place beyond doubt; the one with the lowest similarity probably does, and is merged to be on
 # the safe side.
@@ -227,9 +248,9 @@ record("data_threshold", duplicates.THRESHOLD)
 # %% [markdown]
 # {glue:text}`data_pairs:d` pairs of acquisitions exceed the threshold of
 # {glue:text}`data_threshold:.2f` ({numref}`fig-data-places`). The published pairs are
-# {glue:text}`data_places:s`. Each is one **group**, and so are the frames of any other acquisition:
-# {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups. Whenever
-# this book splits by acquisition, it keeps these groups together.
+# {glue:text}`data_places:s`. Each is one **{term}`group`**, and so are the frames of any other
+# acquisition: {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups.
+# Whenever this book splits by acquisition, it keeps these groups together.
 #
 # ## How alike are two frames?
 #
@@ -277,7 +298,7 @@ ax.legend(loc="center", bbox_to_anchor=(0.33, 0.5));
 # %% [markdown]
 # The pairs of a series are not independent of each other, so we take one number per series, the
 # median over its pairs. To see how well the median over the series is known, whole series are drawn
-# with replacement (a bootstrap).
+# with replacement (a {term}`bootstrap`).
 
 # %%
 series = [
@@ -297,17 +318,17 @@ record("data_overlap_other", np.median(values["other days"]))
 
 # %% [markdown]
 # The median overlap of two labels is {glue:text}`data_overlap_series:.2f` within one acquisition
-# (95 % interval {glue:text}`data_overlap_low:.2f` to {glue:text}`data_overlap_high:.2f`),
+# (95 % {term}`interval` {glue:text}`data_overlap_low:.2f` to {glue:text}`data_overlap_high:.2f`),
 # {glue:text}`data_overlap_day:.2f` for the same day and {glue:text}`data_overlap_other:.2f` for
 # different days ({numref}`fig-data-overlap`).
 #
 # ## How often would a random split leak?
 #
-# Suppose the images are divided at random into five parts, and each part in turn is the test set. A
-# test image *leaks* if another image of its group is in the training set: a model that merely
-# memorises its training images gets such a test image right without having learned anything
-# general. We count how many test images leak in random splits, and in a split that keeps groups
-# together.
+# Suppose the images are divided at random into five parts, and each part in turn is the
+# {term}`test set`. A test image *{term}`leaks <Leak>`* if another image of its group is in the
+# {term}`training set`: a model that merely memorises its training images gets such a test image
+# right without having learned anything general. We count how many test images leak in random
+# splits, and in a split that keeps groups together.
 
 # %%
 leaks = []
@@ -339,8 +360,8 @@ record("data_leak_grouped", 100 * np.max(grouped))
 #   split.
 # - Acquisitions are read off file names, and places found by a threshold. Images of one place that
 #   overlap too little are not found. Splitting by day is the stricter choice.
-# - The published files hold no pixel size, no defocus and no dose. The pixel size is measured from
-#   the lattice ({numref}`chapter %s <ch-structure>`); the other two stay unknown.
+# - The published files hold no {term}`pixel size`, no defocus and no {term}`dose`. The pixel size
+#   is measured from the lattice ({numref}`chapter %s <ch-structure>`); the other two stay unknown.
 # - One hand-drawn label per image says nothing about how well two experts would agree.
 #
 # ## On your own images
@@ -375,3 +396,87 @@ record("data_leak_grouped", 100 * np.max(grouped))
 #   acquisitions of one place together.
 #
 # {numref}`Chapter %s <ch-preprocessing>` removes from the images what is due to the microscope.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** A method that calls every pixel clean needs no microscope. Which accuracy and
+# which Jaccard index, pooled over the images, does it reach?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+from graphseg import metrics
+
+nothing_found = np.zeros_like(stack.masks)
+scores = metrics.scores(metrics.counts(stack.masks, nothing_found))
+print(f"accuracy {scores['accuracy']:.3f}, Jaccard index {scores['jaccard']:.3f}")
+# Accuracy is one minus the mean coverage; without true positives the index is zero.
+assert np.isclose(scores["accuracy"], 1 - coverage.mean())
+
+# %% [markdown]
+# **Exercise 2.** Two labels that both mark a fraction $c$ of the image, at places that have
+# nothing to do with each other, overlap by chance. Show that {eq}`eq-overlap` is then about
+# $c/(2-c)$, and compare this with the overlap of labels of different days.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+# They share c² of the area, and together cover 2c − c².
+c = np.median(coverage[coverage > 0])
+expected = c**2 / (2 * c - c**2)
+scattered = np.random.default_rng(seed).random((2, 512, 512)) < c  # two masks
+measured = np.sum(scattered.all(0)) / np.sum(scattered.any(0))
+print(f"expected {expected:.3f}, random pixels {measured:.3f}")
+print(f"labels of different days {np.median(values['other days']):.3f}")
+
+# %% [markdown]
+# **Exercise 3.** A group of $k$ images is dealt at random into five {term}`folds <Fold>`. With
+# which probability does one of its images leak? Predict the leaking fraction of the stack from the
+# sizes of its groups alone.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+# An image stays if all k − 1 others are in its own fold, each with about 1/5.
+_, group, sizes = np.unique(stack.groups, return_inverse=True, return_counts=True)
+probability = 1 - 0.2 ** (sizes[group] - 1)
+print(f"predicted {100 * probability.mean():.1f} %")
+print(f"counted {100 * np.mean(leaks):.1f} %")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. A label marks …
+#    - (a) surface contamination
+#    - (b) graphene
+#    - (c) everything that is not a perfect lattice
+#
+# 2. Why is accuracy a poor score for these images?
+#    - (a) Most pixels are clean, so calling all of them clean is right most of the time.
+#    - (b) It cannot be computed for empty labels.
+#    - (c) It depends on the size of the image.
+#
+# 3. Two files are named `place_layer_0001` and `place_layer_0002`. They are …
+#    - (a) an image and its label
+#    - (b) two acquisitions of one day
+#    - (c) two frames of one acquisition
+#
+# 4. Two acquisitions with different names show the same place. Which split is safe?
+#    - (a) by acquisition name
+#    - (b) by image
+#    - (c) by group
+#
+# 5. What does a large overlap between the labels of two frames prove?
+#    - (a) that their labels are nearly the same, and nothing else
+#    - (b) that a network will exploit it
+#    - (c) that one of the labels is wrong
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **a** – Grain boundaries and holes are irregular, and yet belong to the negative class.
+# 2. **a** – The large class decides. The Jaccard index ignores pixels that are rightly called
+#    clean.
+# 3. **c** – A trailing `_layer_NNNN` is the number of a frame; the rest of the name is the
+#    acquisition.
+# 4. **c** – Groups join acquisitions of one place; a split by name would put one on either side.
+# 5. **a** – Whether a method exploits it shows only when it is scored with both kinds of split.
+# :::

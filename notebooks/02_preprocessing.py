@@ -10,18 +10,18 @@
 # (ch-preprocessing)=
 # # Flat field, scale and size
 #
-# Before one asks where a micrograph shows contamination, one has to take out what comes from the
-# microscope and not from the sample: uneven illumination, the dose, the size of a pixel. How is
-# that done, how accurate is it when part of the field is contaminated, and what does it change in
-# images that have already been flattened?
+# Before one asks where a {term}`micrograph` shows {term}`contamination`, one has to take out what
+# comes from the microscope and not from the sample: uneven illumination, the {term}`dose`, the size
+# of a pixel. How is that done, how accurate is it when part of the field is contaminated, and what
+# does it change in images that have already been flattened?
 #
 # **What you will be able to do**
 #
 # - fit a smooth background to a micrograph and divide it out, even where contamination covers the
 #   sheet;
 # - say when a fit that excludes the contaminated patches helps, and when it does harm;
-# - standardise images, and see what that does to the contrast of their lattice;
-# - reduce an image without aliasing, and keep its pixel size right.
+# - standardise images, and see what that does to the contrast of their {term}`lattice`;
+# - reduce an image without aliasing, and keep its {term}`pixel size` right.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -73,7 +73,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # ## The background of a raw micrograph
 #
 # Let $I(u, v)$ be the recorded intensity, with $u$ and $v$ running from 0 to 1 along the rows and
-# the columns. {cite:t}`Sadre2021` describe the illumination by a Bézier surface of degree
+# the columns. {cite:t}`Sadre2021` describe the illumination by a {term}`Bézier surface` of degree
 # $(m, n)$,
 #
 # $$ I_0(u, v) = \sum_{i=0}^{m} \sum_{j=0}^{n} B_i^m(u)\, B_j^n(v)\, k_{ij},
@@ -110,12 +110,28 @@ plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
 robust = flat_field(raw.counts, degree=(2, 2), window=32)
 
 # %% [markdown]
+# {eq}`eq-bezier` and {eq}`eq-normalise` are eqs 1 and 2 of the paper. Written out in NumPy they are
+# a linear least-squares problem and a division, and give what `flat_field` gives:
+
+# %%
+u, v = (np.linspace(0, 1, n)[:, None] for n in raw.counts.shape)
+i, binomial = np.arange(3), np.array([1, 2, 1])  # of degree 2
+B_u, B_v = (binomial * x**i * (1 - x) ** (2 - i) for x in (u, v))
+basis = np.einsum("ui,vj->uvij", B_u, B_v).reshape(-1, 9)
+k, *_ = np.linalg.lstsq(basis, raw.counts.ravel().astype(float))
+I_0 = (basis @ k).reshape(raw.counts.shape)  # eq. 1
+assert np.allclose(I_0, plain.background)
+
+I_N = raw.counts / I_0  # eq. 2
+assert np.allclose(I_N, plain.corrected, rtol=1e-5)
+
+# %% [markdown]
 # The second fit is *robust*. Contaminated areas are a little darker than clean ones, and a surface
 # fitted to all pixels bends towards them. The robust fit averages the residual $(I - I_0)/I_0$, and
-# its square, over a square window. An area whose mean lies more than three standard deviations from
-# the median, or whose deviation lies as far above it, is excluded, and the surface is fitted again,
-# until hardly a pixel changes. The window must be a few periods of the lattice wide, so that the
-# lattice averages out: 16 pixels by default, more at the fine pixels here.
+# its square, over a square {term}`window`. An area whose mean lies more than three standard
+# deviations from the median, or whose deviation lies as far above it, is excluded, and the surface
+# is fitted again, until hardly a pixel changes. The window must be a few periods of the lattice
+# wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
 # {numref}`fig-preprocessing-raw` shows the result.
 
 # %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}} tags=["hide-input"]
@@ -147,9 +163,9 @@ figure.colorbar(shown, ax=axes, label="error (%)");
 # %% [markdown]
 # {numref}`fig-preprocessing-error` shows where the plain fit goes wrong. Does this hold for other
 # micrographs? We repeat the test with several micrographs and with more and less contamination. Two
-# further fits are given the true mask, one of them widened by 4 pixels. The error is the standard
-# deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor is not
-# counted as an error, because {eq}`eq-standardise` removes it.
+# further fits are given the true {term}`mask`, one of them widened by 4 pixels. The error is the
+# standard deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor is
+# not counted as an error, because {eq}`eq-standardise` removes it.
 
 # %% tags=["hide-input"]
 fractions = [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -241,8 +257,8 @@ explore.flat_field_explorer(example.counts, example.pixel_size)
 #
 # The published images had been flattened before they were stored, and each was stretched to the
 # full range of 8 bits. How much background is left for {eq}`eq-bezier` and {eq}`eq-normalise` to
-# remove in the stack of this page? For each image we take the largest deviation of the background
-# from its mean.
+# remove in the {term}`stack` of this page? For each image we take the largest deviation of the
+# background from its mean.
 
 # %%
 fits = [flat_field(image) for image in stack.images]
@@ -302,21 +318,24 @@ ax.legend();
 # nearly constant. This is expected after division by a surface that was fitted to clean and
 # contaminated areas alike. The variation that remains in the clean part is then no longer a tilt or
 # a bow, and the robust fit extrapolates it across the areas that it excludes. These may fill a
-# corner, far from any pixel that constrains the fit: in
-# {glue:text}`preprocessing_stack_inside:.0f` % of the images the largest deviation lies in an
-# excluded area. A second flat field gains nothing where the first was good. This book therefore
-# uses the robust fit for raw micrographs, and applies no further flat field to the published
-# images.
+# corner, far from any pixel that constrains the fit: in {glue:text}`preprocessing_stack_inside:.0f`
+# % of the images the largest deviation lies in an excluded area. A second {term}`flat field` gains
+# nothing where the first was good. This book therefore uses the robust fit for raw micrographs, and
+# applies no further flat field to the published images.
 #
 # ## One scale for all images
 #
-# The brightness of $I_N$ still depends on dose and defocus. The last step brings each image to
-# mean 0 and standard deviation 1,
+# The brightness of $I_N$ still depends on dose and {term}`defocus`. The last step brings each image
+# to mean 0 and standard deviation 1,
 #
 # $$ I_S = \frac{I_N - \langle I_N \rangle}{\sigma(I_N)}, $$ (eq-standardise)
 #
 # where $\langle\cdot\rangle$ is the mean and $\sigma$ the standard deviation over all pixels of
-# the image.
+# the image. This is eq. 3 of the paper:
+
+# %%
+I_S = (I_N - I_N.mean()) / np.sqrt(np.mean((I_N - I_N.mean()) ** 2))  # eq. 3
+assert np.allclose(I_S, standardise(plain.corrected), atol=1e-4)
 
 # %%
 standard = standardise(stack.images)
@@ -346,8 +365,8 @@ record("preprocessing_clean_lowest", min(clean))
 
 # %% [markdown]
 # Stored standard deviations lie between {glue:text}`preprocessing_spread_low:.2f` and
-# {glue:text}`preprocessing_spread_high:.2f`, so one threshold would mean different things in
-# different images. After {eq}`eq-standardise` it means nearly the same in all of them, but not
+# {glue:text}`preprocessing_spread_high:.2f`, so one {term}`threshold` would mean different things
+# in different images. After {eq}`eq-standardise` it means nearly the same in all of them, but not
 # exactly: contaminated areas have the stronger contrast and contribute to $\sigma$, so in an image
 # with much contamination the standard deviation of the clean lattice shrinks, down to
 # {glue:text}`preprocessing_clean_lowest:.2f`. Its rank correlation with the contaminated fraction
@@ -391,15 +410,15 @@ record("preprocessing_noise", 100 * explained / difference)
 # The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and its mean is that
 # of the larger one. In the clean area the standard deviation is
 # {glue:text}`preprocessing_averaged:.3f` when averaged and {glue:text}`preprocessing_picked:.3f`
-# when picked ({numref}`fig-preprocessing-resize`). The shot noise that averaging removes,
+# when picked ({numref}`fig-preprocessing-resize`). The {term}`shot noise` that averaging removes,
 # calculated from the number of electrons, explains {glue:text}`preprocessing_noise:.0f` % of the
 # difference between the two variances; the rest is lattice contrast that the larger pixel blurs.
 #
 # ## What this does not show
 #
-# - The errors of the background hold for simulated micrographs, whose illumination is a tilt with
-#   a weak bow. A real one may have seams between the parts of a camera, or rings; no surface of low
-#   degree follows those.
+# - The errors of the background hold for simulated micrographs, whose illumination is a tilt with a
+#   weak bow. A real one may have seams between the parts of a camera, or {term}`rings <Ring>`; no
+#   surface of low degree follows those.
 # - The robust fit needs more than half of the field to be clean, and patches that differ from it in
 #   brightness or roughness. If most of the field is contaminated, supply a mask, or omit the flat
 #   field.
@@ -436,3 +455,82 @@ record("preprocessing_noise", 100 * explained / difference)
 # - Standardising brings images closer to one threshold for all, but not exactly: contamination
 #   raises the standard deviation and makes the lattice beside it look fainter.
 # - Reduce images by averaging, and carry the pixel size along.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** The gain of a camera and the dose multiply an image by a factor; its dark level
+# adds a constant. Show that {eq}`eq-standardise` removes both. What does it do with a negative
+# factor?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+image = stack.images[0].astype(float)
+same = standardise(250 * image + 40)
+inverted = standardise(-image)
+assert np.allclose(same, standardise(image), atol=1e-4)
+assert np.allclose(inverted, -standardise(image), atol=1e-4)
+print("Gain and dark level drop out; a negative factor swaps black and white atoms.")
+
+# %% [markdown]
+# **Exercise 2.** Which degree suits the raw micrograph above? Fit degrees 0 to 5 with the robust
+# fit, and compare the backgrounds with the true illumination, as in the text.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+for degree in range(6):
+    fit = flat_field(raw.counts, degree=(degree, degree), window=32)
+    error = 100 * np.std(np.log(fit.background / raw.illumination))
+    print(f"degree {degree}: {error:.2f} %")
+# A constant misses the tilt, a plane the bow; high degrees begin to follow patches.
+
+# %% [markdown]
+# **Exercise 3.** Averaging blocks of 2 × 2 pixels halves the noise, if the noise of neighbouring
+# pixels is independent. Test it on an empty image with 400 electrons a pixel. What does picking
+# every second pixel do?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+empty = np.random.default_rng(seed).poisson(400, (512, 512)).astype(float)
+averaged, _ = resize_area(empty, (256, 256))
+print(f"standard deviation: {empty.std():.2f} before, {averaged.std():.2f} averaged,")
+print(f"{empty[::2, ::2].std():.2f} picked")
+assert np.isclose(empty.std() / averaged.std(), 2, rtol=0.02)
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. How many numbers describe a Bézier surface of degree (2, 2)?
+#    - (a) 4
+#    - (b) 6
+#    - (c) 9
+#
+# 2. Why divide by the background instead of subtracting it?
+#    - (a) Subtraction would give negative values.
+#    - (b) Division is faster.
+#    - (c) Illumination multiplies the image, its contrast included.
+#
+# 3. The robust fit needs …
+#    - (a) more than half of the field to be clean
+#    - (b) {term}`white atoms`
+#    - (c) a mask
+#
+# 4. After standardising, an image with much contamination has …
+#    - (a) a fainter lattice
+#    - (b) the same lattice contrast as any other
+#    - (c) a stronger lattice
+#
+# 5. Why must one not pick single pixels to reduce an image?
+#    - (a) The mean brightness would change.
+#    - (b) The pixel size would be unknown.
+#    - (c) All noise stays, and fine detail turns into false coarse patterns.
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **c** – Three Bernstein polynomials along the rows times three along the columns.
+# 2. **c** – Where there is less light, the lattice is fainter by the same factor.
+# 3. **a** – The median must belong to the clean part; otherwise supply a mask.
+# 4. **a** – Contamination raises the standard deviation by which everything is divided.
+# 5. **c** – This is aliasing; averaging over the new pixel removes both.
+# :::

@@ -10,18 +10,20 @@
 # (ch-bragg)=
 # # Bragg filtering
 #
-# A clean piece of graphene is periodic, and contamination is not. If everything periodic is removed
-# from a micrograph, is what remains the contamination? How much of the success is due to removing
-# the lattice at all? And do the parameters printed in the paper reproduce its scores?
+# A clean piece of {term}`graphene` is periodic, and {term}`contamination` is not. If everything
+# periodic is removed from a {term}`micrograph`, is what remains the contamination? How much of the
+# success is due to removing the {term}`lattice` at all? And do the parameters printed in the paper
+# reproduce its scores?
 #
 # **What you will be able to do**
 #
-# - find the Bragg peaks of a micrograph and remove its lattice by Fourier filtering;
+# - find the {term}`Bragg peaks <Bragg peak>` of a micrograph and remove its lattice by Fourier
+#   filtering;
 # - fit the three parameters of the method to labelled images, and say why a soft and a hard
-#   threshold differ;
+#   {term}`threshold` differ;
 # - compare a method with a baseline that lacks its main idea;
 # - infer from fitted thresholds in which units a method was fitted;
-# - recognise the images on which the Bragg filter fails.
+# - recognise the images on which the {term}`Bragg filter` fails.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -39,6 +41,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+from book.tools import paper_figures
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
@@ -48,6 +51,7 @@ from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import explore, micrographs
+from graphseg.preprocessing import weighted_spectrum
 from graphseg.unet.inference import find_scale
 
 micrographs.use_style()
@@ -72,9 +76,9 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \,\big\} .
 # $$ (eq-bragg-peaks)
 #
-# The window $W$ keeps the edges of the image from drawing a cross through the spectrum. An
-# aperture with a Gaussian at every peak and its opposite, transformed back, gives the image of
-# the lattice alone,
+# The {term}`window` $W$ keeps the edges of the image from drawing a cross through the spectrum. An
+# {term}`aperture` with a Gaussian at every peak and its opposite, transformed back, gives the image
+# of the lattice alone,
 #
 # $$
 # I_B = \mathcal{F}^{-1}\Big\{ \mathcal{F}\{I\} \sum_{g} e^{-|q - g|^2 / 2\sigma^2} \Big\} ,
@@ -97,9 +101,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 #
 # ## One spectrum
 #
-# What does the filter do to one micrograph? The example is, of the labelled images of the fold that
-# will be held out, the one with the median contaminated area. Nothing is fitted yet; without labels
-# `fit` takes the starting values, which include the paper's width $\sigma = 1/64$ cycles per pixel.
+# What does the filter do to one micrograph? The example is, of the labelled images of the
+# {term}`fold` that will be held out, the one with the median contaminated area. Nothing is fitted
+# yet; without {term}`labels <Label>` `fit` takes the starting values, which include the paper's
+# width $\sigma = 1/64$ cycles per pixel.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds)[fold]
@@ -116,15 +121,12 @@ pixel_size = find_scale(
 start = gs.BraggSegmenter(progress=False).fit(stack.images[example][None])
 parts = start.decompose(stack.images[example])
 
-# %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit. From left: the micrograph with its label; the spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; the lattice image; the residual. The published files state no pixel size; scale bars follow the lattice, as in the chapter on structure. Notice that the residual is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}} tags=["hide-input"]
-figure, axes = plt.subplots(1, 4, figsize=(11, 3.2))
-micrographs.show_micrograph(
-    axes[0], stack.images[example], pixel_size, "micrograph, label"
+# %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit, in the seven panels of Fig. 2 of the paper: (a) the standardised micrograph; (b) its weighted spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; (c) the lattice image; (d) the micrograph minus it; (e) the absolute difference, averaged; (f) where that is at least M; (g) the label. Panels (a), (c) and (d) have one grey scale. Scale bars follow the lattice. Notice that (e) is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}} tags=["hide-input"]
+figure, axes = plt.subplots(2, 4, figsize=(11, 6))
+axes[1, 3].set_axis_off()
+paper_figures.show_bragg_steps(
+    axes.flat[:7], start, stack.images[example], stack.masks[example], pixel_size
 )
-micrographs.overlay_mask(axes[0], stack.masks[example])
-explore.show_spectrum(axes[1], parts, start.aperture_width_)
-micrographs.show_micrograph(axes[2], parts.lattice, pixel_size, "lattice image")
-explore.show_residual(axes[3], parts.residual, pixel_size)
 
 # %% tags=["hide-input"]
 mask, difference = stack.masks[example], parts.image - parts.lattice
@@ -145,14 +147,61 @@ record("start_footprint", 1 / (2 * np.pi * start.aperture_width_))
 # {glue:text}`left_covered_percent:.0f` % inside it. What is left outside is noise, distortion, and
 # everything else that the apertures do not pass.
 #
+# ### The equations in NumPy
+#
+# What does each equation compute? The weighted spectrum of {eq}`eq-bragg-peaks`, eq. 4 of the
+# paper, before it is smoothed:
+
+# %%
+I_S = parts.image  # standardised, eq. 3
+t = np.linspace(0, 1, 256)
+edge = np.clip(np.minimum(t, 1 - t) / (0.25 / 2), 0, 1)  # an eighth at each end
+W = np.outer(*2 * [np.sin(np.pi / 2 * edge) ** 2])
+q = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.fftfreq(256))
+height = q * np.abs(np.fft.fft2(I_S * W))  # eq. 4
+expected = weighted_spectrum(I_S, 0.25, 0)  # of half of the frequencies
+assert np.allclose(height[:, :129], expected, rtol=1e-3, atol=0.05)
+
+# %% [markdown]
+# {eq}`eq-bragg-image`, eq. 5, with a Gaussian at each peak and at its opposite. The image is padded
+# to 320 pixels, and the last line divides by what each Gaussian's footprint loses at the edges:
+
+# %%
+sigma, q = start.aperture_width_, np.fft.fftfreq(320)
+peaks = parts.peaks.positions[parts.used]
+aperture = np.zeros((320, 320))
+for g in [*peaks, *-peaks]:
+    down, across = ((q - f + 0.5) % 1 - 0.5 for f in g)
+    aperture += np.exp(-(down[:, None] ** 2 + across**2) / (2 * sigma**2))
+I_B = np.fft.ifft2(np.fft.fft2(I_S, (320, 320)) * aperture).real[:256, :256]  # eq. 5
+footprint = np.exp(-(q**2) / (2 * sigma**2))
+inside = np.fft.ifft(np.fft.fft(np.arange(320) < 256) * footprint).real[:256]
+I_B = I_B / np.outer(inside, inside)
+assert np.allclose(I_B, parts.lattice, atol=1e-3)
+
+# %% [markdown]
+# And {eq}`eq-bragg-residual`, eq. 6, in which the local average is a product with a matrix of
+# Gaussians whose rows add up to one:
+
+# %%
+r, width = np.arange(256), start.smoothing  # pixels
+distance = np.abs(r[:, None] - r)
+weights = np.exp(-(distance**2) / (2 * width**2)) * (distance <= np.ceil(4 * width))
+weights = weights / weights.sum(axis=1, keepdims=True)
+residual = weights @ np.abs(I_S - I_B) @ weights.T
+contaminated = residual >= start.mask_threshold_  # eq. 6
+assert np.allclose(residual, parts.residual, atol=1e-3)
+assert np.mean(contaminated != start.predict(stack.images[example][None])[0]) < 1e-3
+
+# %% [markdown]
 # ## Fitting three parameters
 #
 # The width $\sigma$ and the thresholds $G$ and $M$ are fitted to labelled images. A threshold has
-# no gradient, so sigmoids replace it, and one minus the Jaccard index of the resulting soft masks
-# is minimised by gradient descent (Adam {cite:p}`Kingma2015`) in the logarithms of the three
-# parameters. Soft masks are not the goal, however. Therefore $M$ is chosen again at the end: of all
-# thresholds, the one whose hard masks have the highest Jaccard index on the training images. It can
-# be found exactly from the sorted residuals.
+# no gradient, so sigmoids replace it, and one minus the {term}`Jaccard index` of the resulting soft
+# {term}`masks <Mask>` is minimised by {term}`gradient descent` ({term}`Adam` {cite:p}`Kingma2015`)
+# in the logarithms of the three parameters. Soft masks are not the goal, however. Therefore $M$ is
+# chosen again at the end: of all thresholds, the one whose hard masks have the highest Jaccard
+# index on the training images. It can be found exactly from the sorted residuals.
 
 # %% tags=["remove-input"]
 started = time.perf_counter()
@@ -195,9 +244,9 @@ record("hard_threshold", segmenter.mask_threshold_)
 # choice by hard masks changed it to {glue:text}`hard_threshold:.3f`, in standard deviations of the
 # image.
 #
-# How sharp is the optimum, and what does the lattice filter contribute? The *no-lattice baseline*
-# below is the same code with the lattice filter switched off: it averages $|I|$ locally and
-# compares the average with $M$.
+# How sharp is the optimum, and what does the lattice filter contribute? The
+# *{term}`no-lattice baseline`* below is the same code with the lattice filter switched off: it
+# averages $|I|$ locally and compares the average with $M$.
 
 # %%
 baseline = gs.BraggSegmenter(lattice_filter=False, progress=False)
@@ -273,7 +322,7 @@ record("own_jaccard", own["jaccard"])
 # ## Scores on held-out images
 #
 # How good is the filter on all folds? Each image is scored once, by a method that has not seen its
-# acquisition; scores are the mean over folds ± their standard deviation.
+# {term}`acquisition`; scores are the mean over folds ± their standard deviation.
 
 # %%
 compared = {
@@ -326,12 +375,12 @@ record("verdict", verdict)
 
 # %% [markdown]
 # The Bragg filter reaches a pooled Jaccard index of {glue:text}`bragg_jaccard_pooled:.3f` ±
-# {glue:text}`bragg_jaccard_spread:.3f` ({glue:text}`bragg_jaccard_per_image:.3f` as a mean over
-# images), the no-lattice baseline {glue:text}`baseline_jaccard_pooled:.3f`
+# {glue:text}`bragg_jaccard_spread:.3f` ({glue:text}`bragg_jaccard_per_image:.3f` as a
+# {term}`mean over images`), the no-lattice baseline {glue:text}`baseline_jaccard_pooled:.3f`
 # ({glue:text}`baseline_jaccard_per_image:.3f`). On all images pooled, the difference is
-# {glue:text}`difference:.3f`, with a 95 % interval from {glue:text}`difference_low:.3f` to
-# {glue:text}`difference_high:.3f` (bootstrap over groups of acquisitions). On these images,
-# removing the lattice {glue:text}`verdict:s`.
+# {glue:text}`difference:.3f`, with a 95 % {term}`interval` from {glue:text}`difference_low:.3f` to
+# {glue:text}`difference_high:.3f` ({term}`bootstrap` over {term}`groups <Group>` of acquisitions).
+# On these images, removing the lattice {glue:text}`verdict:s`.
 #
 # ### The paper's settings
 #
@@ -392,16 +441,16 @@ above = sum(round(bare[n][0], 3) >= printed[n] for n in metrics.NAMES)
 record("baseline_above_paper", above)
 
 # %% [markdown]
-# It nearly does: accuracy and balanced accuracy agree within {glue:text}`gap_first_two:.3f`. The
-# Jaccard index is {glue:text}`faithful_jaccard:.3f` (printed: {glue:text}`printed_jaccard:.3f`), F1
-# {glue:text}`faithful_f1:.3f` ({glue:text}`printed_f1:.3f`). Precision is higher by
-# {glue:text}`gap_precision:.3f` and recall by {glue:text}`gap_recall:.3f`. No score differs by more
-# than {glue:text}`gap_in_spreads:.2f` of its spread over folds. The kind of average matters here:
-# for pooled pixels, a Jaccard index of {glue:text}`printed_jaccard:.3f` would mean an F1 of
-# {glue:text}`printed_f1_pooled:.3f`, so the printed scores are means over images. The scores of the
-# paper's Bragg filter can thus nearly be reproduced from its text. But the no-lattice baseline, on
-# folds by acquisition, reaches or exceeds the paper's Bragg filter in
-# {glue:text}`baseline_above_paper:d` of the six scores.
+# It nearly does: {term}`accuracy` and {term}`balanced accuracy` agree within
+# {glue:text}`gap_first_two:.3f`. The Jaccard index is {glue:text}`faithful_jaccard:.3f` (printed:
+# {glue:text}`printed_jaccard:.3f`), F1 {glue:text}`faithful_f1:.3f` ({glue:text}`printed_f1:.3f`).
+# {term}`Precision` is higher by {glue:text}`gap_precision:.3f` and {term}`recall` by
+# {glue:text}`gap_recall:.3f`. No score differs by more than {glue:text}`gap_in_spreads:.2f` of its
+# spread over folds. The kind of average matters here: for pooled pixels, a Jaccard index of
+# {glue:text}`printed_jaccard:.3f` would mean an F1 of {glue:text}`printed_f1_pooled:.3f`, so the
+# printed scores are means over images. The scores of the paper's Bragg filter can thus nearly be
+# reproduced from its text. But the no-lattice baseline, on folds by acquisition, reaches or exceeds
+# the paper's Bragg filter in {glue:text}`baseline_above_paper:d` of the six scores.
 #
 # ### The units of the thresholds
 #
@@ -496,10 +545,10 @@ record("raw_excess", 100 * (np.mean(found[short["raw"]][:, 2]) / values[2] - 1))
 #
 # ### Where it fails
 #
-# On which images does the filter fail? Four are chosen by a rule from the whole cross-validation:
-# those with the largest area wrongly called contaminated and with the largest area missed, and, of
-# the images whose label is not empty, those with the lowest (of the remaining ones) and the median
-# Jaccard index.
+# On which images does the filter fail? Four are chosen by a rule from the whole
+# {term}`cross-validation`: those with the largest area wrongly called contaminated and with the
+# largest area missed, and, of the images whose label is not empty, those with the lowest (of the
+# remaining ones) and the median Jaccard index.
 
 # %% tags=["hide-input"]
 counts = np.array(
@@ -536,9 +585,9 @@ micrographs.add_error_legend(figure)
 # %% [markdown]
 # {numref}`fig-bragg-failures` shows them. The equations say which errors to expect. One $M$ serves
 # all images, so noise above it is called contamination over wide areas, and a faint film beside a
-# strong one, which has set the scale, is missed. A grain boundary is not periodic either, and can
-# be mistaken for contamination. And the local average spreads the residual of a patch, so that
-# outlines become too round.
+# strong one, which has set the scale, is missed. A {term}`grain boundary` is not periodic either,
+# and can be mistaken for contamination. And the local average spreads the residual of a patch, so
+# that outlines become too round.
 #
 # ## Try it
 #
@@ -566,12 +615,12 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 #
 # ## What this does not show
 #
-# - Whether this is the paper's code: its repository contains the code of the U-Net only. Ours is an
-#   interpretation of three equations; where another is possible, it is a parameter.
+# - Whether this is the paper's code: its repository contains the code of the {term}`U-Net` only.
+#   Ours is an interpretation of three equations; where another is possible, it is a parameter.
 # - Whether a threshold that follows each image would do better:
 #   {numref}`chapter %s <ch-comparison>` has such an adaptive Bragg filter.
-# - Anything about images with other pixel sizes or heavier contamination. $G$ is converted by the
-#   area of an image, but the local average stays the same number of pixels.
+# - Anything about images with other {term}`pixel sizes <Pixel size>` or heavier contamination. $G$
+#   is converted by the area of an image, but the local average stays the same number of pixels.
 # - A score that owes nothing to the test images. The width of the local average, 6 px, was set
 #   after a scan over all published images, with and without the lattice filter.
 #   {numref}`Chapter %s <ch-cross-validation>` shows how to choose it inside the training folds.
@@ -615,3 +664,84 @@ segmenter.predict(odd).shape
 # - One threshold for all images is a weakness: on the fold examined, the $M$ of the training images
 #   gives {glue:text}`chosen_jaccard:.3f`, the best single $M$ {glue:text}`best_jaccard:.3f`, and
 #   the best $M$ for each image {glue:text}`own_jaccard:.3f`.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Raise $G$ until no peak is left. Show that what remains is exactly the no-lattice
+# baseline.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+image = stack.images[example]
+no_peak = gs.BraggSegmenter(peak_threshold=1e9, progress=False).fit(image[None])
+without = gs.BraggSegmenter(lattice_filter=False, progress=False).fit(image[None])
+assert np.array_equal(no_peak.residuals(image[None]), without.residuals(image[None]))
+print("Equal in every pixel.")
+
+# %% [markdown]
+# **Exercise 2.** An aperture of width $\sigma$ averages the lattice over $1/2\pi\sigma$ pixels.
+# Transform one aperture back and measure the width of what you get.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+width = start.aperture_width_
+q = np.fft.fftfreq(1024)  # cycles per pixel
+weights = np.abs(np.fft.ifft(np.exp(-(q**2) / (2 * width**2))))
+r = np.fft.fftfreq(1024) * 1024  # pixels from the centre
+measured = np.sqrt(np.sum(weights * r**2) / np.sum(weights))
+print(f"measured {measured:.2f} px, 1/2πσ = {1 / (2 * np.pi * width):.2f} px")
+
+# %% [markdown]
+# **Exercise 3.** By how much may $M$ be wrong before the pooled Jaccard index of the held-out fold
+# falls by more than 0.05 below its best?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+trial = np.linspace(0.3, 2.0, 171)
+tables = [metrics.counts(stack.masks[test], held_out_residuals >= m) for m in trial]
+index = np.array([metrics.scores(table)["jaccard"] for table in tables])
+tolerable = trial[index >= index.max() - 0.05]
+print(f"best M {trial[index.argmax()]:.2f} standard deviations")
+print(f"tolerable from {tolerable.min():.2f} to {tolerable.max():.2f}")
+print(f"chosen on the training images {segmenter.mask_threshold_:.2f}")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. What does the factor $|q|$ in eq. 4 do?
+#    - (a) It removes noise.
+#    - (b) It lifts the lattice peaks above the slow variations near zero.
+#    - (c) It makes the image real.
+#
+# 2. Why does every aperture have a partner at the opposite frequency?
+#    - (a) To double the signal.
+#    - (b) So that the filtered image is real.
+#    - (c) Because the camera is square.
+#
+# 3. The no-lattice baseline …
+#    - (a) skips eq. 5, so it thresholds the local average of the image's own amplitude
+#    - (b) removes the lattice with the true peaks
+#    - (c) is a {term}`neural network`
+#
+# 4. Why is $M$ chosen again after gradient descent?
+#    - (a) To use the test images.
+#    - (b) Descent uses soft masks; the score is of hard ones.
+#    - (c) Because σ has changed.
+#
+# 5. The printed $M$ and the fitted one differ by a large factor because …
+#    - (a) the paper used other images
+#    - (b) they belong to images in other units
+#    - (c) $M$ does not matter
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – Without it the maxima would be those of the background and of large patches.
+# 2. **b** – A real image has a spectrum with conjugate pairs; keeping one of each leaves a complex
+#    image.
+# 3. **a** – It is the control that shows what removing the lattice contributes.
+# 4. **b** – A threshold has no gradient, so sigmoids replace it in the search, and only there.
+# 5. **b** – A threshold has the units of the image: grey levels from 0 to 1, or standard
+#    deviations.
+# :::

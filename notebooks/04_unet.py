@@ -10,17 +10,18 @@
 # (ch-unet)=
 # # A small U-Net
 #
-# The Bragg filter of {numref}`chapter %s <ch-bragg>` knows what a lattice is and calls the rest
-# contamination. A network takes the opposite approach: it is shown labelled micrographs and learns
-# from them what distinguishes contamination. How large must it be, how is it trained, and what does
-# it reach after a few minutes on an ordinary processor?
+# The {term}`Bragg filter` of {numref}`chapter %s <ch-bragg>` knows what a {term}`lattice` is and
+# calls the rest {term}`contamination`. A network takes the opposite approach: it is shown labelled
+# {term}`micrographs <Micrograph>` and learns from them what distinguishes contamination. How large
+# must it be, how is it trained, and what does it reach after a few minutes on an ordinary
+# processor?
 #
 # **What you will be able to do**
 #
 # - build the network of {cite:t}`Sadre2021`, the larger one of {cite:t}`Ronneberger2015`, and
 #   smaller ones, and say how many parameters each has and why;
 # - train a network, interrupt the training, and continue it;
-# - read a learning curve and an error map;
+# - read a {term}`learning curve` and an {term}`error map`;
 # - apply the network to an image of any size.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -38,10 +39,11 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Markdown
+from IPython.display import SVG, Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
+from book.tools import architecture
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
 from graphseg import metrics
@@ -66,32 +68,34 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# A U-Net {cite:p}`Ronneberger2015` computes, for each pixel $r$, a probability of contamination
-# from a neighbourhood that grows with depth. Its encoder alternates two 3×3 convolutions with a
-# halving of the image and a doubling of the number of features; its decoder doubles the size again
-# step by step, and at each size it also receives the encoder's features of that size (skip
-# connections). The last layer gives two numbers $z_0, z_1$ for each pixel, and
+# A {term}`U-Net` {cite:p}`Ronneberger2015` computes, for each pixel $r$, a probability of
+# contamination from a neighbourhood that grows with depth. Its {term}`encoder` alternates two 3×3
+# {term}`convolutions <Convolution>` with a halving of the image and a doubling of the number of
+# {term}`features <Feature>`; its {term}`decoder` doubles the size again step by step, and at each
+# size it also receives the encoder's features of that size
+# ({term}`skip connections <Skip connection>`). The last layer gives two numbers $z_0, z_1$ for each
+# pixel, and
 #
 # $$
 # p(r) = \frac{e^{z_1(r)}}{e^{z_0(r)} + e^{z_1(r)}}
 # $$ (eq-softmax)
 #
-# is the probability of contamination. Training lowers the mean cross-entropy
+# is the probability of contamination. Training lowers the mean {term}`cross-entropy`
 #
 # $$
 # L = -\frac{1}{N} \sum_r \big[\, m(r) \ln p(r) + (1 - m(r)) \ln (1 - p(r)) \,\big]
 # $$ (eq-cross-entropy)
 #
-# between the probability and the label $m(r)$, which is 1 on contamination.
+# between the probability and the {term}`label` $m(r)$, which is 1 on contamination.
 #
 # Every level but the deepest has two blocks of convolutions, one in the encoder and one in the
 # decoder. A network of $l$ levels with $f$ features in its first block therefore has $2l - 1$
 # blocks, and its number of parameters grows as $f^2 4^l$. The book uses four configurations. The
-# *small U-Net* is trained on this page; the comparison calls it *U-Net, 25 epochs*, after its
-# recorded training. *Our network*, which comes with the package, is the subject of
-# {numref}`chapter %s <ch-simulated>`. Its stride of 2 turns each block of 2×2 pixels into the
-# channels of one pixel, which needs four times fewer multiplications for the same number of
-# features.
+# *small U-Net* is trained on this page; the comparison calls it *U-Net, 25 {term}`epochs <Epoch>`*,
+# after its recorded training. *{term}`Our network`*, which comes with the package, is the subject
+# of {numref}`chapter %s <ch-simulated>`. Its {term}`stride` of 2 turns each block of 2×2 pixels
+# into the channels of one pixel, which needs four times fewer multiplications for the same number
+# of features. {numref}`fig-architecture` shows the network of the paper.
 
 # %%
 configurations = {
@@ -107,6 +111,9 @@ networks = {
     name: UNet(**{key: getattr(s, key) for key in shape})
     for name, s in configurations.items()
 }
+
+# %% mystnb={"figure": {"caption": "The paper's U-Net, drawn from the network object after one run on an empty image of 256 \u00d7 256 pixels. A box is a stack of feature maps: above it their number, below it their size. Light grey marks maps that are copied from the encoder. Notice that pooling halves the side and the next convolution doubles the number of maps, and that seven blocks of two convolutions make the U.", "name": "fig-architecture"}} tags=["hide-input"]
+SVG(architecture.draw(networks["paper's U-Net"]))
 
 # %% tags=["remove-input"]
 rows = [
@@ -131,7 +138,7 @@ record("parameter_ratio", paper_size / small_size)
 # The paper's U-Net has {glue:text}`parameters_paper:d` parameters, the small one
 # {glue:text}`parameter_ratio:.1f` times fewer. Padded convolutions keep the size, so input and
 # output match pixel for pixel; however, height and width must be divisible by $2^{l-1}$ (times the
-# stride); where they are not, the estimator pads by mirroring.
+# stride); where they are not, the {term}`estimator` pads by mirroring.
 #
 # The training recipes differ as well:
 
@@ -164,20 +171,21 @@ paper = read_record(RESULTS_FOLDER.parent / "paper.json")
 record("repository_commit", paper["repository"]["commit"][:7])
 
 # %% [markdown]
-# The paper states its optimiser, learning rate and number of epochs. That it trains with a batch
-# size of one and without augmentation is found only in the authors' repository
-# (`Microscopy_Unet.py`, commit {glue:text}`repository_commit:s`).
+# The paper states its optimiser, {term}`learning rate` and number of epochs. That it trains with a
+# {term}`batch` size of one and without {term}`augmentation` is found only in the authors'
+# repository (`Microscopy_Unet.py`, commit {glue:text}`repository_commit:s`).
 #
-# A micrograph of graphene has no preferred direction, so its eight rotations and mirror images are
-# equally valid examples at no cost. Batch normalisation usually allows a higher learning rate.
-# {numref}`Chapter %s <ch-comparison>` shows what both recipes reach, and after how many epochs.
+# A micrograph of {term}`graphene` has no preferred direction, so its eight rotations and mirror
+# images are equally valid examples at no cost. {term}`Batch normalisation` usually allows a higher
+# learning rate. {numref}`Chapter %s <ch-comparison>` shows what both recipes reach, and after how
+# many epochs.
 #
 # ## Training on this page
 #
-# One fold of five is held out. Folds are grouped by acquisition: the frames of one focal series,
-# and of one place, are all in the same fold ({numref}`chapter %s <ch-cross-validation>` shows why).
-# The images in `held_out` are scored after every epoch for the curve below; nothing is chosen by
-# these scores.
+# One {term}`fold` of five is held out. Folds are grouped by {term}`acquisition`: the frames of one
+# {term}`focal series`, and of one place, are all in the same fold
+# ({numref}`chapter %s <ch-cross-validation>` shows why). The images in `held_out` are scored after
+# every epoch for the curve below; nothing is chosen by these scores.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds=5)[fold]
@@ -239,9 +247,9 @@ record("spread", np.std(metrics.score_table(table)["jaccard"]))
 
 # %% [markdown]
 # After {glue:text}`minutes:.1f` minutes of training on {glue:text}`train_images:d` images, the
-# pooled Jaccard index is {glue:text}`jaccard_pooled:.3f` on {glue:text}`test_images:d` held-out
-# images ({glue:text}`jaccard_per_image:.3f` as a mean over images, whose standard deviation is
-# {glue:text}`spread:.2f`). This is one fold with one seed:
+# pooled {term}`Jaccard index` is {glue:text}`jaccard_pooled:.3f` on {glue:text}`test_images:d`
+# held-out images ({glue:text}`jaccard_per_image:.3f` as a {term}`mean over images`, whose standard
+# deviation is {glue:text}`spread:.2f`). This is one fold with one {term}`seed`:
 # {numref}`chapter %s <ch-cross-validation>` gives all folds, and
 # {numref}`chapter %s <ch-comparison>` compares them with the other methods.
 #
@@ -296,7 +304,7 @@ record("edge_percent", 100 * chance)
 # ## How fast is it?
 #
 # With `precision="auto"` the network computes in bfloat16 where the processor supports it, to save
-# time. The masks should be the same as in float32.
+# time. The {term}`masks <Mask>` should be the same as in float32.
 
 # %% tags=["hide-input"]
 exact = clone(segmenter).set_params(precision="float32")
@@ -316,7 +324,7 @@ record("agreement_percent", 100 * agreement)
 
 # %% [markdown]
 # One 256×256 image takes {glue:text}`milliseconds_float32:.0f` ms in float32 and
-# {glue:text}`milliseconds:.0f` ms in the precision chosen here; the two masks agree on
+# {glue:text}`milliseconds:.0f` ms in the {term}`precision` chosen here; the two masks agree on
 # {glue:text}`agreement_percent:.2f` % of the pixels. These times were measured while the page was
 # built, with whatever else the machine was doing, and are no benchmark.
 #
@@ -367,13 +375,33 @@ record("paper_bragg_processor", cost["processor"])
 # With {glue:text}`bench_threads:d` threads the paper's U-Net is {glue:text}`bench_paper:.1f` times
 # faster in the fast way than in eager float32, and our network in the fast way
 # {glue:text}`bench_ours:.1f` times faster than the paper's U-Net in eager float32. An image in a
-# stack takes {glue:text}`bench_stack:.2f` times as long as one alone. Our network takes
+# {term}`stack` takes {glue:text}`bench_stack:.2f` times as long as one alone. Our network takes
 # {glue:text}`bench_ceiling:.1f` times as long as its multiplications alone would at the rate of the
 # machine's matrix product. The Bragg filter takes {glue:text}`bench_bragg:.1f` ms an image and
 # {glue:text}`bench_bragg_megabytes:.1f` MB; the paper reports {glue:text}`paper_bragg_time:.1f` ms
 # and {glue:text}`paper_bragg_memory:.0f` MB for its own, on an {glue:text}`paper_bragg_processor:s`
-# {cite:p}`Sadre2021`.
-#
+# {cite:p}`Sadre2021`. The costs as printed and ours, which were measured on other hardware:
+
+# %% tags=["remove-input"]
+printed = paper["unet_cost"]
+here = f"{bench['threads']} threads of a processor"
+rows = [
+    ["Bragg filter, as printed", f"{cost['milliseconds_per_image']:.1f} ms",
+     f"{cost['megabytes']} MB", cost["processor"]],
+    ["Bragg filter, here", f"{bragg['milliseconds']:.1f} ms",
+     f"{bragg['peak_megabytes']:.0f} MB", here],
+    ["U-Net, as printed", f"{printed['milliseconds_per_image']:.1f} ms",
+     f"{printed['mebibytes_of_graphics_memory']} MiB of GPU memory", printed["graphics"]],
+    ["paper's U-Net, here", f"{bench['paper']['fast']:.1f} ms",
+     f"{bench['paper']['peak_megabytes']:.0f} MB", here],
+    ["our network, here", f"{bench['ours']['fast']:.1f} ms",
+     f"{bench['ours']['peak_megabytes']:.0f} MB", here],
+    ["training, as printed", f"{paper['training']['minutes']} min", "–",
+     paper["training"]["graphics"]],
+]
+Markdown(markdown_table(["one image of 256 × 256 pixels", "time", "memory", "on"], rows))
+
+# %% [markdown]
 # ## Choosing the threshold
 #
 # A pixel is called contamination where $p \ge 0.5$. Move the slider to trade missed contamination
@@ -393,7 +421,7 @@ explore.threshold_explorer(
 # - More than one fold and one seed: {numref}`chapter %s <ch-cross-validation>` has the spread over
 #   folds.
 # - The learning curve is drawn on the held-out fold. Stopping at its best epoch would be selection
-#   on the test set; the book always takes the last epoch.
+#   on the {term}`test set`; the book always takes the last epoch.
 # - The probability is the network's output, not how often it is right:
 #   {numref}`chapter %s <ch-confidence>` calibrates it.
 # - The paper's own recipe is not run here. A step of four images takes {glue:text}`bench_step:.0f`
@@ -433,3 +461,101 @@ segmenter.predict(odd).shape
 #   minutes of training reach a pooled Jaccard index of {glue:text}`jaccard_pooled:.3f` on held-out
 #   acquisitions.
 # - {glue:text}`near_edge_percent:.0f` % of the wrong pixels lie within 3 px of a hand-drawn edge.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Count the parameters of the paper's U-Net with pencil and paper: four levels, 32
+# features in the first block, one input channel, two classes. Every convolution has a bias.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+widths = [32, 64, 128, 256]
+layers = []  # side of the kernel, features before, features after
+for before, after in zip([1, *widths[:-1]], widths, strict=True):
+    layers += [(3, before, after), (3, after, after)]
+# Going up: joined with those of the encoder, the features are twice as many.
+for width in widths[:-1]:
+    layers += [(2, 2 * width, width), (3, 2 * width, width), (3, width, width)]
+layers += [(1, widths[0], 2)]
+total = sum(side**2 * before * after + after for side, before, after in layers)
+assert total == parameter_count(networks["paper's U-Net"])
+print(f"{len(layers)} layers, {total:,} parameters")
+
+# %% [markdown]
+# **Exercise 2.** How large is the neighbourhood that decides about one pixel? Add it up layer by
+# layer for four levels, then measure it: which pixels of the input have a gradient that is not
+# zero?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+import torch
+
+# Two 3×3 convolutions add four pixels of their level, pooling adds one; a pixel of
+# level k is 2**k pixels of the image.
+bound = 1 + sum(4 * 2**k for k in range(4)) + sum(2**k for k in range(3))
+bound += sum(4 * 2**k for k in range(3))
+torch.manual_seed(0)
+seen = torch.zeros(1, 1, 256, 256, requires_grad=True)
+small = UNet(levels=4, features=4)
+# Weights of one sign let no path cancel, and no rectifier block one.
+for weight in small.parameters():
+    weight.data.abs_()
+small(seen)[0, 1, 128, 128].backward()
+reached = np.flatnonzero(seen.grad[0, 0].abs().sum(0).numpy())
+print(f"at most {bound} px by counting, {np.ptp(reached) + 1} px measured")
+# Pooling hands the gradient to one of its pixels, so what is measured is smaller.
+assert np.ptp(reached) + 1 <= bound
+
+# %% [markdown]
+# **Exercise 3.** For counting atoms one wants nearly all contamination out. Which {term}`threshold`
+# gives a {term}`recall` of 0.95 on the held-out images, and what does it cost in precision?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+trial = np.linspace(0.01, 0.99, 99)
+tables = [metrics.counts(stack.masks[test], probability >= t) for t in trial]
+curves = [metrics.scores(table) for table in tables]
+recall = np.array([c["recall"] for c in curves])
+place = max(np.flatnonzero(recall >= 0.95), default=0)  # the highest that will do
+print(f"threshold {trial[place]:.2f}: recall {recall[place]:.3f}")
+print(f"precision {curves[place]['precision']:.3f}, at 0.5 {pooled['precision']:.3f}")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. What do skip connections carry?
+#    - (a) features of the encoder to the decoder level of the same size
+#    - (b) gradients only
+#    - (c) labels
+#
+# 2. Doubling the features of the first block multiplies the number of parameters by about …
+#    - (a) four
+#    - (b) two
+#    - (c) sixteen
+#
+# 3. Why may a micrograph be turned and mirrored in training?
+#    - (a) Graphene and contamination look the same in every direction.
+#    - (b) The microscope turns the image anyway.
+#    - (c) It makes files smaller.
+#
+# 4. A learning curve is drawn on the held-out fold. May one stop at its best epoch?
+#    - (a) no, that selects on the test set
+#    - (b) only with a small learning rate
+#    - (c) yes
+#
+# 5. The cross-entropy of a pixel is large when …
+#    - (a) the network is unsure
+#    - (b) the pixel lies at an edge
+#    - (c) the network is sure and wrong
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **a** – They bring back the fine position that was lost by {term}`pooling`.
+# 2. **a** – A convolution has as many {term}`weights` as the product of its input and output
+#    features.
+# 3. **a** – The eight symmetries of the square give new examples at no cost.
+# 4. **a** – The score would then be the best of many tries on the very images that judge it.
+# 5. **c** – It is minus the logarithm of the probability that the network gave to the right class.
+# :::

@@ -16,12 +16,13 @@
 #
 # **What you will be able to do**
 #
-# - split a labelled stack so that no acquisition, and no place, is in both training and test set;
-# - count how many images leak in a random split, and measure how much this raises the score of each
-#   method;
+# - split a labelled {term}`stack` so that no {term}`acquisition`, and no place, is in both training
+#   and {term}`test set`;
+# - count how many images {term}`leak` in a random split, and measure how much this raises the score
+#   of each method;
 # - tell whether a difference between two methods is larger than the choice of images explains;
-# - choose parameters inside the training folds, never on the fold that is scored;
-# - record a long cross-validation so that it can be interrupted, resumed and checked.
+# - choose parameters inside the training {term}`folds <Fold>`, never on the fold that is scored;
+# - record a long {term}`cross-validation` so that it can be interrupted, resumed and checked.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -39,6 +40,7 @@ from sklearn.model_selection import GridSearchCV
 
 from book.tools.notebook import record, record_scores, show_source
 from book.tools.tables import (
+    RESULTS_FOLDER,
     display_name,
     markdown_table,
     number_of_groups,
@@ -53,7 +55,7 @@ from graphseg.datasets import load
 from graphseg.datasets.stack import SAME_PLACE
 from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference, verdict
-from graphseg.evaluation.records import summary
+from graphseg.evaluation.records import read_record, summary
 from graphseg.plotting import micrographs
 
 micrographs.use_style()
@@ -70,8 +72,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# In $k$-fold cross-validation each image is tested once, by an estimator that was fitted on the
-# other folds. The estimate is unbiased only if the test images are independent of the training
+# In $k$-fold cross-validation each image is tested once, by an {term}`estimator` that was fitted on
+# the other folds. The estimate is unbiased only if the test images are independent of the training
 # images:
 #
 # $$
@@ -79,9 +81,9 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \qquad g(a) \ne g(b) \;\; \forall\, a \in D_i,\; b \in D \setminus D_i ,
 # $$ (eq-folds)
 #
-# where $g$ is the group an image belongs to. A random split ignores the condition on the right of
-# {eq}`eq-folds`. The package has three protocols, which differ only in $g$: `random` (every image
-# for itself, as the paper did), `acquisition`, and `date` (all images of a day).
+# where $g$ is the {term}`group` an image belongs to. A random split ignores the condition on the
+# right of {eq}`eq-folds`. The package has three protocols, which differ only in $g$: `random`
+# (every image for itself, as the paper did), `acquisition`, and `date` (all images of a day).
 #
 # An acquisition is read from the file name. That is not enough: a few acquisitions show a place
 # that an earlier one of the same day also shows, shifted or rotated. A comparison of textures
@@ -132,28 +134,29 @@ axes[1].set_xlabel("image");
 #
 # Folds share training images, and frames of a series resemble each other, so the spread over folds
 # is not a standard error; moreover, most of it comes from folds with difficult images, which are
-# difficult for every method. So two methods are compared image by image. The *bootstrap* draws
-# whole groups with replacement, as many as there are, and computes the difference of the two
+# difficult for every method. So two methods are compared image by image. The *{term}`bootstrap`*
+# draws whole groups with replacement, as many as there are, and computes the difference of the two
 # methods on each draw:
 #
 # $$
 # \Delta^{*} = S_A\big(a_1^{*}, \dots, a_n^{*}\big) - S_B\big(a_1^{*}, \dots, a_n^{*}\big),
 # $$ (eq-bootstrap)
 #
-# where $a_i^{*}$ are the groups drawn. The middle 95 % of the $\Delta^{*}$ are the confidence
-# interval. The whole book uses one rule: a difference counts if its interval *excludes zero*.
-# (Where an end lies so near zero that another seed of the draws could put it on the other side, the
-# tables say *ends at zero*, and the difference does not count.) A difference that counts is larger
-# than the choice of these images explains. It does not follow that other samples, another
-# microscope or another person's labels would show it, and the interval does not include the
-# variation between trainings: each network was trained once for each fold and shuffle.
+# where $a_i^{*}$ are the groups drawn. The middle 95 % of the $\Delta^{*}$ are the
+# {term}`confidence interval`. The whole book uses one rule: a difference counts if its
+# {term}`interval` *excludes zero*. (Where an end lies so near zero that another {term}`seed` of the
+# draws could put it on the other side, the tables say *ends at zero*, and the difference does not
+# count.) A difference that counts is larger than the choice of these images explains. It does not
+# follow that other samples, another microscope or another person's {term}`labels <Label>` would
+# show it, and the interval does not include the variation between trainings: each network was
+# trained once for each fold and shuffle.
 #
 # ## Does leakage matter?
 #
 # It can matter only to a method that can memorise images. A method with a single fitted parameter,
-# the no-lattice baseline of {numref}`chapter %s <ch-bragg>` that smooths the standardised image and
-# thresholds it, should not be affected. It is cross-validated here under both protocols, with
-# {eq}`eq-folds` for every shuffle.
+# the {term}`no-lattice baseline` of {numref}`chapter %s <ch-bragg>` that smooths the standardised
+# image and {term}`thresholds <Threshold>` it, should not be affected. It is cross-validated here
+# under both protocols, with {eq}`eq-folds` for every shuffle.
 
 # %%
 baseline = gs.BraggSegmenter(lattice_filter=False, progress=False)
@@ -185,19 +188,20 @@ row = ["random − acquisition", with_interval(gap, low, high)]
 Markdown(markdown_table(["J over all pixels", "95 % interval"], [row]))
 
 # %% [markdown]
-# The pooled Jaccard index is {glue:text}`baseline_random:.3f` ±
+# The pooled {term}`Jaccard index` is {glue:text}`baseline_random:.3f` ±
 # {glue:text}`baseline_random_spread:.3f` on random folds and {glue:text}`baseline_acquisition:.3f`
 # ± {glue:text}`baseline_acquisition_spread:.3f` on grouped ones (mean and standard deviation over
 # folds and shuffles). The interval of the difference {glue:text}`baseline_gap_verdict:s`.
 #
 # ## How much does leakage raise the score of a network?
 #
-# A network with half a million weights or more can memorise images. The table has recorded
-# cross-validations under all protocols, each method with one recipe: our network and the U-Net with
-# 25 epochs of {numref}`chapter %s <ch-comparison>`, and the pixel classifier. Every image is scored
-# once per shuffle under each protocol, so {eq}`eq-bootstrap` applies. Only images that share a
-# group can profit from a leak; single images are the control, because on them two trainings differ
-# only by chance and by the arithmetic of the processor (the last column of the table).
+# A network with half a million {term}`weights` or more can memorise images. The table has recorded
+# cross-validations under all protocols, each method with one recipe: {term}`our network` and the
+# {term}`U-Net` with 25 {term}`epochs <Epoch>` of {numref}`chapter %s <ch-comparison>`, and the
+# {term}`pixel classifier`. Every image is scored once per shuffle under each protocol, so
+# {eq}`eq-bootstrap` applies. Only images that share a group can profit from a leak; single images
+# are the control, because on them two trainings differ only by chance and by the arithmetic of the
+# processor (the last column of the table).
 
 # %% tags=["hide-input"]
 keys = ("classifier", "unet", "ours")
@@ -399,9 +403,9 @@ for name, values in zip(("places", "others", "all"), merging.values(), strict=Tr
 
 # %% [markdown]
 # Of the {glue:text}`merged_images:d` images of these places, each tested once per shuffle,
-# {glue:text}`merged_exposed:d` of {glue:text}`merged_tests:d` tests had a partner in the training
-# set. On these images the leak changed the index by {glue:text}`merged_places:s` (the interval
-# {glue:text}`merged_places_verdict:s`), on all other images the two records differ by
+# {glue:text}`merged_exposed:d` of {glue:text}`merged_tests:d` tests had a partner in the
+# {term}`training set`. On these images the leak changed the index by {glue:text}`merged_places:s`
+# (the interval {glue:text}`merged_places_verdict:s`), on all other images the two records differ by
 # {glue:text}`merged_others:s`, on all by {glue:text}`merged_all:s`. Whatever the change, the merged
 # groups are the correct ones, and the scores of our network in this book are based on them.
 #
@@ -410,7 +414,7 @@ for name, values in zip(("places", "others", "all"), merging.values(), strict=Tr
 # Over how many pixels should the no-lattice baseline smooth? Trying three widths and keeping the
 # best *test* score would be selection on the test set. The choice must be made inside the training
 # folds: the training images of each fold are split once more, again by acquisition, and
-# scikit-learn's grid search chooses there.
+# scikit-learn's {term}`grid search` chooses there.
 
 # %%
 train, test = crossval.splits(stack, "acquisition", folds)[0]
@@ -446,7 +450,7 @@ record_scores("outer", outer)
 
 # %% [markdown]
 # The inner folds choose {glue:text}`best_smoothing:.0f` px; on the outer fold, which took no part
-# in the choice, the accuracy is {glue:text}`outer_accuracy:.3f`.
+# in the choice, the {term}`accuracy` is {glue:text}`outer_accuracy:.3f`.
 #
 # For networks `python -m book.studies search` does the same, outer fold by outer fold, keeps every
 # finished training, and can be interrupted and resumed. A small grid, searched on a CPU with short
@@ -490,9 +494,9 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # The last column counts in how many of the {glue:text}`search_folds:d` outer folds a candidate won;
 # {glue:text}`search_winners:d` of the {glue:text}`search_candidates:d` won at least once. Each was
 # trained for {glue:text}`search_epochs:d` epochs and scored on {glue:text}`search_tested:d` inner
-# fold of each outer fold's training images. A stride of 2 works on blocks of 2×2 pixels and makes a
-# network of the same width four times cheaper; the loss that adds a Jaccard index gives all images
-# the same weight.
+# fold of each outer fold's training images. A {term}`stride` of 2 works on blocks of 2×2 pixels and
+# makes a network of the same width four times cheaper; the {term}`loss` that adds a Jaccard index
+# gives all images the same weight.
 #
 # The search used accuracy, as the paper did, and chose the first candidate, the recipe of our
 # "U-Net, 25 epochs", in {glue:text}`search_first:d` folds. **Our network of
@@ -502,10 +506,33 @@ record("search_ours", chosen.count(len(found["candidates"]) - 1))
 # decision, so it was not a choice inside the folds. {numref}`Chapter %s <ch-comparison>` gives the
 # result of the search a row of its own. (The search was run before the places were merged.)
 #
-# The paper chose features, blocks and learning rate by accuracy after 150 epochs and trained the
-# winner for 300 ({cite:t}`Sadre2021`, section on deep learning segmentation). It does not state
-# which values were tried. A grid of that kind is the same command with other values, and needs a
-# GPU:
+# The paper chose {term}`features <Feature>`, blocks and {term}`learning rate` by accuracy after 150
+# epochs and trained the winner for 300 ({cite:t}`Sadre2021`, section on {term}`deep learning`
+# {term}`segmentation`). It does not state which values were tried. It prints the scores of two
+# networks; beside them stands the candidate that the recorded search chose most often, scored on
+# its inner folds:
+
+# %% tags=["remove-input"]
+printed = read_record(RESULTS_FOLDER.parent / "paper.json")
+most = max(set(chosen), key=chosen.count)
+winner = found["candidates"][most]
+rows = [
+    [f"{name}, as printed", f"{network['blocks']}", f"{network.get('features', '–')}",
+     f"{network['learning_rate']:g}", f"{network['accuracy']:.4f}", f"{network['jaccard']:.4f}"]
+    for name, network in (
+        ("chosen network", printed["chosen_network"]),
+        ("original U-Net", printed["original_network"]),
+    )
+] + [
+    ["chosen here", f"{2 * found['parameters']['levels'] - 1}", f"{winner['features']}",
+     f"{found['parameters']['learning_rate']:g}", f"{accuracy[:, most].mean():.4f}",
+     f"{np.mean([f['jaccard_per_image'][most] for f in found['searches']]):.4f}"]
+]
+heading_printed = ["network", "blocks", "features", "learning rate", "accuracy", "Jaccard"]
+Markdown(markdown_table(heading_printed, rows))
+
+# %% [markdown]
+# A grid like the paper's is the same command with other values, and needs a GPU:
 #
 # ```
 # python -m book.studies search unet-paper --protocol random --set epochs=150 \
@@ -594,3 +621,94 @@ record("unet_images", unet["data"]["images"])
 #   which {glue:text}`merged_all_verdict:s`.
 # - Two methods are compared by a bootstrap over groups, image by image; a difference counts if the
 #   interval excludes zero. The spread over folds describes the folds.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** What if the bootstrap drew single images and not groups? Take the per-image
+# difference of our network and of the U-Net with 25 epochs on folds by acquisition, and compare
+# the two intervals.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+tables = [image_counts(recorded[key, "acquisition"]) for key in ("ours", "unet")]
+names = sorted(set(tables[0]) & set(tables[1]))
+one, two = (
+    metrics.score_table([table[name] for name in names])["jaccard"] for table in tables
+)
+difference = one - two
+rng = np.random.default_rng(0)
+group = np.unique([load.group_of(name) for name in names], return_inverse=True)[1]
+for kind, unit in (("images", np.arange(len(names))), ("groups", group)):
+    number = unit.max() + 1
+    times = rng.multinomial(number, np.full(number, 1 / number), 5000)[:, unit]
+    low, high = np.quantile(times @ difference / times.sum(axis=1), [0.025, 0.975])
+    print(f"{kind}: {difference.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
+# Groups are the right unit, whatever comes out. That the widths hardly differ here
+# means that the difference varies within a series as much as between places.
+
+# %% [markdown]
+# **Exercise 2.** What would choosing the smoothing on the test fold have gained? Score each width
+# of the grid on the outer fold, and compare the best with the width that the inner folds chose.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+found = {}
+for width in smoothing:
+    estimator = gs.BraggSegmenter(lattice_filter=False, smoothing=width, progress=False)
+    estimator.fit(stack.images[train], stack.masks[train])
+    table = metrics.counts(stack.masks[test], estimator.predict(stack.images[test]))
+    found[width] = metrics.scores(table)["accuracy"]
+    print(f"{width:g} px: accuracy {found[width]:.4f} on the outer fold")
+optimism = max(found.values()) - found[search.best_params_["smoothing"]]
+print(f"Choosing on the test fold would have added {optimism:.4f}, by selection alone.")
+
+# %% [markdown]
+# **Exercise 3.** Folds by date must have nearly equal sizes to be useful. Is that possible here?
+# Find the share of the images that the largest date holds, and with it the largest sensible number
+# of folds.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+dates, sizes = np.unique(stack.dates, return_counts=True)
+share = sizes.max() / sizes.sum()
+print(f"{len(dates)} dates; the largest holds {100 * share:.0f} % of the images,")
+print(f"so more than {int(1 / share)} folds cannot be of equal size.")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. When is a cross-validated score unbiased?
+#    - (a) if the folds have equal sizes
+#    - (b) if test and training images share no group
+#    - (c) if there are at least five folds
+#
+# 2. A leak raises the score most for a method that …
+#    - (a) has one parameter
+#    - (b) can memorise images
+#    - (c) is slow
+#
+# 3. Why does the bootstrap draw groups?
+#    - (a) because scores are pooled
+#    - (b) because images of one group are not independent
+#    - (c) because there are fewer of them
+#
+# 4. An interval of a difference is [−0.004, +0.021]. The difference …
+#    - (a) counts
+#    - (b) does not count
+#    - (c) is zero
+#
+# 5. Where may a parameter be chosen?
+#    - (a) on all images, if it is only one parameter
+#    - (b) on the fold that is scored
+#    - (c) inside the training folds
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – Independence of test and training images is the only condition on the split.
+# 2. **b** – A single threshold cannot remember a place; half a million weights can.
+# 3. **b** – Drawn singly, frames of one series would make the interval too narrow.
+# 4. **b** – The interval includes zero. That does not show that the difference is zero.
+# 5. **c** – Every look at the test fold makes its score better than the truth.
+# :::

@@ -10,15 +10,15 @@
 # (ch-comparison)=
 # # Bragg filter against U-Net
 #
-# The central claim of {cite:t}`Sadre2021` is a table: on labelled micrographs, a small U-Net finds
-# contamination better than a tuned Bragg filter, in all of six scores. Does the claim hold when no
-# place is in both training and test set? Can the scores be exceeded? And how much of the gap is due
-# to the lattice at all?
+# The central claim of {cite:t}`Sadre2021` is a table: on labelled {term}`micrographs <Micrograph>`,
+# a small {term}`U-Net` finds {term}`contamination` better than a tuned {term}`Bragg filter`, in all
+# of six scores. Does the claim hold when no place is in both training and {term}`test set`? Can the
+# scores be exceeded? And how much of the gap is due to the {term}`lattice` at all?
 #
 # **What you will be able to do**
 #
 # - compare Table 1 of the paper with six scores of our methods, pooled and per image;
-# - say which scores are exceeded, under which average, and what an empty label decides;
+# - say which scores are exceeded, under which average, and what an empty {term}`label` decides;
 # - decompose the gap between two methods into steps;
 # - see on single micrographs where one method wins and where it loses, chosen by a rule.
 
@@ -35,7 +35,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies import label_noise
-from book.tools import tables
+from book.tools import paper_figures, tables
 from book.tools.notebook import record, record_scores, show_source
 from book.tools.tables import (
     display_name,
@@ -66,8 +66,13 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# All scores are ratios of four counts, with contamination as the positive class: true positive
-# $t_p$, false positive $f_p$, false negative $f_n$ and true negative $t_n$ pixels.
+# All scores are ratios of four counts, with contamination as the positive class. This is Table 2 of
+# the paper:
+#
+# | pixel | called contaminated | called clean |
+# | :-- | :-- | :-- |
+# | labelled contaminated | $t_p$, true positive | $f_n$, {term}`false negative` |
+# | labelled clean | $f_p$, {term}`false positive` | $t_n$, true negative |
 #
 # $$
 # \begin{aligned}
@@ -80,8 +85,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \end{aligned}
 # $$ (eq-scores)
 #
-# Most pixels are clean, so accuracy is flattering: calling everything clean is right most of the
-# time. The Jaccard index $J$ ignores the pixels that are correctly called clean.
+# Most pixels are clean, so {term}`accuracy` is flattering: calling everything clean is right most
+# of the time. The {term}`Jaccard index` $J$ ignores the pixels that are correctly called clean.
 #
 # The counts can be summed over images before dividing (*pooled*) or the scores averaged over images
 # (*per image*). For one table of counts, $F_1 = 2J/(1+J)$. This reveals which average a paper used.
@@ -103,33 +108,34 @@ for method in ("bragg", "unet"):
 # compared with our scores per image.
 #
 # Three published labels are empty. An empty label with an empty prediction is 0/0 in three ratios
-# ($J$, $F_1$, precision), and recall is 0/0 whatever is found. The paper computed its scores with
-# scikit-learn and does not say what 0/0 was; scikit-learn gives 0 and a warning. Here 0/0 is 1,
-# unless a table says otherwise: nothing to find and nothing found is a success. An empty label with
-# a prediction that is not empty has $J = 0$. How much this convention matters is shown below for
-# three conventions side by side.
+# ($J$, $F_1$, {term}`precision`), and {term}`recall` is 0/0 whatever is found. The paper computed
+# its scores with scikit-learn and does not say what 0/0 was; scikit-learn gives 0 and a warning.
+# Here 0/0 is 1, unless a table says otherwise: nothing to find and nothing found is a success. An
+# empty label with a prediction that is not empty has $J = 0$. How much this convention matters is
+# shown below for three conventions side by side.
 #
 # ## The table
 #
-# The methods are cross-validated on five folds grouped by acquisition and place
-# ({numref}`chapter %s <ch-cross-validation>`). In the order of increasing knowledge and learning
-# they are:
+# The methods are cross-validated on five {term}`folds <Fold>` grouped by {term}`acquisition` and
+# place ({numref}`chapter %s <ch-cross-validation>`). In the order of increasing knowledge and
+# learning they are:
 #
-# - the **no-lattice baseline**: smooth the standardised image, apply one threshold;
+# - the **{term}`no-lattice baseline`**: smooth the standardised image, apply one {term}`threshold`;
 # - the **Bragg filter, paper's settings**: eqs 4–6 with the choices that the paper prints
 #   ({numref}`chapter %s <ch-bragg>`);
 # - the **Bragg filter** with our choices, and three fitted parameters;
 # - the **adaptive Bragg filter**: the logarithm of the band-limited energy that the lattice filter
 #   leaves, compared with a level taken from each image itself; a handful of fitted parameters;
-# - the **pixel classifier**: gradient-boosted trees on 24 maps of local energy, which learn nothing
-#   about shape;
-# - the **U-Net, 25 epochs** of {numref}`chapter %s <ch-unet>`;
-# - the **U-Net, 40 epochs + TTA**: the same network, trained for longer, its predictions averaged
-#   over the eight symmetries of the square (test-time augmentation, TTA);
-# - the **simulation-only network**, which was trained on no published image
+# - the **{term}`pixel classifier`**: gradient-boosted trees on 24 maps of local energy, which learn
+#   nothing about shape;
+# - the **U-Net, 25 {term}`epochs <Epoch>`** of {numref}`chapter %s <ch-unet>`;
+# - the **U-Net, 40 epochs + {term}`TTA`**: the same network, trained for longer, its predictions
+#   averaged over the eight symmetries of the square ({term}`test-time augmentation`, TTA);
+# - the **{term}`simulation-only network`**, which was trained on no published image
 #   ({numref}`chapter %s <ch-simulated>`);
-# - **our network**: a U-Net that works on blocks of 2×2 pixels, which makes it four times cheaper
-#   for its width; pretrained on simulated images, fine-tuned on the labels, with TTA.
+# - **{term}`our network`**: a U-Net that works on blocks of 2×2 pixels, which makes it four times
+#   cheaper for its width; {term}`pretrained` on simulated images, fine-tuned on the labels, with
+#   TTA.
 #
 # Each method is fitted on the training folds, including the thresholds of the filters (those of the
 # networks are fixed at one half); the simulation-only network is not fitted to labels, and its
@@ -168,9 +174,10 @@ Markdown(
 #
 # ### Which scores are exceeded, and how certain is it?
 #
-# The printed values are single numbers, without a spread. So the question is whether the interval
-# of our score, from a bootstrap over groups ({eq}`eq-bootstrap`), lies above the printed number.
-# The table gives our score minus the printed score of the U-Net:
+# The printed values are single numbers, without a spread. So the question is whether the
+# {term}`interval` of our score, from a {term}`bootstrap` over {term}`groups <Group>`
+# ({eq}`eq-bootstrap`), lies above the printed number. The table gives our score minus the printed
+# score of the U-Net:
 
 # %% tags=["hide-input"]
 ways = {
@@ -244,17 +251,17 @@ for average in ("per_image", "pooled"):
 # | … with an interval that excludes zero | {glue:text}`free_clear_one:d` | {glue:text}`free_clear_zero:d` | {glue:text}`free_clear_left_out:d` | {glue:text}`free_clear_pooled:d` |
 #
 # Our network exceeds the printed U-Net in {glue:text}`ours_above_one:d` of six scores per image and
-# in {glue:text}`ours_above_pooled:d` of six pooled, without the leak of random folds; under the two
-# other conventions for 0/0 it does so in {glue:text}`ours_above_zero:d` and
+# in {glue:text}`ours_above_pooled:d` of six pooled, without the {term}`leak` of random folds; under
+# the two other conventions for 0/0 it does so in {glue:text}`ours_above_zero:d` and
 # {glue:text}`ours_above_left_out:d` of six scores per image. Per image the interval excludes zero
 # for {glue:text}`ours_clear_one:d` of them, pooled for {glue:text}`ours_clear_pooled:d`.
 #
 # The simulation-only network, trained without any label, exceeds the printed U-Net, trained with
 # labels, in {glue:text}`free_above_one:d` of six scores per image, {glue:text}`free_above_zero:d`
-# where 0/0 is 0, and {glue:text}`free_above_pooled:d` pooled. Its balanced accuracy is
+# where 0/0 is 0, and {glue:text}`free_above_pooled:d` pooled. Its {term}`balanced accuracy` is
 # {glue:text}`free_per_image_balanced_accuracy:.3f` per image and
 # {glue:text}`free_pooled_balanced_accuracy:.3f` pooled. This needs a qualification: the ranges of
-# its generator were set while looking at images and labels of half of the acquisitions
+# its {term}`generator` were set while looking at images and labels of half of the acquisitions
 # ({numref}`chapter %s <ch-simulated>` gives the scores of the other half).
 #
 # ### On the paper's own folds
@@ -409,9 +416,9 @@ for (first, second, way), values in differences.items():
 # %% [markdown]
 # ## How much depends on three empty labels?
 #
-# Only the mean over images is affected: in the pooled score an empty label on which a few pixels
-# are found counts only with those pixels. The table gives the Jaccard index per image under three
-# conventions:
+# Only the {term}`mean over images` is affected: in the {term}`pooled score` an empty label on which
+# a few pixels are found counts only with those pixels. The table gives the Jaccard index per image
+# under three conventions:
 
 # %% tags=["remove-input"]
 rows = [
@@ -481,8 +488,9 @@ record("empty_labels", images - len(labelled))
 #
 # ## What does the gap consist of?
 #
-# The paper compared a U-Net with a Bragg filter and attributed the difference to deep learning. How
-# much of the gain from our Bragg filter to our network is due to each step between them?
+# The paper compared a U-Net with a Bragg filter and attributed the difference to
+# {term}`deep learning`. How much of the gain from our Bragg filter to our network is due to each
+# step between them?
 
 # %% tags=["remove-input"]
 fractions = {
@@ -516,8 +524,9 @@ for way, parts in fractions.items():
 # {glue:text}`our_network_minus_bragg_filter_one_interval:s` per image. Of this,
 # {glue:text}`adaptive_fraction_one:.0f` % comes from looking at the right band of frequencies and
 # taking the level from each image, which needs a handful of parameters and no network, and
-# {glue:text}`features_fraction_one:.0f` % from letting trees combine fixed features. The rest is
-# what learned features, shape, simulation and test-time augmentation add.
+# {glue:text}`features_fraction_one:.0f` % from letting trees combine fixed
+# {term}`features <Feature>`. The rest is what learned features, shape, simulation and test-time
+# augmentation add.
 #
 # ## What would the nested search have chosen?
 #
@@ -525,8 +534,8 @@ for way, parts in fractions.items():
 # {numref}`chapter %s <ch-cross-validation>` was, and it chose otherwise: in
 # {glue:text}`chosen_plain:d` outer folds the recipe of the U-Net with 25 epochs, in
 # {glue:text}`chosen_ours:d` the recipe of our network without simulation. In the table each fold is
-# scored by a network with the recipe that was chosen for it, taken from recorded cross-validations
-# on the same folds (those before merging):
+# scored by a network with the recipe that was chosen for it, taken from recorded
+# {term}`cross-validations <Cross-validation>` on the same folds (those before merging):
 
 # %% tags=["remove-input"]
 unmerged = read_result("ours_acquisition_unmerged")
@@ -618,8 +627,8 @@ record(
 #
 # ## The paper's own recipe
 #
-# The paper trained its network for 300 epochs. According to its repository the batch size is one
-# and images are not augmented ([`Microscopy_Unet.py` at commit
+# The paper trained its network for 300 epochs. According to its repository the {term}`batch` size
+# is one and images are not augmented ([`Microscopy_Unet.py` at commit
 # `f9899dac`](https://github.com/lbnlcomputerarch/graphene-u-net/blob/f9899dac26c79a56825e719472ff13eaaf01674e/Microscopy_Unet.py)).
 # Without a GPU this takes too long to be run on all folds here. The table compares all methods on
 # the images of the recorded folds, each image predicted by a network that had not seen its group;
@@ -707,7 +716,7 @@ for way, (average, options) in ways.items():
 # Three things are not known: what the paper's U-Net reaches on the folds that are not recorded,
 # what it would reach here on the paper's random folds, and what the original-size network could
 # reach. The last was trained for {glue:text}`original_epochs:d` epochs on one fold, to a training
-# loss of {glue:text}`original_loss:.3f`. The paper's U-Net had
+# {term}`loss` of {glue:text}`original_loss:.3f`. The paper's U-Net had
 # {glue:text}`paper_unet_loss_early:.3f` after as many epochs and ended at
 # {glue:text}`paper_unet_loss:.3f`; so the row of the original size does not show whether a larger
 # network is better. The record of one fold is older than the merging of places:
@@ -745,9 +754,10 @@ record("trained_on_pooled", metrics.scores(found)["jaccard"])
 # ## What does each part of our network contribute?
 #
 # Each row changes one thing and keeps the rest, on the first shuffle of the folds before merging,
-# which all four share. (Without simulated images the weights start at random, and the highest
-# learning rate is twice as high.) The initial weights are those that our network started from; a
-# later generator does better without labels ({numref}`chapter %s <ch-simulated>`).
+# which all four share. (Without simulated images the {term}`weights` start at random, and the
+# highest {term}`learning rate` is twice as high.) The {term}`initial weights` are those that our
+# network started from; a later generator does better without labels
+# ({numref}`chapter %s <ch-simulated>`).
 
 # %% tags=["remove-input"]
 ablation = {
@@ -824,20 +834,18 @@ order = drawn[
     )
 ]
 
-# %% mystnb={"figure": {"caption": "The image where our network gains most over the Bragg filter (top) and the one where it gains least or loses (bottom). White: contamination found; black: clean; red: called contamination but not labelled; blue: missed. The bars are measured from the lattice.", "name": "fig-error-maps"}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 3, figsize=(8, 5.8))
-for row, index in zip(axes, order[[-1, 0]], strict=True):
-    masks = {
-        name: prediction[index] for name, prediction in predictions.items()
-    }
+# %% mystnb={"figure": {"caption": "The image where our network gains most over the Bragg filter (upper two rows) and the one where it gains least or loses (lower two rows). Of each image, above: the error maps; white is contamination found, black clean, red called contamination but not labelled, blue missed. Below: the probability of our network from 0 (black) to 1 (white), and both masks on the micrograph. The bars are measured from the lattice. Notice which of the wrong areas could be told from the micrograph alone.", "name": "fig-error-maps"}} tags=["hide-input"]
+figure, axes = plt.subplots(4, 3, figsize=(8.5, 11.6))
+for rows, index in zip(axes.reshape(2, 2, 3), order[[-1, 0]], strict=True):
+    found = {name: prediction[index] for name, prediction in predictions.items()}
     number = unseen[index]
-    micrographs.show_case(
-        row,
-        stack.images[number],
-        stack.masks[number],
-        masks,
-        stack.pixel_size_of(number) or measure_pixel_size(stack.images[number]),
-    )
+    image = stack.images[number]
+    size = stack.pixel_size_of(number) or measure_pixel_size(image)
+    micrographs.show_case(rows[0], image, stack.masks[number], found, size)
+    likely = unet.predict_proba(image[None])[0]
+    micrographs.show_micrograph(rows[1, 0], likely, size, "probability", (0, 1))
+    for panel, (name, mask) in zip(rows[1, 1:], found.items(), strict=True):
+        paper_figures.show_outline(panel, image, mask, size, name)
 micrographs.add_error_legend(figure)
 
 # %% tags=["remove-input"]
@@ -851,10 +859,10 @@ record("live_wins", int((gains > 0).sum()))
 record("live_labelled", len(gains))
 
 # %% [markdown]
-# {numref}`fig-error-maps` shows both. On these {glue:text}`live_images:d` images our network has a
-# pooled Jaccard index of {glue:text}`live_unet:.3f`, the Bragg filter
-# {glue:text}`live_bragg:.3f`; our network is ahead on {glue:text}`live_wins:d` of the
-# {glue:text}`live_labelled:d` whose label is not empty.
+# {numref}`fig-error-maps` shows both, as Fig. 4 of the paper does. On these
+# {glue:text}`live_images:d` images our network has a pooled Jaccard index of
+# {glue:text}`live_unet:.3f`, the Bragg filter {glue:text}`live_bragg:.3f`; our network is ahead on
+# {glue:text}`live_wins:d` of the {glue:text}`live_labelled:d` whose label is not empty.
 #
 # ## How much do the edges of labels matter?
 #
@@ -963,14 +971,14 @@ record("live_regions", len(regions))
 # | :-- | :-- | :-- |
 # | folds grouped by acquisition and place | random folds (paper) | frames of a series would be in both training and test set ({numref}`chapter %s <ch-cross-validation>`) |
 # | every image tested once per shuffle | one image never tested (repository: folds of int(n / 5) images) | 131 does not divide by five |
-# | our recipes | Adam, 300 epochs (paper); batch size one, no augmentation (repository) | the paper's takes over an hour per fold without a GPU: {glue:text}`paper_unet_epochs:d` epochs are recorded, on {glue:text}`paper_unet_folds:d` of five folds |
+# | our recipes | {term}`Adam`, 300 epochs (paper); batch size one, no {term}`augmentation` (repository) | the paper's takes over an hour per fold without a GPU: {glue:text}`paper_unet_epochs:d` epochs are recorded, on {glue:text}`paper_unet_folds:d` of five folds |
 # | images standardised for every method | the Bragg filter's units are not stated | the published files are stretched to 0…255, so the original contrast is lost |
 # | pooled and per image, 0/0 three ways | neither is stated | they differ; see above |
 #
 # ## What this does not show
 #
 # - The paper's U-Net on all five folds, on random folds and at 300 epochs in a record; the
-#   original-size network trained until its learning curve is flat. All of these need a GPU.
+#   original-size network trained until its {term}`learning curve` is flat. All of these need a GPU.
 # - Not everything was chosen inside the folds. The smoothing of the Bragg filter and of the
 #   no-lattice baseline, the grids of the adaptive Bragg filter and the list of features of the
 #   pixel classifier were chosen while looking at all images, which slightly favours these four. The
@@ -990,7 +998,7 @@ record("live_regions", len(regions))
 #
 # With labels, `python -m book.studies evaluate METHOD --output result.json` writes the record of a
 # method, and `graphseg.evaluation.compare.paired_difference` compares two. Without labels no score
-# can be computed; inspect masks laid over the images first.
+# can be computed; inspect {term}`masks <Mask>` laid over the images first.
 #
 # ## What was found
 #
@@ -1011,3 +1019,93 @@ record("live_regions", len(regions))
 # - A good classical filter, {glue:text}`adaptive_bragg_filter_per_image:.3f`, and a pixel
 #   classifier, {glue:text}`pixel_classifier_per_image:.3f`, account for most of the gain from the
 #   Bragg filter to our network.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Show that $F_1 = 2J/(1+J)$ holds for pooled counts of our network. Then compare
+# the mean of $F_1$ over images with the $F_1$ that the mean of $J$ would imply.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+counted = np.array(list(compare.image_counts(ours).values()))
+together = metrics.scores(counted)
+J = together["jaccard"]
+assert np.isclose(together["f1"], 2 * J / (1 + J))
+means = metrics.scores(counted, "per_image")
+J = means["jaccard"]
+print(f"pooled: F1 {together['f1']:.3f}; mean over images: F1 {means['f1']:.3f},")
+print(f"implied by the mean Jaccard index: {2 * J / (1 + J):.3f}")
+# 2J/(1+J) bends downwards, so the mean of its values lies below its value at the mean.
+
+# %% [markdown]
+# **Exercise 2.** Which six scores, pooled, has a method that calls every pixel clean? Use only the
+# counts of our network.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+tp, fp, fn, tn = counted.sum(axis=0)
+clean = metrics.scores(np.array([0, 0, tp + fn, fp + tn]), zero_division=0)
+print("; ".join(f"{metrics.LABELS[name]} {value:.3f}" for name, value in clean.items()))
+
+# %% [markdown]
+# **Exercise 3.** Compute the interval of *our network − Bragg filter* (Jaccard index, pooled) by
+# your own bootstrap over groups, with other random numbers, and compare it with that of
+# `paired_difference`.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+pair = [compare.image_counts(r) for r in (ours, recorded["Bragg filter"])]
+names = sorted(set(pair[0]) & set(pair[1]))
+first, second = (np.array([table[name] for name in names]) for table in pair)
+group = np.unique([load.group_of(name) for name in names], return_inverse=True)[1]
+number, rng = group.max() + 1, np.random.default_rng(seed + 1)
+draws = []
+for _ in range(2000):
+    times = np.bincount(rng.integers(number, size=number), minlength=number)[group]
+    index = [metrics.scores(times @ table)["jaccard"] for table in (first, second)]
+    draws.append(index[0] - index[1])
+low, high = np.quantile(draws, [0.025, 0.975])
+print(f"by hand [{low:.3f}, {high:.3f}], first shuffle only;")
+value, *ends = differences["our network", "Bragg filter", "pooled"]
+print(f"paired_difference {value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}], all shuffles")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. Which score ignores pixels that are rightly called clean?
+#    - (a) accuracy
+#    - (b) balanced accuracy
+#    - (c) the Jaccard index
+#
+# 2. The paper's printed $F_1$ is lower than $2J/(1+J)$. That suggests …
+#    - (a) pooled counts
+#    - (b) means over images
+#    - (c) a misprint
+#
+# 3. A label is empty, and a method finds one pixel. Its Jaccard index on this image is …
+#    - (a) 1
+#    - (b) 0
+#    - (c) 0/0
+#
+# 4. A difference per image rests on three empty labels. What does one do?
+#    - (a) Choose the convention that favours one's method.
+#    - (b) Leave the images out silently.
+#    - (c) Report the column without them, too.
+#
+# 5. The nested search chose another recipe than that of our network. So …
+#    - (a) its recipe was chosen outside the folds, and the choice of the search has a row of its
+#      own
+#    - (b) the search was wrong
+#    - (c) our network's score is free of selection
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **c** – It divides by what label or prediction call contaminated.
+# 2. **b** – For pooled counts the two agree; for means over images $F_1$ comes out lower.
+# 3. **b** – One false positive makes the denominator 1 and the numerator 0. Only with no pixel
+#    found is it 0/0.
+# 4. **c** – A ranking that depends on the convention is no result; both must be shown.
+# 5. **a** – That row is the score that owes nothing to a choice outside the folds.
+# :::

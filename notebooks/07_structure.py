@@ -10,15 +10,17 @@
 # (ch-structure)=
 # # Order, grain boundaries, vacuum
 #
-# A mask says which areas to exclude. What is in the rest: one crystal or several, how are they
-# oriented, where do they meet, and where is there nothing but vacuum?
+# A {term}`mask` says which areas to exclude. What is in the rest: one crystal or several, how are
+# they oriented, where do they meet, and where is there nothing but {term}`vacuum`?
 #
 # **What you will be able to do**
 #
-# - measure the lattice parameter of an image, and hence its pixel size, without any metadata;
-# - map the order and the orientation of the lattice;
-# - find grain boundaries with their misorientation and length, and holes;
-# - tell two grains from two layers that lie on top of each other;
+# - measure the {term}`lattice parameter` of an image, and hence its {term}`pixel size`, without any
+#   metadata;
+# - map the order and the {term}`orientation` of the {term}`lattice`;
+# - find {term}`grain boundaries <Grain boundary>` with their {term}`misorientation` and length, and
+#   holes;
+# - tell two {term}`grains <Grain>` from two layers that lie on top of each other;
 # - draw the map of four classes, and give their areas in nm².
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -34,10 +36,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+from book.tools import paper_figures
 from book.tools.notebook import record, show_source
+from book.tools.paper import printed
 from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
+from graphseg.datasets.stack import acquisition_of
 from graphseg.plotting import explore, micrographs
 from graphseg.plotting.structure import (
     add_orientation_key,
@@ -71,10 +76,10 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The lattice of an image
 #
-# In the spectrum of graphene two rings of six Bragg reflections matter: the first at
-# $2/(\sqrt 3 a)$, the second at $2/a$, where $a$ is the lattice parameter in pixels. Depending on
-# the defocus either ring may be the stronger, so the strongest peak alone does not tell which ring
-# it belongs to.
+# In the spectrum of {term}`graphene` two {term}`rings <Ring>` of six Bragg reflections matter: the
+# first at $2/(\sqrt 3 a)$, the second at $2/a$, where $a$ is the lattice parameter in pixels.
+# Depending on the {term}`defocus` either ring may be the stronger, so the strongest peak alone does
+# not tell which ring it belongs to.
 
 # %%
 lattices, strongest = {}, []
@@ -101,7 +106,7 @@ for column, name in enumerate(("strongest_first", "strongest_second")):
 # by the background at its radius. As $a = 2.46$ Å in graphene, the pixel size follows.
 #
 # How accurate is this? We test it on perfect crystals of random orientation, simulated with white
-# and with black atom contrast and with shot noise.
+# and with black atom contrast and with {term}`shot noise`.
 
 # %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
@@ -137,8 +142,8 @@ record("angle_error", float(np.degrees(angle_error.max())))
 # %% [markdown]
 # Over {glue:text}`trials:d` crystals at {glue:text}`dose:.0f` electrons per Å², the largest error
 # of the lattice parameter is {glue:text}`parameter_error:.3f` %, and of the orientation
-# {glue:text}`angle_error:.3f`°. The contrast, white or black atoms, was identified correctly in
-# {glue:text}`contrasts_right:d` of {glue:text}`trials:d`.
+# {glue:text}`angle_error:.3f`°. The contrast, white or {term}`black atoms`, was identified
+# correctly in {glue:text}`contrasts_right:d` of {glue:text}`trials:d`.
 #
 # ## Order and orientation
 #
@@ -227,15 +232,16 @@ record("false_boundaries", false_lines)
 #
 # ## Two layers
 #
-# A jump of the orientation is not always a boundary. In a twisted bilayer both lattices are present
-# everywhere. The map shows the stronger of them, which changes from place to place, and each change
-# looks like a boundary.
+# A jump of the orientation is not always a boundary. In a {term}`twisted bilayer` both lattices are
+# present everywhere. The map shows the stronger of them, which changes from place to place, and
+# each change looks like a boundary.
 #
-# The spectra of small windows distinguish the two cases. A window of 12 lattice parameters on a
-# boundary contains the reflections of two lattices, but its neighbours contain those of one. In a
-# twisted bilayer nearly every window contains two. So we count the windows in which a second
-# lattice, rotated by at least 8°, stands out nearly as far as the first, as a fraction of those
-# that contain a lattice at all. Does this separate simulated bilayers from bicrystals?
+# The spectra of small {term}`windows <Window>` distinguish the two cases. A window of 12 lattice
+# parameters on a boundary contains the reflections of two lattices, but its neighbours contain
+# those of one. In a twisted bilayer nearly every window contains two. So we count the windows in
+# which a second lattice, rotated by at least 8°, stands out nearly as far as the first, as a
+# fraction of those that contain a lattice at all. Does this separate simulated bilayers from
+# bicrystals?
 
 # %% tags=["hide-input"]
 turns = np.radians(np.linspace(10, 30, trials))
@@ -335,16 +341,16 @@ record("single_fraction", max(others))
 # ({glue:text}`superposed_name:s`). In the image with the highest fraction it is
 # {glue:text}`superposed_fraction:.2f`, with a twist of {glue:text}`superposed_twist:.0f`°; the next
 # has {glue:text}`single_fraction:.2f`. Where two lattices are superposed `find_boundaries` reports
-# no boundary, the class map has none, and `graphseg analyse` writes the flag `superposed_lattices`
-# and the twist into its table. Two aligned layers count as one lattice here, and a twist of less
-# than 8° is not detected.
+# no boundary, the {term}`class map` has none, and `graphseg analyse` writes the {term}`flag`
+# `superposed_lattices` and the twist into its table. Two aligned layers count as one lattice here,
+# and a twist of less than 8° is not detected.
 #
 # ## Four classes
 #
-# Contamination comes from the fold networks of our network, none of which has seen the image it is
-# applied to (here without test-time augmentation, for speed); vacuum is where the flattened
-# intensity varies no more than its noise; a boundary is a band around its line; the rest is
-# lattice.
+# {term}`Contamination` comes from the {term}`fold` networks of {term}`our network`, none of which
+# has seen the image it is applied to (here without {term}`test-time augmentation`, for speed);
+# vacuum is where the flattened intensity varies no more than its noise; a boundary is a band around
+# its line; the rest is lattice.
 
 # %%
 probability = pretrained.out_of_fold(stack, test_time_augmentation=False)
@@ -373,6 +379,12 @@ for row, number in zip(axes, chosen, strict=True):
     show_orientation(row[1], map_orientation(stack.images[number], mask))
     show_classes(row[2], found)
 add_orientation_key(axes[0, 1])
+micrographs.add_class_legend(figure)
+
+# %% mystnb={"figure": {"caption": "Six micrographs (top) and their four classes (bottom), after Fig. 1 of the paper: (a, b) have the largest area of grain boundary, (c, d) of vacuum, (e, f) of contamination. White: lattice; red: grain boundary; green: vacuum; blue: contamination. Notice that atoms are white in some images and black in others, and that the classes do not depend on it.", "name": "fig-four-classes"}} tags=["hide-input"]
+six = {n: maps[n] for n in paper_figures.six_examples(maps)}
+figure, axes = plt.subplots(2, len(six), figsize=(11, 4.2))
+paper_figures.show_four_classes(axes, stack.images, six)
 micrographs.add_class_legend(figure)
 
 # %% tags=["remove-input"]
@@ -404,7 +416,8 @@ record("most_vacuum", max(vacuum.values()))
 record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 
 # %% [markdown]
-# {numref}`fig-classes` shows two class maps, and the table their areas. Of {glue:text}`images:d`
+# {numref}`fig-classes` shows two class maps, and the table their areas. {numref}`fig-four-classes`
+# shows six, in the colours of Fig. 1 of the paper. Of {glue:text}`images:d`
 # images {glue:text}`without_lattice:d` have no measurable lattice, and {glue:text}`flagged:d` have
 # two superposed lattices. {glue:text}`with_boundary:d` have at least one boundary,
 # {glue:text}`with_vacuum:d` have some vacuum. The longest boundaries add up to
@@ -412,10 +425,41 @@ record("with_vacuum", sum(v > 0 for v in vacuum.values()))
 #
 # The pixel sizes, measured from the lattice, run from {glue:text}`smallest_pixel:.3f` to
 # {glue:text}`largest_pixel:.3f` Å; {glue:text}`coarse_pixels:d` are above 0.5 Å. There the second
-# ring of Bragg reflections comes near the Nyquist limit, which it reaches in part at 0.62 Å.
-# Mistaking the first ring for the second would make the pixels smaller by a factor of $\sqrt 3$.
+# ring of Bragg reflections comes near the {term}`Nyquist limit`, which it reaches in part at 0.62
+# Å. Mistaking the first ring for the second would make the pixels smaller by a factor of $\sqrt 3$.
 #
-# How much of this depends on the threshold of the mask?
+# ### Which misorientations occur?
+#
+# {cite:t}`Ophus2015` measured {glue:text}`earlier_boundaries:d` boundaries in images of this kind,
+# each chosen and masked by hand. Here every boundary is found and measured without a hand:
+# {glue:text}`boundary_lines:d` lines in {glue:text}`boundary_acquisitions:d`
+# {term}`acquisitions <Acquisition>`. A line is counted in each frame of a series, and a boundary
+# that contamination interrupts as several lines; so {numref}`fig-misorientations` counts lines and
+# not boundaries.
+
+# %% tags=["remove-input"]
+lines_of = {n: found.boundaries for n, found in maps.items() if found.boundaries}
+every = [line for lines in lines_of.values() for line in lines]
+turned = np.degrees([line.misorientation for line in every])
+record("earlier_boundaries", printed()["earlier_study"]["boundaries"])
+record("boundary_lines", len(every))
+record("boundary_acquisitions", len({acquisition_of(stack.names[n]) for n in lines_of}))
+record("misorientation_low", float(np.quantile(turned, 0.05)) if len(every) else 0.0)
+record("misorientation_median", float(np.median(turned)) if len(every) else 0.0)
+record("misorientation_high", float(np.quantile(turned, 0.95)) if len(every) else 0.0)
+
+# %% mystnb={"figure": {"caption": "Misorientation of every line of grain boundary found in the images, from 0 to the 30\u00b0 that two lattices of graphene can differ by, in bins of 2\u00b0. Notice where most of them lie, and that small angles are rare: there a boundary is a row of separate dislocations, which is not found as a line.", "name": "fig-misorientations"}} tags=["hide-input"]
+figure, ax = plt.subplots(figsize=(6, 3))
+paper_figures.show_misorientations(ax, every);
+
+# %% [markdown]
+# The median is {glue:text}`misorientation_median:.0f`°, and nine in ten lie between
+# {glue:text}`misorientation_low:.0f` and {glue:text}`misorientation_high:.0f`°. That is no
+# distribution of the sample: a microscopist chose the places, and may have preferred boundaries that
+# are easy to see. How many of the lines are also among those of the earlier study is not known: its
+# coordinates are not part of the published images.
+#
+# How much of this depends on the {term}`threshold` of the mask?
 
 # %%
 explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
@@ -429,8 +473,8 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 #   smallest one tested here are not covered.
 # - That an image with two lattices shows a bilayer is inferred from its spectrum. A folded sheet
 #   looks the same.
-# - A hole much smaller than the kernel is not detected; vacancies are the subject of
-#   {numref}`chapter %s <ch-atoms>`.
+# - A hole much smaller than the kernel is not detected; {term}`vacancies <Vacancy>` are the subject
+#   of {numref}`chapter %s <ch-atoms>`.
 #
 # ## On your own images
 #
@@ -438,8 +482,9 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 # graphseg analyse my_folder --output analysed
 # ```
 #
-# writes the class map of every image, a table of areas, and atoms, bonds and defects. From
-# Python, `classify(image, mask)` is enough; the pixel size is measured if it is not given.
+# writes the class map of every image, a table of areas, and atoms, {term}`bonds <Bond>` and
+# defects. From Python, `classify(image, mask)` is enough; the pixel size is measured if it is not
+# given.
 #
 # ## What was found
 #
@@ -451,3 +496,89 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 #   boundary: {glue:text}`with_boundary:d`.
 # - The images have pixels of {glue:text}`smallest_pixel:.2f` to
 #   {glue:text}`largest_pixel:.2f` Å, measured from their lattices.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Measure the pixel size of a simulated crystal by hand: find the strongest peak of
+# its spectrum, decide on which ring it lies, and use $a = 2.46$ Å. The true pixel size is
+# `pixel_size`.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+sheet = crystal(extent + 12, 0.2, low=-12.0)
+picture = image_of(
+    sheet.positions, 6, extent, pixel_size, dose=np.inf, rng=rng, margin=margin
+)
+peak = find_peaks(in_units(picture, "standardised"), 1).positions[0]
+for name, factor in (("first", 2 / np.sqrt(3)), ("second", 2)):
+    parameter = factor / np.hypot(*peak)  # pixels
+    print(f"{name} ring: {LATTICE_CONSTANT / parameter:.4f} Å per pixel")
+print(f"measure_lattice: {LATTICE_CONSTANT / measure_lattice(picture).parameter:.4f}")
+print(f"true: {pixel_size:.4f}")
+# One is right, the other wrong by the root of three; only both rings together tell.
+
+# %% [markdown]
+# **Exercise 2.** Graphene looks the same after a turn by 60°. Which misorientation have two grains
+# at 5° and at 52°? Show that no two grains differ by more than 30°.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+turn = np.radians(52 - 5)
+difference = abs((turn + np.pi / 6) % (np.pi / 3) - np.pi / 6)
+print(f"{np.degrees(difference):.0f}°")
+turns = np.random.default_rng(seed).uniform(-10, 10, 100_000)  # radians
+largest = np.abs((turns + np.pi / 6) % (np.pi / 3) - np.pi / 6).max()
+assert largest <= np.pi / 6
+print(f"largest of many: {np.degrees(largest):.2f}°")
+
+# %% [markdown]
+# **Exercise 3.** Compute the areas of the four classes of the first image of {numref}`fig-classes`
+# in nm² from its {term}`labels <Label>` and its pixel size alone.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+found = maps[chosen[0]]
+pixels = np.bincount(found.labels.ravel(), minlength=4)
+areas = pixels * (found.pixel_size / 10) ** 2
+for name, area in zip(CLASS_COLOURS, areas, strict=True):
+    print(f"{name}: {area:.1f} nm²")
+    assert np.isclose(area, found.areas[name])
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. Which quantity turns a lattice parameter in pixels into a pixel size?
+#    - (a) the defocus
+#    - (b) the {term}`lattice constant` of graphene, 2.46 Å
+#    - (c) the {term}`dose`
+#
+# 2. Why are both rings of reflections scored together?
+#    - (a) Either may be the stronger, depending on the defocus.
+#    - (b) Because one is always hidden.
+#    - (c) To save time.
+#
+# 3. What distinguishes a twisted bilayer from a grain boundary?
+#    - (a) its contrast
+#    - (b) nearly every small window holds two lattices
+#    - (c) its misorientation
+#
+# 4. The largest misorientation of graphene is …
+#    - (a) 30°
+#    - (b) 60°
+#    - (c) 90°
+#
+# 5. Vacuum is found where …
+#    - (a) the intensity varies no more than its noise
+#    - (b) the image is darkest
+#    - (c) the network says so
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – The crystal is the ruler.
+# 2. **a** – Taking one ring for the other would be wrong by a factor of √3.
+# 3. **b** – At a boundary only the windows on it do.
+# 4. **a** – Orientations repeat after 60°, so two of them are never more than half of that apart.
+# 5. **a** – Nothing is there to vary; brightness alone depends on the defocus.
+# :::

@@ -10,14 +10,16 @@
 # (ch-atoms)=
 # # Atoms, bonds and rings
 #
-# Where are the atoms, and which of the atoms that one finds are real? In contamination any bright
-# spot may be mistaken for an atom. Masks are meant to exclude such atoms; how well do they do it?
+# Where are the atoms, and which of the atoms that one finds are real? In {term}`contamination` any
+# bright spot may be mistaken for an atom. {term}`Masks <Mask>` are meant to exclude such atoms; how
+# well do they do it?
 #
 # **What you will be able to do**
 #
-# - find atoms with subpixel precision, and their bonds and rings;
-# - say at which dose and pixel size the result can be trusted;
-# - list defects: pentagons, heptagons, octagons, vacancies;
+# - find atoms with subpixel {term}`precision`, and their {term}`bonds <Bond>` and
+#   {term}`rings <Ring>`;
+# - say at which {term}`dose` and {term}`pixel size` the result can be trusted;
+# - list defects: pentagons, heptagons, octagons, {term}`vacancies <Vacancy>`;
 # - count the atoms that each mask leaves inside contamination, and those that it removes elsewhere.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -34,6 +36,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies import atoms_under_masks
+from book.tools import paper_figures
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table, read_result
 from graphseg.evaluation import crossval
@@ -100,9 +103,10 @@ record("noise_fraction", float(np.median(noise_fractions)))
 # ## How accurate are the positions?
 #
 # The test is a simulated crystal, imaged at 80 kV at several doses and pixel sizes. An atom that is
-# found counts as correct if it lies within 0.4 Å of a true one; a border of one lattice parameter
-# is not counted. The simulation is periodic, so it extends 8 Å beyond the frame: if its seam were
-# closer, rings at the edge would be broken by the simulation and not by the microscope.
+# found counts as correct if it lies within 0.4 Å of a true one; a border of one
+# {term}`lattice parameter` is not counted. The simulation is periodic, so it extends 8 Å beyond the
+# frame: if its seam were closer, rings at the edge would be broken by the simulation and not by the
+# microscope.
 
 # %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
@@ -177,7 +181,7 @@ record("ring_high", float(np.nanmax(table[enough, 3])))
 
 # %% [markdown]
 # From {glue:text}`enough_dose:.0f` electrons per Å² upwards, all {glue:text}`enough_conditions:d`
-# combinations reach a recall and precision of 0.98 and a position error of 0.15 Å
+# combinations reach a {term}`recall` and precision of 0.98 and a position error of 0.15 Å
 # ({numref}`fig-atom-truth`). The worst values among them are {glue:text}`worst_recall:.3f`,
 # {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and the mean ring size lies
 # between {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms. The smallest position
@@ -193,8 +197,8 @@ explore.dose_explorer()
 # %% [markdown]
 # ## A grain boundary
 #
-# Does the method also work where the lattice is not perfect? A boundary is a row of pentagons and
-# heptagons; a method that assumes hexagons would miss it.
+# Does the method also work where the {term}`lattice` is not perfect? A boundary is a row of
+# pentagons and heptagons; a method that assumes hexagons would miss it.
 
 # %% tags=["hide-input"]
 size = 0.3
@@ -248,11 +252,11 @@ record("vacancies_found", len(gaps))
 # ## What does a mask do?
 #
 # Inside contamination there is no single layer to resolve, so atoms reported there cannot be
-# trusted. The recorded result counts atoms and bonds inside and outside the label: without a mask,
-# with the masks of the Bragg filter and of our network, each fitted without the image's
-# acquisition, and with the label as the mask (`python -m book.studies mask-effect`). Nobody has
-# marked the true atoms of these images, so the table says where atoms are *reported*, and nothing
-# about whether they are true.
+# trusted. The recorded result counts atoms and bonds inside and outside the {term}`label`: without
+# a mask, with the masks of the {term}`Bragg filter` and of {term}`our network`, each fitted without
+# the image's {term}`acquisition`, and with the label as the mask
+# (`python -m book.studies mask-effect`). Nobody has marked the true atoms of these images, so the
+# table says where atoms are *reported*, and nothing about whether they are true.
 
 # %% tags=["hide-input"]
 effect = read_result("mask_effect")
@@ -331,12 +335,12 @@ for key in ("bragg", "unet"):
 #
 # ## Three situations
 #
-# Fig. 5 of the paper shows three situations. Here a rule chooses them among the images of one fold,
-# which the network has not seen: the image where the number of atoms left inside the label by the
-# Bragg filter exceeds that of the network most; the one where the lower of their two Jaccard
-# indices is highest, provided that both masks keep at least 95 % of the atoms outside the label;
-# and the one where the number of atoms removed outside the label by the Bragg filter exceeds that
-# of the network most.
+# Fig. 5 of the paper shows three situations. Here a rule chooses them among the images of one
+# {term}`fold`, which the network has not seen: the image where the number of atoms left inside the
+# label by the Bragg filter exceeds that of the network most; the one where the lower of their two
+# Jaccard indices is highest, provided that both masks keep at least 95 % of the atoms outside the
+# label; and the one where the number of atoms removed outside the label by the Bragg filter exceeds
+# that of the network most.
 
 # %%
 unet = gs.load_model("fold_0")
@@ -360,27 +364,33 @@ titles = {
     "cost": "lattice masked by one",
 }
 
-# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left) and of our network (right), in the situations chosen by the rule above: the Bragg filter misses contamination, both masks are like the label, the Bragg filter masks good lattice. The mask is tinted, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination was not masked, and in the third image also where the lattice is faint: there the atoms are not to be trusted either.", "name": "fig-situations"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the situations chosen by the rule above: the Bragg filter misses contamination, both masks are like the label, the Bragg filter masks good lattice. Beside each image stands the part of it in which the two masks differ most, enlarged, with atoms as white dots. The mask is tinted, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination was not masked, and in the third image also where the lattice is faint: there the atoms are not to be trusted either.", "name": "fig-situations"}} tags=["hide-input"]
 figure, axes = plt.subplots(
-    len(chosen), 2, figsize=(8, 3.9 * len(chosen)), squeeze=False
+    len(chosen), 4, figsize=(11, 2.9 * len(chosen)), squeeze=False
 )
 for row, (situation, name) in zip(axes, chosen.items(), strict=True):
     number = part.names.index(name)
     parameter = live["lattice_parameter"][live["images"].index(name)]
-    for panel, (method, mask) in zip(row, masks.items(), strict=True):
-        atoms = find_atoms(part.images[number], parameter, mask[number])
-        structure.show_bonds(
-            panel,
-            part.images[number],
-            atoms.positions,
-            find_bonds(atoms.positions, parameter),
-            mask[number],
-            LATTICE_CONSTANT / parameter,
-            named[method],
-        )
-        micrographs.overlay_mask(panel, part.masks[number])
+    bragg_mask, network_mask = (mask[number] for mask in masks.values())
+    box = paper_figures.largest_difference(bragg_mask, network_mask, side=64)
+    for place, (method, mask) in enumerate(masks.items()):
+        atoms = find_atoms(part.images[number], parameter, mask[number]).positions
+        bonds = find_bonds(atoms, parameter)
+        for panel, view, linewidth in (
+            (row[2 * place], (slice(None), slice(None)), 0.8),
+            (row[2 * place + 1], box, 2.0),
+        ):
+            corner = [side.start or 0 for side in view]
+            structure.show_bonds(
+                panel, part.images[number][view], atoms - corner, bonds,
+                mask[number][view], LATTICE_CONSTANT / parameter,
+                named[method] if linewidth < 1 else "enlarged", linewidth,
+            )
+            micrographs.overlay_mask(panel, part.masks[number][view])
+            if linewidth > 1:
+                panel.plot(*(atoms - corner).T[::-1], ".", color="white", markersize=3)
     row[0].set_ylabel(titles[situation])
-structure.add_direction_key(axes[0, 1]);
+structure.add_direction_key(axes[0, 2]);
 
 # %% tags=["remove-input"]
 for situation in ("gain", "even", "cost"):
@@ -448,3 +458,86 @@ explore.atoms_explorer(
 #   Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, our network
 #   {glue:text}`removed_unet:.0f` %. They leave {glue:text}`left_bragg:.1f` and
 #   {glue:text}`left_unet:.1f` % of the atoms outside.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** How many atoms per nm² has {term}`graphene`? Derive it from $a = 2.46$ Å, count
+# those of the simulated crystal, and compare.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+# Two atoms in a cell of area a²·√3/2.
+expected = 2 / (LATTICE_CONSTANT**2 * np.sqrt(3) / 2) * 100
+inner = ((sheet.positions > 0) & (sheet.positions < width)).all(axis=1)
+counted = inner.sum() / (width / 10) ** 2
+print(f"expected {expected:.1f}, counted {counted:.1f} atoms per nm²")
+
+# %% [markdown]
+# **Exercise 2.** {eq}`eq-six` says that the deficits $6-n$ of all rings add up to nothing. Test it
+# on the relaxed boundary, away from its rim: how many pentagons are not balanced by a heptagon?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+centres = true_rings.centres  # Å; the frame begins 12 Å inside of the crystal
+within = ((centres > 15) & (centres < width + 9)).all(axis=1)
+middle = true_rings.keep(true_rings.regular & within)
+for count in (5, 6, 7):
+    print(f"{(middle.sizes == count).sum()} rings of {count}")
+print(f"sum of 6 − n: {(6 - middle.sizes).sum()}")
+print(f"mean size: {middle.sizes.mean():.3f}")
+# A cut through the row of rings may separate a pentagon from its heptagon, no more.
+
+# %% [markdown]
+# **Exercise 3.** How far do the bonds of the relaxed boundary differ from 1.42 Å? Compare atoms of
+# other rings than hexagons with all others.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+ends = pair.positions[pair.bonds]  # (bonds, 2, 2) in Å
+lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+other = true_rings.keep(np.isin(true_rings.sizes, (5, 7)))
+odd = np.unique(np.concatenate(other.members))
+strained = np.isin(pair.bonds, odd).any(axis=1)
+for name, chosen_bonds in (("at odd rings", strained), ("elsewhere", ~strained)):
+    found = lengths[chosen_bonds]
+    print(f"{name}: {found.mean():.3f} ± {found.std():.3f} Å")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. Why are the centres of hexagons found before the atoms?
+#    - (a) Atoms are invisible.
+#    - (b) Centres are brighter.
+#    - (c) Centres are further apart, so their images do not overlap.
+#
+# 2. The mean ring size of a sheet without edges is …
+#    - (a) 5
+#    - (b) 6
+#    - (c) 7
+#    - (d) unknown
+#
+# 3. What decides most whether atoms are found?
+#    - (a) the colour of the atoms
+#    - (b) the pixel size
+#    - (c) the dose
+#
+# 4. An atom that is reported inside contamination …
+#    - (a) is a carbon atom of the sheet
+#    - (b) cannot be trusted
+#    - (c) is false
+#
+# 5. A mask that removes every atom inside the label is good …
+#    - (a) only if it leaves those outside
+#    - (b) if it is fast
+#    - (c) in any case
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **c** – 2.46 Å instead of 1.42 Å; every triangle of centres then holds one atom.
+# 2. **b** – By Euler's formula, whatever the defects, as long as every atom has three bonds.
+# 3. **c** – Noise does: all pixel sizes tried work from the same dose on.
+# 4. **b** – There is no single layer to resolve; nobody knows whether it is there.
+# 5. **a** – Masking everything would remove them as well.
+# :::

@@ -11,14 +11,14 @@
 # # Which images first, and how to keep them
 #
 # A night at the microscope may give a thousand images, of which a tenth are worth looking at. Which
-# ones? And must the contaminated pixels of all images be stored without loss?
+# ones? And must the contaminated pixels of all images be stored without {term}`loss`?
 #
 # **What you will be able to do**
 #
-# - rank images by the fraction of their area that is clean, with an interval for each;
-# - say how well such a ranking agrees with one from hand-drawn labels;
+# - rank images by the fraction of their area that is clean, with an {term}`interval` for each;
+# - say how well such a ranking agrees with one from hand-drawn {term}`labels <Label>`;
 # - write the ranking as a table that sorts in the browser, and as CSV;
-# - say which masks to inspect first;
+# - say which {term}`masks <Mask>` to inspect first;
 # - store images in less space, without loss or with a loss that is stated.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -64,14 +64,14 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# Let $\Omega$ be the pixels of an image, $C$ those called contamination and $V$ those of vacuum,
-# where vacuum is also unwanted. The clean fraction is
+# Let $\Omega$ be the pixels of an image, $C$ those called {term}`contamination` and $V$ those of
+# {term}`vacuum`, where vacuum is also unwanted. The {term}`clean fraction` is
 #
 # $$ f = 1 - \frac{|C \cup V|}{|\Omega|} . $$ (eq-clean)
 #
 # {cite:t}`Sadre2021` sorted their images by it. With a probability $p$ for each pixel, $C$ is where
-# $p \ge 1/2$. Each image below is predicted by the fold network of our network that has not seen
-# its acquisition, so the ranking is what one would get for new images.
+# $p \ge 1/2$. Each image below is predicted by the {term}`fold` network of {term}`our network` that
+# has not seen its {term}`acquisition`, so the ranking is what one would get for new images.
 
 # %%
 probabilities = pretrained.out_of_fold(
@@ -92,15 +92,15 @@ record("largest_error", 100 * float(np.abs(fraction - labelled).max()))
 # %% [markdown]
 # Does the ranking agree with the labels? Spearman's rank correlation with their clean fractions is
 # {glue:text}`spearman:.3f` ({glue:text}`spearman_low:.3f` to {glue:text}`spearman_high:.3f`, 95 %
-# bootstrap over acquisitions) for {glue:text}`images:d` images. The mean absolute error of the
-# fraction is {glue:text}`mean_error:.1f` % of the area, the largest
+# {term}`bootstrap` over acquisitions) for {glue:text}`images:d` images. The mean absolute error of
+# the fraction is {glue:text}`mean_error:.1f` % of the area, the largest
 # {glue:text}`largest_error:.0f` %.
 #
 # ## An interval for each image
 #
 # The rank of an image is only as certain as its clean fraction. The errors of a mask are not
 # independent from pixel to pixel: an outline is too wide or too narrow along its whole length. So
-# the interval is obtained by moving the threshold: at a level $\ell$ its ends are the clean
+# the interval is obtained by moving the {term}`threshold`: at a level $\ell$ its ends are the clean
 # fractions at thresholds $(1-\ell)/2$ and $(1+\ell)/2$. The level $\ell$ at which the interval
 # contains the labelled fraction as often as wanted is determined on the images of the other folds,
 # never on the image itself. This is not strictly independent: the networks that predicted the other
@@ -176,10 +176,16 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 
 # %% [markdown]
 # These are the first four and the last four images; the range gives the ranks that are compatible
-# with the intervals. {numref}`fig-contact-sheet` shows all of them.
+# with the intervals. {numref}`fig-sorted-subset` shows every few of them, as Fig. 6 of the paper
+# does, and {numref}`fig-contact-sheet` all.
+
+# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}} tags=["hide-input"]
+figure, axes = plt.subplots(4, 6, figsize=(10.5, 7.8))
+masks = probabilities >= 0.5
+known_sizes = [stack.pixel_size_of(i) for i in range(len(stack))]
+figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
-masks = probabilities >= 0.5
 figures.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
 
 # %% [markdown]
@@ -205,9 +211,9 @@ record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
 # ## Which masks should one inspect first?
 #
 # A ranking is only as good as its masks, and one cannot inspect all of them.
-# {numref}`Chapter %s <ch-confidence>` shows how to estimate the Jaccard index of a mask without a label,
-# from how certain its network is. The line that relates the certain fraction to the index is fitted
-# on the other folds, as above.
+# {numref}`Chapter %s <ch-confidence>` shows how to estimate the {term}`Jaccard index` of a mask
+# without a label, from how certain its network is. The line that relates the certain fraction to
+# the index is fitted on the other folds, as above.
 
 # %%
 counts = metrics.counts(stack.masks, masks)
@@ -251,8 +257,8 @@ record("worst_found", len(np.intersect1d(look_first, worst)))
 # Among them are {glue:text}`worst_found:d` of the {glue:text}`looked_at:d` worst masks. So it is
 # worth starting with these, although not every bad mask is found. `graphseg sort` writes the
 # expected index of each image into the table, marks those in `look_first`, and says so at the top
-# of the page. An image that is flagged is marked too, and its expected index is left blank: the line
-# was fitted to images like those of the training.
+# of the page. An image that is flagged is marked too, and its expected index is left blank: the
+# line was fitted to images like those of the training.
 #
 # ## How much does the threshold matter?
 #
@@ -264,7 +270,9 @@ explore.ranking_explorer(probabilities, labelled)
 # %% [markdown]
 # ## Storing images in less space
 #
-# Does it save space to store contaminated pixels coarsely? The package writes a stack with its
+# Does it save space to store contaminated pixels coarsely? {cite:t}`Sadre2021` propose a run-length
+# code for the class that matters less: a run of equal pixels is stored as its value and its length.
+# The table compares it with other codecs. The package writes a {term}`stack` with its
 # masks to one HDF5 file with codecs that every reader has. By default nothing is lost. On request
 # the pixels of some classes are stored coarsely, except near their outline, and the file says so.
 
@@ -291,6 +299,11 @@ with warnings.catch_warnings():
         for name, choice in choices.items()
     }
     coarse = reduction.read_reduced(folder / "blocks.h5")
+    flat = reduction.read_reduced(folder / "flat.h5")
+runs = {
+    "without loss": codecs.run_length_size(grey),
+    "one value for contamination": codecs.run_length_size(flat.images),
+}
 
 # %% tags=["remove-input"]
 rows = [
@@ -304,6 +317,14 @@ rows = [
         f"{r.losses['total'].rmse:.1f}",
     ]
     for name, r in reports.items()
+] + [
+    [
+        f"run lengths, {name}",
+        f"{grey.nbytes / size:.2f}",
+        f"{100 * reports[name].losses['total'].coarse / grey.size:.1f}",
+        f"{reports[name].losses['total'].rmse:.1f}",
+    ]
+    for name, size in runs.items()
 ]
 heading = [
     "how",
@@ -342,8 +363,9 @@ record("warning", reports["one value for contamination"].warning)
 # What is read back from the file without loss is {glue:text}`identical_verdict:s`. Its ratio of
 # {glue:text}`ratio_lossless:.2f` includes the masks; the best plain codec without masks reaches
 # {glue:text}`ratio_best_plain:.2f`. Discarding the contaminated pixels altogether gives
-# {glue:text}`ratio_flat:.2f`: a small gain, because most pixels are clean and shot noise does not
-# compress. {numref}`fig-reduction` shows an image stored in blocks. A file with loss carries this
+# {glue:text}`ratio_flat:.2f`: a small gain, because most pixels are clean and {term}`shot noise`
+# does not compress. A run-length code alone makes files larger: with noise, hardly any pixel equals
+# the next. {numref}`fig-reduction` shows an image stored in blocks. A file with loss carries this
 # warning, which is shown again when it is read:
 #
 # > {glue:text}`warning:s`
@@ -379,3 +401,85 @@ record("warning", reports["one value for contamination"].warning)
 #   {glue:text}`measured_looked:.2f`, the others of {glue:text}`measured_others:.2f`.
 # - Without loss the images shrink by a factor of {glue:text}`ratio_lossless:.2f`; even discarding
 #   contamination gives no more than {glue:text}`ratio_flat:.2f`.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Spearman's correlation is Pearson's correlation of the ranks. Compute it by hand
+# and compare it with `agreement.spearman`.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+from scipy.stats import rankdata
+
+ranks = rankdata(fraction), rankdata(labelled)  # equal values share their mean rank
+by_hand = np.corrcoef(*ranks)[0, 1]
+assert np.isclose(by_hand, agreement.spearman)
+print(f"{by_hand:.4f}")
+
+# %% [markdown]
+# **Exercise 2.** A run-length code keeps how long each run of equal values is. How many bytes does
+# it need for the masks, with two bytes a run, compared with one bit a pixel and with zlib?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+import zlib
+
+flat = masks.reshape(len(masks), -1)
+runs = np.count_nonzero(np.diff(flat, axis=1)) + len(masks)
+packed = np.packbits(flat, axis=1)
+print(f"bits: {packed.nbytes} bytes; runs: {2 * runs} bytes;")
+print(f"zlib: {sum(len(zlib.compress(row.tobytes(), 9)) for row in packed)} bytes")
+# Masks are smooth, so they have few runs. Shot noise has a run for nearly every pixel.
+
+# %% [markdown]
+# **Exercise 3.** You keep only images that are at least 95 % clean. How many do you keep, and how
+# many of them are not that clean according to their label? What if the lower end of the interval
+# decides?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+for name, value in (("fraction", fraction), ("lower end", interval[:, 0])):
+    kept = value >= 0.95
+    wrong = kept & (labelled < 0.95)
+    missed = ~kept & (labelled >= 0.95)
+    print(f"{name}: {kept.sum()} kept, {wrong.sum()} wrongly; {missed.sum()} missed")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. The clean fraction counts …
+#    - (a) atoms
+#    - (b) pixels that are neither contaminated nor vacuum
+#    - (c) pixels of good {term}`lattice`
+#
+# 2. Why is the interval not computed from independent pixels?
+#    - (a) Too many pixels.
+#    - (b) Probabilities are not known.
+#    - (c) An outline is too wide or too narrow along its whole length.
+#
+# 3. A rank correlation of 1 with the labels would mean that …
+#    - (a) the order is that of the labels
+#    - (b) the fractions are exact
+#    - (c) the labels are right
+#
+# 4. Discarding all contaminated pixels saves little because …
+#    - (a) most pixels are clean, and noise does not compress
+#    - (b) the file has a header
+#    - (c) contamination compresses well
+#
+# 5. Which masks should one inspect first?
+#    - (a) the last of the ranking
+#    - (b) those with the lowest expected Jaccard index
+#    - (c) the largest
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – Whether the lattice there is in focus is another question.
+# 2. **c** – Errors of neighbouring pixels go together, so the interval would be far too narrow.
+# 3. **a** – Ranks say nothing about the values, and nothing about who is right.
+# 4. **a** – What takes the space is the shot noise of the clean area.
+# 5. **b** – The expected index says where the network is unsure; the ranking says where
+#    contamination is.
+# :::

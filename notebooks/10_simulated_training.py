@@ -10,19 +10,20 @@
 # (ch-simulated)=
 # # No labels needed
 #
-# Can a network that has only ever seen *simulated* micrographs find contamination in real ones?
-# Labels are slow to draw by hand, and one person's labels reflect that person's habits, whereas the
-# physics of image formation is known. {cite:t}`Sadre2021` conclude with the hope that it can be
-# done.
+# Can a network that has only ever seen *simulated* {term}`micrographs <Micrograph>` find
+# {term}`contamination` in real ones? {term}`Labels <Label>` are slow to draw by hand, and one
+# person's labels reflect that person's habits, whereas the physics of image formation is known.
+# {cite:t}`Sadre2021` conclude with the hope that it can be done.
 #
 # **What you will be able to do**
 #
-# - simulate micrographs of contaminated graphene, with the exact truth of every pixel and atom;
+# - simulate micrographs of contaminated {term}`graphene`, with the exact truth of every pixel and
+#   atom;
 # - train a network without a single label, say how good it is on real images, and where real labels
 #   enter nevertheless;
-# - say how many labels a network that was pretrained on simulations saves;
+# - say how many labels a network that was {term}`pretrained` on simulations saves;
 # - say which part of the simulation matters;
-# - turn the generator into one for another crystal by changing one line.
+# - turn the {term}`generator` into one for another crystal by changing one line.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -63,29 +64,31 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # ## The idea
 #
 # How is a micrograph simulated? A thin specimen changes the phase of the electron wave. With the
-# projected potential $V_k(\mathbf r)$ of slab $k$, the exit wave of the slab is
+# projected potential $V_k(\mathbf r)$ of slab $k$, the {term}`exit wave` of the slab is
 #
 # $$ \psi_{k}(\mathbf r) = P_{\Delta z} * \big[ e^{i \sigma V_k(\mathbf r)}\,
 # \psi_{k-1}(\mathbf r) \big], $$ (eq-multislice)
 #
 # where $\sigma$ is the interaction constant and $P_{\Delta z}$ propagates the wave to the next slab
 # {cite:p}`Kirkland2020`. One slab is enough for a sheet that is one atom thick; contamination of 30
-# Å is divided into slabs of 10 Å. The lens shifts the phase of each spatial frequency $\mathbf q$
-# by $\chi(\mathbf q)$, most of it from the defocus $\Delta f$ and the spherical aberration $C_s$,
+# Å is divided into slabs of 10 Å. The lens shifts the phase of each {term}`spatial frequency`
+# $\mathbf q$ by $\chi(\mathbf q)$, most of it from the {term}`defocus` $\Delta f$ and the
+# {term}`spherical aberration` $C_s$,
 #
 # $$ I(\mathbf r) = \Big\langle \big| \mathcal F^{-1} \big[ \hat\psi(\mathbf q)\,
 # e^{-i \chi(\mathbf q)} \big] \big|^2 \Big\rangle_{\Delta f}, \qquad
 # \chi = \pi \lambda \Delta f q^2 + \tfrac{\pi}{2} C_s \lambda^3 q^4 + \dots, $$ (eq-image)
 #
-# averaged over the focal spread. The camera blurs the intensity, counts electrons with Poisson
-# noise, and stretches the counts to 8 bits, as the published images were.
+# averaged over the {term}`focal spread`. The camera blurs the intensity, counts electrons with
+# Poisson noise, and stretches the counts to 8 bits, as the published images were.
 #
-# The specimen and the imaging conditions are drawn at random: grains and their relaxed boundaries,
-# vacancies, holes, closed loops, single heavy atoms, patches of amorphous carbon with rough edges
-# and thin margins, flakes of a second layer; then focus, aberrations, dose, drift and pixel size.
-# All ranges are in one configuration, each with the reason for it. The fast path used here is
-# tested against the multislice of abTEM {cite:p}`Madsen2021` on the same atoms: on 30 Å of carbon,
-# at three defocus values, the correlation of the images must be at least 0.98.
+# The specimen and the imaging conditions are drawn at random: {term}`grains <Grain>` and their
+# relaxed boundaries, {term}`vacancies <Vacancy>`, holes, closed loops, single heavy atoms, patches
+# of {term}`amorphous carbon` with rough edges and thin margins, flakes of a second layer; then
+# focus, {term}`aberrations <Aberration>`, {term}`dose`, drift and {term}`pixel size`. All ranges
+# are in one configuration, each with the reason for it. The fast path used here is tested against
+# the {term}`multislice` of abTEM {cite:p}`Madsen2021` on the same atoms: on 30 Å of carbon, at
+# three defocus values, the correlation of the images must be at least 0.98.
 
 # %%
 samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
@@ -103,15 +106,15 @@ for ax, sample in zip(axes, samples, strict=False):
 
 # %% [markdown]
 # {numref}`fig-simulated-samples` shows four. Each comes with a more complete ground truth than a
-# person could draw: a physical mask (closer than one bond to a contaminant atom) and one that
-# follows a person's habits (small gaps closed, specks and threads left out), the positions and
-# bonds of all atoms, the orientation, and the imaging conditions. The same seed and index give the
-# same sample on any number of processes.
+# person could draw: a physical {term}`mask` (closer than one {term}`bond` to a contaminant atom)
+# and one that follows a person's habits (small gaps closed, specks and threads left out), the
+# positions and bonds of all atoms, the {term}`orientation`, and the imaging conditions. The same
+# {term}`seed` and index give the same sample on any number of processes.
 #
 # ## Can you tell them apart?
 #
-# {numref}`fig-simulated-blind` shows simulated and real images in random order; the answer is in
-# the last section. (If the stack of this page is itself simulated, all images are.)
+# {numref}`fig-simulated-blind` shows simulated and real images in random order; the answer stands
+# below *What was found*. (If the {term}`stack` of this page is itself simulated, all images are.)
 
 # %% tags=["hide-input"]
 generator = np.random.default_rng(seed)
@@ -127,21 +130,21 @@ figures.show_sheet(ax, [shown[index] for index in order], 8)
 # %% [markdown]
 # ## A network without labels
 #
-# How good is a network that was trained without labels? The *simulation-only network* is trained on
-# simulated images, a third of them full of defects that must not be masked:
+# How good is a network that was trained without labels? The *{term}`simulation-only network`* is
+# trained on simulated images, a third of them full of defects that must not be masked:
 #
 # ```
 # graphseg pretrain --images 600 --defects 300 --set epochs=13 --set features=24 \
 #     --set stride=2 --set "loss='cross-entropy + jaccard'" --output simulated.safetensors
 # ```
 #
-# The recipe, the last epoch and the threshold of one half are fixed beforehand, and no real image
-# or label enters the training. But the generator was not designed blindly. Its ranges were chosen
-# by looking at the images *and labels* of the first half of the acquisitions: the distance from the
-# atoms at which a person draws the outline, for instance, was set from the labels of that half. The
-# other half was not used for that, with exceptions: how much of an image is contaminated, and how
-# often an image is clean, was taken from all labels; pixel sizes, noise and uniformity of
-# illumination were taken from all images.
+# The recipe, the last {term}`epoch` and the {term}`threshold` of one half are fixed beforehand, and
+# no real image or label enters the training. But the generator was not designed blindly. Its ranges
+# were chosen by looking at the images *and labels* of the first half of the
+# {term}`acquisitions <Acquisition>`: the distance from the atoms at which a person draws the
+# outline, for instance, was set from the labels of that half. The other half was not used for that,
+# with exceptions: how much of an image is contaminated, and how often an image is clean, was taken
+# from all labels; pixel sizes, noise and uniformity of illumination were taken from all images.
 
 # %% tags=["remove-input"]
 free = read_result("simulation_only")
@@ -170,7 +173,7 @@ record("generator_clean", 100 * contaminant.clean_fraction)
 # atoms, as the first half suggested, and closed loops and other defects were added for their own
 # sake; neither was chosen by that score. Therefore the scores of the other half are given as well
 # as those of all images. The table is for five trainings, each with different simulated images and
-# different random weights:
+# different random {term}`weights`:
 
 # %% tags=["remove-input"]
 parts = {
@@ -211,11 +214,11 @@ record("free_minutes", minutes)
 #
 # ### Is that better than the paper's network with labels?
 #
-# The paper printed six scores of its U-Net, which was trained with labels {cite:p}`Sadre2021`. It
-# does not say how 0/0 is counted, and three labels are empty
+# The paper printed six scores of its {term}`U-Net`, which was trained with labels
+# {cite:p}`Sadre2021`. It does not say how 0/0 is counted, and three labels are empty
 # ({numref}`chapter %s <ch-comparison>`), so the table gives the means of our trainings under each
-# convention, with 95 % intervals from a bootstrap over acquisitions. Values above the paper's are
-# bold.
+# convention, with 95 % {term}`intervals <Interval>` from a {term}`bootstrap` over acquisitions.
+# Values above the paper's are bold.
 
 # %% tags=["remove-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
@@ -267,22 +270,22 @@ for name, key in (
 # Under every convention {glue:text}`free_above:d` of the six scores lie above the paper's:
 # {glue:text}`free_above_names:s`. Whether the interval excludes the paper's value as well depends
 # on the convention: per image with 0/0 = 1 it does for {glue:text}`free_surely_one:s`; with 0/0 = 0
-# for {glue:text}`free_surely_zero:s`; pooled for {glue:text}`free_surely_pooled:s`. The balanced
-# accuracy is no better than the paper's: it is {glue:text}`free_balanced:.3f`
+# for {glue:text}`free_surely_zero:s`; pooled for {glue:text}`free_surely_pooled:s`. The
+# {term}`balanced accuracy` is no better than the paper's: it is {glue:text}`free_balanced:.3f`
 # ({glue:text}`free_balanced_low:.3f` to {glue:text}`free_balanced_high:.3f`) per image against the
 # paper's {glue:text}`free_paper_balanced:.3f`, and {glue:text}`free_balanced_pooled:.3f`
 # ({glue:text}`free_balanced_pooled_low:.3f` to {glue:text}`free_balanced_pooled_high:.3f`) pooled;
-# both intervals contain the paper's value. Whether the recall is higher or lower depends on the
-# value of 0/0. And the paper's numbers come from random folds, with frames of one series on both
-# sides, and have no interval of their own.
+# both intervals contain the paper's value. Whether the {term}`recall` is higher or lower depends on
+# the value of 0/0. And the paper's numbers come from random {term}`folds <Fold>`, with frames of
+# one series on both sides, and have no interval of their own.
 #
 # ## How many labels does pretraining save?
 #
 # On each of the five folds grouped by acquisition we train with 1, 2, 4 … labelled acquisitions,
 # once from random weights and once from the simulation-only network. All trainings have the same
 # recipe ({numref}`chapter %s <ch-comparison>`) and at least the same number of steps. The last
-# point of the second curve is our network of {numref}`chapter %s <ch-comparison>`; it started from
-# initial weights of an earlier state of the generator, which are not as good.
+# point of the second curve is {term}`our network` of {numref}`chapter %s <ch-comparison>`; it
+# started from {term}`initial weights` of an earlier state of the generator, which are not as good.
 
 # %% tags=["hide-input"]
 nothing = read_result("learning_curve_labels")
@@ -345,8 +348,8 @@ record("labels_split", max(map(learning_curve.split_places, few)))
 # second one had {glue:text}`labels_none:.3f`: *training on a few labels with the full recipe makes
 # it worse*; with one acquisition the index is {glue:text}`labels_one_simulated:.3f`. Probably the
 # network forgets what it learned from the simulation and memorises a few images. The third curve
-# was added after this was seen: a hundred steps at a fifth of the learning rate. It loses less
-# ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
+# was added after this was seen: a hundred steps at a fifth of the {term}`learning rate`. It loses
+# less ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
 # {glue:text}`labels_all_gentle:.3f`. How many labels does it take to reach the index of simulation
 # alone? Trainings on labels alone {glue:text}`labels_worth:s`; the standard deviation over folds is
 # {glue:text}`labels_none_spread:.3f`. With all labels the two curves of the full recipe end at
@@ -378,12 +381,12 @@ for name in ("retrained", "retrained_defects"):
 # {glue:text}`retrained_folds:d` folds), with defects {glue:text}`retrained_defects_value_said:s`
 # ({glue:text}`retrained_defects_low_said:s` to {glue:text}`retrained_defects_high_said:s`;
 # {glue:text}`retrained_defects_folds:d` folds). Neither training was carried through all folds, so
-# a small gain or loss is not excluded; the recorded network stayed.
+# a small gain or {term}`loss` is not excluded; the recorded network stayed.
 #
 # ## Which realism matters?
 #
 # We start from the generator that one would write without having seen an image: a perfect crystal,
-# patches of uniform thickness, one good focus, shot noise. Then one part after the other is
+# patches of uniform thickness, one good focus, {term}`shot noise`. Then one part after the other is
 # replaced by that of the final generator. The trainings are shorter than those above:
 # {glue:text}`realism_images:d` images instead of {glue:text}`free_images:d`, and
 # {glue:text}`realism_seeds:d` training for each step.
@@ -441,9 +444,9 @@ record("free_images", free["simulated_images"] + free["with_defects"])
 # {glue:text}`free_pooled_spread:.3f` from seed to seed. If trainings with the intermediate
 # generators varied as little, the drop would not be chance, but this is not known: with
 # {glue:text}`realism_seeds:d` training for each step the effect of a step cannot be separated from
-# that of its seed. A possible reason, which was not tested: far from focus the lattice itself is
-# grainy, and a network that has not yet seen realistic noise and contamination mistakes one for the
-# other.
+# that of its seed. A possible reason, which was not tested: far from focus the {term}`lattice`
+# itself is grainy, and a network that has not yet seen realistic noise and contamination mistakes
+# one for the other.
 #
 # ## Where it fails
 #
@@ -481,9 +484,10 @@ record("free_low", float(np.mean(index[labelled] < low) * 100))
 # %% [markdown]
 # In {glue:text}`free_low:.0f` % of these images the index is below {glue:text}`free_limit:.1f`
 # ({numref}`fig-simulated-worst`). Of all wrong pixels in them {glue:text}`free_false:.0f` % are
-# false positives, the others are missed. Some of the worst cases are errors; others are differences
-# of opinion about where a thin margin ends. The network never saw the person's habits, so it cannot
-# imitate them ({numref}`chapter %s <ch-comparison>` measures how far labels can be trusted).
+# {term}`false positives <False positive>`, the others are missed. Some of the worst cases are
+# errors; others are differences of opinion about where a thin margin ends. The network never saw
+# the person's habits, so it cannot imitate them ({numref}`chapter %s <ch-comparison>` measures how
+# far labels can be trusted).
 #
 # ## Another material, another magnification
 #
@@ -525,7 +529,7 @@ for name, configuration in materials.items():
 record("materials_deviation", 100 * max(deviations))
 
 # %% [markdown]
-# {numref}`fig-simulated-materials` shows them. The lattice parameter measured in them as in
+# {numref}`fig-simulated-materials` shows them. The {term}`lattice parameter` measured in them as in
 # {numref}`chapter %s <ch-structure>` agrees with the one that was simulated to within
 # {glue:text}`materials_deviation:.2f` %. No real image of these crystals was available, so nothing
 # is claimed about networks trained for them.
@@ -548,20 +552,109 @@ record("materials_deviation", 100 * max(deviations))
 # `graphseg segment my_folder --output masks --model simulated.safetensors`, with the file that
 # `graphseg pretrain` writes. If it is not good enough, label acquisitions, more than a few, and
 # fine-tune ({numref}`chapter %s <ch-own>`); {numref}`fig-simulated-labels` shows what to expect,
-# and a cross-validation shows what was gained.
+# and a {term}`cross-validation` shows what was gained.
 #
 # ## What was found
 #
 # - Without any label in the training: {glue:text}`free_per_image:.3f` per image and
-#   {glue:text}`free_pooled:.3f` pooled, with a spread of {glue:text}`free_pooled_spread:.3f` between
-#   trainings. The generator's ranges were chosen on labels of half of the acquisitions; the other
-#   half scores {glue:text}`free_per_image_unseen:.3f` and {glue:text}`free_pooled_unseen:.3f`.
+#   {glue:text}`free_pooled:.3f` pooled, with a spread of {glue:text}`free_pooled_spread:.3f`
+#   between trainings. The generator's ranges were chosen on labels of half of the acquisitions; the
+#   other half scores {glue:text}`free_per_image_unseen:.3f` and
+#   {glue:text}`free_pooled_unseen:.3f`.
 # - Under every convention for 0/0 that is above the paper's network in {glue:text}`free_above:d` of
 #   six scores ({glue:text}`free_above_names:s`); in balanced accuracy per image it is not.
-# - Fine-tuning simulated initial weights on all labels gives {glue:text}`labels_all_simulated:.3f`,
-#   labels alone give {glue:text}`labels_all_nothing:.3f`; fine-tuning on few labels makes the
-#   network worse.
+# - {term}`Fine-tuning` simulated initial weights on all labels gives
+#   {glue:text}`labels_all_simulated:.3f`, labels alone give {glue:text}`labels_all_nothing:.3f`;
+#   fine-tuning on few labels makes the network worse.
 
 # %% tags=["remove-input"]
 answer = [str(n + 1) for n, i in enumerate(order) if origin[i] == "generated"]
 Markdown("Generated on the contact sheet: " + ", ".join(answer) + ".")
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** How noisy is a pixel? From the dose and the pixel size of the first sample above
+# predict the relative noise of an empty pixel, and compare it with the counts of its camera.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+sample = samples[0]
+electrons = sample.conditions.dose * sample.pixel_size**2
+print(f"{electrons:.0f} electrons a pixel, relative noise {1 / np.sqrt(electrons):.3f}")
+print(f"mean of the counts: {sample.counts.mean():.0f}")
+# The counts also hold what the lattice does, and the correlation that the camera adds.
+
+# %% [markdown]
+# **Exercise 2.** How much do the two truths of a sample differ? Take the mask within a bond of
+# contaminant atoms as a prediction of the mask that a person would draw, and score it.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+contaminated = [s for s in samples if s.mask.any()]
+drawn, physical = (
+    np.array([getattr(s, name) for s in contaminated])
+    for name in ("mask", "physical_mask")
+)
+for name, value in metrics.scores(metrics.counts(drawn, physical)).items():
+    print(f"{name}: {value:.3f}")
+# A person closes gaps and leaves out specks; no network that knows the atoms scores 1.
+
+# %% [markdown]
+# **Exercise 3.** A thin sheet is a weak phase object: changing the sign of the defocus inverts its
+# contrast. Simulate a perfect crystal at ±60 Å and correlate the two images. At which aberration
+# would this fail?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+from graphseg.simulation.crystal import crystal
+from graphseg.simulation.optics import Conditions
+from graphseg.simulation.samples import image_of
+
+lattice = crystal(60.0, 0.2, low=-8.0)
+over, under = (
+    image_of(lattice.positions, 6, 52.0, 0.3, Conditions(defocus=z), dose=np.inf)
+    for z in (-60.0, 60.0)
+)
+print(f"correlation {np.corrcoef(over.ravel(), under.ravel())[0, 1]:.2f}")
+# Spherical aberration keeps its sign when the focus changes, so a lens with much of it
+# breaks the symmetry.
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. What does the simulation give that a person cannot?
+#    - (a) better contrast
+#    - (b) more pixels
+#    - (c) the exact truth of every pixel and atom
+#
+# 2. “Without labels” refers to …
+#    - (a) the training only
+#    - (b) the scores
+#    - (c) training and design of the generator
+#
+# 3. Few labels lowered the index of the pretrained network. A likely reason is that …
+#    - (a) labels are wrong
+#    - (b) it forgets the simulation and memorises a few images
+#    - (c) the learning rate was too small
+#
+# 4. Each step of the realism study was trained once. What follows?
+#    - (a) The steps are exact.
+#    - (b) The effect of a step cannot be separated from that of its seed.
+#    - (c) More steps are needed.
+#
+# 5. Which order of the steps is right in such a study?
+#    - (a) any; effects do not depend on it
+#    - (b) none; the effect of a step depends on those before it
+#    - (c) the largest first
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **c** – It places the atoms, so it knows where they are.
+# 2. **a** – The ranges of the generator were chosen by looking at labels of half of the
+#    acquisitions.
+# 3. **b** – The gentler training, with fewer and smaller steps, loses less.
+# 4. **b** – Only the full trainings were repeated with other seeds.
+# 5. **b** – A list shows one path from the naive to the final generator, not the only one.
+# :::

@@ -10,8 +10,9 @@
 # (ch-spared)=
 # # Does a mask spare the structure?
 #
-# A mask that covers a grain boundary destroys what the microscopist came for. Does our network take
-# defects for contamination, and does it find the contamination that lies on them?
+# A {term}`mask` that covers a {term}`grain boundary` destroys what the microscopist came for. Does
+# {term}`our network` take defects for {term}`contamination`, and does it find the contamination
+# that lies on them?
 #
 # **What you will be able to do**
 #
@@ -46,18 +47,20 @@ show_source(stack)
 # %% [markdown]
 # ## Structure is not contamination
 #
-# Grain boundaries, chains of five- and seven-membered rings, Stone-Wales defects, vacancies,
-# holes, single heavy atoms and flakes of a second layer are what one looks for. A closed loop of
-# boundary, of which the flower defect is the smallest {cite:p}`Cockayne2011`, is a patch of other
-# texture with a round outline, and easily taken for contaminant. Whether it is, cannot be asked of
-# published labels: nobody marked the defects. Simulated sheets know them. Each sheet shows one
-# kind of structure and no contamination, and
+# Grain boundaries, chains of five- and seven-membered {term}`rings <Ring>`,
+# {term}`Stone-Wales defects <Stone-Wales defect>`, {term}`vacancies <Vacancy>`, holes, single heavy
+# atoms and flakes of a second layer are what one looks for. A closed loop of boundary, of which the
+# {term}`flower defect` is the smallest {cite:p}`Cockayne2011`, is a patch of other texture with a
+# round outline, and easily taken for contaminant. Whether it is, cannot be asked of published
+# {term}`labels <Label>`: nobody marked the defects. Simulated sheets know them. Each sheet shows
+# one kind of structure and no contamination, and
 #
 # $$ m = \frac{|C \cap N|}{|N|}, \qquad N = \{\mathbf r : \min_k |\mathbf r - \mathbf d_k|
 # \le a\} $$ (eq-masked)
 #
-# is the fraction of the area within a lattice constant $a$ of a defect site $\mathbf d_k$ that a
-# mask $C$ covers. A site is one on a ring of other than six, a missing one, or an atom on top.
+# is the fraction of the area within a {term}`lattice constant` $a$ of a defect site $\mathbf d_k$
+# that a mask $C$ covers. A site is one on a ring of other than six, a missing one, or an atom on
+# top.
 
 # %%
 network = gs.load_model("default", test_time_augmentation=False)
@@ -74,8 +77,8 @@ for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
 
 # %% [markdown]
 # {numref}`fig-sheets` shows one sheet of each kind. The record behind
-# {numref}`fig-masked-fractions` has three of each at three doses, three pixel sizes and with white
-# and with black atoms.
+# {numref}`fig-masked-fractions` has three of each at three {term}`doses <Dose>`, three
+# {term}`pixel sizes <Pixel size>` and with white and with {term}`black atoms`.
 
 # %% tags=["hide-input"]
 found = records.read_record(tables.RESULTS_FOLDER / "defects.json")
@@ -145,7 +148,7 @@ record("clean_sheets", sum(row[0] in clean_sheets.KINDS for row in own))
 
 # %% [markdown]
 # Our network masks {glue:text}`masked_default:.2f` % of the area near defects
-# ({glue:text}`masked_low:.2f` to {glue:text}`masked_high:.2f`, 95 % bootstrap over
+# ({glue:text}`masked_low:.2f` to {glue:text}`masked_high:.2f`, 95 % {term}`bootstrap` over
 # {glue:text}`clean_sheets:d` sheets). The target is at most {glue:text}`masked_target:.0f` %:
 # {glue:text}`masked_verdict:s`. Near closed loops it masks {glue:text}`masked_loops:.1f` %, most
 # near the kind "{glue:text}`masked_worst:s`", {glue:text}`masked_worst_percent:.1f` %. A flake of a
@@ -154,14 +157,15 @@ record("clean_sheets", sum(row[0] in clean_sheets.KINDS for row in own))
 #
 # A network could reach this by never masking near a boundary. So the complement is measured too:
 # contamination within 10 Å of a grain boundary, in {glue:text}`frames:d` frames of two or three
-# grains. Of all of it {glue:text}`recall_default:.3f` is found ({glue:text}`recall_low:.3f` to
-# {glue:text}`recall_high:.3f`). What is missed is mostly a single layer of carbon that drowns in
-# the noise. Of what changes the noiseless image by at least {glue:text}`least_signal:.0f` standard
-# deviation of the noise (root mean square over some ångström), {glue:text}`recall_visible:.3f` is
-# found ({glue:text}`visible_low:.3f` to {glue:text}`visible_high:.3f`). The target is
-# {glue:text}`recall_target:.1f`: {glue:text}`visible_verdict:s`. That definition of visible was
-# made after the recall of all contamination had missed the target, and so was the number of frames:
-# with the first 18 of them the interval was as wide as the question.
+# {term}`grains <Grain>`. Of all of it {glue:text}`recall_default:.3f` is found
+# ({glue:text}`recall_low:.3f` to {glue:text}`recall_high:.3f`). What is missed is mostly a single
+# layer of carbon that drowns in the noise. Of what changes the noiseless image by at least
+# {glue:text}`least_signal:.0f` standard deviation of the noise (root mean square over some
+# {term}`ångström`), {glue:text}`recall_visible:.3f` is found ({glue:text}`visible_low:.3f` to
+# {glue:text}`visible_high:.3f`). The target is {glue:text}`recall_target:.1f`:
+# {glue:text}`visible_verdict:s`. That definition of visible was made after the {term}`recall` of
+# all contamination had missed the target, and so was the number of frames: with the first 18 of
+# them the {term}`interval` was as wide as the question.
 #
 # Is it the boundary that hides contamination? Each frame comes again with the same contamination,
 # microscope and noise, but one crystal. The difference in recall, with the boundary minus without,
@@ -193,8 +197,9 @@ Markdown(tables.markdown_table(header, table))
 # ## At the boundaries of the published images
 #
 # In real images no defect is known, but boundaries can be detected outside of the labels, as in
-# {numref}`Chapter %s <ch-structure>`. The table gives the masked fraction of unlabelled pixels within five pixels
-# of a detected boundary, and elsewhere; each image is predicted by a method that has not seen it.
+# {numref}`Chapter %s <ch-structure>`. The table gives the masked fraction of unlabelled pixels
+# within five pixels of a detected boundary, and elsewhere; each image is predicted by a method that
+# has not seen it.
 
 # %% tags=["remove-input"]
 published = found["published"]
@@ -223,7 +228,8 @@ Markdown(tables.markdown_table(header, table))
 # - Simulated sheets are cleaner than real ones: no two kinds of defect meet, and the microscope is
 #   close to focus, so that atoms are white or black. Other microscopes and stranger structures are
 #   in {numref}`chapter %s <ch-other>`.
-# - At the boundaries of published images nobody knows which pixels are wrong: the label or the mask.
+# - At the boundaries of published images nobody knows which pixels are wrong: the label or the
+#   mask.
 #
 # ## On your own images
 #
@@ -243,3 +249,87 @@ Markdown(tables.markdown_table(header, table))
 # - A boundary {glue:text}`cost_all_verdict:s` the recall of contamination
 #   ({glue:text}`cost_all_said:s`, {glue:text}`cost_all_low_said:s` to
 #   {glue:text}`cost_all_high_said:s`).
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Compute {eq}`eq-masked` for the sheets shown in {numref}`fig-sheets`, and name
+# the kind that is masked most.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+shares = {
+    sheet.kind: 100 * mask[sheet.near].mean()
+    for sheet, mask in zip(shown, masks, strict=True)
+}
+for kind, share in shares.items():
+    print(f"{kind}: {share:.2f} %")
+print(f"most: {max(shares, key=shares.get)}")
+
+# %% [markdown]
+# **Exercise 2.** To be on the safe side one may widen a mask by a few pixels. What does that cost?
+# Widen the masks above by 1, 2 and 4 pixels, and compute the masked fraction near defects again.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+from scipy.ndimage import binary_dilation
+
+near = np.array([sheet.near for sheet in shown])
+for pixels in (0, 1, 2, 4):
+    wider = masks
+    if pixels:
+        wider = np.array([binary_dilation(m, iterations=pixels) for m in masks])
+    print(f"{pixels} px: {100 * wider[near].mean():.2f} %")
+
+# %% [markdown]
+# **Exercise 3.** Compute the interval of the masked fraction by your own bootstrap over sheets,
+# with other random numbers.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+table = np.array([row for row in own if row[0] in clean_sheets.KINDS], dtype=object)
+place = defect_masking.COLUMNS.index("near")
+pixels, masked = table[:, place : place + 2].astype(int).T
+draws = np.random.default_rng(1).integers(len(pixels), size=(5000, len(pixels)))
+fractions = masked[draws].sum(axis=1) / pixels[draws].sum(axis=1)
+low, high = 100 * np.quantile(fractions, [0.025, 0.975])
+print(f"by hand {low:.2f} to {high:.2f} %")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. Why can published images not answer whether defects are masked?
+#    - (a) They are too small.
+#    - (b) Nobody marked the defects in them.
+#    - (c) They have no defects.
+#
+# 2. A network that never masks near boundaries …
+#    - (a) has a recall of one
+#    - (b) has a perfect masked fraction, and misses contamination there
+#    - (c) is ideal
+#
+# 3. The same contamination on one crystal and on two grains shows …
+#    - (a) whether the boundary itself hides contamination
+#    - (b) which network is better
+#    - (c) the noise
+#
+# 4. The definition of *visible* contamination was made after the first result. What does that
+#    mean?
+#    - (a) Its target is weaker evidence than one that was fixed before.
+#    - (b) nothing
+#    - (c) The result is wrong.
+#
+# 5. A flake of a second layer is …
+#    - (a) clean in the truth used here; whoever wants one layer will disagree
+#    - (b) contamination in every case
+#    - (c) {term}`vacuum`
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – Simulated sheets know where every defect is.
+# 2. **b** – That is why the recall at boundaries is measured as well.
+# 3. **a** – Everything but the boundary is equal in the pair.
+# 4. **a** – The text says so for this reason, and gives the recall of all contamination, too.
+# 5. **a** – It is a crystal; the published labels do not say how to treat it.
+# :::

@@ -10,13 +10,14 @@
 # (ch-confidence)=
 # # How good is this mask?
 #
-# When may one believe a mask? One that is wrong without saying so is worse than none.
+# When may one believe a {term}`mask`? One that is wrong without saying so is worse than none.
 #
 # **What you will be able to do**
 #
 # - say whether a probability of 80 % means 80 %, and make it so;
-# - choose the threshold for the precision or the recall that you need;
-# - get for each mask the Jaccard index to expect, and look first at those that are doubtful.
+# - choose the {term}`threshold` for the {term}`precision` or the {term}`recall` that you need;
+# - get for each mask the {term}`Jaccard index` to expect, and look first at those that are
+#   doubtful.
 
 # %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -44,20 +45,21 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## Does 80 % mean 80 %?
 #
-# A network trained by cross-entropy can give any probability it likes; it is *calibrated* if of all
-# pixels with probability $p$ the fraction $p$ is contaminated. With $B$ bins of pixels $S_b$, the
-# expected calibration error is
+# A network trained by {term}`cross-entropy` can give any probability it likes; it is *calibrated*
+# if of all pixels with probability $p$ the fraction $p$ is contaminated. With $B$ bins of pixels
+# $S_b$, the {term}`expected calibration error` is
 #
 # $$ \mathrm{ECE} = \sum_{b=1}^{B} \frac{|S_b|}{N} \left| \bar p_b - \bar y_b \right| , $$ (eq-ece)
 #
 # with $\bar p_b$ the mean probability and $\bar y_b$ the contaminated fraction. Here $B = 15$ and
-# the pixels of all images count alike. Two remedies: divide the logit by a temperature $T$
-# {cite:p}`Guo2017`, one number; or fit any rising curve, isotonic regression.
+# the pixels of all images count alike. Two remedies: divide the {term}`logit` by a
+# {term}`temperature` $T$ {cite:p}`Guo2017`, one number; or fit any rising curve,
+# {term}`isotonic regression`.
 #
-# What is fitted must not be tested on the same labels. Each image was predicted by the fold
-# network that has not seen it. All images that this network has not seen are split again by
-# acquisition, and an image is calibrated with the others: neither network nor calibration knows
-# it or a frame of its series.
+# What is fitted must not be tested on the same {term}`labels <Label>`. Each image was predicted by
+# the {term}`fold` network that has not seen it. All images that this network has not seen are split
+# again by {term}`acquisition`, and an image is calibrated with the others: neither network nor
+# {term}`calibration` knows it or a frame of its series.
 
 # %% tags=["hide-input"]
 confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
@@ -99,7 +101,7 @@ Markdown(tables.markdown_table(header, table))
 
 # %% [markdown]
 # `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its
-# interval.
+# {term}`interval`.
 #
 # ## What to expect of one mask
 #
@@ -141,8 +143,8 @@ record("caught_spread", 100 * errors_found["spread of views"])
 
 # %% [markdown]
 # Expected and measured index correlate to {glue:text}`pearson:.2f` (Pearson,
-# {glue:text}`pearson_low:.2f` to {glue:text}`pearson_high:.2f`, bootstrap over acquisitions) and
-# {glue:text}`spearman:.2f` (Spearman; {numref}`fig-expected`). The intervals hold
+# {glue:text}`pearson_low:.2f` to {glue:text}`pearson_high:.2f`, {term}`bootstrap` over
+# acquisitions) and {glue:text}`spearman:.2f` (Spearman; {numref}`fig-expected`). The intervals hold
 # {glue:text}`held:.0f` % of the measured values and are {glue:text}`width:.2f` wide on average:
 # enough to sort, not to certify.
 #
@@ -202,3 +204,93 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 #   {glue:text}`ece_temperature:.4f` out of fold, without {glue:text}`ece_none:.4f`.
 # - The Jaccard index that one expects of a mask correlates to {glue:text}`pearson:.2f` with the
 #   measured one; nine of ten intervals are meant to hold it and {glue:text}`held:.0f` % do.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** Compute {eq}`eq-ece` for the images of this page, with 15 bins, in a few lines.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+p, y = probabilities.ravel(), stack.masks.ravel()
+bin_of = np.minimum((15 * p).astype(int), 14)
+pixels = np.bincount(bin_of, minlength=15)
+predicted = np.bincount(bin_of, p, minlength=15)
+observed = np.bincount(bin_of, y, minlength=15)
+error = np.abs(predicted - observed).sum() / pixels.sum()
+print(f"expected calibration error {error:.4f}")
+
+# %% [markdown]
+# **Exercise 2.** Find the temperature that gives the lowest cross-entropy on these images. Is the
+# network too sure or too unsure?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+clipped = np.clip(p.astype(float), 1e-6, 1 - 1e-6)[::7]  # a seventh is enough
+logit, label = np.log(clipped / (1 - clipped)), y[::7]
+losses = {}
+for T in np.arange(0.6, 2.01, 0.1):
+    # −ln p where the label is contaminated, −ln(1 − p) elsewhere
+    losses[T] = np.mean(np.logaddexp(0, np.where(label, -logit, logit) / T))
+best_T = min(losses, key=losses.get)
+print(f"T = {best_T:.1f}: too {'sure' if best_T > 1 else 'unsure'} of itself")
+# Fitted and judged on the same labels: the text does it out of fold.
+
+# %% [markdown]
+# **Exercise 3.** Compute {eq}`eq-certain-fraction` of every image by hand, and compare it with
+# `quality.certain_fractions`. How does it rank against the Jaccard index?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+from scipy.stats import spearmanr
+
+from graphseg import metrics
+
+surely = (probabilities >= 0.9).sum(axis=(1, 2))
+possibly = (probabilities >= 0.1).sum(axis=(1, 2))
+q = np.divide(surely, possibly, out=np.ones(len(stack)), where=possibly > 0)
+assert np.allclose(q, quality.certain_fractions(probabilities))
+counted = metrics.counts(stack.masks, probabilities >= 0.5)
+index = metrics.score_table(counted)["jaccard"]
+print(f"rank correlation with the Jaccard index: {spearmanr(q, index).statistic:.2f}")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. A network is calibrated if …
+#    - (a) its masks are right
+#    - (b) its {term}`loss` is small
+#    - (c) of the pixels with probability $p$ a fraction $p$ is contaminated
+#
+# 2. A temperature above one …
+#    - (a) moves probabilities towards one half
+#    - (b) moves the threshold
+#    - (c) makes masks larger
+#
+# 3. A calibration error over all pixels can be small while single images are badly calibrated,
+#    because …
+#    - (a) of rounding
+#    - (b) errors of images cancel
+#    - (c) images are small
+#
+# 4. The interval of an expected index is meant to hold …
+#    - (a) the mean
+#    - (b) every value
+#    - (c) nine of ten values
+#
+# 5. On an image of another kind the expected index …
+#    - (a) is still valid
+#    - (b) must not be believed
+#    - (c) is zero
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **c** – Calibration is about the numbers, not about the masks.
+# 2. **a** – It divides the logit, so that the network becomes less sure; masks at one half stay as
+#    they are.
+# 3. **b** – Too sure on one and too unsure on another average out; no curve for all images mends
+#    it.
+# 4. **c** – One of ten lies outside by design; it is good enough to sort by, not to certify.
+# 5. **b** – The line was fitted to images like the published ones; flagged images have none.
+# :::

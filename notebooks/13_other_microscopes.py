@@ -10,15 +10,18 @@
 # (ch-other)=
 # # Other microscopes, other images
 #
-# The published images come from one microscope. Do masks hold on images of others, and is one told
-# when they do not?
+# The published images come from one microscope. Do {term}`masks <Mask>` hold on images of others,
+# and is one told when they do not?
 #
 # **What you will be able to do**
 #
 # - measure how masks hold at other scales, in other recordings and on other microscopes;
-# - choose between our network and the *general network*, which was trained for other recordings;
-# - be told when an image is unlike those that the network was trained on (out-of-distribution);
-# - say what attacks, and what defocus, dose, blur or drift, do to the masks of each method.
+# - choose between {term}`our network` and the *general network*, which was trained for other
+#   recordings;
+# - be told when an image is unlike those that the network was trained on
+#   ({term}`out-of-distribution`);
+# - say what attacks, and what {term}`defocus`, {term}`dose`, blur or drift, do to the masks of each
+#   method.
 
 # %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -49,30 +52,31 @@ show_source(stack)
 #
 # A network knows what its training images show. Those published have one voltage, one camera and
 # pixels of 0.30 to 0.74 Å. What happens on another microscope can be asked in three ways, and none
-# needs anybody's labels but those that are there:
+# needs anybody's {term}`labels <Label>` but those that are there:
 #
 # - *scales*: each published image resampled, so that its pixels are 0.5 to 1.6 times as large. The
-#   label is the same, and so should the mask be: its Jaccard index with the mask at the native
-#   scale, brought to one grid, is the *agreement*;
+#   label is the same, and so should the mask be: its {term}`Jaccard index` with the mask at the
+#   native scale, brought to one grid, is the *agreement*;
 # - *recordings*: each image blurred, drifted, with other noise, another camera, inverted, on
 #   another grey scale, compressed. A person would outline the same;
-# - *virtual microscopes*: simulated micrographs from 60 to 300 kV, with corrected and uncorrected
-#   lenses, 300 to 50 000 electrons per Å², 0.06 to 0.28 Å per pixel, of structures that no training
-#   image has: carpets of carbon without a sheet beneath, thick folds, second layers, holes with
-#   reconstructed edges, metal clusters, grains inside of grains. At least five ranges of each
-#   microscope do not overlap with those of the training simulation (tested). Contamination that
-#   does not stand out of the noise is not scored.
+# - *virtual microscopes*: simulated {term}`micrographs <Micrograph>` from 60 to 300 kV, with
+#   corrected and uncorrected lenses, 300 to 50 000 electrons per Å², 0.06 to 0.28 Å per pixel, of
+#   structures that no training image has: carpets of carbon without a sheet beneath, thick
+#   {term}`folds <Fold>`, second layers, holes with reconstructed edges, metal clusters,
+#   {term}`grains <Grain>` inside of grains. At least five ranges of each microscope do not overlap
+#   with those of the training simulation (tested). {term}`Contamination` that does not stand out of
+#   the noise is not scored.
 #
 # Published images are given to the fold network that has not seen them, and everything goes through
-# the steps of `graphseg segment`, with the pixel size told.
+# the steps of `graphseg segment`, with the {term}`pixel size` told.
 #
-# The remedy is *domain randomisation* {cite:p}`Tobin2017`: train on images that were changed more
-# wildly than any microscope would, so that nothing remains to go by but the lattice and where it is
-# broken. The **general network** starts where our network started and has its size. Of its training
-# images one in three is simulated, to the end; four in five are turned by any angle, zoomed by 0.6
-# to 1.7, and blurred, inverted, bent in their grey scale, unevenly lit and made noisy at random.
-# A third of these get *carpets*, regions of random texture that are labelled. It is given every
-# image at one pixel size,
+# The remedy is *{term}`domain randomisation`* {cite:p}`Tobin2017`: train on images that were
+# changed more wildly than any microscope would, so that nothing remains to go by but the
+# {term}`lattice` and where it is broken. The **general network** starts where our network started
+# and has its size. Of its training images one in three is simulated, to the end; four in five are
+# turned by any angle, zoomed by 0.6 to 1.7, and blurred, inverted, bent in their grey scale,
+# unevenly lit and made noisy at random. A third of these get *carpets*, regions of random texture
+# that are labelled. It is given every image at one pixel size,
 #
 # $$ s = a / a_0 , \qquad a_0 = 0.55\ \text{Å} , $$ (eq-working-scale)
 #
@@ -189,13 +193,13 @@ for average in ("per_image", "pooled"):
         record(f"home_{average}_cost{key}_said", text)
 
 # %% [markdown]
-# **Scales.** Over a factor of three in the size of the pixels, the Jaccard index of our network lies
-# up to {glue:text}`shift_loss_ours:.3f` below that at the native scale, and its masks agree with the
-# native ones to {glue:text}`shift_agreement_ours:.3f` where they agree least. For the general
-# network in one view these are {glue:text}`shift_loss_general:.3f` and
-# {glue:text}`shift_agreement_general:.3f` ({numref}`fig-scales`,
-# {glue:text}`shift_images:d` images); asked were at most {glue:text}`shift_loss_limit:.2f` and at
-# least {glue:text}`shift_agreement_limit:.2f`.
+# **Scales.** Over a factor of three in the size of the pixels, the Jaccard index of our network
+# lies up to {glue:text}`shift_loss_ours:.3f` below that at the native scale, and its masks agree
+# with the native ones to {glue:text}`shift_agreement_ours:.3f` where they agree least. For the
+# general network in one view these are {glue:text}`shift_loss_general:.3f` and
+# {glue:text}`shift_agreement_general:.3f` ({numref}`fig-scales`, {glue:text}`shift_images:d`
+# images); asked were at most {glue:text}`shift_loss_limit:.2f` and at least
+# {glue:text}`shift_agreement_limit:.2f`.
 #
 # **Recordings.** The change that harms most costs our network
 # {glue:text}`shift_recordings_ours:.3f` and the general one
@@ -207,14 +211,15 @@ for average in ("per_image", "pooled"):
 # is {glue:text}`shift_mean_ours:.3f` for our network, {glue:text}`shift_mean_general:.3f` for the
 # general one and {glue:text}`shift_mean_simulated:.3f` for the simulation-only one; on the worst
 # microscope {glue:text}`shift_least_ours:.3f`, {glue:text}`shift_least_general:.3f` and
-# {glue:text}`shift_least_simulated:.3f`. Of clean structure, near defects or inside closed loops, in
-# the worst of all cases {glue:text}`shift_masked_ours:.1f` %, {glue:text}`shift_masked_general:.1f` %
-# and {glue:text}`shift_masked_simulated:.1f` % are masked.
+# {glue:text}`shift_least_simulated:.3f`. Of clean structure, near defects or inside closed loops,
+# in the worst of all cases {glue:text}`shift_masked_ours:.1f` %,
+# {glue:text}`shift_masked_general:.1f` % and {glue:text}`shift_masked_simulated:.1f` % are masked.
 #
 # Of the {glue:text}`shift_targets:d` rows of the table our network meets
 # {glue:text}`shift_met_ours:d`, the general one {glue:text}`shift_met_general:d`, the
-# simulation-only one {glue:text}`shift_met_simulated:d`. A dash: the simulation-only network comes
-# without statistics of its training images, so there is no such flag.
+# simulation-only one {glue:text}`shift_met_simulated:d`. A dash: the
+# {term}`simulation-only network` comes without statistics of its training images, so there is no
+# such {term}`flag`.
 #
 # Does the general network lose anything at home? Trained five times, each time without the images
 # of a fold, and in one view, it has {glue:text}`home_per_image:.3f` per image and
@@ -222,40 +227,43 @@ for average in ("per_image", "pooled"):
 # {glue:text}`home_per_image_cost_said:s` ({glue:text}`home_per_image_cost_low_said:s` to
 # {glue:text}`home_per_image_cost_high_said:s`) and {glue:text}`home_pooled_cost_said:s`
 # ({glue:text}`home_pooled_cost_low_said:s` to {glue:text}`home_pooled_cost_high_said:s`; 95 %
-# bootstrap over groups of images).
+# {term}`bootstrap` over {term}`groups <Group>` of images).
 #
 # So scales and recordings are mastered, and other microscopes are not. Where the general network
 # loses to ours is one kind, second layers, with {glue:text}`layers_general:.2f` against
 # {glue:text}`layers_ours:.2f`: it takes them for contamination. Thick folds are masked by all. With
 # closed loops its index is the higher one, {glue:text}`loops_general:.2f` against
-# {glue:text}`loops_ours:.2f`, but the intervals overlap. The simulation-only network has seen second
-# layers most and is best on these frames, and worst on the resampled images.
+# {glue:text}`loops_ours:.2f`, but the {term}`intervals <Interval>` overlap. The simulation-only
+# network has seen second layers most and is best on these frames, and worst on the resampled
+# images.
 #
 # **Which one to take.** For images like the published ones our network. For images of another scale
 # or sharpness, with other noise or another camera, `graphseg segment night --model general`, or
 # `gs.segment(image, model="general")`; where there are second layers or folds, look at every mask.
-# The general network's working pixel size was chosen on simulated images of other seeds, and the
-# strengths of the changes that it was trained with before any of the images above was looked at.
+# The general network's working pixel size was chosen on simulated images of other
+# {term}`seeds <Seed>`, and the strengths of the changes that it was trained with before any of the
+# images above was looked at.
 
 # %% [markdown]
 # ## Out-of-distribution images
 #
 # All of this holds for images like those that a network was trained on. To others it gives a mask
 # as well, often with probabilities near 0 and 1. How far an image is from the training images can
-# be measured: of every training image
-# `graphseg.evaluation.ood` takes the clarity of the lattice, the distribution of grey levels,
-# the spectrum in rings, and the mean of each feature of the network's encoder. With mean
-# $\mu$ and shrunk covariance $\Sigma$ of these,
+# be measured: of every training image `graphseg.evaluation.ood` takes the clarity of the lattice,
+# the distribution of grey levels, the spectrum in {term}`rings <Ring>`, and the mean of each
+# {term}`feature` of the network's {term}`encoder`. With mean $\mu$ and shrunk covariance $\Sigma$
+# of these,
 #
 # $$ s = \frac{1}{s_0} \sqrt{\tfrac{1}{d} (\mathbf x - \mu)^\mathsf{T} \Sigma^{-1}
 # (\mathbf x - \mu)} $$ (eq-ood-score)
 #
 # is the distance of an image with $d$ descriptors $\mathbf x$ {cite:p}`Lee2018`; tables have it in
-# the column `ood_score`. An image with $s > 1$ is flagged as out-of-distribution. The threshold
-# $s_0$ lies {glue:text}`ood_deviations:.0f` robust standard deviations above the median of
-# training images that were left out in turn; no out-of-distribution image is needed for it. Three
-# things are flagged whatever the distance: pixels cut off at the ends of the grey scale, no
-# lattice, and a lattice constant that is not graphene's by the stated pixel size.
+# the column `ood_score`. An image with $s > 1$ is flagged as out-of-distribution. The
+# {term}`threshold` $s_0$ lies {glue:text}`ood_deviations:.0f` robust standard deviations above the
+# median of training images that were left out in turn; no out-of-distribution image is needed for
+# it. Three things are flagged whatever the distance: pixels cut off at the ends of the grey scale,
+# no lattice, and a {term}`lattice constant` that is not {term}`graphene`'s by the stated pixel
+# size.
 
 # %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
@@ -344,10 +352,10 @@ for view, word in (("default", "ours"), ("general", "general")):
 # %% [markdown]
 # {numref}`fig-ood-set` shows the set, {glue:text}`ood_each:d` images of each kind, and
 # {numref}`fig-ood-score` the result on images held out. Boron nitride is a kind for itself: its
-# lattice constant is within two per cent of graphene's, no more than a calibration error.
+# lattice constant is within two per cent of graphene's, no more than a {term}`calibration` error.
 #
-# - *Without boron nitride* the area under the receiver operating characteristic (ROC AUC) is
-#   {glue:text}`ood_roc_auc:.4f` (target {glue:text}`ood_target:.2f`), and
+# - *Without boron nitride* the area under the receiver operating characteristic ({term}`ROC AUC`)
+#   is {glue:text}`ood_roc_auc:.4f` (target {glue:text}`ood_target:.2f`), and
 #   {glue:text}`ood_flagged:.1f` % of the images are flagged.
 # - *With boron nitride* the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
 #   {glue:text}`ood_all_verdict:s` the target; {glue:text}`ood_flagged_all:.1f` % are
@@ -380,8 +388,8 @@ for view, word in (("default", "ours"), ("general", "general")):
 # ## Attacks
 #
 # Is there a change too small to see that ruins a mask? One who knows the method and the label can
-# climb the loss $L$ within $|\delta| \le \epsilon$ at every pixel: in one step, the fast gradient
-# sign method {cite:p}`Goodfellow2015`, or in several, projected gradient descent
+# climb the {term}`loss` $L$ within $|\delta| \le \epsilon$ at every pixel: in one step, the fast
+# gradient sign method {cite:p}`Goodfellow2015`, or in several, projected {term}`gradient descent`
 # {cite:p}`Madry2018`,
 #
 # $$ \delta \leftarrow \operatorname{clip}_{\pm\epsilon}\bigl(\delta + \eta
@@ -430,8 +438,8 @@ record("attack_images", len(endured["images"]))
 # = {glue:text}`attack_radius:.1f`, a fraction of the noise, our network in one view falls from
 # {glue:text}`attack_before:.3f` to {glue:text}`attack_fgsm:.3f` by one step and to
 # {glue:text}`attack_pgd:.3f` by several; random signs of that size leave
-# {glue:text}`attack_signs:.3f`. Test-time augmentation, eight views that the attacker did not
-# reckon with, keeps {glue:text}`attack_averaged:.3f`. The Bragg filter falls from
+# {glue:text}`attack_signs:.3f`. {term}`Test-time augmentation`, eight views that the attacker did
+# not reckon with, keeps {glue:text}`attack_averaged:.3f`. The {term}`Bragg filter` falls from
 # {glue:text}`attack_bragg_before:.3f` to {glue:text}`attack_bragg:.3f`, by one step as far as by
 # several. Nature does not aim: what matters more at a microscope is the next figure.
 #
@@ -489,8 +497,8 @@ Markdown(tables.markdown_table(header, rows))
 #
 # ## Training against it
 #
-# A few more epochs with noise of random strength on the training images, with half of them blurred,
-# or with images moved against their labels, and the same number without any of it:
+# A few more {term}`epochs <Epoch>` with noise of random strength on the training images, with half
+# of them blurred, or with images moved against their labels, and the same number without any of it:
 
 # %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; that training with attacks costs unchanged images most; and that noise in training does not help against strong noise.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
 trained = endured["training"]["scores"]
@@ -562,15 +570,15 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # ## Before you trust a mask
 #
-# 1. Is it graphene, imaged by phase contrast, at a pixel size that the network knows? No flag in
-# the
-#    column `flags`, and `ood_score` below 1.
+# 1. Is it graphene, imaged by {term}`phase contrast`, at a pixel size that the network knows? No
+# flag in the column `flags`, and `ood_score` below 1.
 # 2. State the pixel size if the file does not (`--pixel-size`): most other crystals are told by it.
 #    Boron nitride is not.
 # 3. Look at the images of `look_first` and at some others: overlays cost one option (`--overlays`).
-# 4. Do you count defects? Mind the fractions of masked structure in {numref}`chapter %s <ch-spared>`, and
-#    look at every closed loop and every boundary yourself.
-# 5. Choose the threshold for what you need, precision or recall; 0.5 is no more than a habit.
+# 4. Do you count defects? Mind the fractions of masked structure in
+#    {numref}`chapter %s <ch-spared>`, and look at every closed loop and every boundary yourself.
+# 5. Choose the threshold for what you need, {term}`precision` or {term}`recall`; 0.5 is no more
+#    than a habit.
 # 6. Is the image noisier, more blurred or farther from focus than those in {numref}`fig-changes`
 #    where the curves are still flat? Then measure on some labels of your own.
 # 7. Say in the paper which network, which threshold and which version made the mask: all three are
@@ -591,3 +599,88 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of our
 #   network in one view from {glue:text}`attack_before:.2f` to {glue:text}`attack_pgd:.2f`, that of
 #   the Bragg filter from {glue:text}`attack_bragg_before:.2f` to {glue:text}`attack_bragg:.2f`.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** At which magnifications does the general network see an image larger, and at
+# which smaller, than it is? Compute {eq}`eq-working-scale` for pixels of 0.1, 0.3, 0.55 and 0.9 Å,
+# and the side at which it sees an image of 512 pixels.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+for size in (0.1, 0.3, 0.55, 0.9):
+    scale = size / 0.55
+    print(f"{size:.2f} Å: sides times {scale:.2f}, {round(512 * scale)} of 512 pixels")
+# Fine pixels are averaged, coarse ones are enlarged: only the first loses nothing.
+
+# %% [markdown]
+# **Exercise 2.** {eq}`eq-ood-score` is a distance in units of the spread. Draw 500 images with 20
+# correlated descriptors from a Gaussian, compute the distance of each from the others' mean, and
+# show that its square is 20 on average.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+rng = np.random.default_rng(seed)
+mixing = rng.normal(size=(20, 20))
+known = rng.normal(size=(500, 20)) @ mixing
+centred = known - known.mean(axis=0)
+inverse = np.linalg.inv(np.cov(known.T))
+distance = np.einsum("ij,jk,ik->i", centred, inverse, centred)
+print(f"mean squared distance {distance.mean():.1f}")
+print(f"divided by d {distance.mean() / 20:.2f}")
+# Without the inverse covariance, correlated descriptors would count several times.
+
+# %% [markdown]
+# **Exercise 3.** Why does an attack need so little? For a linear score $w \cdot x$ of $n$ pixels,
+# changing each pixel by $\epsilon$ in the direction of the sign of $w$ adds $\epsilon \sum |w|$.
+# Compare this with random signs, for $n$ = 100, 10 000 and 1 000 000.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+rng = np.random.default_rng(seed)
+for n in (100, 10_000, 1_000_000):
+    w = rng.normal(size=n) / np.sqrt(n)  # a score of standard deviation one
+    aimed = 0.1 * np.abs(w).sum()
+    random = 0.1 * abs(w @ rng.choice([-1, 1], n))
+    print(f"{n} pixels: aimed {aimed:.1f}, random {random:.2f} standard deviations")
+# Aimed changes grow with the root of the number of pixels, random ones cancel.
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. Which network is the one to take for images like the published ones?
+#    - (a) the simulation-only network
+#    - (b) our network
+#    - (c) the general network
+#
+# 2. Domain randomisation works because …
+#    - (a) there are more images
+#    - (b) nothing in the images stays the same but what matters
+#    - (c) simulated images look real
+#
+# 3. An image is not flagged. This means that …
+#    - (a) its mask is right
+#    - (b) it is not far from the training images by the descriptors used
+#    - (c) it is graphene
+#
+# 4. What shows that an attack is aimed?
+#    - (a) The mask is larger.
+#    - (b) The change is visible.
+#    - (c) Random signs of the same size do much less.
+#
+# 5. Blur in training helps against …
+#    - (a) blur and drift, which both average pixels
+#    - (b) second layers
+#    - (c) blur only
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **b** – The general network is for images of another scale, sharpness, noise or camera.
+# 2. **b** – A network that is shown wild changes cannot rely on what they change.
+# 3. **b** – Boron nitride is hardly ever flagged, and noise that ruins a mask is not flagged
+#    either.
+# 4. **c** – Without that comparison the harm could be due to the size of the change alone.
+# 5. **a** – What averages pixels takes away the same thing: noise and sharpness.
+# :::

@@ -12,8 +12,8 @@
 #
 # What can one get from last night's folder without writing code? It contains DM4 files from the
 # microscope, of several sizes and magnifications, one of them truncated because the disk was full.
-# And if the masks are not good enough for your images, how many labels does it take to improve
-# them?
+# And if the {term}`masks <Mask>` are not good enough for your images, how many
+# {term}`labels <Label>` does it take to improve them?
 #
 # **What you will be able to do**
 #
@@ -73,7 +73,7 @@ here = Path(tempfile.mkdtemp())
 # All images of this page are simulated while it is built, so the ground truth is known. Besides
 # ordinary images there are four special ones: a larger field, one at a higher magnification than
 # those the network was trained on, one at a much lower magnification, and one whose file does not
-# state its pixel size.
+# state its {term}`pixel size`.
 
 # %% tags=["hide-input"]
 kinds = {f"area_{i + 1}": {} for i in range(images)}
@@ -115,7 +115,7 @@ Markdown(markdown_table(["file", "pixels", "Å per pixel"], rows))
 # %% [markdown]
 # ## Masks for all of them
 #
-# One command segments the folder with our network. It runs here as it would in a terminal:
+# One command segments the folder with {term}`our network`. It runs here as it would in a terminal:
 
 # %% tags=["remove-input"]
 started = time.perf_counter()
@@ -128,7 +128,7 @@ first_run = time.perf_counter() - started
 #
 # | file | what it is |
 # | :-- | :-- |
-# | `NAME_mask.tif` | 255 where there is contamination, 0 elsewhere, with the pixel size |
+# | `NAME_mask.tif` | 255 where there is {term}`contamination`, 0 elsewhere, with the pixel size |
 # | `NAME_overlay.png` | the image with contamination in red (`--overlays`) |
 # | `NAME_probability.tif` | the probability (`--probabilities float32`) |
 # | `segment.csv` | one row for each image, also for those that failed |
@@ -204,24 +204,25 @@ record("known_high", known["pixel_sizes"][1])
 # The network was trained on images with {glue:text}`known_low:.2f` to {glue:text}`known_high:.2f` Å
 # per pixel. An image with finer pixels is reduced first, here by {glue:text}`factor:.2f`, and the
 # result is returned on the image's own grid. Where the file states no pixel size, it is measured
-# from the lattice; the lattice constants further down show how large the error can be. An image
-# with coarser pixels is used as it is, because enlarging it makes the mask worse; it gets a warning
-# and the flag `outside_known_scale`. Use `--pixel-size 0.35` if the files are wrong about it.
+# from the {term}`lattice`; the {term}`lattice constants <Lattice constant>` further down show how
+# large the error can be. An image with coarser pixels is used as it is, because enlarging it makes
+# the mask worse; it gets a warning and the {term}`flag` `outside_known_scale`. Use
+# `--pixel-size 0.35` if the files are wrong about it.
 #
 # ### What do the flags say?
 #
 # Outside of the known pixel sizes: {glue:text}`outside:s`. Unlike the images that the network was
 # trained on (flag `out_of_distribution`, {numref}`chapter %s <ch-other>`): {glue:text}`unlike:s`.
 # Of the {glue:text}`areas:d` ordinary images this flag marks {glue:text}`false_alarms:d`; each is a
-# false alarm. The Jaccard index with the truth is {glue:text}`jaccard_areas:.2f` on the ordinary
-# images, {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with
-# coarse ones. A flag does not mean that a mask is wrong: it means that nobody has measured how good
-# the masks of such images are.
+# false alarm. The {term}`Jaccard index` with the truth is {glue:text}`jaccard_areas:.2f` on the
+# ordinary images, {glue:text}`jaccard_fine:.2f` with fine pixels and
+# {glue:text}`jaccard_coarse:.2f` with coarse ones. A flag does not mean that a mask is wrong: it
+# means that nobody has measured how good the masks of such images are.
 #
 # ### Interrupted? Repeat the command
 #
-# Finished images are skipped, so the same command resumes after a crash, a full disk or an
-# interruption. Nothing is replaced unless `--overwrite` is given.
+# Finished images are skipped, so the same command {term}`resumes <Resume>` after a crash, a full
+# disk or an interruption. Nothing is replaced unless `--overwrite` is given.
 
 # %% tags=["remove-input"]
 before = {p.name: p.stat().st_mtime_ns for p in (here / "masks").glob("*.tif")}
@@ -243,9 +244,9 @@ timing("second_seconds", second_run)
 #
 # ### Images of any size
 #
-# An image larger than a tile is divided into tiles that overlap by more than the receptive field of
-# the network, so that the edges of tiles leave no trace. Is this true? The large field is predicted
-# whole and in small tiles.
+# An image larger than a tile is divided into tiles that overlap by more than the
+# {term}`receptive field` of the network, so that the edges of tiles leave no trace. Is this true?
+# The large field is predicted whole and in small tiles.
 
 # %%
 image = samples["large_field"].image[None]
@@ -266,7 +267,7 @@ record("tiles_differ", int((at_once != in_tiles).sum()))
 # ## Atoms, and the best images first
 #
 # Two more commands work on the same folder. `analyse` writes the map of four classes of
-# {numref}`chapter %s <ch-structure>` and the atoms, bonds and defects of
+# {numref}`chapter %s <ch-structure>` and the atoms, {term}`bonds <Bond>` and defects of
 # {numref}`chapter %s <ch-atoms>`; `sort` ranks the images as in {numref}`chapter %s <ch-sorting>`.
 
 # %% tags=["remove-input"]
@@ -311,10 +312,10 @@ record("lattice_error", 100 * deviation)
 
 # %% [markdown]
 # The lattice constants differ by at most {glue:text}`lattice_error:.1f` % from the 2.46 Å of the
-# simulated graphene, which is strained by up to 1 %; a pixel size measured from the lattice has the
-# same error. `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d` atoms in
-# pixels and Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without `--no-structures`
-# there is also an extended XYZ file for other programs. The cleanest image is
+# simulated {term}`graphene`, which is strained by up to 1 %; a pixel size measured from the lattice
+# has the same error. `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d`
+# atoms in pixels and Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without
+# `--no-structures` there is also an extended XYZ file for other programs. The cleanest image is
 # {glue:text}`cleanest:s`.
 
 # %% [markdown]
@@ -349,8 +350,8 @@ record("python_fraction", 100 * result.contaminated_fraction)
 #
 # ## When the masks are not good enough
 #
-# Suppose the images come from another microscope and have a much lower dose, unlike any image that
-# the network has seen. Four frames of each acquisition were labelled.
+# Suppose the images come from another microscope and have a much lower {term}`dose`, unlike any
+# image that the network has seen. Four frames of each {term}`acquisition` were labelled.
 
 # %% tags=["hide-input"]
 contaminant = replace(GRAPHENE.contaminant, clean_fraction=0.0, coverage=(0.5, 1.5))
@@ -392,7 +393,7 @@ for number in range(acquisitions):
 # one class, pass `classes=("contamination", "vacuum")`; they are saved as the grey values 1 and 2.
 #
 # Names matter: `sample_7_layer_0001` and `sample_7_layer_0002` are frames of one acquisition, and
-# the cross-validation keeps these together.
+# the {term}`cross-validation` keeps these together.
 #
 # ### Checking the folder
 #
@@ -415,14 +416,14 @@ print(str(report).replace(str(here), "…"))
 
 # %% [markdown]
 # An error stops `graphseg train`; a warning is for you to judge. The second one matters most: a
-# copy of a training image in the test set makes a network look better than it is.
+# copy of a training image in the {term}`test set` makes a network look better than it is.
 #
 # ### Training, and an unbiased score
 #
-# Training starts from the weights of our network. Before the final training on all images, it is
-# repeated with each acquisition left out in turn, which gives the score. Images may have any size,
-# pixel size and format: each is brought to the scale that `graphseg segment` brings it to, before
-# the training and in every score.
+# Training starts from the {term}`weights` of our network. Before the final training on all images,
+# it is repeated with each acquisition left out in turn, which gives the score. Images may have any
+# size, pixel size and format: each is brought to the scale that `graphseg segment` brings it to,
+# before the training and in every score.
 
 # %% tags=["remove-input"]
 code = command_line(
@@ -476,12 +477,13 @@ heading = ["Jaccard index", "before", "after", "gain inside folds", "95 % interv
 Markdown(markdown_table(heading, rows))
 
 # %% [markdown]
-# Was it worth the labels? The table gives mean and standard deviation of single folds; *before*
-# refers to our network as it came. The gain is measured inside the folds, with the interval of its
-# mean over {glue:text}`acquisitions:d` folds (Student's t). {glue:text}`verdict:s`. Always read the
-# gain, by both averages. Where your images are like those that the network was trained on, training
-# on a few labels gains nothing and may make it worse. Where the gain per image is
-# no larger than its standard error, the last line of the command says to keep the default network.
+# Was it worth the labels? The table gives mean and standard deviation of single
+# {term}`folds <Fold>`; *before* refers to our network as it came. The gain is measured inside the
+# folds, with the {term}`interval` of its mean over {glue:text}`acquisitions:d` folds (Student's t).
+# {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images are like those
+# that the network was trained on, training on a few labels gains nothing and may make it worse.
+# Where the gain per image is no larger than its standard error, the last line of the command says
+# to keep the default network.
 #
 # With a single acquisition none can be left out: the network is trained all the same, and its card
 # says that its score is unknown. A training that is interrupted continues when the command is
@@ -538,8 +540,8 @@ for name, mask in found.items():
 #
 # ### Without Python
 #
-# ONNX is a format that programs in other languages read. The command writes it only if ONNX Runtime
-# gives the probabilities of PyTorch to within $10^{-4}$.
+# {term}`ONNX` is a format that programs in other languages read. The command writes it only if ONNX
+# Runtime gives the probabilities of PyTorch to within $10^{-4}$.
 
 # %% tags=["remove-input"]
 command_line("graphseg export my_unet.safetensors --output my_unet.onnx", here)
@@ -551,7 +553,7 @@ probability.shape
 
 # %% [markdown]
 # The file takes images of any size and scale and does the standardising itself; it does not include
-# rescaling by pixel size, tiling or test-time augmentation.
+# rescaling by pixel size, tiling or {term}`test-time augmentation`.
 #
 # ## If something breaks
 #
@@ -611,3 +613,85 @@ record(
 #   {glue:text}`before_mean:.2f` to {glue:text}`after_mean:.2f` on acquisitions that were left out.
 # - Of {glue:text}`killed:d` runs that were killed, {glue:text}`recovered:d` ended as if nothing had
 #   happened.
+
+# %% [markdown]
+# ## Exercises
+#
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
+#
+# **Exercise 1.** How many square nanometres of the first image of the night are contaminated? Use
+# the mask and the pixel size only, and compare with the fraction that `segment` reports.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+area = result.mask.sum() * (result.pixel_size / 10) ** 2
+field = result.mask.size * (result.pixel_size / 10) ** 2
+print(f"{area:.1f} of {field:.1f} nm²")
+assert np.isclose(area / field, result.contaminated_fraction)
+
+# %% [markdown]
+# **Exercise 2.** Which pixel size did the network see in each image? Take the columns `pixel_size`
+# and `scale_factor` of the table, and list the images outside of the known range.
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+low, high = known["pixel_sizes"]
+for row in table:
+    if row["pixel_size"]:
+        factor = float(row["scale_factor"] or 1)
+        seen = float(row["pixel_size"]) / factor  # a reduced image has larger pixels
+        inside = "known" if low <= seen <= high else "outside of what is known"
+        print(f"{row['name']}: {seen:.2f} Å, {inside}")
+
+# %% [markdown]
+# **Exercise 3.** The interval of the gain in the table supposes independent folds. Recompute it
+# for the pooled index from mean and spread, with the quantile of Student's $t$. How many
+# acquisitions would halve its width, if the spread stayed the same?
+
+# %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
+mean, spread = validated["gain"]["pooled"]
+number = acquisitions
+half = stats.t.ppf(0.975, number - 1) * spread / np.sqrt(number)
+assert np.isclose(mean - half, intervals["pooled"][1])
+needed = number
+while stats.t.ppf(0.975, needed - 1) * spread / np.sqrt(needed) > half / 2:
+    needed += 1
+print(f"{mean:+.3f} ± {half:.3f}; {needed} acquisitions would halve it")
+
+# %% [markdown]
+# ## Check yourself
+#
+# 1. A file of the night is truncated. The command …
+#    - (a) names it, goes on, and ends with an exit code that is not zero
+#    - (b) writes an empty mask
+#    - (c) stops
+#
+# 2. An image has finer pixels than the network knows. It is …
+#    - (a) used as it is
+#    - (b) refused
+#    - (c) reduced, segmented, and its mask returned on its own grid
+#
+# 3. A flag says that …
+#    - (a) nobody has measured how good the masks of such images are
+#    - (b) the mask is wrong
+#    - (c) the file is damaged
+#
+# 4. The run was interrupted. One …
+#    - (a) uses `--overwrite`
+#    - (b) gives the same command again
+#    - (c) deletes the folder and starts anew
+#
+# 5. You have five labelled frames of one acquisition. Their cross-validated score …
+#    - (a) is unknown, as no acquisition can be left out
+#    - (b) is known
+#    - (c) is that of our network
+#
+# :::{admonition} Answers
+# :class: dropdown
+#
+# 1. **a** – Nothing is skipped silently, and a script notices.
+# 2. **c** – Coarser pixels are used as they are, with a flag; enlarging would make the mask worse.
+# 3. **a** – It may be right all the same; look at it.
+# 4. **b** – Finished images are skipped, and nothing is replaced.
+# 5. **a** – Frames of one acquisition would be on both sides; the card says that the score is
+#    unknown.
+# :::

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from book.tools import pages
 from book.tools.errors import ToolError
 from book.tools.fetch_javascript import default_folder
 
@@ -96,6 +97,15 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
             if not path.is_file():
                 raise ToolError(f"{page} is in book/_toc.yml but was not executed: no {path}.")
             shutil.copy(path, staged / "notebooks")
+    for name in ("LICENSE", "CITATION.cff"):  # what a page offers for download
+        if (root / name).is_file():
+            shutil.copy(root / name, staged / name)
+    package = tree_digest(root / "graphseg", "*.py")[:12]  # what the first picture depends on
+    kept = staged.with_name(f"hero-{package}")
+    for older in staged.parent.glob("hero-*"):
+        if older != kept:
+            shutil.rmtree(older)
+    pages.finish(staged, executed, kept)
 
 
 def _sphinx(staged: Path, scratch: Path) -> Path:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from graphseg.batch.reduction import CODECS, LIBRARY, checked_stack, chunk_shape
 
+LONGEST_RUN = 255  # pixels, what one byte can count
+
 
 def plain_sizes(images: ArrayLike) -> dict[str, int]:
     """Return the bytes that a stack takes with plain lossless codecs, one stream an image.
@@ -40,6 +42,25 @@ def plain_sizes(images: ArrayLike) -> dict[str, int]:
     if native.dtype in (np.uint8, np.uint16):
         sizes["PNG"] = sum(map(_png_size, native))
     return sizes
+
+
+def run_length_size(images: ArrayLike) -> int:
+    """Return the bytes that a stack takes as runs of equal pixels, row after row.
+
+    Each run is one value and one byte for its length, so that a run longer than 255 pixels is
+    several.
+
+    Parameters
+    ----------
+    images
+        (n, H, W) integers; the bytes of a value are those of its dtype.
+    """
+    images = np.asarray(images)
+    runs = 0
+    for image in images.reshape(len(images), -1):
+        ends = np.flatnonzero(np.append(image[1:] != image[:-1], True))
+        runs += int(np.sum(-(-np.diff(ends, prepend=-1) // LONGEST_RUN)))
+    return runs * (images.dtype.itemsize + 1)
 
 
 def _png_size(image: np.ndarray) -> int:

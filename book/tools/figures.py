@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from graphseg.batch.ranking import Ranking
-from graphseg.colours import BLUE, ORANGE, SKY
+from graphseg.colours import BLUE, ORANGE, SKY, VERMILION
 from graphseg.errors import InputError
 from graphseg.evaluation import records
 from graphseg.io.outputs import small_picture
@@ -191,6 +191,36 @@ def contact_sheet(
         axes.text(middle, top + SIDE + 2, text, ha="center", va="top", fontsize=6)
     axes.set_title(f"clean fraction; contamination in red; bars {label}")
     return figure
+
+
+def show_subset(
+    axes: np.ndarray,
+    ranking: Ranking,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    pixel_sizes: Sequence[float | None],
+) -> None:
+    """Show images spread evenly over a ranking, the cleanest first, with contamination in red.
+
+    Parameters
+    ----------
+    axes : array of Axes
+        One for each image, in reading order.
+    ranking : Ranking
+        Of all images.
+    images, masks : sequences of arrays, shape (H, W)
+        In the order of what was ranked.
+    pixel_sizes : sequence of float or None
+        Å per pixel of each of them.
+    """
+    places = np.unique(np.linspace(0, len(ranking) - 1, axes.size).round().astype(int))
+    for ax, place in zip(axes.flat, places, strict=False):
+        number = ranking.index[place]
+        title = f"{100 * ranking.fraction[place]:.0f} %"
+        show_micrograph(ax, images[number], pixel_sizes[number], title)
+        overlay_mask(ax, masks[number], VERMILION, tint=0.5, linewidth=0)
+    for ax in axes.flat[len(places) :]:
+        ax.set_axis_off()
 
 
 def _add_bars(axes: Axes, corners: np.ndarray, shapes: np.ndarray, sizes: np.ndarray) -> str:

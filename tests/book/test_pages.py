@@ -16,7 +16,7 @@ from book.tools.browser import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
-PAGES = ["index", "api", "conventions", "glossary", "bibliography"]
+PAGES = ["index", "paper", "api", "conventions", "glossary", "bibliography"]
 PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
 LOCAL = ("file:", "data:", "blob:", "about:")
 DRAWN = "count => document.querySelectorAll('.widget-subarea').length >= count"
@@ -159,6 +159,46 @@ def test_widgets_are_drawn(visits):
     ]
     assert drawn
     assert all(box["width"] > 0 and box["height"] > 0 for box in drawn)
+
+
+def test_the_first_picture_is_uncovered_by_its_handle(visits):
+    page = visits["index"].page
+    handle = page.query_selector(".swipe-handle")
+    assert handle.is_visible()
+    cut = "getComputedStyle(document.querySelector('.swipe')).getPropertyValue('--cut')"
+    before = page.evaluate(cut)
+    handle.focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(cut) != before
+    widths = page.evaluate("[...document.querySelectorAll('.swipe img')].map(i => i.naturalWidth)")
+    assert len(widths) == 2 and min(widths) > 1000
+
+
+def test_the_first_page_needs_no_scripts(html, browser):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((html / "index.html").as_uri())
+    boxes = [page.locator(".swipe img").nth(n).bounding_box() for n in (0, 1)]
+    assert boxes[0] == boxes[1] and boxes[0]["width"] > 300
+    assert not page.locator(".swipe-handle").is_visible()
+    assert page.locator("article .sd-card").count() > len(NOTEBOOKS)
+    context.close()
+
+
+def test_solutions_and_answers_are_folded(visits):
+    for name in NOTEBOOKS:
+        page = visits[f"notebooks/{name}"].page
+        solutions = page.locator("article details:has-text('Show the solution')")
+        if not solutions.count():  # a chapter that is being rewritten, see test_exercises.py
+            continue
+        assert solutions.count() == 3
+        first = solutions.first
+        assert not first.locator(".cell_output").first.is_visible()
+        first.locator("summary").click()
+        assert first.locator(".cell_output").first.is_visible()
+        answers = page.locator("article .admonition.dropdown:has-text('Answers')")
+        assert answers.count() == 1
+        assert not answers.locator("ol").is_visible()
 
 
 def test_a_slider_moves(visits):
