@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg.batch import pools
-from graphseg.batch.manifest import LOG, Manifest, Writer, fingerprint, frame_name
+from graphseg.batch.manifest import LOG, Manifest, Writer, frame_name, source_fingerprint
 from graphseg.batch.sources import Source
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series
@@ -309,7 +309,7 @@ def _log(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame of a file, and the `fingerprint` of the file before it was opened."""
+    """One frame of a file, and the `source_fingerprint` of the file before it was opened."""
 
     source: Source
     now: dict
@@ -380,7 +380,7 @@ def _read(
     """Yield the frames that are to be done, and what is finished or cannot be read as outcomes."""
     for source in sources:
         try:
-            now = fingerprint(source.path)
+            now = source_fingerprint(source)
             with open_series(source.path) as series:
                 frames = len(series)
                 for number in range(frames):

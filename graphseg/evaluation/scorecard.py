@@ -141,9 +141,11 @@ def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
     several = stack.labels is not None and segmenter.classes == len(stack.classes)
     counts, confusion = [], np.zeros((segmenter.classes,) * 2, np.int64)
     triples = zip(stack.masks, stack.targets, at_scale.predict(segmenter, stack), strict=True)
-    for mask, target, found in triples:
+    for index, (mask, target, found) in enumerate(triples):
         contaminated = as_mask(found, segmenter.contamination)
-        counts.append(metrics.counts(mask[None], contaminated[None])[0].tolist())
+        seen = stack.reviewed_of(index)  # of the rest nobody knows what it is
+        table = metrics.counts(mask[seen][None, None], contaminated[seen][None, None])
+        counts.append(table[0].tolist())
         if several:
             confusion += metrics.confusion(target[None], found[None], segmenter.classes)
     table = {"confusion": confusion.tolist()} if several else {}

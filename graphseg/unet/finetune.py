@@ -133,10 +133,16 @@ def model_card(
         "near_duplicates_between_acquisitions": len(report.near_duplicates),
         "started_from": start.described(),
         "pixel_sizes": scales.known and list(scales.known),
+        **({} if stack.reviewed is None else {"reviewed_fraction": _reviewed_fraction(stack)}),
         "reduced_images": sum(factor < 1 for factor in scales.factors),
         "cross_validation": scores,
         "limits": LIMITS if scores else f"{LIMITS} It was not cross-validated.",
     }
+
+
+def _reviewed_fraction(stack: LabelledStack) -> float:
+    pixels = sum(one.size for one in stack.reviewed)
+    return round(sum(np.count_nonzero(one) for one in stack.reviewed) / pixels, 6)
 
 
 def run_folder_of(output: Path) -> Path:

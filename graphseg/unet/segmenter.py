@@ -204,7 +204,8 @@ class UNetSegmenter(BaseEstimator):
         images : array of float, shape (n, H, W)
             Any size; standardised here (eq. 3).
         masks : array of bool, shape (n, H, W)
-            ``True`` = contamination; with more than two classes their numbers instead.
+            ``True`` = contamination; with more than two classes their numbers instead. Of two
+            classes also numbers, :data:`graphseg.unet.training.IGNORED` where it is not known.
         held_out : (images, masks), optional
             Scored after every epoch for the learning curve. Never used to choose anything.
 
@@ -346,7 +347,11 @@ class UNetSegmenter(BaseEstimator):
 
     def _checked_labels(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if self.classes == 2:
-            return checked_masks(labels, shape)
+            unknown = np.asarray(labels) == IGNORED
+            if not unknown.any():
+                return checked_masks(labels, shape)
+            known = checked_masks(np.where(unknown, 0, labels), shape)
+            return np.where(unknown, np.int16(IGNORED), known)
         if not set(self.contamination) < set(range(self.classes)) or not self.contamination:
             raise InputError(
                 f"Of the classes 0 to {self.classes - 1} some but not all must be contamination, "
