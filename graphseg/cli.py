@@ -543,7 +543,10 @@ def train(
         segmenter, stack, scales, number, initial.path, finetune.run_folder_of(output), jobs
     )
     card = finetune.model_card(stack, classes, report, initial, scales, scores)
-    card = finetune.train_all(segmenter, stack, scales, output, card)
+    card = finetune.train_all(
+        segmenter, stack, scales, output, card,
+        lambda trained: scorecard.reference_set(trained, stack, scales),
+    )  # fmt: skip
     typer.echo(f"{output}: {card['data']}, from {initial.name}; {classes}")
     typer.echo(scorecard.scores_text(card))
 

@@ -186,6 +186,12 @@ class Network:
         plain = LabelClasses(tuple(range(segmenter.classes)), tuple(segmenter.contamination))
         return LabelClasses.from_card(segmenter.card_) or plain
 
+    @cached_property
+    def reference(self) -> ood.ReferenceSet | None:
+        """What is known of the images that the network was trained on, if anything."""
+        own = self.segmenter().card_.get("reference_set")
+        return ood.package(self.digest) or (own and ood.ReferenceSet.from_json(own))
+
     def threads(self) -> int:
         """Return how many micrographs are best worked on at a time: on a processor one a core.
 
@@ -212,7 +218,7 @@ class Network:
         # Bring it to the network's scale and back, then ask whether the network knows the like.
         stated = self.pixel_size or micrograph.pixel_size
         probability, found = inference.predict_proba(segmenter, micrograph.image, stated)
-        verdict = ood.judge(ood.package(self.digest), segmenter, micrograph.image, found)
+        verdict = ood.judge(self.reference, segmenter, micrograph.image, found)
         doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         if classes is not None:
             contamination = classes.contamination
