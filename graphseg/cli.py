@@ -105,6 +105,13 @@ Address = Annotated[
         "paths",
     ),
 ]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="go on with files that come into the folder, as they are complete, until Ctrl-C",
+    ),
+]
 Resume = Annotated[
     bool, typer.Option(help="skip what an earlier run with the same options has finished")
 ]
@@ -126,8 +133,9 @@ def _configured(context: typer.Context, path: Path | None) -> Path | None:
     known = {parameter.name for parameter in context.command.params} - {"config"}
     if unknown := sorted(set(earlier["options"]) - known):
         raise InputError(f"{path} has the unknown option {unknown[0]}; correct or remove it.")
-    # What destroys is to be said each time.
-    context.default_map = {k: v for k, v in earlier["options"].items() if k != "overwrite"}
+    # What destroys is to be said each time, and what a night has brought is there.
+    once = ("overwrite", "watch")
+    context.default_map = {k: v for k, v in earlier["options"].items() if k not in once}
     context.obj = {"config": path, "made_by": earlier.get("made_by", {})}
     return path
 
@@ -139,7 +147,7 @@ Config = Annotated[
         is_eager=True,
         callback=_configured,
         help="take images, output and options from the run.toml that an earlier run has left; what "
-        "the command line says goes first, and --overwrite only counts there",
+        "the command line says goes first, and --overwrite and --watch only count there",
     ),
 ]
 EXAMPLES = """\b
@@ -210,6 +218,7 @@ def segment(
         bool, typer.Option("--overlays", help="also write pictures with contamination in red")
     ] = False,
     pixel_size: PixelSize = None,
+    watch: Watch = False,
     device: Device = "auto",
     workers: Workers = 1,
     scheduler: Address = None,
@@ -223,6 +232,7 @@ def segment(
     Examples:
       graphseg segment night/ --output masks
       graphseg segment "night/**/*.dm4" --output masks --overlays
+      graphseg segment night/ --output masks --watch
 
     White is contamination. Images that are finished are skipped, so the same command resumes an
     interrupted run. A file that cannot be read is reported and skipped; the exit code is then 2.
@@ -382,20 +392,29 @@ def _work(context: typer.Context, task: "Task") -> None:
     from graphseg.batch.manifest import RUN
     from graphseg.batch.report import write_tables
     from graphseg.batch.run import run
-    from graphseg.batch.sources import find_inputs
+    from graphseg.batch.sources import Inputs, find_inputs
 
     options = {k: v for k, v in context.params.items() if k != "config"}
-    inputs, output = find_inputs(options["images"]), options["output"].absolute()
-    sources = inputs.sources
-    if options.get("given") is not None:
-        sources = task.network.matched(sources)
+    output = options["output"].absolute()
     _compare_networks(context, task)
-    about = {
-        "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
-        "skipped": [asdict(one) for one in inputs.skipped],
-    }
+    about = {"options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}}
     chosen = {name: options[name] for name in ("resume", "overwrite", "workers", "scheduler")}
-    found = run(task, sources, output, about=about, **chosen)
+    chosen["tables"] = write_tables
+    if options.get("watch"):
+        from graphseg.batch.watch import watch
+
+        typer.echo("Waiting for files; Ctrl-C ends it.", err=True)
+        inputs, found = (
+            Inputs([], []),
+            watch(task, options["images"], output, about=about, **chosen),
+        )
+    else:
+        inputs = find_inputs(options["images"])
+        sources = inputs.sources
+        if options.get("given") is not None:
+            sources = task.network.matched(sources)
+        about["skipped"] = [asdict(one) for one in inputs.skipped]
+        found = run(task, sources, output, about=about, **chosen)
     table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
     if inputs.skipped:
