@@ -190,21 +190,19 @@ class MaskFolder:
     # What a review adds.
 
     def write(self, name: str, mask: np.ndarray, reviewed: np.ndarray) -> None:
-        """Write a corrected mask and where somebody has looked, both (H, W) bool.
-
-        By a record later runs know that the files are no micrographs.
-        """
+        """Write a corrected mask and where somebody has looked, both (H, W) bool."""
         record, paths = self.record(name), self._corrections(name)
-        partial = self.folder / HIDDEN / "partial"
+        partial, note = self.folder / HIDDEN / "partial", self._note(name)
         kept = {
             "format": FORMAT,
             "made_by": {"model": record["made_by"]["model"]},
             "outputs": {path.relative_to(self.folder).as_posix(): 0 for path in paths},
             "source": record["source"],
-            "row": {"reviewed_fraction": float(reviewed.mean())},
+            "row": {},
         }
-        with whole_file(self.folder / HIDDEN / REVIEW / f"{name}.json", partial) as temporary:
-            temporary.write_text(json.dumps(kept), encoding="utf-8")
+        if not note.exists():  # by which later runs know that the files are no micrographs
+            with whole_file(note, partial) as temporary:
+                temporary.write_text(json.dumps(kept), encoding="utf-8")
         size = record["row"].get("pixel_size")
         # In this order: what is called reviewed must be what somebody has seen.
         for path, part in zip(paths, (mask, reviewed), strict=True):
@@ -213,8 +211,10 @@ class MaskFolder:
 
     def reviewed_fraction(self, name: str) -> float:
         """Return the fraction of an image that somebody has looked at."""
-        record = read_record(self.folder / HIDDEN / REVIEW / f"{name}.json")
-        return 0.0 if record is None else record["row"]["reviewed_fraction"]
+        return float(self.read(name)[1].mean()) if self._note(name).exists() else 0.0
+
+    def _note(self, name: str) -> Path:
+        return self.folder / HIDDEN / REVIEW / f"{name}.json"
 
     # In place of a network.
 
@@ -343,9 +343,9 @@ def read_reviewed(folder: Path) -> tuple[LabelledStack, LabelClasses, FolderRepo
         )
     masks, found, counts = MaskFolder(folder), [], np.zeros(2, int)
     for name in masks.names():
-        mask, looked = masks.read(name)
-        if not looked.any():
+        if not masks.reviewed_fraction(name):
             continue
+        mask, looked = masks.read(name)
         micrograph, record = masks.micrograph(name), masks.record(name)
         if micrograph.image.shape != mask.shape:
             raise InputError(f"{name} has a mask of another size; run graphseg segment again.")

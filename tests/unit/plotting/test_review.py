@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from graphseg.batch import masks as written
 from graphseg.batch.masks import MaskFolder
 from graphseg.errors import InputError
 from graphseg.plotting.review import Review, Server, alone
@@ -148,3 +149,25 @@ def test_only_who_has_the_address_gets_an_answer(masks):
 def test_a_folder_without_masks_cannot_be_reviewed(run, tmp_path):
     code, _, err = run("review", tmp_path, "--no-browser")
     assert code == 2 and "no masks of graphseg segment" in err
+
+
+def test_a_kill_amid_writing_leaves_what_was_before(masks, monkeypatch):
+    review = Review(masks)
+    stroke(review, 3, 5, np.full((4, 6), 3))
+    before = masks.read("two_frame_0000")
+    write, calls = written.write_mask, []
+
+    def killed(path, part, size):
+        calls.append(path)
+        if len(calls) == 2:  # the corrected mask is written, and not what was reviewed
+            raise KeyboardInterrupt
+        write(path, part, size)
+
+    monkeypatch.setattr(written, "write_mask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask(review, "accept")
+    monkeypatch.undo()
+    mask, reviewed = masks.read("two_frame_0000")
+    np.testing.assert_array_equal(reviewed, before[1])
+    np.testing.assert_array_equal(mask[reviewed], before[0][reviewed])
+    assert Review(masks).values()["place"] == "1 of 3; 0 accepted in all"
