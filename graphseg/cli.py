@@ -12,6 +12,7 @@ from graphseg import __version__
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
+    from graphseg.batch.masks import MaskFolder
     from graphseg.batch.run import Task
     from graphseg.batch.tasks import Network
 
@@ -84,6 +85,14 @@ TestTimeAugmentation = Annotated[
 PixelSize = Annotated[
     float | None, typer.Option(help="Å per pixel of all images, in place of what their files say")
 ]
+Given = Annotated[
+    Path | None,
+    typer.Option(
+        "--masks",
+        help="results of `graphseg segment` whose masks are taken, with what `graphseg review` "
+        "corrected in them, instead of a network's",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Workers = Annotated[
     int, typer.Option(min=1, help="worker processes on this machine; they divide its cores")
@@ -94,6 +103,13 @@ Address = Annotated[
         "--scheduler",
         help="address of a Dask scheduler; its workers must see images and results by the same "
         "paths",
+    ),
+]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="go on with files that come into the folder, as they are complete, until Ctrl-C",
     ),
 ]
 Resume = Annotated[
@@ -117,8 +133,9 @@ def _configured(context: typer.Context, path: Path | None) -> Path | None:
     known = {parameter.name for parameter in context.command.params} - {"config"}
     if unknown := sorted(set(earlier["options"]) - known):
         raise InputError(f"{path} has the unknown option {unknown[0]}; correct or remove it.")
-    # What destroys is to be said each time.
-    context.default_map = {k: v for k, v in earlier["options"].items() if k != "overwrite"}
+    # What destroys is to be said each time, and what a night has brought is there.
+    once = ("overwrite", "watch")
+    context.default_map = {k: v for k, v in earlier["options"].items() if k not in once}
     context.obj = {"config": path, "made_by": earlier.get("made_by", {})}
     return path
 
@@ -130,7 +147,7 @@ Config = Annotated[
         is_eager=True,
         callback=_configured,
         help="take images, output and options from the run.toml that an earlier run has left; what "
-        "the command line says goes first, and --overwrite only counts there",
+        "the command line says goes first, and --overwrite and --watch only count there",
     ),
 ]
 EXAMPLES = """\b
@@ -140,7 +157,8 @@ Examples:
   graphseg analyse night/ --output atoms
   graphseg sort night/ --output ranking
   graphseg reduce night/ --output small --mode blocks
-  graphseg train my_labels --output my_unet.safetensors
+  graphseg review masks
+  graphseg train masks --output my_unet.safetensors
   graphseg segment --config masks/run.toml --output again
 
 graphseg COMMAND --help explains a command."""
@@ -200,6 +218,7 @@ def segment(
         bool, typer.Option("--overlays", help="also write pictures with contamination in red")
     ] = False,
     pixel_size: PixelSize = None,
+    watch: Watch = False,
     device: Device = "auto",
     workers: Workers = 1,
     scheduler: Address = None,
@@ -213,6 +232,7 @@ def segment(
     Examples:
       graphseg segment night/ --output masks
       graphseg segment "night/**/*.dm4" --output masks --overlays
+      graphseg segment night/ --output masks --watch
 
     White is contamination. Images that are finished are skipped, so the same command resumes an
     interrupted run. A file that cannot be read is reported and skipped; the exit code is then 2.
@@ -233,6 +253,7 @@ def analyse(
     images: Images,
     output: Results,
     structures: Annotated[bool, typer.Option(help="also write the atoms as extended XYZ")] = True,
+    given: Given = None,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
@@ -246,8 +267,9 @@ def analyse(
     """Find atoms, bonds, rings and defects outside contamination.
 
     \b
-    Example:
+    Examples:
       graphseg analyse night/ --output atoms
+      graphseg analyse night/ --output atoms --masks masks
 
     For every micrograph it writes a class map (lattice white, boundary red, vacuum green,
     contamination blue), the atoms, bonds and defects as CSV, and the atoms as extended XYZ. The
@@ -255,8 +277,8 @@ def analyse(
     """
     from graphseg.batch.tasks import Analyse
 
-    task = Analyse(_network(model, test_time_augmentation, device, pixel_size), structures)
-    _work(context, task)
+    network = _network(model, test_time_augmentation, device, pixel_size, given)
+    _work(context, Analyse(network, structures))
 
 
 @app.command()
@@ -267,6 +289,7 @@ def sort(
     exclude_vacuum: Annotated[
         bool, typer.Option("--exclude-vacuum", help="count holes as not clean, too")
     ] = False,
+    given: Given = None,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
@@ -287,8 +310,8 @@ def sort(
     """
     from graphseg.batch.tasks import Sort
 
-    task = Sort(_network(model, test_time_augmentation, device, pixel_size), exclude_vacuum)
-    _work(context, task)
+    network = _network(model, test_time_augmentation, device, pixel_size, given)
+    _work(context, Sort(network, exclude_vacuum))
 
 
 @app.command()
@@ -305,6 +328,7 @@ def reduce(
     margin: Annotated[
         float, typer.Option(help="pixels around the outline of contamination that stay exact")
     ] = MARGIN,
+    given: Given = None,
     model: Model = None,
     test_time_augmentation: TestTimeAugmentation = None,
     pixel_size: PixelSize = None,
@@ -327,16 +351,28 @@ def reduce(
     from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
 
-    network = _network(model, test_time_augmentation, device, pixel_size)
+    network = _network(model, test_time_augmentation, device, pixel_size, given)
     task = Reduce(network, Coarsening(mode=mode, margin=margin))
     _work(context, task)
 
 
 def _network(
-    model: Path | None, test_time_augmentation: bool | None, device: str, pixel_size: float | None
-) -> "Network":
+    model: Path | None,
+    test_time_augmentation: bool | None,
+    device: str,
+    pixel_size: float | None,
+    given: Path | None = None,
+) -> "Network | MaskFolder":
     from graphseg.batch.tasks import Network
 
+    if given is not None:
+        from graphseg.batch.masks import MaskFolder
+
+        if model is not None or test_time_augmentation is not None:
+            raise InputError("--masks takes masks that are there: leave out what is of a network.")
+        masks = MaskFolder(given.absolute(), pixel_size)
+        masks.names()
+        return masks
     return Network.choose(
         model, test_time_augmentation=test_time_augmentation, device=device, pixel_size=pixel_size
     )
@@ -356,17 +392,29 @@ def _work(context: typer.Context, task: "Task") -> None:
     from graphseg.batch.manifest import RUN
     from graphseg.batch.report import write_tables
     from graphseg.batch.run import run
-    from graphseg.batch.sources import find_inputs
+    from graphseg.batch.sources import Inputs, find_inputs
 
     options = {k: v for k, v in context.params.items() if k != "config"}
-    inputs, output = find_inputs(options["images"]), options["output"].absolute()
+    output = options["output"].absolute()
     _compare_networks(context, task)
-    about = {
-        "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
-        "skipped": [asdict(one) for one in inputs.skipped],
-    }
+    about = {"options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}}
     chosen = {name: options[name] for name in ("resume", "overwrite", "workers", "scheduler")}
-    found = run(task, inputs.sources, output, about=about, **chosen)
+    chosen["tables"] = write_tables
+    if options.get("watch"):
+        from graphseg.batch.watch import watch
+
+        typer.echo("Waiting for files; Ctrl-C ends it.", err=True)
+        inputs, found = (
+            Inputs([], []),
+            watch(task, options["images"], output, about=about, **chosen),
+        )
+    else:
+        inputs = find_inputs(options["images"])
+        sources = inputs.sources
+        if options.get("given") is not None:
+            sources = task.network.matched(sources)
+        about["skipped"] = [asdict(one) for one in inputs.skipped]
+        found = run(task, sources, output, about=about, **chosen)
     table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
     if inputs.skipped:
@@ -389,10 +437,60 @@ def _compare_networks(context: typer.Context, task: "Task") -> None:
 
 
 @app.command()
+def review(
+    results: Annotated[Path, typer.Argument(help="the folder of results of `graphseg segment`")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="the weight file that made the masks, if it is not where it was: the threshold "
+            "needs its probabilities, unless they were written"
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: any")] = 0,
+    browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
+) -> None:
+    """Correct masks in the browser: threshold, brush, accept.
+
+    \b
+    Example:
+      graphseg segment night/ --output masks
+      graphseg review masks
+      graphseg analyse night/ --output atoms --masks masks
+      graphseg train masks --output my_unet.safetensors
+
+    The masks that need a look first come first. Beside NAME_mask.tif, which stays, come
+    NAME_corrected.tif and NAME_reviewed.tif (where you have looked: what was painted, or all of an
+    accepted image). analyse, sort and reduce take corrected masks with --masks; train learns from
+    them, and what nobody has looked at is unknown to it. Every stroke is saved at once, and the
+    same command goes on where you stopped. The page is served to this machine only.
+    """
+    import webbrowser
+
+    from graphseg.batch.masks import MaskFolder
+    from graphseg.plotting.review import Review, Server, alone
+
+    masks = MaskFolder(results)
+    walk = Review(masks, model)
+    with alone(results), Server(walk, port) as server:
+        typer.echo(
+            f"{len(walk.names)} masks to review at {server.address}\nCtrl-C ends the review."
+        )
+        if browser:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo(walk.summary())
+
+
+@app.command()
 def train(
     folder: Annotated[
         Path,
-        typer.Argument(help="a folder of micrographs NAME.dm4, .tif, .png … and NAME_LABEL.png"),
+        typer.Argument(
+            help="a folder of micrographs NAME.dm4, .tif, .png … and NAME_LABEL.png, or results "
+            "of `graphseg segment` that `graphseg review` has corrected"
+        ),
     ],
     output: Annotated[Path, typer.Option(help="the weight file to write")],
     start: Annotated[
@@ -432,12 +530,14 @@ def train(
       graphseg train my_labels --from nothing --output new.safetensors
 
     The folder is checked first; the scores come from a cross-validation by acquisition, with every
-    image at the scale that segment brings it to. Sizes and pixel sizes may differ. If the training
+    image at the scale that segment brings it to. Sizes and pixel sizes may differ. Of corrected
+    masks only what was reviewed counts, in the training and in the scores. If the training
     is no better than the default network, the last line says to keep that one. Labels may
     have any number of classes, one grey value each; with more than two, `graphseg segment --model`
     also writes class maps. The card with the scores is in the weight file, and beside it as JSON.
     An interrupted training resumes when the same command is given again.
     """
+    from graphseg.batch import masks
     from graphseg.datasets import check
     from graphseg.evaluation import methods, scorecard
     from graphseg.unet import finetune
@@ -447,8 +547,13 @@ def train(
     initial, changed = finetune.Start.find(start), parsed(changes)
     for name in sorted({"classes", "contamination", "initial", "checkpoint"} & set(changed)):
         raise InputError(f"--set {name} is not possible here; see graphseg train --help.")
-    report = check.check_folder(folder, progress=True)
-    stack, classes = finetune.read_labels(report, contamination or (), two_classes)
+    if masks.is_reviewed(folder):
+        if contamination or two_classes:
+            raise InputError("Corrected masks have two classes: leave out what names others.")
+        stack, classes, report = masks.read_reviewed(folder)
+    else:
+        report = check.check_folder(folder, progress=True)
+        stack, classes = finetune.read_labels(report, contamination or (), two_classes)
     number = scorecard.number_of_folds(stack, folds)
     scales = finetune.scales_of(stack, initial)
     segmenter = methods.make("unet", **(initial.parameters(stack.classes) | changed))
@@ -457,7 +562,10 @@ def train(
         segmenter, stack, scales, number, initial.path, finetune.run_folder_of(output), jobs
     )
     card = finetune.model_card(stack, classes, report, initial, scales, scores)
-    card = finetune.train_all(segmenter, stack, scales, output, card)
+    card = finetune.train_all(
+        segmenter, stack, scales, output, card,
+        lambda trained: scorecard.reference_set(trained, stack, scales),
+    )  # fmt: skip
     typer.echo(f"{output}: {card['data']}, from {initial.name}; {classes}")
     typer.echo(scorecard.scores_text(card))
 

@@ -20,7 +20,7 @@
 # - get masks, atoms and a ranking from a folder with one command each, and know what each output
 #   file is;
 # - read the table: what failed, what was rescaled, and what should not be trusted;
-# - paint labels, check them, train a network on them, and score it without bias;
+# - correct masks or paint labels, check them, train a network on them, and score it without bias;
 # - use that network in the same commands, and export it for programs without Python.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
@@ -222,7 +222,8 @@ record("known_high", known["pixel_sizes"][1])
 # ### Interrupted? Repeat the command
 #
 # Finished images are skipped, so the same command {term}`resumes <Resume>` after a crash, a full
-# disk or an interruption. Nothing is replaced unless `--overwrite` is given.
+# disk or an interruption. Nothing is replaced unless `--overwrite` is given. While the microscope
+# still runs, `--watch` goes on with files as they are complete, until Ctrl-C.
 
 # %% tags=["remove-input"]
 before = {p.name: p.stat().st_mtime_ns for p in (here / "masks").glob("*.tif")}
@@ -374,6 +375,32 @@ for number in range(acquisitions):
         Image.fromarray(label).save(path.with_stem(f"{path.stem}_LABEL"))
 
 # %% [markdown]
+# ### Correcting the masks of a run
+#
+# The quickest labels are corrected masks. This command opens a page in the browser, which shows
+# the images of a run one by one, those that need a look first first:
+#
+# ```
+# graphseg review masks
+# ```
+#
+# Move the threshold, paint, erase, undo, accept. The mask of the network stays;
+# `NAME_corrected.tif` lies beside it, and `NAME_reviewed.tif` says where you have looked: what you
+# painted, or all of an image that you accepted. Every stroke is saved at once, so the next start
+# goes on where the last one stopped. With `--masks`, the other commands take these masks instead of
+# a network's:
+
+# %% tags=["remove-input"]
+command_line(
+    'graphseg sort "night/area_*.dm4" --output again --masks masks', here
+);
+
+# %% [markdown]
+# `graphseg train masks --output my_unet.safetensors` learns from what you reviewed. Where nobody has
+# looked, the truth is unknown, and it counts neither in the training nor in the scores. One caution:
+# a mask that you accepted without a change agrees with the network that made it, so the score
+# *before* is flattered.
+#
 # ### Painting labels
 #
 # Here the labels are the simulated truth. Yours have to be painted. The widget for this needs a

@@ -57,6 +57,11 @@ def fingerprint(path: Path) -> dict:
     }
 
 
+def source_fingerprint(source: Source) -> dict:
+    """Return the `fingerprint` of a source's file, and the digest of masks that it comes with."""
+    return fingerprint(source.path) | ({"masks": source.masks} if source.masks else {})
+
+
 def content_digest(now: Mapping) -> str:
     """Return the SHA-256 of what a `fingerprint` belongs to, computed once for its frames."""
     return _digest(Path(now["path"]), now["size"], now["modified"])
@@ -136,7 +141,7 @@ class Manifest:
         first = self._read(source.name) or self._read(frame_name(source, 0, 2))
         if first is None:
             return 0
-        now, frames = fingerprint(source.path), first["frames"]
+        now, frames = source_fingerprint(source), first["frames"]
         names = (frame_name(source, frame, frames) for frame in range(frames))
         return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
 
@@ -145,7 +150,7 @@ class Manifest:
         conflicts = [p for p in self.tables if p.exists() and _sha256(p.read_bytes()) not in known]
         present = self._present()
         for source in sources:
-            now = fingerprint(source.path) if source.name in present else {}
+            now = source_fingerprint(source) if source.name in present else {}
             for name, targets in present.get(source.name, {}).items():
                 conflicts += self._conflicts(self._read(name), now, targets)
         _refuse(conflicts)
@@ -178,13 +183,13 @@ class Manifest:
         named = {source.name: source for source in sources}
         paths = {str(source.path) for source in sources}
         for path in sorted(self.records.rglob("*.json")):
-            record = _read(path)
+            record = read_record(path)
             if record is None:
                 continue
             name = path.relative_to(self.records).as_posix().removesuffix(".json")
             source = named.get(name) or named.get(name.rpartition(FRAME)[0])
             shown = {"error": ""}
-            if source is not None and self._is_finished(record, fingerprint(source.path), True):
+            if source is not None and self._is_finished(record, source_fingerprint(source), True):
                 shown |= {"file": source.shown}
             elif (
                 record["source"]["path"] in paths
@@ -220,6 +225,8 @@ class Manifest:
         if record is None or not resume or record["made_by"] != self.made_by:
             return False
         stored = record["source"]
+        if stored.get("masks") != now.get("masks"):
+            return False
         if {key: stored[key] for key in now} == now:
             return True
         # Moved or copied, but the same content.
@@ -250,7 +257,7 @@ class Manifest:
         ]
 
     def _read(self, name: str) -> dict | None:
-        return _read(self.records / f"{name}.json")
+        return read_record(self.records / f"{name}.json")
 
     # Writing.
 
@@ -396,7 +403,7 @@ def read_run(path: Path, command: str) -> dict:
     if isinstance(options.get("images"), str):
         options["images"] = [options["images"]]
     if directory.resolve() != Path.cwd():
-        for name, there in (("images", True), ("output", True), ("model", False)):
+        for name, there in (("images", True), ("output", True), ("model", False), ("given", False)):
             value = options.get(name)
             if isinstance(value, list):
                 options[name] = [str(directory / str(one)) for one in value]
@@ -452,7 +459,7 @@ def _seal(text: str) -> str:
     return f"{SEAL}{_sha256(text.encode())}\n"
 
 
-def _read(path: Path) -> dict | None:
+def read_record(path: Path) -> dict | None:
     """Return a record; None where there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

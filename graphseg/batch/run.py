@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg.batch import pools
-from graphseg.batch.manifest import LOG, Manifest, Writer, fingerprint, frame_name
+from graphseg.batch.manifest import LOG, Manifest, Writer, frame_name, source_fingerprint
 from graphseg.batch.sources import Source
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series
@@ -32,6 +32,8 @@ from graphseg.unet.network import versions
 SHOWN_WARNINGS = 10  # lines; the table has all
 FLOAT = 4  # bytes of a pixel in work
 MEMORY = 64 * 2**20  # bytes of images that are read and whose results are not yet written
+TABLES = 10.0  # seconds after which tables are written anew while a run goes on
+SHARE = 0.05  # of the time that this may take, which is long with thousands of rows
 AHEAD = 4  # images that are read ahead at most
 LOGGER = logging.getLogger("graphseg")
 LOGGER.addHandler(logging.NullHandler())  # whoever wants it in a file or on a terminal adds one
@@ -144,6 +146,7 @@ def run(
     scheduler: str | None = None,
     progress: bool = True,
     about: Mapping[str, Any] | None = None,
+    tables: Callable[[Run], object] | None = None,
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
 
@@ -171,6 +174,8 @@ def run(
         What ``run.toml`` in the folder of results says of this run: ``options`` and ``skipped``;
         times, versions, model digest and what failed are added. By default there is no such file,
         nor ``run.log``, to which the lines of each run are added.
+    tables
+        Called now and then with what has been done so far, so that tables grow.
 
     Raises
     ------
@@ -194,18 +199,35 @@ def run(
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
         results = _begun(results, begin)
-        outcomes = list(_watched(results, len(waiting), sum(done.values()), progress))
-        failed = [outcome for outcome in outcomes if outcome.error]
-        missing = [
-            {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
-            for one in failed
-        ]
-        finished = sum(done.values()) + len(outcomes) - len(failed)
-        errors = [outcome.error for outcome in failed]
-        warnings = [outcome.warning for outcome in outcomes if outcome.warning]
-        LOGGER.info("%s ends: %d images finished, %d failed", task.command, finished, len(errors))
-        note(finished=finished, failed=errors)
-    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
+        outcomes, due = [], time.monotonic() + TABLES
+        for outcome in _watched(results, len(waiting), sum(done.values()), progress):
+            outcomes.append(outcome)
+            if tables is not None and (now := time.monotonic()) > due:
+                tables(_so_far(manifest, sources, outcomes, sum(done.values())))
+                due = time.monotonic() + max(TABLES, (time.monotonic() - now) / SHARE)
+        found = _so_far(manifest, sources, outcomes, sum(done.values()))
+        counts = found.finished, len(found.errors)
+        LOGGER.info("%s ends: %d images finished, %d failed", task.command, *counts)
+        note(finished=found.finished, failed=found.errors)
+    return found
+
+
+def _so_far(
+    manifest: Manifest, sources: Sequence[Source], outcomes: Sequence[Outcome], earlier: int
+) -> Run:
+    """Return what outcomes come to, after `earlier` images that were finished before."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    missing = [
+        {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
+        for one in failed
+    ]
+    return Run(
+        manifest,
+        manifest.rows(sources, missing),
+        earlier + len(outcomes) - len(failed),
+        [outcome.error for outcome in failed],
+        [outcome.warning for outcome in outcomes if outcome.warning],
+    )
 
 
 @contextmanager
@@ -309,7 +331,7 @@ def _log(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame of a file, and the `fingerprint` of the file before it was opened."""
+    """One frame of a file, and the `source_fingerprint` of the file before it was opened."""
 
     source: Source
     now: dict
@@ -380,7 +402,7 @@ def _read(
     """Yield the frames that are to be done, and what is finished or cannot be read as outcomes."""
     for source in sources:
         try:
-            now = fingerprint(source.path)
+            now = source_fingerprint(source)
             with open_series(source.path) as series:
                 frames = len(series)
                 for number in range(frames):

@@ -33,11 +33,15 @@ class Source:
         The path as the user gave it, for tables and messages.
     name
         Of its results, relative to the folder of results and without suffix; may have folders.
+    masks
+        Digest of the masks that it comes with, "" if there are none; with others its results are
+        not the same.
     """
 
     path: Path
     shown: str
     name: str
+    masks: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from graphseg.structure.classes import VACUUM, ClassMap
 from graphseg.unet import inference, pretrained
 from graphseg.unet.network import choose_device, choose_precision, weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
+
+if TYPE_CHECKING:
+    from graphseg.batch.masks import MaskFolder
 
 DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
@@ -67,6 +70,8 @@ class Prediction:
         Distance to what the network was trained on, 1 is the threshold; None if not known.
     flags
         Why it is to be looked at.
+    known
+        Columns of the table that are known without a look at the probability.
     """
 
     probability: np.ndarray
@@ -78,6 +83,7 @@ class Prediction:
     labels: np.ndarray | None = None
     ood_score: float | None = None
     flags: tuple[str, ...] = ()
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stated_size(self) -> float | None:
@@ -180,6 +186,12 @@ class Network:
         plain = LabelClasses(tuple(range(segmenter.classes)), tuple(segmenter.contamination))
         return LabelClasses.from_card(segmenter.card_) or plain
 
+    @cached_property
+    def reference(self) -> ood.ReferenceSet | None:
+        """What is known of the images that the network was trained on, if anything."""
+        own = self.segmenter().card_.get("reference_set")
+        return ood.package(self.digest) or (own and ood.ReferenceSet.from_json(own))
+
     def threads(self) -> int:
         """Return how many micrographs are best worked on at a time: on a processor one a core.
 
@@ -188,8 +200,17 @@ class Network:
         """
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
 
-    def predict(self, micrograph: Micrograph) -> Prediction:
-        """Predict one micrograph of any size and scale, see `graphseg.unet.inference`."""
+    @property
+    def threshold(self) -> float:
+        """Probability at and above which a pixel is called contamination."""
+        return self.segmenter().threshold
+
+    def predict(self, micrograph: Micrograph, name: str = "") -> Prediction:
+        """Predict one micrograph of any size and scale, see `graphseg.unet.inference`.
+
+        The `name` of its results makes no difference here, as it does to
+        `graphseg.batch.masks.MaskFolder`.
+        """
         segmenter, classes, labels = self.segmenter(), self.classes, None
         threads = CORES if micrograph.image.size > ALONE else 1
         if torch.get_num_threads() != threads:  # for this thread; to set it takes milliseconds
@@ -197,7 +218,7 @@ class Network:
         # Bring it to the network's scale and back, then ask whether the network knows the like.
         stated = self.pixel_size or micrograph.pixel_size
         probability, found = inference.predict_proba(segmenter, micrograph.image, stated)
-        verdict = ood.judge(ood.package(self.digest), segmenter, micrograph.image, found)
+        verdict = ood.judge(self.reference, segmenter, micrograph.image, found)
         doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         if classes is not None:
             contamination = classes.contamination
@@ -233,9 +254,12 @@ def _load(
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """What the tasks have in common: the columns of the table that say what the network found."""
+    """What the tasks have in common: the columns of the table that say what the network found.
 
-    network: Network
+    In place of a network there may be the masks of an earlier one.
+    """
+
+    network: "Network | MaskFolder"
     command: ClassVar[str]
 
     @property
@@ -275,8 +299,7 @@ class NetworkTask:
     ) -> dict[str, Any]:
         height, width = micrograph.image.shape
         maps, excluded = [prediction.probability], None if vacuum is None else [vacuum]
-        threshold = self.network.segmenter().threshold
-        clean = quality.clean_fractions(maps, threshold, excluded)[0]
+        clean = quality.clean_fractions(maps, self.network.threshold, excluded)[0]
         low, high = quality.clean_intervals(maps, excluded=excluded)[0]
         size, ood_score = prediction.pixel_size, prediction.ood_score
         return {
@@ -296,6 +319,7 @@ class NetworkTask:
                 prediction.probability, DIGITS, bool(prediction.flags), not self.network.model
             ),
             "model": self.network.digest[:12],
+            **prediction.known,
         }
 
 
@@ -345,7 +369,7 @@ class Segment(NetworkTask):
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
         """Predict; return the row, the thumbnail and what writes the results."""
-        found, image = self.network.predict(micrograph), micrograph.image
+        found, image = self.network.predict(micrograph, name), micrograph.image
         mask, size, form = found.mask, found.pixel_size, self.masks
         write: dict[str, Writer] = {
             f"_mask.{form}": partial(write_mask, mask=mask, pixel_size=size, form=form),
@@ -393,7 +417,7 @@ class Sort(NetworkTask):
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
         """Predict, find the holes if they count, and return the row and the thumbnail."""
-        found = self.network.predict(micrograph)
+        found = self.network.predict(micrograph, name)
         classes = _classes(micrograph, found) if self.exclude_vacuum else None
         if classes is None:
             return self.result(micrograph, found)
@@ -434,7 +458,7 @@ class Analyse(NetworkTask):
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
         """Predict, find the structure; return the row, the thumbnail and what writes the files."""
-        prediction, shape = self.network.predict(micrograph), micrograph.image.shape
+        prediction, shape = self.network.predict(micrograph, name), micrograph.image.shape
         found = find_structure(micrograph.image, prediction.mask, prediction.stated_size)
         if found is None:
             return self.result(micrograph, prediction, flags=("no_lattice",))
@@ -493,7 +517,7 @@ class Reduce(NetworkTask):
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
         """Predict, find the classes; return the row, the thumbnail and what writes the file."""
-        found, image = self.network.predict(micrograph), _storable(micrograph.image)
+        found, image = self.network.predict(micrograph, name), _storable(micrograph.image)
         classes = _classes(micrograph, found)
         # Without a lattice nothing but contamination is known.
         labels, flags = found.mask, ("no_lattice",)

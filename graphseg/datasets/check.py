@@ -144,7 +144,7 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
         pairs += [pair] if pair else []
     wrong, odd = _check_values(folder, pairs)
     alike = _near_duplicates(pairs)
-    warnings += odd + _check_groups(folder, pairs) + _describe_duplicates(alike)
+    warnings += odd + _check_groups(folder, pairs) + describe_duplicates(alike)
     return FolderReport(
         folder, tuple(p.name for p in pairs), _fractions(pairs), alike, tuple(errors + wrong),
         tuple(warnings),
@@ -284,7 +284,7 @@ def _near_duplicates(pairs: list[_Pair]) -> tuple[tuple[str, str, float], ...]:
     return tuple((pairs[i].name, pairs[j].name, alike) for i, j, alike in found)
 
 
-def _describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:
+def describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:
     """Return one sentence for each pair of acquisitions, led by their most similar images."""
     together = defaultdict(list)
     for first, second, alike in found:

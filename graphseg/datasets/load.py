@@ -111,7 +111,7 @@ def load_published(progress: bool = True) -> LabelledStack:
     names = sorted(Path(name).stem for name in content if LABEL not in name)
     images = [_decode(content[f"{name}.png"]) for name in names]
     labels = [_decode(content[f"{name}{LABEL}.png"]) for name in names]
-    return _assemble(names, [_scaled(image) for image in images], labels, "published")
+    return _assemble(names, [scaled(image) for image in images], labels, "published")
 
 
 def load_simulated_sample() -> LabelledStack:
@@ -202,7 +202,7 @@ def load_images(
                 f"{label_path}: expected the {size(micrograph.image.shape)} pixels of its image, "
                 f"got {size(label.image.shape)}; save the label at the size of its image."
             )
-        images.append(_scaled(micrograph.image))
+        images.append(scaled(micrograph.image))
         labels.append(label.image)
         sizes.append(listed.get(name, micrograph.pixel_size))
     numbers = None
@@ -210,20 +210,49 @@ def load_images(
         numbers = [classes.numbers(label) for label in labels]
         labels = [as_mask(one, classes.contamination) for one in numbers]
         numbers = None if len(classes) == 2 else numbers
+    return assemble(list(pairs), images, labels, source, sizes, numbers, classes)
+
+
+def assemble(
+    names: Sequence[str],
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    source: str,
+    pixel_sizes: Sequence[float | None] = (),
+    numbers: Sequence[np.ndarray] | None = None,
+    classes: LabelClasses | None = None,
+) -> LabelledStack:
+    """Return images and labels as a stack, a `LabelledImages` if their sizes differ.
+
+    Parameters
+    ----------
+    names
+        n names.
+    images
+        n images (H, W) float32 in [0, 1].
+    labels
+        n labels (H, W); everything above 0 is contamination.
+    source
+        What the stack is called.
+    pixel_sizes
+        n sizes in Å per pixel, or None where unknown.
+    numbers, classes
+        n arrays (H, W) uint8 of the numbers of more than two classes, and what they mean.
+    """
     if len({image.shape for image in images}) == 1:
-        stack = _assemble(list(pairs), images, labels, source, sizes)
+        stack = _assemble(names, images, labels, source, pixel_sizes)
         return stack if numbers is None else replace(
             stack, labels=np.stack(numbers), classes=classes)  # fmt: skip
     # Names, groups and sizes as ever, of pictures of one pixel each.
     one = [np.zeros((1, 1), np.float32)] * len(images)
-    known = vars(_assemble(list(pairs), one, one, source, sizes))
-    known |= {"images": _objects(images), "masks": _objects([label > 0 for label in labels])}
+    known = vars(_assemble(names, one, one, source, pixel_sizes))
+    known |= {"images": objects(images), "masks": objects([label > 0 for label in labels])}
     if numbers is not None:
-        known |= {"labels": _objects(numbers), "classes": classes}
+        known |= {"labels": objects(numbers), "classes": classes}
     return LabelledImages(**known)
 
 
-def _objects(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def objects(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Return arrays of different sizes as (n,) objects."""
     found = np.empty(len(arrays), object)
     for place, array in enumerate(arrays):  # at once, NumPy would take apart what has equal heights
@@ -304,7 +333,8 @@ def _decode(content: bytes) -> np.ndarray:
         return np.asarray(image)
 
 
-def _scaled(image: np.ndarray) -> np.ndarray:
+def scaled(image: np.ndarray) -> np.ndarray:
+    """Return an image as float32 in [0, 1], see `load_folder`."""
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
     low, high = float(image.min()), float(image.max())

@@ -237,6 +237,9 @@ class LabelledStack:
         contamination and the rest.
     classes
         What those numbers mean; None without `labels`.
+    reviewed
+        (n, H, W) bool, where somebody has looked; the label of the rest is unknown. None where all
+        of it is known.
 
     Examples
     --------
@@ -257,6 +260,7 @@ class LabelledStack:
     pixel_size: np.ndarray | None = None
     labels: np.ndarray | None = None
     classes: LabelClasses | None = None
+    reviewed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -269,12 +273,20 @@ class LabelledStack:
         sha.update(np.packbits(self.masks).tobytes())
         if self.labels is not None:
             sha.update(self.classes.grey(self.labels).tobytes())
+        if self.reviewed is not None:
+            sha.update(np.packbits(self.reviewed).tobytes())
         return sha.hexdigest()
 
     @property
     def targets(self) -> np.ndarray:
         """What a network learns: `labels` if there are any, else `masks`; (n, H, W)."""
         return self.masks if self.labels is None else self.labels
+
+    def reviewed_of(self, index: int) -> np.ndarray:
+        """Return where the label of one image is known, (H, W) bool."""
+        if self.reviewed is None:
+            return np.ones(self.masks[index].shape, bool)
+        return self.reviewed[index]
 
     def pixel_size_of(self, index: int) -> float | None:
         """Return the pixel size of one image in Å per pixel, None where it is unknown."""
@@ -285,7 +297,7 @@ class LabelledStack:
     def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledStack":
         """Return the images chosen by integer indices or a boolean array, in that order."""
         chosen = np.arange(len(self))[indices]
-        arrays = ("images", "masks", "groups", "dates", "pixel_size", "labels")
+        arrays = ("images", "masks", "groups", "dates", "pixel_size", "labels", "reviewed")
         parts = {name: getattr(self, name) for name in arrays}
         parts = {name: part if part is None else part[chosen] for name, part in parts.items()}
         return replace(self, names=tuple(self.names[i] for i in chosen), **parts)
@@ -306,6 +318,8 @@ class LabelledImages(LabelledStack):
             sha.update(str((image.shape, target.dtype)).encode())
             sha.update(np.ascontiguousarray(image, dtype="<f4"))
             sha.update(np.ascontiguousarray(target))
+        for reviewed in () if self.reviewed is None else self.reviewed:
+            sha.update(np.packbits(reviewed).tobytes())
         if self.classes is not None:
             sha.update(str(self.classes.values).encode())
         return sha.hexdigest()

@@ -11,8 +11,9 @@ from sklearn.base import clone
 from graphseg import metrics
 from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask
 from graphseg.errors import InputError
-from graphseg.evaluation import crossval, records
-from graphseg.unet import at_scale, pretrained
+from graphseg.evaluation import crossval, ood, records
+from graphseg.structure.lattice import SMALLEST_SIDE
+from graphseg.unet import at_scale, inference, pretrained
 from graphseg.unet.at_scale import Scales
 from graphseg.unet.segmenter import UNetSegmenter
 
@@ -141,9 +142,11 @@ def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
     several = stack.labels is not None and segmenter.classes == len(stack.classes)
     counts, confusion = [], np.zeros((segmenter.classes,) * 2, np.int64)
     triples = zip(stack.masks, stack.targets, at_scale.predict(segmenter, stack), strict=True)
-    for mask, target, found in triples:
+    for index, (mask, target, found) in enumerate(triples):
         contaminated = as_mask(found, segmenter.contamination)
-        counts.append(metrics.counts(mask[None], contaminated[None])[0].tolist())
+        seen = stack.reviewed_of(index)  # of the rest nobody knows what it is
+        table = metrics.counts(mask[seen][None, None], contaminated[seen][None, None])
+        counts.append(table[0].tolist())
         if several:
             confusion += metrics.confusion(target[None], found[None], segmenter.classes)
     table = {"confusion": confusion.tolist()} if several else {}
@@ -199,9 +202,47 @@ def _class_scores(record: dict, classes: LabelClasses) -> list[dict]:
     return found
 
 
+def reference_set(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> dict | None:
+    """Return by what images are found to be unlike those of a training, as JSON can hold it.
+
+    Parameters
+    ----------
+    segmenter
+        Trained.
+    stack
+        The labelled images, of any sizes.
+    scales
+        At which they were learnt.
+
+    Returns
+    -------
+        See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions.
+    """
+    least = max(SMALLEST_SIDE, segmenter.module_.multiple)
+    images, kept = [], []
+    for index, (image, factor) in enumerate(zip(stack.images, scales.factors, strict=True)):
+        image = inference.resize(image, [max(round(n * factor), 1) for n in image.shape])
+        if min(image.shape) >= least:
+            images.append(image)
+            kept.append(index)
+    groups = stack.groups[kept]
+    if len(groups) < ood.FEWEST or len(np.unique(groups)) < ood.INNER_FOLDS:
+        return None
+    return ood.fit(ood.describe(segmenter, images), groups).as_json()
+
+
 def scores_text(card: dict) -> str:
-    """Return some lines on the cross-validation that a card tells of."""
-    scores = card["cross_validation"]
+    """Return some lines on the cross-validation that a card tells of, and on what it lacks."""
+    if "reference_set" in card:
+        return _scores_text(card["cross_validation"])
+    few = (
+        "Too few images to tell later whether others are unlike them: that check takes "
+        f"{ood.FEWEST} images of {ood.INNER_FOLDS} acquisitions."
+    )
+    return f"{_scores_text(card['cross_validation'])}\n{few}"
+
+
+def _scores_text(scores: dict | None) -> str:
     if not scores:
         return (
             "Not cross-validated, so nothing is known of its masks on other images; that takes "

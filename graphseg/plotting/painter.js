@@ -1,4 +1,5 @@
-// The browser's half of graphseg.labelling: it paints, Python keeps the mask, undoes and saves.
+// The browser's half of the label painter and of graphseg review: it paints, Python keeps the mask,
+// undoes and saves.
 
 const BAND = 64; // rows of the mask in one message; servers refuse messages above some MB
 const LONG = 5000; // ms without an answer after which one is told
@@ -18,10 +19,12 @@ const SHORTCUTS = [
   ["H", "hide or show the label"],
   ["+, − and 0", "zoom in, zoom out, whole image"],
   ["P and N", "previous and next image"],
-  ["S", "save, also with Ctrl"],
   ["arrow keys", `move the brush by 1 pixel, with Shift by ${STEP}`],
   ["space", "paint at the brush"],
 ];
+
+const SAVE = ["S", "save, also with Ctrl"];
+const ACCEPT = ["A", "accept the mask and go on"];
 
 // What all views of one painter share: the mask as it is shown, and the talk with Python.
 class Painting extends EventTarget {
@@ -108,9 +111,9 @@ class Painting extends EventTarget {
   }
 
   // Ask Python for something; nothing can be painted until it has answered, so that both agree.
-  command(kind) {
+  command(kind, more = {}) {
     this.asked += 1;
-    this.model.send({ kind });
+    this.model.send({ kind, ...more });
     this.dispatchEvent(new Event("wait"));
     setTimeout(() => {
       this.slow = this.waiting;
@@ -182,7 +185,8 @@ class View {
   }
 
   build() {
-    const keys = SHORTCUTS.flatMap(([key, meaning]) => [
+    this.reviewing = this.model.get("reviewing"); // masks of a run, not labels of one's own
+    const keys = [...SHORTCUTS, this.reviewing ? ACCEPT : SAVE].flatMap(([key, meaning]) => [
       element("dt", {}, element("kbd", {}, key)),
       element("dd", {}, meaning),
     ]);
@@ -192,7 +196,7 @@ class View {
       bar("Image", ...this.buildImages()),
       bar("Tools", ...this.buildTools(), ...this.buildSight()),
       this.viewport,
-      bar("File", ...this.buildFile()),
+      this.reviewing ? bar("Mask", ...this.buildReview()) : bar("File", ...this.buildFile()),
       this.status,
       element(
         "details",
@@ -251,6 +255,22 @@ class View {
     return this.stage;
   }
 
+  buildReview() {
+    const range = { min: 0.02, max: 0.98, step: 0.02, title: "Probability that counts" };
+    this.thresholdInput = slider(range, (value) => this.showThreshold(value));
+    this.thresholdInput.addEventListener("change", () =>
+      this.painting.command("threshold", { value: Number(this.thresholdInput.value) }),
+    );
+    this.thresholdText = element("output", { class: "graphseg-size" });
+    this.acceptButton = button("Accept", "A", () => this.painting.command("accept"));
+    const threshold = ["Threshold ", this.thresholdInput, this.thresholdText];
+    return [element("label", {}, ...threshold), this.acceptButton];
+  }
+
+  showThreshold(value) {
+    this.thresholdText.textContent = value.toFixed(2);
+  }
+
   buildFile() {
     this.saveButton = button("Save", "S", () => this.painting.command("save"));
     this.replaceBox = element("input", { type: "checkbox" });
@@ -296,8 +316,9 @@ class View {
     const classes = this.model.get("classes");
     this.classSelect.append(...classes.map((c) => element("option", {}, c.label)));
     this.classLabel.hidden = classes.length < 2;
+    const others = this.model.get("shown") ?? []; // which nobody can choose to paint
     this.colours = new Map(
-      classes.map((c) => [c.value, [1, 3, 5].map((i) => parseInt(c.colour.slice(i, i + 2), 16))]),
+      [...classes, ...others].map((c) => [c.value, [1, 3, 5].map((i) => parseInt(c.colour.slice(i, i + 2), 16))]),
     );
   }
 
@@ -314,10 +335,12 @@ class View {
     const [height, width] = [bottom - top, right - left];
     if (height <= 0 || width <= 0) return;
     const tinted = new ImageData(width, height);
+    const unmarked = this.model.get("unmarked");
     for (let i = 0, pixel = 0; i < height; i++) {
       let at = (top + i) * this.painting.width + left;
       for (let j = 0; j < width; j++, at++, pixel += 4) {
-        const colour = this.colours.get(this.painting.mask[at]);
+        const value = this.painting.mask[at];
+        const colour = value === unmarked ? null : this.colours.get(value);
         if (colour) tinted.data.set([...colour, 255], pixel);
       }
     }
@@ -328,13 +351,20 @@ class View {
     const get = (name) => this.model.get(name);
     this.title.textContent = `${get("name")} (${get("place")})${get("unsaved") ? " *" : ""}`;
     this.status.textContent = this.painting.slow
-      ? "Python does not answer: it is busy, or the cell must be run again."
+      ? this.reviewing
+        ? "graphseg review does not answer: it is busy, or has ended."
+        : "Python does not answer: it is busy, or the cell must be run again."
       : get("status");
     this.sizeInput.value = get("brush");
     this.sizeText.textContent = `${get("brush")} px`;
     this.opacityInput.value = get("opacity");
     this.overlay.style.opacity = get("opacity");
-    this.replaceBox.checked = get("overwrite");
+    if (this.reviewing) {
+      this.thresholdInput.value = get("threshold");
+      this.showThreshold(get("threshold"));
+    } else {
+      this.replaceBox.checked = get("overwrite");
+    }
     this.brushButton.setAttribute("aria-pressed", !this.erasing);
     this.eraserButton.setAttribute("aria-pressed", this.erasing);
     const able = { undo: "undoable", redo: "redoable", previous: "has_previous", next: "has_next" };
@@ -359,7 +389,7 @@ class View {
   }
 
   value() {
-    if (this.erasing) return 0;
+    if (this.erasing) return this.model.get("erased") ?? 0;
     return this.model.get("classes")[this.classSelect.selectedIndex].value;
   }
 
@@ -435,7 +465,8 @@ class View {
 
   controlKeys(shifted) {
     const command = (kind) => () => this.painting.command(kind);
-    return { z: command(shifted ? "redo" : "undo"), y: command("redo"), s: command("save") };
+    const save = this.reviewing ? {} : { s: command("save") };
+    return { z: command(shifted ? "redo" : "undo"), y: command("redo"), ...save };
   }
 
   keys(event) {
@@ -449,7 +480,7 @@ class View {
       y: click(this.redoButton),
       p: click(this.previousButton),
       n: click(this.nextButton),
-      s: click(this.saveButton),
+      ...(this.reviewing ? { a: click(this.acceptButton) } : { s: click(this.saveButton) }),
       h: () => (this.overlay.hidden = !this.overlay.hidden),
       "[": resize(-1),
       "]": resize(1),

@@ -5,10 +5,9 @@ mask, undoes and saves. Saved labels are named ``name_LABEL.png``, so that
 `datasets.load_folder` reads the folder.
 """
 
-from collections import deque
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,84 +27,11 @@ from graphseg.datasets.labelfiles import (
 from graphseg.datasets.load import LABEL
 from graphseg.errors import InputError, extra
 from graphseg.io.outputs import whole_file
+from graphseg.plotting.strokes import History, Patch
 
 with extra("notebook", "The label painter"):
     import anywidget
     import traitlets
-
-STEPS = 100  # strokes that can be undone
-
-
-class Patch(NamedTuple):
-    """A rectangle of a mask: its first pixel, and its values (h, w) uint8."""
-
-    row: int
-    column: int
-    values: np.ndarray
-
-    def exchange(self, mask: np.ndarray) -> "Patch":
-        """Write it into a mask, and return what was there."""
-        height, width = self.values.shape
-        place = np.s_[self.row : self.row + height, self.column : self.column + width]
-        before = self._replace(values=mask[place].copy())
-        mask[place] = self.values
-        return before
-
-
-class History:
-    """A mask (H, W) uint8, changed in place, with the strokes that can be undone and redone."""
-
-    def __init__(self, mask: np.ndarray):
-        self.mask = mask
-        self._done: deque[list[Patch]] = deque(maxlen=STEPS)
-        self._undone: list[list[Patch]] = []
-        self._stroke: list[Patch] = []
-        self._kept = mask.copy()
-
-    @property
-    def undoable(self) -> bool:
-        """Whether there is something to undo."""
-        return bool(self._done)
-
-    @property
-    def redoable(self) -> bool:
-        """Whether there is something to redo."""
-        return bool(self._undone)
-
-    @property
-    def changed(self) -> bool:
-        """Whether the mask differs from the one it started as or that was last saved."""
-        return not np.array_equal(self.mask, self._kept)
-
-    def paint(self, patch: Patch, last: bool = True) -> None:
-        """Change a rectangle; all patches up to one that is `last` are one step to undo."""
-        self._stroke.append(patch.exchange(self.mask))
-        if last:
-            self._done.append(self._stroke)
-            self._stroke = []
-            self._undone.clear()
-
-    def undo(self) -> list[Patch]:
-        """Take the last step back; return what has changed, nothing if there is no step."""
-        return self._step(self._done, self._undone)
-
-    def redo(self) -> list[Patch]:
-        """Take the last step that was undone again; return what has changed."""
-        return self._step(self._undone, self._done)
-
-    def keep(self) -> None:
-        """Remember the mask as saved."""
-        self._kept = self.mask.copy()
-
-    def _step(
-        self, source: MutableSequence[list[Patch]], target: MutableSequence[list[Patch]]
-    ) -> list[Patch]:
-        if not source:
-            return []
-        patches = source.pop()[::-1]  # patches of one stroke may overlap
-        target.append([patch.exchange(self.mask) for patch in patches])
-        return patches
-
 
 COMMANDS = ("ready", "undo", "redo", "save", "next", "previous")
 

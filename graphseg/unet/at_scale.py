@@ -14,6 +14,7 @@ from graphseg.datasets.stack import LabelledStack, decide
 from graphseg.unet import inference
 from graphseg.unet.inference import Scale
 from graphseg.unet.segmenter import UNetSegmenter
+from graphseg.unet.training import IGNORED
 
 TILE = 256  # pixels; side of the images that the bundled networks were trained on
 LARGEST_WHOLE = 512  # pixels; larger images would take gigabytes in a batch
@@ -103,14 +104,21 @@ def training_set(stack: LabelledStack, factors: Sequence[float]) -> tuple[np.nda
         (m, h, w) float32. The images as they are if they have one size that is not too large, else
         tiles; what is smaller than a tile is mirrored at its edges, and its label too.
     targets : ndarray
-        (m, h, w) bool or uint8, as `LabelledStack.targets`.
+        (m, h, w) bool or uint8, as `LabelledStack.targets`; of a stack of which not all was
+        reviewed int16, `graphseg.unet.training.IGNORED` where it was not. Images and tiles of which
+        nothing was reviewed are left out.
     """
-    triples = zip(stack.images, stack.targets, factors, strict=True)
+    targets = stack.targets
+    if stack.reviewed is not None:
+        pairs = zip(stack.targets, stack.reviewed, strict=True)
+        targets = [np.where(seen, one, np.int16(IGNORED)) for one, seen in pairs]
+    triples = zip(stack.images, targets, factors, strict=True)
     pairs = [_reduced(*one) for one in triples]
     shapes = {image.shape for image, _ in pairs}
     longest = max(max(shape) for shape in shapes)
     if len(shapes) > 1 or longest > LARGEST_WHOLE:
         pairs = [tile for pair in pairs for tile in _tiles(*pair, min(TILE, longest))]
+    pairs = [pair for pair in pairs if (pair[1] != IGNORED).any()]
     images, targets = zip(*pairs, strict=True)
     return np.stack(images), np.stack(targets)
 
@@ -119,8 +127,9 @@ def _reduced(image: np.ndarray, target: np.ndarray, factor: float) -> tuple[np.n
     if factor == 1:
         return image, target
     shape = tuple(max(round(length * factor), 1) for length in image.shape)
-    parts = [inference.resize(target == n, shape, "bilinear") for n in range(int(target.max()) + 1)]
-    return inference.resize(image, shape), np.argmax(parts, axis=0).astype(target.dtype)
+    values = np.unique(target)
+    parts = [inference.resize(target == value, shape, "bilinear") for value in values]
+    return inference.resize(image, shape), values[np.argmax(parts, axis=0)]
 
 
 def _tiles(

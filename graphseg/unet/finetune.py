@@ -1,7 +1,7 @@
 """Training on labels of your own, with its start and its card, or on simulated images only."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,10 +133,16 @@ def model_card(
         "near_duplicates_between_acquisitions": len(report.near_duplicates),
         "started_from": start.described(),
         "pixel_sizes": scales.known and list(scales.known),
+        **({} if stack.reviewed is None else {"reviewed_fraction": _reviewed_fraction(stack)}),
         "reduced_images": sum(factor < 1 for factor in scales.factors),
         "cross_validation": scores,
         "limits": LIMITS if scores else f"{LIMITS} It was not cross-validated.",
     }
+
+
+def _reviewed_fraction(stack: LabelledStack) -> float:
+    pixels = sum(one.size for one in stack.reviewed)
+    return round(sum(np.count_nonzero(one) for one in stack.reviewed) / pixels, 6)
 
 
 def run_folder_of(output: Path) -> Path:
@@ -150,19 +156,29 @@ def card_file_of(output: Path) -> Path:
 
 
 def train_all(
-    segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales, output: Path, card: dict
+    segmenter: UNetSegmenter,
+    stack: LabelledStack,
+    scales: Scales,
+    output: Path,
+    card: dict,
+    reference: Callable[[UNetSegmenter], dict | None] = lambda _: None,
 ) -> dict:
     """Train on all images, write the weights and beside them the card, and return it as written.
 
-    A training that was killed continues from the checkpoint in `run_folder_of`.
+    What `reference` says of the trained network goes to its card as ``reference_set``, and not to
+    the file beside it: it is thousands of numbers. A training that was killed continues from the
+    checkpoint in `run_folder_of`.
     """
     folder = run_folder_of(output)
     folder.mkdir(parents=True, exist_ok=True)
     at_scale.fit(segmenter.set_params(checkpoint=folder / CHECKPOINT), stack, scales)
+    if (known := reference(segmenter)) is not None:
+        card = card | {"reference_set": known}
     segmenter.save(output, card=card)
     written = load_weights(output)[0]["card"]
+    shown = {key: value for key, value in written.items() if key != "reference_set"}
     with whole_file(card_file_of(output)) as temporary:
-        temporary.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     # What a finished training has left goes, and the folder if nothing else is in it.
     for pattern in ("shuffle_*_fold_*", CHECKPOINT):
         for path in folder.glob(pattern):

@@ -446,7 +446,8 @@ def predict_proba(
     if image.min() == image.max():
         raise InputError("The image has the same value everywhere; leave it out.")
     shape = tuple(max(round(length * scale.factor), 1) for length in image.shape)
-    probability = segmenter.predict_proba(resize(image, shape)[None])[0]
+    predict = getattr(segmenter, "predict_at_scale", segmenter.predict_proba)
+    probability = predict(resize(image, shape)[None])[0]
     if probability.ndim == 2:
         return resize(probability, image.shape, "bilinear"), scale
     if shape != image.shape:

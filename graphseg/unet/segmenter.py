@@ -1,6 +1,7 @@
 """The U-Net as an estimator: recipes, training, prediction of any size, saving and loading."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from graphseg.errors import InputError
 from graphseg.preprocessing import standardise
 from graphseg.unet import training
 from graphseg.unet.inference import (
+    TOLERANCE,
     add_probability,
+    known_pixel_sizes,
     measure_pixel_size,
     pad_to_multiple,
     predict_proba,
@@ -49,6 +52,9 @@ RANGES = {
     "threshold": (0, 1), "tile": (1, 2**20), "overlap": (0, 2**20),
     "seed": (0, 2**63 - 1), "working_pixel_size": (0.01, 10),
 }  # fmt: skip
+# Pixels coarser by this factor than a network knows are worth a warning: the simulation-only one
+# does well on published images up to 1.45 times coarser than those it has seen.
+COARSER = 1.5
 MOST_FEATURES = 4096  # of a block; the largest published network has 1024
 
 
@@ -212,7 +218,8 @@ class UNetSegmenter(BaseEstimator):
         images : array of float, shape (n, H, W)
             Any size; standardised here (eq. 3).
         masks : array of bool, shape (n, H, W)
-            ``True`` = contamination; with more than two classes their numbers instead.
+            ``True`` = contamination; with more than two classes their numbers instead. Of two
+            classes also numbers, :data:`graphseg.unet.training.IGNORED` where it is not known.
         held_out : (images, masks), optional
             Scored after every epoch for the learning curve. Never used to choose anything.
 
@@ -268,7 +275,10 @@ class UNetSegmenter(BaseEstimator):
         return self
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of contamination.
+        """Return the probability of contamination, of the images as they are.
+
+        They are not brought to the scale of the network, which `graphseg.segment` does. A network
+        that was loaded warns once if the lattice of a first image is far from that scale.
 
         Parameters
         ----------
@@ -287,6 +297,13 @@ class UNetSegmenter(BaseEstimator):
             If the images are no stack of finite values.
         """
         check_is_fitted(self, "module_")
+        images = checked_images(images)
+        self._warn_of_scale(images)
+        return self.predict_at_scale(images)
+
+    def predict_at_scale(self, images: np.ndarray) -> np.ndarray:
+        """Return what `predict_proba` does, of images whose scale somebody has seen to."""
+        check_is_fitted(self, "module_")
         self._resolve()
         images = checked_images(images)
         number, *size = images.shape
@@ -299,6 +316,21 @@ class UNetSegmenter(BaseEstimator):
                 self.tile, self.overlap,
             )  # fmt: skip
         return probability
+
+    def _warn_of_scale(self, images: np.ndarray) -> None:
+        card = getattr(self, "card_", {})
+        if getattr(self, "_warned", False) or not card.get("pixel_sizes"):
+            return
+        size, (low, high) = measure_pixel_size(images[0]), known_pixel_sizes(card)
+        if size is None or low * (1 - TOLERANCE) <= size <= COARSER * high:
+            return
+        self._warned = True
+        warnings.warn(
+            f"By its lattice an image has {size:.3g} Å per pixel, and the network knows {low:.2f} "
+            f"to {high:.2f} Å: use graphseg.segment, which brings images to its scale and says "
+            "what speaks against the mask.",
+            stacklevel=3,
+        )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return masks, ``True`` = contamination; array of bool, shape (n, H, W).
@@ -368,7 +400,11 @@ class UNetSegmenter(BaseEstimator):
 
     def _checked_labels(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if self.classes == 2:
-            return checked_masks(labels, shape)
+            unknown = np.asarray(labels) == IGNORED
+            if not unknown.any():
+                return checked_masks(labels, shape)
+            known = checked_masks(np.where(unknown, 0, labels), shape)
+            return np.where(unknown, np.int16(IGNORED), known)
         if not set(self.contamination) < set(range(self.classes)) or not self.contamination:
             raise InputError(
                 f"Of the classes 0 to {self.classes - 1} some but not all must be contamination, "

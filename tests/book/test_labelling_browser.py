@@ -175,9 +175,9 @@ def seen(painter):
     return np.array(values).reshape(SHAPE) > 0
 
 
-def capsule(start, end, diameter):
+def capsule(start, end, diameter, shape=SHAPE):
     """All pixels within half the diameter of a line between two pixels."""
-    position = np.stack(np.indices(SHAPE), -1).astype(float)
+    position = np.stack(np.indices(shape), -1).astype(float)
     start, end = np.array(start), np.array(end)
     way = end - start
     along = np.clip((position - start) @ way / max(way @ way, 1), 0, 1)

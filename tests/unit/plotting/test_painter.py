@@ -8,7 +8,8 @@ from PIL import Image
 
 from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.plotting.painter import STEPS, History, LabelPainter, Patch
+from graphseg.plotting.painter import LabelPainter
+from graphseg.plotting.strokes import STEPS, History, Patch
 
 SHAPE = (20, 30)
 

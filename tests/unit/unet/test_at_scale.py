@@ -85,7 +85,7 @@ def test_images_of_different_sizes_become_tiles_that_cover_them():
     masks = [image % 7 == 0 for image in images]
     names = np.array(["a", "b"])
     stack = load.LabelledImages(
-        load._objects(images), load._objects(masks), ("a", "b"), names, names, "test"
+        load.objects(images), load.objects(masks), ("a", "b"), names, names, "test"
     )
     tiles, targets = at_scale.training_set(stack, (1.0, 1.0))
     assert tiles.shape == (7, 256, 256)

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy import ndimage
 
 from graphseg import cli
+from graphseg.batch.tasks import Network
 from graphseg.datasets.check import check_folder
-from graphseg.datasets.load import load_folder
+from graphseg.datasets.load import load_folder, load_simulated_sample
 from graphseg.datasets.stack import LabelClasses
 from graphseg.errors import InputError
-from graphseg.evaluation import scorecard
+from graphseg.evaluation import ood, scorecard
+from graphseg.io.micrographs import Micrograph
+from graphseg.simulation import simulate
 from graphseg.unet import export, finetune, training
 from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
@@ -270,3 +274,31 @@ def test_a_network_is_exported(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "export_onnx", lambda network, path: 2e-7)
     code, out, _ = run("export", "w.safetensors", "--output", "w.onnx")
     assert code == 0 and "w.onnx: ONNX Runtime agrees with PyTorch within 2e-07" in out
+
+
+def test_an_own_network_knows_which_images_are_unlike_its_own(run, tmp_path):
+    stack = load_simulated_sample()
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for name, image, mask in zip(stack.names, stack.images, stack.masks, strict=True):
+        Image.fromarray((255 * image).round().astype(np.uint8)).save(labels / f"{name}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(labels / f"{name}_LABEL.png")
+    options = ("--folds", 0, "--set", "epochs=1", "--set", "test_time_augmentation=False")
+    code, out, _ = run("train", labels, "--output", "own.safetensors", *options)
+    assert code == 0 and "Too few images" not in out
+    assert "reference_set" not in (tmp_path / "own_card.json").read_text(encoding="utf-8")
+    network = Network.choose(tmp_path / "own.safetensors", device="cpu")
+    known = network.predict(Micrograph(simulate(3, 0).image))
+    assert known.ood_score < 1 and known.flags == ()
+    blurred = ndimage.gaussian_filter(simulate(3, 0).image, 1.5)
+    unlike = network.predict(Micrograph(blurred))
+    assert unlike.ood_score > 1 and ood.FLAG in unlike.flags
+
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(labels.iterdir())[:8]:
+        (few / path.name).write_bytes(path.read_bytes())
+    code, out, _ = run("train", few, "--output", "few.safetensors", *options)
+    assert code == 0 and "10 images of 5 acquisitions" in out
+    network = Network.choose(tmp_path / "few.safetensors", device="cpu")
+    assert network.predict(Micrograph(simulate(3, 0).image)).ood_score is None

@@ -1,16 +1,20 @@
 """The bundled networks: complete cards, honest folds, a bounded size."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+import graphseg as gs
 from book.tools import tables
 from book.tools.tables import read_result
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import compare, crossval
-from graphseg.unet import pretrained
+from graphseg.unet import inference, pretrained
 from graphseg.unet.network import parameter_count, weights_digest
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
@@ -102,3 +106,25 @@ def test_the_default_network_works_on_the_simulated_sample():
     stack = load.load_simulated_sample().subset(np.arange(6))
     network = pretrained.load(device="cpu", test_time_augmentation=False)
     assert network.score(stack.images, stack.masks) > 0.8
+
+
+def test_the_raw_network_says_once_that_an_image_is_not_at_its_scale():
+    """`inference` sees to the scale, and so it says nothing more."""
+    sample = gs.simulate(3, 0)
+    fine = inference.resize(sample.image, (768, 768))
+    network = pretrained.load(test_time_augmentation=False, device="cpu")
+    size = sample.pixel_size / 3
+    with pytest.warns(UserWarning, match="use graphseg.segment") as told:
+        network.predict_proba(fine[None])
+        network.predict(fine[None])
+    assert len(told) == 1 and told[0].filename == __file__
+    measured = float(re.search(r"has ([\d.]+) Å per pixel", str(told[0].message))[1])
+    assert measured == pytest.approx(size, rel=0.03)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other = pretrained.load(test_time_augmentation=False, device="cpu")
+        other.predict(sample.image[None])
+        other.predict(np.random.default_rng(0).normal(size=(1, 64, 64)))  # no lattice
+        inference.predict_proba(other, fine)
+        trained = UNetSegmenter(levels=2, features=2, epochs=1, device="cpu", progress=False)
+        trained.fit(fine[None, :64, :64], fine[None, :64, :64] > 1).predict(fine[None])
