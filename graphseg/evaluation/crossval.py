@@ -163,7 +163,7 @@ def evaluate_fold(
     fitted = time.perf_counter()
     # At its working pixel size if an estimator has one, as ``graphseg segment`` does.
     scaled = getattr(estimator, "working_pixel_size", None) is not None
-    predict = estimator.predict_at_scale if scaled else estimator.predict
+    predict = estimator.predict_rescaled if scaled else estimator.predict
     predicted = predict(stack.images[test])
     finished = time.perf_counter()
     names = [stack.names[index] for index in test]

@@ -342,7 +342,7 @@ class UNetSegmenter(BaseEstimator):
             return probability >= self.threshold
         return decide(probability, self.contamination, self.threshold)
 
-    def predict_at_scale(self, images: np.ndarray) -> np.ndarray:
+    def predict_rescaled(self, images: np.ndarray) -> np.ndarray:
         """Return masks on the grid of the images, predicted at the scale of the network.
 
         As ``graphseg segment`` does where no pixel size is stated; see
