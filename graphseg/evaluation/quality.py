@@ -28,10 +28,6 @@ COVERAGE = 0.9  # of the interval
 DRAWS = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles of it
 FILE = pretrained.FOLDER / "calibration.json"
-# Of an image, from which its mask is suspect: labels of the published images have up to 0.60. This
-# needs no statistics, so it is looked at with every network.
-NEARLY_ALL = 0.95
-FLAG = "nearly_all_contaminated"
 
 
 def views(segmenter: UNetSegmenter, images: np.ndarray) -> np.ndarray:
@@ -261,17 +257,6 @@ def columns(
     values = [round(float(v), digits) for v in line(certain_fractions([probability]))[0]]
     look_first = "yes" if values[0] < stored["look_below"] else ""
     return dict(zip(names, values, strict=True)) | {"look_first": look_first}
-
-
-def covered(mask: np.ndarray) -> str:
-    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
-    fraction = float(mask.mean())
-    if fraction < NEARLY_ALL:
-        return ""
-    return (
-        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
-        "or a network for other images; do not trust its mask before you have looked at it."
-    )
 
 
 def as_json(model: ExpectedJaccard) -> dict[str, float]:

@@ -154,10 +154,3 @@ def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
             "look_first": said
         }
     quality.package.cache_clear()
-
-
-def test_a_mask_that_covers_nearly_everything_is_suspect():
-    mask = np.ones((100, 100), bool)
-    assert "100.0% of the image is called contaminated" in quality.covered(mask)
-    mask.flat[:501] = False
-    assert quality.covered(mask) == "" and quality.covered(~mask) == ""
