@@ -27,7 +27,7 @@ app = typer.Typer(
 MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="a parameter of the method, NAME=VALUE; may be repeated"),
+    typer.Option("--set", help="parameter of the method, as NAME=VALUE; may be repeated"),
 ]
 
 
@@ -126,35 +126,36 @@ def _on_a_folder(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="a weight file of `graphseg train`, or the name of a bundled network: `general` "
-            "is for images of another scale, sharpness or noise than the published ones; without "
-            "it the default network"
+            help="weight file from `graphseg train`, or name of a bundled network, such as "
+            "`general` for images whose scale, sharpness or noise differ from the published ones; "
+            "by default the network `default`"
         ),
     ] = None,
     test_time_augmentation: Annotated[
         bool | None,
         typer.Option(
-            help="average over the eight symmetries: slightly better, eight times slower; by "
-            "default as the network was made, `default` with it and `general` without"
+            help="average predictions over the eight symmetries of the square: slightly better, "
+            "eight times slower; by default on for `default` and off for `general`"
         ),
     ] = None,
     pixel_size: Annotated[
         float | None,
-        typer.Option(help="Å per pixel of all images, in place of what their files say"),
+        typer.Option(help="Å per pixel of all images; overrides what their files say"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=1, help="worker processes on this machine; they divide its cores")
+        int, typer.Option(min=1, help="worker processes on this machine, which share its cores")
     ] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="address of a Dask scheduler; its workers must see images and results by the same "
-            "paths"
+            help="address of a Dask scheduler, whose workers must see images and results under "
+            "the same paths"
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option(help="skip what an earlier run with the same options has finished")
+        bool,
+        typer.Option(help="skip what an earlier run with the same options has finished"),
     ] = True,
     overwrite: Annotated[
         bool,
@@ -168,8 +169,8 @@ def _on_a_folder(
         typer.Option(
             is_eager=True,
             callback=_configured,
-            help="take images, output and options from the run.toml that an earlier run has left; "
-            "what the command line says goes first, and --overwrite only counts there",
+            help="read images, output and options from the run.toml of an earlier run; options on "
+            "the command line take precedence, and --overwrite must be given there",
         ),
     ] = None,
 ) -> None:
@@ -203,7 +204,7 @@ def folder_command(task_of: Callable[..., "NetworkTask"]) -> None:
 def segment(
     network: "Network",
     masks: Annotated[
-        str, typer.Option(help="format of the masks: tif (keeps the pixel size) or png")
+        str, typer.Option(help="format of the masks: tif (stores the pixel size) or png")
     ] = "tif",
     probabilities: Annotated[
         str | None, typer.Option(help="also write probability maps: float32 or float16")
@@ -258,7 +259,7 @@ def analyse(
 def sort(
     network: "Network",
     exclude_vacuum: Annotated[
-        bool, typer.Option("--exclude-vacuum", help="count holes as not clean, too")
+        bool, typer.Option("--exclude-vacuum", help="count vacuum (holes) as not clean, too")
     ] = False,
 ) -> "NetworkTask":
     """Rank micrographs by their clean fraction.
@@ -280,11 +281,11 @@ def reduce(
     mode: Annotated[
         str,
         typer.Option(
-            help="lossless, or with contamination stored coarsely: levels, blocks or flat"
+            help="lossless, or how contamination is stored coarsely: levels, blocks or flat"
         ),
     ] = "lossless",
     margin: Annotated[
-        float, typer.Option(help="pixels around the outline of contamination that stay exact")
+        float, typer.Option(help="pixels around outlines of contamination that stay exact")
     ] = MARGIN,
 ) -> "NetworkTask":
     """Store micrographs and class maps in small HDF5 files.
@@ -294,7 +295,7 @@ def reduce(
       graphseg reduce night/ --output small
       graphseg reduce night/ --output smaller --mode blocks
 
-    By default nothing is lost.
+    By default the compression is lossless.
     """
     from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
@@ -345,32 +346,31 @@ def train(
     start: Annotated[
         str,
         typer.Option(
-            "--from", help="where the weights start: default, simulated, nothing, or a weight file"
+            "--from",
+            help="initial weights: default, simulated, nothing (random ones), or a weight file",
         ),
     ] = "default",
     contamination: Annotated[
         list[int] | None,
         typer.Option(
-            help="a grey value of the labels that means contamination; may be repeated; without "
-            "it all above 0"
+            help="grey value that means contamination; may be repeated; by default any above 0"
         ),
     ] = None,
     two_classes: Annotated[
         bool,
         typer.Option(
-            "--two-classes", help="learn contamination or not, however many values the labels have"
+            "--two-classes",
+            help="learn contamination against the rest, whatever values labels have",
         ),
     ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="folds of the cross-validation by acquisition; 0: none; without it 5 if possible",
+            help="folds of the cross-validation by acquisition; 0: none; by default 5 if possible",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(help="folds trained side by side; -1: one for each core")
-    ] = 1,
+    jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1 for one per core")] = 1,
     changes: Changes = None,
 ) -> None:
     """Train a network on your labelled micrographs and score it.
@@ -384,7 +384,8 @@ def train(
     image at the scale that segment brings it to. Sizes and pixel sizes may differ. If the training
     is no better than the default network, the last line says to keep that one. Labels may
     have any number of classes, one grey value each; with more than two, `graphseg segment --model`
-    also writes class maps. The card with the scores is in the weight file, and beside it as JSON.
+    also writes class maps. A model card with the scores is in the weight file, and beside it as
+    JSON.
     An interrupted training resumes when the same command is given again.
     """
     from graphseg.datasets import check

@@ -39,6 +39,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
+from book.tools import explore
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
@@ -47,7 +48,7 @@ from graphseg.colours import METHOD_COLOURS, VERMILION
 from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.unet.inference import find_scale
 
 micrographs.use_style()
@@ -590,7 +591,7 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # ```
 #
 # Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the
-# result with `graphseg.plotting.explore.bragg_explorer`. Images of any height and width are
+# result with `book.tools.explore.bragg_explorer`. Images of any height and width are
 # accepted:
 
 # %%

@@ -34,10 +34,11 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies import atoms_under_masks
+from book.tools import explore
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table, read_result
 from graphseg.evaluation import crossval
-from graphseg.plotting import explore, micrographs, structure
+from graphseg.plotting import micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import bicrystal

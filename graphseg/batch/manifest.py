@@ -118,7 +118,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
     ...         Path(folder, name).touch()
     ...     found = find_inputs([folder])
     >>> [source.name for source in found.sources], found.skipped[0]["reason"]
-    (['0001_dm4', '0001_tif'], 'the suffix .txt is none of a known format')
+    (['0001_dm4', '0001_tif'], 'its format, .txt, is not a known one')
     """
     shown: dict[Path, str] = {}  # absolute path to what the user would call it
     names: dict[Path, PurePath] = {}
@@ -136,7 +136,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
                 name = path.relative_to(path.parent if base is None else base).with_suffix("")
                 names.setdefault(absolute, name)
             else:
-                unknown = f"the suffix {path.suffix} is none of a known format"
+                unknown = f"its format, {path.suffix}, is not a known one"
                 reasons[absolute] = unknown if path.suffix else "it has no suffix"
     reasons = {path: reason for path, reason in reasons.items() if path not in names}
     images = {path.with_suffix("") for path in names}
@@ -485,7 +485,7 @@ def _refuse(conflicts: Sequence[Path]) -> None:
         more = f" and {len(conflicts) - 1} more exist" if len(conflicts) > 1 else " exists"
         raise InputError(
             f"{conflicts[0]}{more} already, of another input, model or options or changed since; "
-            "say --overwrite or name another folder."
+            "give --overwrite or name another folder."
         )
 
 

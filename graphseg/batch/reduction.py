@@ -90,7 +90,7 @@ class Coarsening:
             raise InputError(f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}.")
         if isinstance(self.classes, str) or not set(self.classes) <= set(CLASSES):
             raise InputError(
-                f"{self.classes!r} are no class names; give a tuple of any of {', '.join(CLASSES)}."
+                f"Expected a tuple of class names among {', '.join(CLASSES)}, got {self.classes!r}."
             )
         if not self.margin >= 0 or self.block < 1 or self.levels < 2:
             raise InputError(
@@ -125,7 +125,7 @@ def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np
             "of 8, 16 or 32 bits."
         )
     if images.ndim != 3 or not images.size:
-        raise InputError(f"Images of shape {images.shape} are no stack; give (n, H, W).")
+        raise InputError(f"Images: expected shape (n, H, W), got {images.shape}.")
     if classes.dtype == bool:
         contaminated = checked_masks(classes, images.shape)
         return images, contaminated * np.uint8(CLASSES.index("contamination"))

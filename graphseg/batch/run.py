@@ -438,7 +438,7 @@ def read_run(path: Path, command: str) -> dict:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the name.") from error
     except ValueError as error:
-        raise InputError(f"{path} is no TOML ({error}); correct it.") from error
+        raise InputError(f"{path} is not valid TOML ({error}); correct it.") from error
     if not isinstance(part, dict) or not isinstance(part.get("options"), dict):
         raise InputError(f"{path} has no [{command}.options]; give one of graphseg {command}.")
     options, directory = dict(part["options"]), Path(str(part.get("directory", ".")))

@@ -249,7 +249,7 @@ def named(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise InputError(
-            f"{path} is no readable {path.suffix[1:].upper()} file; export or copy it again."
+            f"{path} is not a readable {path.suffix[1:].upper()} file; export or copy it again."
         ) from error
 
 

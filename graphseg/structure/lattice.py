@@ -164,7 +164,7 @@ def checked_micrograph(
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
+        raise InputError(f"Expected a single image of shape (H, W), got shape {image.shape}.")
     image = checked_images(image[None], smallest_side)[0]
     if mask is None:
         return image, np.zeros(image.shape, bool)

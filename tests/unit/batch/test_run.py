@@ -531,9 +531,9 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, monkeypatch):
     assert [source.name for source in inputs.sources] == ["x"]
     assert [(Path(one["file"]).name, one["reason"]) for one in inputs.skipped] == [
         ("README", "it has no suffix"),
-        ("y.jpg", "the suffix .jpg is none of a known format"),
-        ("z.jpg", "the suffix .jpg is none of a known format"),
-        ("notes.txt", "the suffix .txt is none of a known format"),
+        ("y.jpg", "its format, .jpg, is not a known one"),
+        ("z.jpg", "its format, .jpg, is not a known one"),
+        ("notes.txt", "its format, .txt, is not a known one"),
         ("x_LABEL.png", "it is the label of another image"),
     ]
     text = skipped_text(inputs.skipped)

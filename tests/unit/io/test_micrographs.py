@@ -362,7 +362,7 @@ def test_a_damaged_frame_leaves_the_others_usable(tmp_path, series):
         ("a.jpg", b"\xff\xd8", "none of the known suffixes"),
         ("a.dm5", b"", "none of the known suffixes"),
         *[(f"a{suffix}", b"", "is empty") for suffix in SUFFIXES],
-        *[(f"a{suffix}", b"GIF89a" + bytes(58), "is no readable") for suffix in SUFFIXES],
+        *[(f"a{suffix}", b"GIF89a" + bytes(58), "is not a readable") for suffix in SUFFIXES],
     ],
 )
 def test_a_bad_file_is_named_in_one_sentence(tmp_path, name, content, message):
@@ -380,7 +380,7 @@ def test_a_missing_file_is_named(tmp_path):
         with pytest.raises(InputError, match="does not exist"):
             read_micrograph(tmp_path / name)
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(InputError, match="is no readable"):
+    with pytest.raises(InputError, match="is not a readable"):
         read_micrograph(tmp_path / "empty.zarr")
 
 
@@ -518,7 +518,9 @@ def test_a_reader_that_crashes_costs_one_file(tmp_path, image, monkeypatch):
     for code in ("input()", "import os; input(); os.abort()", "print('[', end='')"):
         with monkeypatch.context() as patch:
             patch.setattr(guard, "COMMAND", [sys.executable, "-c", code])
-            with pytest.raises(InputError, match=r"a\.hspy is no readable HSPY file: its reader"):
+            with pytest.raises(
+                InputError, match=r"a\.hspy is not a readable HSPY file: its reader"
+            ):
                 read_micrograph(tmp_path / "a.hspy")
         np.testing.assert_array_equal(read_micrograph(tmp_path / "a.hspy").image, image)
         child.stop()
@@ -572,7 +574,10 @@ def test_readers_have_limits(tmp_path, image):
         guard.main()
     """
     child = guard._Child()
-    for name, message in (("a.mrc", "is no readable MRC"), ("a.ser", "its reader crashed or took")):
+    for name, message in (
+        ("a.mrc", "is not a readable MRC"),
+        ("a.ser", "its reader crashed or took"),
+    ):
         write = WRITERS[f"lattice{name[1:]}"]
         write(tmp_path / name, image, 0.32)
         with pytest.MonkeyPatch.context() as patch:
