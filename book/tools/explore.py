@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from book.tools.atom_scores import score_atoms
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition
@@ -26,7 +27,7 @@ from graphseg.preprocessing import flat_field, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import image_of
-from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
+from graphseg.structure.atoms import find_atoms, find_bonds
 from graphseg.structure.classes import CLASSES, classify
 
 SPECTRUM_LIMIT = 0.35  # cycles per pixel shown around zero; higher peaks are rare

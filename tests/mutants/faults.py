@@ -545,18 +545,18 @@ FAULTS = (
     ),
     Fault(
         "precision of atoms computed as recall",
-        "graphseg/structure/atoms",
+        "book/tools/atom_scores",
         "precision=_mean(hit_found[counted_found])",
         "precision=_mean(hit_true[counted_true])",
-        ("structure/atoms_scores",),
+        ("book/atom_scores",),
         (ATOMS,),
     ),
     Fault(
         "mean distance of atoms instead of root mean square",
-        "graphseg/structure/atoms",
+        "book/tools/atom_scores",
         "np.sqrt(_mean(distance**2))",
         "_mean(distance)",
-        ("structure/atoms_scores",),
+        ("book/atom_scores",),
         (ATOMS,),
     ),
     Fault(

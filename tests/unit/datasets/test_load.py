@@ -336,7 +336,7 @@ def test_pixel_sizes_may_be_listed(folder):
     (folder / "pixel_sizes.json").write_text(json.dumps({"flake": 0.4}))
     np.testing.assert_array_equal(load.load_folder(folder).pixel_size, [np.nan, np.nan, 0.4])
     (folder / "pixel_sizes.json").write_text("[0.4]")
-    with pytest.raises(InputError, match=r"pixel_sizes\.json is no list"):
+    with pytest.raises(InputError, match=r"pixel_sizes\.json does not hold pixel sizes"):
         load.load_folder(folder)
 
 
