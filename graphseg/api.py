@@ -17,7 +17,7 @@ from graphseg.batch.tasks import Network, Prediction
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.io import outputs
-from graphseg.io.micrographs import Micrograph, from_signal, read_frames, read_micrograph
+from graphseg.io.micrographs import Micrograph, from_signal, open_series, read_micrograph
 from graphseg.io.readers import from_hyperspy, from_rosetta
 from graphseg.structure.analysis import Structure, find_structure
 
@@ -67,6 +67,11 @@ def read(path: str | Path, frame: int | None = None) -> Micrograph:
 def read_series(path: str | Path) -> Iterator[Micrograph]:
     """Yield the frames of a file one by one, so that a long series needs little memory.
 
+    Raises
+    ------
+    InputError
+        As `read`, when the first frame is asked for.
+
     Examples
     --------
     >>> import tempfile, numpy as np, tifffile, graphseg as gs
@@ -76,7 +81,8 @@ def read_series(path: str | Path) -> Iterator[Micrograph]:
     [(4, 6), (4, 6), (4, 6)]
     >>> folder.cleanup()
     """
-    return read_frames(path)
+    with open_series(path) as series:
+        yield from series
 
 
 @dataclass(frozen=True, eq=False)

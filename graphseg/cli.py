@@ -1,8 +1,10 @@
 """The command line, ``graphseg --help``: every command is a few calls into the package."""
 
 import ast
+import inspect
 import sys
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +15,7 @@ from graphseg.errors import InputError
 
 if TYPE_CHECKING:
     from graphseg.batch.masks import MaskFolder
-    from graphseg.batch.run import Task
-    from graphseg.batch.tasks import Network
+    from graphseg.batch.tasks import Network, NetworkTask
 
 # What a command needs is imported when it is called: --help shall not wait for PyTorch.
 app = typer.Typer(
@@ -25,20 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
-Source = Annotated[str, typer.Option(help="auto, published or simulated")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="a parameter of the method, NAME=VALUE; may be repeated"),
-]
-Jobs = Annotated[int, typer.Option(help="folds trained side by side; -1: one for each core")]
-Defects = Annotated[
-    int,
-    typer.Option(
-        help="further simulated training images, with many defects that are not contamination"
-    ),
-]
-Scheduler = Annotated[
-    str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
+    typer.Option("--set", help="parameter of the method, as NAME=VALUE; may be repeated"),
 ]
 
 
@@ -62,94 +52,6 @@ def refuse_existing(path: Path) -> None:
         raise InputError(f"{path} exists already: name another file or remove it.")
 
 
-# For the commands that work on a folder of micrographs.
-Images = Annotated[
-    list[str], typer.Argument(help="micrographs, folders of them, or quoted patterns")
-]
-Results = Annotated[Path, typer.Option("--output", help="the folder for the results")]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="a weight file of `graphseg train`, or the name of a bundled network: `general` is "
-        "for images of another scale, sharpness or noise than the published ones; without it the "
-        "default network"
-    ),
-]
-TestTimeAugmentation = Annotated[
-    bool | None,
-    typer.Option(
-        help="average over the eight symmetries: slightly better, eight times slower; by default "
-        "as the network was made, `default` with it and `general` without"
-    ),
-]
-PixelSize = Annotated[
-    float | None, typer.Option(help="Å per pixel of all images, in place of what their files say")
-]
-Given = Annotated[
-    Path | None,
-    typer.Option(
-        "--masks",
-        help="results of `graphseg segment` whose masks are taken, with what `graphseg review` "
-        "corrected in them, instead of a network's",
-    ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Workers = Annotated[
-    int, typer.Option(min=1, help="worker processes on this machine; they divide its cores")
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        help="address of a Dask scheduler; its workers must see images and results by the same "
-        "paths",
-    ),
-]
-Watch = Annotated[
-    bool,
-    typer.Option(
-        "--watch",
-        help="go on with files that come into the folder, as they are complete, until Ctrl-C",
-    ),
-]
-Resume = Annotated[
-    bool, typer.Option(help="skip what an earlier run with the same options has finished")
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="replace results that were made from other inputs, models or options"
-    ),
-]
-
-
-def _configured(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the options of an earlier run, unless the command line says otherwise."""
-    if path is None:
-        return None
-    from graphseg.batch.manifest import read_run
-
-    earlier = read_run(path, context.info_name)
-    known = {parameter.name for parameter in context.command.params} - {"config"}
-    if unknown := sorted(set(earlier["options"]) - known):
-        raise InputError(f"{path} has the unknown option {unknown[0]}; correct or remove it.")
-    # What destroys is to be said each time, and what a night has brought is there.
-    once = ("overwrite", "watch")
-    context.default_map = {k: v for k, v in earlier["options"].items() if k not in once}
-    context.obj = {"config": path, "made_by": earlier.get("made_by", {})}
-    return path
-
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        is_eager=True,
-        callback=_configured,
-        help="take images, output and options from the run.toml that an earlier run has left; what "
-        "the command line says goes first, and --overwrite and --watch only count there",
-    ),
-]
 EXAMPLES = """\b
 Examples:
   graphseg segment night/ --output masks
@@ -201,15 +103,142 @@ def info() -> None:
     typer.echo(f"data: {stack.source}, {len(stack)} images, digest {stack.digest[:12]}")
 
 
-@app.command()
-def segment(
+def _configured(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of an earlier run, unless the command line says otherwise."""
+    if path is None:
+        return None
+    from graphseg.batch.run import read_run
+
+    earlier = read_run(path, context.info_name)
+    known = {parameter.name for parameter in context.command.params} - {"config"}
+    if unknown := sorted(set(earlier["options"]) - known):
+        raise InputError(f"{path} has the unknown option {unknown[0]}; correct or remove it.")
+    # What destroys is to be said each time, and what a night has brought is there.
+    once = ("overwrite", "watch")
+    context.default_map = {k: v for k, v in earlier["options"].items() if k not in once}
+    context.obj = {"config": path, "made_by": earlier.get("made_by", {})}
+    return path
+
+
+def _on_a_folder(
     context: typer.Context,
-    images: Images,
-    output: Results,
-    model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = None,
+    images: Annotated[
+        list[str], typer.Argument(help="micrographs, folders of them, or quoted patterns")
+    ],
+    output: Annotated[Path, typer.Option(help="the folder for the results")],
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks",
+            help="take masks from the results of `graphseg segment`, with the corrections of "
+            "`graphseg review`, instead of a network",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="weight file from `graphseg train`, or name of a bundled network, such as "
+            "`general` for images whose scale, sharpness or noise differ from the published ones; "
+            "by default the network `default`"
+        ),
+    ] = None,
+    test_time_augmentation: Annotated[
+        bool | None,
+        typer.Option(
+            help="average predictions over the eight symmetries of the square: slightly better, "
+            "eight times slower; by default on for `default` and off for `general`"
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(help="Å per pixel of all images; overrides what their files say"),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="go on with files that come into the folder, as they are complete, until Ctrl-C",
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, help="worker processes on this machine, which share its cores")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="address of a Dask scheduler, whose workers must see images and results under "
+            "the same paths"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="skip what an earlier run with the same options has finished"),
+    ] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="replace results that were made from other inputs, models or options",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            is_eager=True,
+            callback=_configured,
+            help="read images, output and options from the run.toml of an earlier run; options on "
+            "the command line take precedence, and --overwrite and --watch must be given there",
+        ),
+    ] = None,
+) -> None:
+    """Have the options of all commands that work on a folder of micrographs."""
+
+
+def folder_command(task_of: Callable[..., "NetworkTask"]) -> None:
+    """Make a command of what returns the task for a network and the options of its own."""
+    own = list(inspect.signature(task_of).parameters.values())[1:]
+    common = inspect.signature(_on_a_folder).parameters
+    # Masks are made by one command, also of files that are still to come, and taken by the others.
+    absent = "given" if "masks" in {one.name for one in own} else "watch"
+    common = [one for name, one in common.items() if name != absent]
+
+    def command(context: typer.Context, **options) -> None:
+        network = _network(options)
+        # The network of the same name need not be the one that an earlier run had.
+        known = (context.obj or {}).get("made_by", {}).get("model", network.digest)
+        named = context.get_parameter_source("model").name == "COMMANDLINE"
+        if network.digest not in ("", known) and not named:
+            text = f"The network is not the one of {context.obj['config']}, so masks may differ"
+            typer.echo(f"{text}: name that one with --model.", err=True)
+        _work(context, task_of(network, **{one.name: options[one.name] for one in own}))
+
+    command.__name__, command.__doc__ = task_of.__name__, task_of.__doc__
+    command.__signature__ = inspect.Signature([*common[:3], *own, *common[3:]])
+    app.command()(command)
+
+
+def _network(options: dict) -> "Network | MaskFolder":
+    """Return the network that the options name, or the masks that take its place."""
+    from graphseg.batch.tasks import Network
+
+    given, names = options.get("given"), ("test_time_augmentation", "device", "pixel_size")
+    if given is None:
+        return Network.choose(options["model"], **{name: options[name] for name in names})
+    from graphseg.batch.masks import MaskFolder
+
+    if options["model"] is not None or options["test_time_augmentation"] is not None:
+        raise InputError("--masks takes masks that are there: leave out what is of a network.")
+    masks = MaskFolder(given.absolute(), options["pixel_size"])
+    masks.names()  # a folder without any is refused here
+    return masks
+
+
+@folder_command
+def segment(
+    network: "Network",
     masks: Annotated[
-        str, typer.Option(help="format of the masks: tif (keeps the pixel size) or png")
+        str, typer.Option(help="format of the masks: tif (stores the pixel size) or png")
     ] = "tif",
     probabilities: Annotated[
         str | None, typer.Option(help="also write probability maps: float32 or float16")
@@ -217,15 +246,7 @@ def segment(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="also write pictures with contamination in red")
     ] = False,
-    pixel_size: PixelSize = None,
-    watch: Watch = False,
-    device: Device = "auto",
-    workers: Workers = 1,
-    scheduler: Address = None,
-    resume: Resume = True,
-    overwrite: Overwrite = False,
-    config: Config = None,
-) -> None:
+) -> "NetworkTask":
     """Write a mask for every micrograph, a table and a report.
 
     \b
@@ -240,30 +261,20 @@ def segment(
     from graphseg.batch.tasks import Segment
     from graphseg.io.outputs import MASK_FORMS, PROBABILITY_TYPES
 
-    _refuse_unknown("--masks", masks, MASK_FORMS)
-    _refuse_unknown("--probabilities", probabilities, (None, *PROBABILITY_TYPES))
-    network = _network(model, test_time_augmentation, device, pixel_size)
-    task = Segment(network, masks, probabilities, overlays)
-    _work(context, task)
+    for option, value, known in (
+        ("--masks", masks, MASK_FORMS),
+        ("--probabilities", probabilities or PROBABILITY_TYPES[0], PROBABILITY_TYPES),
+    ):
+        if value not in known:
+            raise InputError(f"{option} {value} is unknown: use {' or '.join(known)}.")
+    return Segment(network, masks, probabilities, overlays)
 
 
-@app.command()
+@folder_command
 def analyse(
-    context: typer.Context,
-    images: Images,
-    output: Results,
+    network: "Network",
     structures: Annotated[bool, typer.Option(help="also write the atoms as extended XYZ")] = True,
-    given: Given = None,
-    model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = None,
-    pixel_size: PixelSize = None,
-    device: Device = "auto",
-    workers: Workers = 1,
-    scheduler: Address = None,
-    resume: Resume = True,
-    overwrite: Overwrite = False,
-    config: Config = None,
-) -> None:
+) -> "NetworkTask":
     """Find atoms, bonds, rings and defects outside contamination.
 
     \b
@@ -277,29 +288,16 @@ def analyse(
     """
     from graphseg.batch.tasks import Analyse
 
-    network = _network(model, test_time_augmentation, device, pixel_size, given)
-    _work(context, Analyse(network, structures))
+    return Analyse(network, structures)
 
 
-@app.command()
+@folder_command
 def sort(
-    context: typer.Context,
-    images: Images,
-    output: Results,
+    network: "Network",
     exclude_vacuum: Annotated[
-        bool, typer.Option("--exclude-vacuum", help="count holes as not clean, too")
+        bool, typer.Option("--exclude-vacuum", help="count vacuum (holes) as not clean, too")
     ] = False,
-    given: Given = None,
-    model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = None,
-    pixel_size: PixelSize = None,
-    device: Device = "auto",
-    workers: Workers = 1,
-    scheduler: Address = None,
-    resume: Resume = True,
-    overwrite: Overwrite = False,
-    config: Config = None,
-) -> None:
+) -> "NetworkTask":
     """Rank micrographs by their clean fraction.
 
     \b
@@ -310,35 +308,22 @@ def sort(
     """
     from graphseg.batch.tasks import Sort
 
-    network = _network(model, test_time_augmentation, device, pixel_size, given)
-    _work(context, Sort(network, exclude_vacuum))
+    return Sort(network, exclude_vacuum)
 
 
-@app.command()
+@folder_command
 def reduce(
-    context: typer.Context,
-    images: Images,
-    output: Results,
+    network: "Network",
     mode: Annotated[
         str,
         typer.Option(
-            help="lossless, or with contamination stored coarsely: levels, blocks or flat"
+            help="lossless, or how contamination is stored coarsely: levels, blocks or flat"
         ),
     ] = "lossless",
     margin: Annotated[
-        float, typer.Option(help="pixels around the outline of contamination that stay exact")
+        float, typer.Option(help="pixels around outlines of contamination that stay exact")
     ] = MARGIN,
-    given: Given = None,
-    model: Model = None,
-    test_time_augmentation: TestTimeAugmentation = None,
-    pixel_size: PixelSize = None,
-    device: Device = "auto",
-    workers: Workers = 1,
-    scheduler: Address = None,
-    resume: Resume = True,
-    overwrite: Overwrite = False,
-    config: Config = None,
-) -> None:
+) -> "NetworkTask":
     """Store micrographs and class maps in small HDF5 files.
 
     \b
@@ -346,94 +331,56 @@ def reduce(
       graphseg reduce night/ --output small
       graphseg reduce night/ --output smaller --mode blocks
 
-    By default nothing is lost.
+    By default the compression is lossless.
     """
     from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
 
-    network = _network(model, test_time_augmentation, device, pixel_size, given)
-    task = Reduce(network, Coarsening(mode=mode, margin=margin))
-    _work(context, task)
+    return Reduce(network, Coarsening(mode=mode, margin=margin))
 
 
-def _network(
-    model: Path | None,
-    test_time_augmentation: bool | None,
-    device: str,
-    pixel_size: float | None,
-    given: Path | None = None,
-) -> "Network | MaskFolder":
-    from graphseg.batch.tasks import Network
-
-    if given is not None:
-        from graphseg.batch.masks import MaskFolder
-
-        if model is not None or test_time_augmentation is not None:
-            raise InputError("--masks takes masks that are there: leave out what is of a network.")
-        masks = MaskFolder(given.absolute(), pixel_size)
-        masks.names()
-        return masks
-    return Network.choose(
-        model, test_time_augmentation=test_time_augmentation, device=device, pixel_size=pixel_size
-    )
-
-
-def _refuse_unknown(option: str, value: str | None, known: tuple[str | None, ...]) -> None:
-    if value not in known:
-        listed = " or ".join(filter(None, known))
-        raise InputError(f"{option} {value} is unknown: use {listed}.")
-
-
-def _work(context: typer.Context, task: "Task") -> None:
+def _work(context: typer.Context, task: "NetworkTask") -> None:
     """Do a task with the options of the command line, write the tables, say what came out.
 
     Failures end in exit code 2.
     """
-    from graphseg.batch.manifest import RUN
+    from graphseg.batch.manifest import RUN, Inputs, find_inputs
     from graphseg.batch.report import write_tables
     from graphseg.batch.run import run
-    from graphseg.batch.sources import Inputs, find_inputs
 
     options = {k: v for k, v in context.params.items() if k != "config"}
-    output = options["output"].absolute()
-    _compare_networks(context, task)
-    about = {"options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}}
+    named = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
     chosen = {name: options[name] for name in ("resume", "overwrite", "workers", "scheduler")}
     chosen["tables"] = write_tables
+    inputs, output, about = Inputs([], []), options["output"].absolute(), {"options": named}
     if options.get("watch"):
         from graphseg.batch.watch import watch
 
         typer.echo("Waiting for files; Ctrl-C ends it.", err=True)
-        inputs, found = (
-            Inputs([], []),
-            watch(task, options["images"], output, about=about, **chosen),
-        )
+        found = watch(task, options["images"], output, about=about, **chosen)
     else:
         inputs = find_inputs(options["images"])
         sources = inputs.sources
         if options.get("given") is not None:
             sources = task.network.matched(sources)
-        about["skipped"] = [asdict(one) for one in inputs.skipped]
+        about["skipped"] = inputs.skipped
         found = run(task, sources, output, about=about, **chosen)
     table, page = write_tables(found)
     typer.echo(f"{found.finished} images done: {table} and {page}")
     if inputs.skipped:
-        typer.echo(f"{inputs.skipped_text()} {output / RUN} has all.")
+        typer.echo(f"{skipped_text(inputs.skipped)} {output / RUN} has all.")
     if found.errors:
         total = found.finished + len(found.errors)
         raise InputError(f"{len(found.errors)} of {total} images failed, see {table}.")
 
 
-def _compare_networks(context: typer.Context, task: "Task") -> None:
-    """Say so if the network of the same name is not the one that the earlier run had."""
-    known = (context.obj or {}).get("made_by", {}).get("model")
-    said = context.get_parameter_source("model").name == "COMMANDLINE"
-    if known and not said and known != task.made_by()["model"]:
-        typer.echo(
-            f"The network is not the one of {context.obj['config']}, so masks may differ: name "
-            "that one with --model.",
-            err=True,
-        )
+def skipped_text(skipped: list[dict[str, str]]) -> str:
+    """Return one sentence that counts the files that are left out and names the first three."""
+    files = [one["file"] for one in skipped]
+    kinds = Counter(Path(file).suffix.lower() or "no suffix" for file in files)
+    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    rest = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return f"Files left out: {len(files)} ({counted}): {', '.join(files[:3])}{rest}."
 
 
 @app.command()
@@ -496,30 +443,31 @@ def train(
     start: Annotated[
         str,
         typer.Option(
-            "--from", help="where the weights start: default, simulated, nothing, or a weight file"
+            "--from",
+            help="initial weights: default, simulated, nothing (random ones), or a weight file",
         ),
     ] = "default",
     contamination: Annotated[
         list[int] | None,
         typer.Option(
-            help="a grey value of the labels that means contamination; may be repeated; without "
-            "it all above 0"
+            help="grey value that means contamination; may be repeated; by default any above 0"
         ),
     ] = None,
     two_classes: Annotated[
         bool,
         typer.Option(
-            "--two-classes", help="learn contamination or not, however many values the labels have"
+            "--two-classes",
+            help="learn contamination against the rest, whatever values labels have",
         ),
     ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="folds of the cross-validation by acquisition; 0: none; without it 5 if possible",
+            help="folds of the cross-validation by acquisition; 0: none; by default 5 if possible",
         ),
     ] = None,
-    jobs: Jobs = 1,
+    jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1 for one per core")] = 1,
     changes: Changes = None,
 ) -> None:
     """Train a network on your labelled micrographs and score it.
@@ -534,7 +482,8 @@ def train(
     masks only what was reviewed counts, in the training and in the scores. If the training
     is no better than the default network, the last line says to keep that one. Labels may
     have any number of classes, one grey value each; with more than two, `graphseg segment --model`
-    also writes class maps. The card with the scores is in the weight file, and beside it as JSON.
+    also writes class maps. A model card with the scores is in the weight file, and beside it as
+    JSON.
     An interrupted training resumes when the same command is given again.
     """
     from graphseg.batch import masks
@@ -604,7 +553,12 @@ def pretrain(
     images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
     seed: Annotated[int, typer.Option(help="seed of the simulation and of the training")] = 0,
     jobs: Annotated[int, typer.Option(help="worker processes for the simulation")] = 1,
-    defects: Defects = 0,
+    defects: Annotated[
+        int,
+        typer.Option(
+            help="further simulated training images, with many defects that are not contamination"
+        ),
+    ] = 0,
     changes: Changes = None,
 ) -> None:
     """Train a network on simulated images, without labels.

@@ -41,10 +41,11 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
+from book.tools import explore
 from book.tools.notebook import record, show_source
 from graphseg import simulation
 from graphseg.colours import SKY
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.preprocessing import (
     fit_bezier_surface,
     flat_field,

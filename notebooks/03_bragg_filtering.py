@@ -41,7 +41,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import paper_figures
+from book.tools import explore, paper_figures
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
@@ -50,7 +50,7 @@ from graphseg.colours import METHOD_COLOURS, VERMILION
 from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.preprocessing import weighted_spectrum
 from graphseg.unet.inference import find_scale
 
@@ -639,7 +639,7 @@ timing("milliseconds", 1e3 * (time.perf_counter() - started) / len(test))
 # ```
 #
 # Without labels, `gs.BraggSegmenter().fit(stack.images)` takes the starting values; look at the
-# result with `graphseg.plotting.explore.bragg_explorer`. Images of any height and width are
+# result with `book.tools.explore.bragg_explorer`. Images of any height and width are
 # accepted:
 
 # %%

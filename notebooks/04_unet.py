@@ -43,14 +43,14 @@ from IPython.display import SVG, Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from book.tools import architecture
+from book.tools import architecture, explore
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
 from graphseg import metrics
 from graphseg.colours import METHOD_COLOURS
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.records import read_record
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.unet.inference import find_scale
 from graphseg.unet.network import UNet, parameter_count
 

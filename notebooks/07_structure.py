@@ -36,14 +36,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import paper_figures
+from book.tools import explore, paper_figures
 from book.tools.notebook import record, show_source
 from book.tools.paper import printed
 from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets.stack import acquisition_of
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.plotting.structure import (
     add_orientation_key,
     overlay_boundaries,

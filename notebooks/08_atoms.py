@@ -36,16 +36,17 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies import atoms_under_masks
-from book.tools import paper_figures
+from book.tools import explore, paper_figures
+from book.tools.atom_scores import score_atoms
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table, read_result
 from graphseg.evaluation import crossval
-from graphseg.plotting import explore, micrographs, structure
+from graphseg.plotting import micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import bicrystal
 from graphseg.simulation.samples import image_of
-from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
+from graphseg.structure.atoms import find_atoms, find_bonds
 from graphseg.structure.denoise import analyse, radius
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.rings import find_defects, find_rings

@@ -37,17 +37,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import codecs, figures
+from book.studies.resampling import rank_agreement
+from book.tools import codecs, explore, figures
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg import metrics
 from graphseg.batch import reduction, report
-from graphseg.batch.ranking import rank, rank_agreement
+from graphseg.batch.ranking import rank
 from graphseg.batch.reduction import Coarsening
 from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
 from graphseg.io import outputs
-from graphseg.plotting import explore, micrographs
+from graphseg.plotting import micrographs
 from graphseg.unet import pretrained
 
 micrographs.use_style()

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from book.tools import startup
 from graphseg.batch import run as batch
-from graphseg.batch.manifest import find_sources
+from graphseg.batch.manifest import find_inputs
 from graphseg.batch.report import write_tables
 from graphseg.batch.tasks import Network, Segment
 from graphseg.classical.bragg import BraggSegmenter
@@ -98,7 +98,7 @@ def segment_seconds(
     """
     started = time.perf_counter()
     task = Segment(network, "tif", "float32" if everything else None, everything)
-    found = batch.run(task, find_sources([folder]), output, progress=False, **where)
+    found = batch.run(task, find_inputs([folder]).sources, output, progress=False, **where)
     write_tables(found)
     if found.errors:
         raise RuntimeError(f"The benchmark's own images failed: {found.errors[0]}")
@@ -142,7 +142,9 @@ def dask_speedup(network: Network, folder: Path, workspace: Path) -> dict[str, f
         options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
         with LocalCluster(**options) as cluster:
             address = cluster.scheduler_address
-            warm = find_sources([folder])[: 4 * workers]  # so that each has loaded the network
+            warm = find_inputs([folder]).sources[
+                : 4 * workers
+            ]  # so that each has loaded the network
             batch.run(
                 Segment(network), warm, workspace / f"warm_{workers}", progress=False,
                 scheduler=address,

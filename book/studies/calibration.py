@@ -5,19 +5,21 @@ other quantities follow from these predictions and the labels.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from book.studies import thresholds
+from book.studies import reliability, resampling, thresholds
+from book.studies.reliability import BINS, METHODS
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
-from graphseg.evaluation import calibration, quality
-from graphseg.evaluation.calibration import BINS, METHODS, reliability
+from graphseg.evaluation import quality
 from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
 from graphseg.evaluation.records import describe_data, write_record
 from graphseg.unet import pretrained
+from graphseg.unet.inference import SYMMETRIES
 from graphseg.unet.network import weights_digest
 
 INNER_FOLDS = 5
@@ -27,7 +29,7 @@ THRESHOLD = 0.5
 LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
 
 
-def run(stack: LabelledStack, package: bool = True, draws: int = quality.DRAWS) -> dict:
+def run(stack: LabelledStack, package: bool = True, draws: int = resampling.DRAWS) -> dict:
     """Record how far probabilities can be believed, and what Jaccard index to expect; minutes.
 
     Example: python -m book.studies calibrate --output data/results/confidence.json
@@ -55,7 +57,7 @@ def run(stack: LabelledStack, package: bool = True, draws: int = quality.DRAWS) 
     simulated, _ = quality.ensemble(
         [pretrained.load("simulated", test_time_augmentation=False)], stack.images
     )
-    counts = calibration.histograms(mean, stack.masks)
+    counts = reliability.histograms(mean, stack.masks)
     scaled = calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
     table = thresholds.table(thresholds.counts_at(counts, scaled), stack.groups, draws=draws)
     maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
@@ -64,7 +66,7 @@ def run(stack: LabelledStack, package: bool = True, draws: int = quality.DRAWS) 
         "data": describe_data(stack),
         "networks": _digests(),
         "calibration": {m: _calibration(counts, fold, stack.groups, m) for m in METHODS},
-        "temperature": calibration.fit_temperature(counts),
+        "temperature": reliability.fit_temperature(counts),
         "thresholds": table,
         **_expectations(maps, stack, fold, draws),
         "errors_found": _errors_found(mean, spread, stack.masks),
@@ -93,7 +95,7 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
     for number in np.unique(fold):
         chosen = fold == number
         network = pretrained.load(f"fold_{number}", test_time_augmentation=False)
-        made = quality.views(network, stack.images[chosen])
+        made = np.stack([quality.view(network, stack.images[chosen], *one) for one in SYMMETRIES])
         parts = (made.mean(axis=0), made.std(axis=0), made[0])
         for whole, part in zip(result, parts, strict=True):
             whole[chosen] = part
@@ -165,7 +167,7 @@ def calibrate_out_of_fold(
     """
     values = np.empty(counts.shape[:2])
     for train, test in inner_folds(fold, groups):
-        values[test] = calibration.fit(counts[train], method)
+        values[test] = reliability.fit(counts[train], method)
     return values
 
 
@@ -173,11 +175,11 @@ def _calibration(counts, fold, groups, method: str) -> dict:
     values = calibrate_out_of_fold(counts, fold, groups, method)
     other = np.empty_like(values)
     for train, test in other_folds(fold):
-        other[test] = calibration.fit(counts[train], method)
-    diagram = reliability(counts, values)
+        other[test] = reliability.fit(counts[train], method)
+    diagram = reliability.reliability(counts, values)
     return {
         "error": diagram.error,
-        "error_other": reliability(counts, other).error,
+        "error_other": reliability.reliability(counts, other).error,
         "error_per_image": error_per_image(counts, values).tolist(),
         "predicted": _json(diagram.predicted),
         "observed": _json(diagram.observed),
@@ -189,7 +191,7 @@ def error_per_image(counts: np.ndarray, values: np.ndarray, bins: int = BINS) ->
     """Return the expected calibration error within each image, (n,)."""
     values = np.broadcast_to(values, counts.shape[:2])
     pairs = zip(counts, values, strict=True)
-    return np.array([reliability(c[None], v[None], bins).error for c, v in pairs])
+    return np.array([reliability.reliability(c[None], v[None], bins).error for c, v in pairs])
 
 
 def _json(values: np.ndarray) -> list[float | None]:
@@ -232,12 +234,14 @@ def _expectations(
     }
     found, correlations, intervals = {}, {}, {}
     for name, fraction in fractions.items():
-        correlations[name] = quality.correlation(fraction, measured, stack.groups, draws)
+        correlations[name] = resampling.correlation(fraction, measured, stack.groups, draws)
         for way, split in pairs.items():
             expected = expect_out_of_fold(fraction, measured, split)
             found[f"{name}, {way}"] = expected
             key = f"{name}, {way}"
-            correlations[key] = quality.correlation(expected[:, 0], measured, stack.groups, draws)
+            correlations[key] = resampling.correlation(
+                expected[:, 0], measured, stack.groups, draws
+            )
             inside = (expected[:, 1] <= measured) & (measured <= expected[:, 2])
             intervals[key] = {
                 "held": float(inside.mean()),
@@ -256,7 +260,7 @@ def _expectations(
         },
         "correlations": correlations,
         "intervals": intervals,
-        "expected_jaccard": quality.as_json(model),
+        "expected_jaccard": asdict(model),
         "look_below": float(np.quantile(model(fractions["eight views"])[:, 0], LOOK_QUANTILE)),
     }  # fmt: skip
 

@@ -26,7 +26,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from graphseg.batch.pools import workers
-from graphseg.cli import Scheduler, Source, parsed
+from graphseg.cli import parsed
 from graphseg.datasets.load import load_stack
 from graphseg.evaluation.records import describe_data, provenance, write_record
 
@@ -34,6 +34,10 @@ RUNS = Path("runs")
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = ("stack", "run_folder", "progress")  # parameters that are no options
 OUTPUT = Annotated[Path | None, typer.Option(help="the record to write")]
+SOURCE = Annotated[str, typer.Option(help="auto, published or simulated")]
+SCHEDULER = Annotated[
+    str | None, typer.Option(help="address of a Dask scheduler whose workers run the folds")
+]
 NAMES = {"changes": "--set"}  # of options that are not called as their parameter
 
 
@@ -117,10 +121,10 @@ def command(name: str, study: ModuleType) -> Callable[..., None]:
     optional = getattr(study, "RECORD_IS_OPTIONAL", False)
     options += [
         _further("output", OUTPUT, *([None] if optional else [])),
-        _further("source", Source, getattr(study, "SOURCE", "auto")),
+        _further("source", SOURCE, getattr(study, "SOURCE", "auto")),
     ]
     if "jobs" in helps:
-        options.append(_further("scheduler", Scheduler, None))
+        options.append(_further("scheduler", SCHEDULER, None))
     run.__doc__ = about
     run.__signature__ = inspect.Signature(options)
     return run

@@ -7,13 +7,12 @@ import numpy as np
 import typer
 from scipy.special import expit, logit
 
+from book.studies.resampling import DRAWS, INTERVAL, drawn_images
 from graphseg import metrics
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
 
 THRESHOLDS = (0.01, 0.02, *(round(0.05 * k, 2) for k in range(1, 20)), 0.98, 0.99)
-DRAWS = 1000
-INTERVAL = (2.5, 97.5)  # percentiles
 SCORES = ("precision", "recall", "jaccard")
 
 
@@ -54,7 +53,7 @@ def counts_at(
     Parameters
     ----------
     counts
-        (n, L, 2), see :func:`graphseg.evaluation.calibration.histograms`.
+        (n, L, 2), see :func:`book.studies.reliability.histograms`.
     values
         (L,) or (n, L), the calibrated probability of each level.
     thresholds
@@ -99,10 +98,7 @@ def table(
         A row for each threshold: ``threshold``, and for each of `SCORES` its value and, with
         ``_low`` and ``_high``, the `INTERVAL` of the bootstrap.
     """
-    summed = np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(summed), size=(draws, len(summed)))
-    drawn = summed[chosen].sum(axis=1)  # (draws, t, 4)
+    drawn = np.stack([counts[i].sum(axis=0) for i in drawn_images(groups, draws, seed)])
     whole = metrics.score_table(counts.sum(axis=0))  # (t,)
     spread = metrics.score_table(drawn)  # (draws, t)
     rows = [{"threshold": float(threshold)} for threshold in thresholds]
@@ -161,6 +157,6 @@ def uncalibrated(threshold: float, temperature: float) -> float:
     threshold
         For calibrated probabilities.
     temperature
-        Of the calibration, see :func:`graphseg.evaluation.calibration.fit_temperature`.
+        Of the calibration, see :func:`book.studies.reliability.fit_temperature`.
     """
     return float(expit(temperature * logit(threshold)))

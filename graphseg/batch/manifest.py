@@ -1,75 +1,88 @@
-"""Which micrographs of a folder are finished, and whose the results there are.
+"""Which micrographs are meant, which of them are finished, and whose the results there are.
 
-Beside the results lies one small record for each frame. It is written just before the results get
-their final names, and holds their sizes. A process may be killed at any moment: what has its final
-name is whole, and a frame is finished when its record says the same input, model and options and
-all its results are there. Results that no such record covers belong to somebody else and are not
-overwritten unasked.
+Beside the results lies a small record for each frame, written just before they get their final
+names, with their sizes. A process may be killed at any moment: what has its final name is whole,
+and a frame is finished when its record says the same input, model and options and all its results
+are there. Results that no record covers are somebody else's and not overwritten unasked.
 """
 
 import base64
+import glob
 import hashlib
 import itertools
 import json
 import os
-import re
-import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import NamedTuple, Self
 
-from graphseg.batch.sources import FORMAT, HIDDEN, Source
-from graphseg.batch.sources import find_sources as find_sources  # its place until now
 from graphseg.errors import InputError
+from graphseg.io.micrographs import FOLDERS, SUFFIXES
 from graphseg.io.outputs import temporary_name, whole_file
 
-FRAME = "_frame_"
+HIDDEN = ".graphseg"  # folder of the records inside a folder of results
+FORMAT = 1  # of a record; one of another format counts as none
 RUN, LOG = "run.toml", "run.log"
-HEAD = "# What the runs into this folder were. `graphseg COMMAND --config run.toml` repeats one.\n"
-SEAL = "\n# SHA-256 of the lines above: "
+LEFT = ("{}.csv", "{}.html", RUN, LOG)  # what a run leaves beside the results; {} is the command
+FRAME, LABEL = "_frame_", "_LABEL"  # in names of results, and of labels
 RENAMED = {  # options, columns and flags that records of before call otherwise
     "averaging": "test_time_augmentation",
     "strangeness": "ood_score",
     "stranger": "out_of_distribution",
 }
 
-# Writes a file, given its path; if it returns a dict, those are further columns of the table.
-Writer = Callable[[Path], object]
+Writer = Callable[[Path], object]  # of a file; a dict that it returns has further columns
 
 
-def frame_name(source: Source, frame: int, frames: int) -> str:
-    """Return the name of the results of one frame, counted from 0."""
-    return source.name if frames == 1 else f"{source.name}{FRAME}{frame:04d}"
+@dataclass(frozen=True)
+class Source:
+    """A file whose images are to be worked on."""
+
+    path: Path  # absolute
+    shown: str  # as the user gave it, for tables and messages
+    name: str  # of its results, from their folder on and without suffix; may have folders
+    masks: str = ""  # digest of the masks that it comes with; with others its results differ
+
+    def fingerprint(self) -> "Fingerprint":
+        """Look at the file as it is now, and at the masks that it comes with."""
+        return Fingerprint.of(self.path)._replace(masks=self.masks)
+
+    def frame_name(self, frame: int, frames: int) -> str:
+        """Return the name of the results of one frame, counted from 0."""
+        return self.name if frames == 1 else f"{self.name}{FRAME}{frame:04d}"
 
 
-def fingerprint(path: Path) -> dict:
-    """Return what tells quickly whether a file, or a store that is a folder, is unchanged.
+class Inputs(NamedTuple):
+    """What files, folders and patterns come to, in order of paths."""
 
-    ``path``, ``size`` in bytes and ``modified`` in nanoseconds; both 0 if it does not exist.
-    """
-    stats = [os.stat(part) for part in _parts(path)]
-    return {
-        "path": str(path),
-        "size": sum(one.st_size for one in stats),
-        "modified": max((one.st_mtime_ns for one in stats), default=0),
-    }
+    sources: list[Source]
+    skipped: list[dict[str, str]]  # ``file`` and, as a clause, the ``reason`` that it is left out
 
 
-def source_fingerprint(source: Source) -> dict:
-    """Return the `fingerprint` of a source's file, and the digest of masks that it comes with."""
-    return fingerprint(source.path) | ({"masks": source.masks} if source.masks else {})
+class Fingerprint(NamedTuple):
+    """What tells quickly whether a file, or a store that is a folder, is unchanged."""
 
+    path: str
+    size: int  # bytes; 0 if there is none
+    modified: int  # ns
+    masks: str = ""  # digest of those that come with it
 
-def content_digest(now: Mapping) -> str:
-    """Return the SHA-256 of what a `fingerprint` belongs to, computed once for its frames."""
-    return _digest(Path(now["path"]), now["size"], now["modified"])
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file or a store as it is now."""
+        stats = [os.stat(part) for part in _parts(path)]
+        last = max((one.st_mtime_ns for one in stats), default=0)
+        return cls(str(path), sum(one.st_size for one in stats), last)
 
 
 @lru_cache(maxsize=64)
-def _digest(path: Path, size: int, modified: int) -> str:
-    total = hashlib.sha256()
+def content_digest(now: Fingerprint) -> str:
+    """Return the SHA-256 of what is there, computed once for its frames."""
+    total, path = hashlib.sha256(), Path(now.path)
     for part in _parts(path):
         if part != path:
             total.update(part.relative_to(path).as_posix().encode("utf-8", "surrogateescape"))
@@ -84,6 +97,144 @@ def _parts(path: Path) -> list[Path]:
     return [path] if path.exists() else []
 
 
+def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
+    """List the micrographs that files, folders and patterns name, and what else is there.
+
+    A folder gives every file of a known format in it and in its folders, hidden ones left out. Left
+    out are also labels (``NAME_LABEL`` beside ``NAME``) and the results of earlier runs. Files of
+    the same name in different folders get results in different folders; what is left of equal names
+    gets the suffix of its file, and after that a part of the digest of its path.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, or patterns with ``*``, ``?``, ``[…]`` and ``**``. A file that does not
+        exist is listed, so that it is reported with those that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If a folder or a pattern gives no micrograph.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("0001.dm4", "0001.tif", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     found = find_inputs([folder])
+    >>> [source.name for source in found.sources], found.skipped[0]["reason"]
+    (['0001_dm4', '0001_tif'], 'its format, .txt, is not a known one')
+    """
+    shown: dict[Path, str] = {}  # absolute path to what the user would call it
+    names: dict[Path, PurePath] = {}
+    reasons: dict[Path, str] = {}
+    for given in map(str, inputs):
+        base, files = _expand(given)
+        known = {path for path in files if base is None or path.suffix.lower() in SUFFIXES}
+        if not known:
+            suffixes = ", ".join(SUFFIXES)
+            raise InputError(f"{given} gives no micrograph; name files or folders with {suffixes}.")
+        for path in files:
+            absolute = Path(os.path.abspath(path))
+            shown.setdefault(absolute, str(path))
+            if path in known:
+                name = path.relative_to(path.parent if base is None else base).with_suffix("")
+                names.setdefault(absolute, name)
+            else:
+                unknown = f"its format, {path.suffix}, is not a known one"
+                reasons[absolute] = unknown if path.suffix else "it has no suffix"
+    reasons = {path: reason for path, reason in reasons.items() if path not in names}
+    images = {path.with_suffix("") for path in names}
+    for path in names:
+        if path.stem.endswith(LABEL) and path.with_name(path.stem.removesuffix(LABEL)) in images:
+            reasons[path] = "it is the label of another image"
+    earlier = _results(shown)
+    names = _distinct({p: n for p, n in names.items() if p not in earlier and p not in reasons})
+    if not names:
+        raise InputError("There are only labels and results of earlier runs; name micrographs.")
+    order = sorted({*names, *reasons} - earlier, key=shown.get)
+    return Inputs(
+        [Source(path, shown[path], names[path].as_posix()) for path in order if path in names],
+        [{"file": shown[path], "reason": reasons[path]} for path in order if path in reasons],
+    )
+
+
+def _expand(given: str) -> tuple[Path | None, list[Path]]:
+    """Return the files that are there, and the folder that the names of their results start from.
+
+    That is None for a file that was named itself; it counts whatever its suffix is.
+    """
+    path = Path(given)
+    if _is_folder(path):
+        return path, list(_inside(path))
+    if path.exists() or not glob.has_magic(given):
+        return None, [path]
+    base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    matches = map(Path, sorted(glob.glob(given, recursive=True)))
+    return base, [
+        f for match in matches for f in (_inside(match) if _is_folder(match) else [match])
+    ]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() not in FOLDERS
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    """Yield the visible files and stores in a folder and its folders."""
+    for folder, inner, files in os.walk(path):
+        stores = [name for name in inner if not _is_folder(Path(folder, name))]
+        inner[:] = sorted(n for n in inner if n not in stores and not n.startswith("."))
+        for name in sorted(files + stores):
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _results(found: Iterable[Path]) -> set[Path]:
+    """Return the files that earlier runs have written to the folders of these files, or above."""
+    written = set()
+    for folder in {parent for path in found for parent in path.parents}:
+        commands = [path.stem for path in (folder / HIDDEN).glob("*.json")]
+        written |= {folder / left.format(command) for command in commands for left in LEFT}
+        for path in (folder / HIDDEN).glob("*/**/*.json"):
+            written |= {folder / file for file in (read_record(path) or {}).get("outputs", ())}
+    return written
+
+
+def _distinct(names: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    """Return names that differ, also where upper and lower case do not count."""
+    for rule in (_with_folders, _with_suffix, _with_folders, _with_suffix, _with_digest):
+        groups = defaultdict(list)
+        for path, name in names.items():
+            groups[name.as_posix().casefold()].append(path)
+        for group in groups.values():
+            if len(group) > 1:
+                names |= rule(group, names)
+    return names
+
+
+def _with_folders(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    try:
+        common = os.path.commonpath([path.parent for path in clash])
+    except ValueError:  # different drives
+        return {}
+    longer = {p: p.relative_to(common).parent / names[p].name for p in clash}
+    # Files of one folder have nothing more to tell, and must not lose what names it.
+    return {p: n for p, n in longer.items() if len(n.parts) > len(names[p].parts)}
+
+
+def _with_suffix(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    return {p: names[p].with_name(f"{p.stem}_{p.suffix.lower().strip('.')}") for p in clash}
+
+
+def _with_digest(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, PurePath]:
+    """Add what differs even between names that differ in nothing but upper and lower case."""
+    named = ((p, names[p], _sha256(os.fsencode(p))[:8]) for p in clash)
+    return {p: name.with_name(f"{name.name}_{digest}") for p, name, digest in named}
+
+
+@dataclass(eq=False)
 class Manifest:
     """The records of one command in a folder of results.
 
@@ -103,26 +254,19 @@ class Manifest:
         Whether results of other inputs, models or options may be replaced.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        command: str,
-        made_by: Mapping,
-        suffixes: Sequence[str] = (),
-        resume: bool = True,
-        overwrite: bool = False,
-    ):
-        self.folder = folder
-        self.command = command
-        self.made_by = json.loads(json.dumps(made_by))
-        self.suffixes = tuple(suffixes)
-        self.resume = resume
-        self.overwrite = overwrite
-        self.records = folder / HIDDEN / command
-        self.partial = folder / HIDDEN / "partial"  # files that are being written
-        self.tables = folder / f"{command}.csv", folder / f"{command}.html"
+    folder: Path
+    command: str
+    made_by: Mapping
+    suffixes: Sequence[str] = ()
+    resume: bool = True
+    overwrite: bool = False
 
-    # What is there, and whose it is.
+    def __post_init__(self):
+        self.made_by = json.loads(json.dumps(self.made_by))
+        self.records = self.folder / HIDDEN / self.command
+        self.partial = self.folder / HIDDEN / "partial"  # files that are being written
+        self._notes = self.folder / HIDDEN / f"{self.command}.json"  # on the tables
+        self.tables = tuple(self.folder / f"{self.command}.{form}" for form in ("csv", "html"))
 
     def finished(self, sources: Iterable[Source]) -> dict[Source, int]:
         """Return for each source the number of its frames if all of them are finished, else 0.
@@ -138,25 +282,31 @@ class Manifest:
         return done
 
     def _finished(self, source: Source) -> int:
-        first = self._read(source.name) or self._read(frame_name(source, 0, 2))
-        if first is None:
+        first = self._read(source.name) or self._read(source.frame_name(0, 2))
+        if first is None or not self.resume:
             return 0
-        now, frames = source_fingerprint(source), first["frames"]
-        names = (frame_name(source, frame, frames) for frame in range(frames))
+        now, frames = source.fingerprint(), first["frames"]
+        names = (source.frame_name(frame, frames) for frame in range(frames))
         return frames if all(self._is_finished(self._read(name), now) for name in names) else 0
 
     def _refuse_conflicts(self, sources: Iterable[Source]) -> None:
         known = self._table_digests()
         conflicts = [p for p in self.tables if p.exists() and _sha256(p.read_bytes()) not in known]
-        present = self._present()
-        for source in sources:
-            now = source_fingerprint(source) if source.name in present else {}
-            for name, targets in present.get(source.name, {}).items():
-                conflicts += self._conflicts(self._read(name), now, targets)
+        present: dict[str, list[Path]] = {name: [] for name in self._names()}
+        for folder, inner, files in os.walk(self.folder):
+            inner[:] = [name for name in inner if name != HIDDEN]
+            for path in (Path(folder, file) for file in files):
+                for suffix in filter(path.name.endswith, self.suffixes):
+                    name = path.relative_to(self.folder).as_posix().removesuffix(suffix)
+                    present.setdefault(name, []).append(path)
+        named = {source.name: source for source in sources}
+        for name, targets in present.items():
+            if (source := _source_of(name, named)) is not None:
+                conflicts += self._conflicts(self._read(name), source.fingerprint(), targets)
         _refuse(conflicts)
 
-    def is_finished(self, name: str, now: dict) -> bool:
-        """Tell whether a frame is finished; `now` is the `fingerprint` of its source.
+    def is_finished(self, name: str, now: Fingerprint) -> bool:
+        """Tell whether a frame is finished; `now` is that of its source.
 
         Raises
         ------
@@ -164,7 +314,7 @@ class Manifest:
             If it is not, and something lies in its place that may not be replaced.
         """
         record = self._read(name)
-        if self._is_finished(record, now):
+        if self.resume and self._is_finished(record, now):
             return True
         if not self.overwrite:
             targets = [self.folder / f"{name}{suffix}" for suffix in self.suffixes]
@@ -182,14 +332,12 @@ class Manifest:
         found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
         named = {source.name: source for source in sources}
         paths = {str(source.path) for source in sources}
-        for path in sorted(self.records.rglob("*.json")):
-            record = read_record(path)
+        for name in self._names():
+            record, source = self._read(name), _source_of(name, named)
             if record is None:
                 continue
-            name = path.relative_to(self.records).as_posix().removesuffix(".json")
-            source = named.get(name) or named.get(name.rpartition(FRAME)[0])
             shown = {"error": ""}
-            if source is not None and self._is_finished(record, source_fingerprint(source), True):
+            if source is not None and self._is_finished(record, source.fingerprint()):
                 shown |= {"file": source.shown}
             elif (
                 record["source"]["path"] in paths
@@ -200,37 +348,24 @@ class Manifest:
             found.append((record["row"] | shown, record["thumbnail"]))
         return sorted(found, key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
 
-    def _present(self) -> dict[str, dict[str, list[Path]]]:
-        """Return the results in the folder: name of a source to names of frames to files."""
-        found: dict[str, dict[str, list[Path]]] = {}
-        for path in self.records.rglob("*.json"):
-            name = path.relative_to(self.records).as_posix().removesuffix(".json")
-            for source in {name, name.rpartition(FRAME)[0]}:
-                found.setdefault(source, {}).setdefault(name, [])
-        for folder, inner, files in os.walk(self.folder):
-            inner[:] = [name for name in inner if name != HIDDEN]
-            for file in files:
-                for suffix in filter(file.endswith, self.suffixes):
-                    path = Path(folder, file)
-                    name = path.relative_to(self.folder).as_posix().removesuffix(suffix)
-                    for source in {name, name.rpartition(FRAME)[0]}:
-                        found.setdefault(source, {}).setdefault(name, []).append(path)
-        return found
+    def _names(self) -> list[str]:
+        """Return the names of the frames that have a record."""
+        records = sorted(self.records.rglob("*.json"))
+        return [one.relative_to(self.records).as_posix().removesuffix(".json") for one in records]
 
-    def _is_finished(self, record: dict | None, now: dict, resume: bool | None = None) -> bool:
-        return self._is_ours(record, now, resume) and self._is_complete(record)
+    def _is_finished(self, record: dict | None, now: Fingerprint) -> bool:
+        return self._is_ours(record, now) and self._is_complete(record)
 
-    def _is_ours(self, record: dict | None, now: dict, resume: bool | None = None) -> bool:
-        resume = self.resume if resume is None else resume
-        if record is None or not resume or record["made_by"] != self.made_by:
+    def _is_ours(self, record: dict | None, now: Fingerprint) -> bool:
+        if record is None or record["made_by"] != self.made_by:
             return False
         stored = record["source"]
-        if stored.get("masks") != now.get("masks"):
+        if stored.get("masks", "") != now.masks:
             return False
-        if {key: stored[key] for key in now} == now:
+        if (stored["path"], stored["size"], stored["modified"]) == now[:3]:
             return True
         # Moved or copied, but the same content.
-        return stored["size"] == now["size"] and stored["sha256"] == content_digest(now)
+        return stored["size"] == now.size and stored["sha256"] == content_digest(now)
 
     def _is_complete(self, record: dict) -> bool:
         return len(self._covered(record)) == len(record["outputs"])
@@ -240,12 +375,12 @@ class Manifest:
         paths = {self.folder / file: size for file, size in record["outputs"].items()}
         return [path for path, size in paths.items() if _size(path) == size]
 
-    def _conflicts(self, record: dict | None, now: dict, targets: Sequence[Path]) -> list[Path]:
+    def _conflicts(self, record: dict | None, now: Fingerprint, targets: list[Path]) -> list[Path]:
         """Return what exists, would go, and is not of this input, model and options.
 
         Those are the targets, and the results that the frame's last record covers.
         """
-        ours = self._is_ours(record, now)
+        ours = self.resume and self._is_ours(record, now)
         known = record["outputs"] if ours else {}
         present = dict.fromkeys(target for target in targets if target.exists())
         if record is not None and not ours:
@@ -258,8 +393,6 @@ class Manifest:
 
     def _read(self, name: str) -> dict | None:
         return read_record(self.records / f"{name}.json")
-
-    # Writing.
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -278,101 +411,55 @@ class Manifest:
                 if path.stat().st_mtime_ns <= start:
                     path.unlink()
 
-    def write(self, name: str, now: dict, outputs: Mapping[str, Writer], record: dict) -> None:
-        """Write the results of a frame and its record.
+    def write(self, name: str, now: Fingerprint, outputs: dict[str, Writer], record: dict) -> None:
+        """Write the results of a frame, each by what writes it, and its record.
 
-        Parameters
-        ----------
-        name
-            Of the frame.
-        now
-            The `fingerprint` of its source before it was read.
-        outputs
-            Suffix of each result to what writes it.
-        record
-            ``frame``, ``frames``, ``row`` and ``thumbnail`` (bytes or None).
+        `now` is its source before it was read; the record has ``frame``, ``frames``, ``row`` and
+        ``thumbnail``, bytes or None.
         """
-        written: dict[Path, Path] = {}  # final to temporary name
+        source = now._asdict() | {"sha256": content_digest(now)}
+        place = self.records / f"{name}.json"
+        targets = {suffix: self.folder / f"{name}{suffix}" for suffix in outputs}
+        # Final to temporary names; the record comes first.
+        written = {path: temporary_name(path, self.partial) for path in (place, *targets.values())}
         row, picture = record["row"], record["thumbnail"]
-        picture = picture and base64.b64encode(picture).decode()
-        source = now | {"sha256": content_digest(now)}
+        for path in written:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             for suffix, write in outputs.items():
-                target = self.folder / f"{name}{suffix}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                written[target] = temporary_name(target, self.partial)
-                more = write(written[target])
+                more = write(written[targets[suffix]])
                 row |= more if isinstance(more, dict) else {}
             before = self._read(name)
-            if not self._is_finished(before, now):  # nor by another process
-                record = record | {"source": source, "row": row, "thumbnail": picture}
-                self._commit(name, before, record, written)
+            if self.resume and self._is_finished(before, now):  # by another process
+                return
+            sizes = {f"{name}{end}": _size(written[path]) for end, path in targets.items()}
+            record |= {"format": FORMAT, "made_by": self.made_by, "outputs": sizes}
+            record |= {"source": source, "row": row}
+            record["thumbnail"] = picture and base64.b64encode(picture).decode()
+            written[place].write_text(json.dumps(record), encoding="utf-8")
+            # Nothing more is to be written now that a full disk could refuse. What the last record
+            # or these names held goes first: a record must not cover what is older than itself.
+            for path in {*(self._covered(before) if before else ()), *targets.values()}:
+                path.unlink(missing_ok=True)
+            for path, temporary in written.items():
+                os.replace(temporary, path)
         finally:
             for temporary in written.values():
                 temporary.unlink(missing_ok=True)
-
-    def _commit(
-        self, name: str, before: dict | None, record: dict, written: Mapping[Path, Path]
-    ) -> None:
-        """Write the record of a frame, then give its results their final names.
-
-        What the frame's last record or these names held goes first: a record must not cover results
-        that are older than itself.
-        """
-        outputs = {
-            target.relative_to(self.folder).as_posix(): _size(one)
-            for target, one in written.items()
-        }
-        record = {"format": FORMAT, "made_by": self.made_by, "outputs": outputs} | record
-        with whole_file(self.records / f"{name}.json", self.partial) as temporary:
-            temporary.write_text(json.dumps(record), encoding="utf-8")
-            # Only now, when nothing more is to be written that a full disk could refuse.
-            for path in {*(self._covered(before) if before else ()), *written}:
-                path.unlink(missing_ok=True)
-        for target, one in written.items():
-            os.replace(one, target)
 
     def write_tables(self, table: str, page: str) -> tuple[Path, Path]:
         """Write the table of all images as CSV and the report as HTML; return their paths.
 
         How they were left is noted, so that a later run knows whether somebody has edited them.
         """
-        # File names need not be UTF-8.
-        contents = [text.encode("utf-8", "backslashreplace") for text in (table, page)]
+        contents = [text.encode("utf-8", "backslashreplace") for text in (table, page)]  # as names
         digests = [*self._table_digests(), *map(_sha256, contents)]
         # The notes go first; the newest are enough, and whoever is killed in between loses nothing.
-        with whole_file(self._notes, self.partial) as temporary:
-            temporary.write_text(json.dumps(digests[-8:]), encoding="utf-8")
-        for path, content in zip(self.tables, contents, strict=True):
+        contents.insert(0, json.dumps(digests[-8:]).encode())
+        for path, content in zip((self._notes, *self.tables), contents, strict=True):
             with whole_file(path, self.partial) as temporary:
                 temporary.write_bytes(content)
         return self.tables
-
-    def write_run(self, about: Mapping) -> Path | None:
-        """Write what this run is, into its command's part of ``run.toml``.
-
-        The parts of other commands stay. A file that somebody has edited since is kept under
-        another name, which is returned; None if there is none.
-        """
-        path, kept = self.folder / RUN, None
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
-            numbers = itertools.count(1)
-            kept = next(p for n in numbers if not (p := self.folder / f"run_{n}.toml").exists())
-            path.rename(kept)
-        try:
-            parts = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
-            parts = {}
-        text = HEAD + toml_text(parts | {self.command: dict(about) | {"made_by": self.made_by}})
-        text += _seal(text)
-        with whole_file(path, self.partial) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        return kept
-
-    @property
-    def _notes(self) -> Path:
-        return self.folder / HIDDEN / f"{self.command}.json"
 
     def _table_digests(self) -> list[str]:
         try:
@@ -381,97 +468,23 @@ class Manifest:
             return []
 
 
-def read_run(path: Path, command: str) -> dict:
-    """Return what a ``run.toml`` says of a command.
-
-    The paths in its ``options`` lead, from here, to where they led from the folder of that run.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it is no TOML, or does not tell of this command.
-    """
-    try:
-        part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the name.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no TOML ({error}); correct it.") from error
-    if not isinstance(part, dict) or not isinstance(part.get("options"), dict):
-        raise InputError(f"{path} has no [{command}.options]; give one of graphseg {command}.")
-    options, directory = dict(part["options"]), Path(str(part.get("directory", ".")))
-    if isinstance(options.get("images"), str):
-        options["images"] = [options["images"]]
-    if directory.resolve() != Path.cwd():
-        for name, there in (("images", True), ("output", True), ("model", False), ("given", False)):
-            value = options.get(name)
-            if isinstance(value, list):
-                options[name] = [str(directory / str(one)) for one in value]
-            elif value is not None and (there or (directory / str(value)).exists()):
-                options[name] = str(directory / str(value))  # a model may also be a mere name
-    return part | {"options": options}
-
-
-def toml_text(table: Mapping[str, Any], name: str = "") -> str:
-    """Return a table as TOML, which the standard library reads and does not write.
-
-    Parameters
-    ----------
-    table
-        Text, numbers, bool, lists of these, tables, and lists of tables. None is left out, for TOML
-        has no such value.
-    name
-        Of the table that it is in, with dots.
-
-    Examples
-    --------
-    >>> print(toml_text({"a": 1, "b": {"c": ["x", "y"], "d": None}}), end="")
-    a = 1
-    <BLANKLINE>
-    [b]
-    c = ["x", "y"]
-    """
-    lines, inner = [], []
-    for key, value in table.items():
-        label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)
-        path = f"{name}.{label}" if name else label
-        if isinstance(value, Mapping):
-            inner.append(f"\n[{path}]\n{toml_text(value, path)}")
-        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
-            inner += [f"\n[[{path}]]\n{toml_text(one, path)}" for one in value]
-        elif value is not None:
-            lines.append(f"{label} = {_toml_value(value)}\n")
-    return "".join(lines + inner)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    # Names of files need not be UTF-8; JSON lets one control character stand that TOML does not.
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _seal(text: str) -> str:
-    """Return the last line of a run file, which tells whether somebody has edited it."""
-    return f"{SEAL}{_sha256(text.encode())}\n"
+def _source_of(name: str, named: Mapping[str, Source]) -> Source | None:
+    """Return the source, of those `named`, that a frame's name belongs to."""
+    return named.get(name) or named.get(name.rpartition(FRAME)[0])
 
 
 def read_record(path: Path) -> dict | None:
     """Return a record; None where there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("format") != FORMAT:
+        if record["format"] != FORMAT:
             return None
-    except (OSError, ValueError, AttributeError):
+        for part in ("made_by", "row"):
+            record[part] = {RENAMED.get(key, key): value for key, value in record[part].items()}
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
         return None
-    for part in ("made_by", "row"):
-        record[part] = {RENAMED.get(key, key): value for key, value in record[part].items()}
-    if "flags" in record["row"]:
-        flags = record["row"]["flags"].split()
-        record["row"]["flags"] = " ".join(RENAMED.get(flag, flag) for flag in flags)
+    if flags := record["row"].get("flags"):
+        record["row"]["flags"] = " ".join(RENAMED.get(flag, flag) for flag in flags.split())
     return record
 
 
@@ -480,7 +493,7 @@ def _refuse(conflicts: Sequence[Path]) -> None:
         more = f" and {len(conflicts) - 1} more exist" if len(conflicts) > 1 else " exists"
         raise InputError(
             f"{conflicts[0]}{more} already, of another input, model or options or changed since; "
-            "say --overwrite or name another folder."
+            "give --overwrite or name another folder."
         )
 
 

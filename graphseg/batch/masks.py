@@ -16,15 +16,16 @@ from typing import ClassVar
 import numpy as np
 
 from graphseg.batch.manifest import (
+    FORMAT,
     FRAME,
+    HIDDEN,
     RUN,
+    Fingerprint,
+    Source,
     content_digest,
-    fingerprint,
-    frame_name,
     read_record,
-    read_run,
 )
-from graphseg.batch.sources import FORMAT, HIDDEN, Source
+from graphseg.batch.run import read_run
 from graphseg.batch.tasks import CORES, Network, Prediction
 from graphseg.datasets import load
 from graphseg.datasets.check import FolderReport, describe_duplicates
@@ -107,11 +108,9 @@ class MaskFolder:
         """
         record = self.record(name)
         source, path = record["source"], Path(record["source"]["path"])
-        now = fingerprint(path)
-        if {key: source[key] for key in now} != now and (
-            not now["size"] or content_digest(now) != source["sha256"]
-        ):
-            what = "has changed" if now["size"] else "is gone"
+        now, then = Fingerprint.of(path), (source["path"], source["size"], source["modified"])
+        if now[:3] != then and (not now.size or content_digest(now) != source["sha256"]):
+            what = "has changed" if now.size else "is gone"
             raise InputError(f"{path} {what} since its mask was made; run graphseg segment again.")
         with open_series(path) as series:
             return series[record["frame"]]
@@ -241,10 +240,10 @@ class MaskFolder:
         sizes = {size for size, _ in by_content}
         found = []
         for source in sources:
-            now = fingerprint(source.path)
+            now = Fingerprint.of(source.path)
             one = by_path.get(str(source.path))
-            if one is None and now["size"] in sizes:
-                one = by_content.get((now["size"], content_digest(now)))
+            if one is None and now.size in sizes:
+                one = by_content.get((now.size, content_digest(now)))
             if one is None or one[0] in taken:
                 tail = sha256(str(source.path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
                 found.append(replace(source, name=f"{source.name}_{tail}", masks=NONE))
@@ -256,7 +255,7 @@ class MaskFolder:
     def _digest(self, name: str, frames: int) -> str:
         total = sha256()
         for number in range(frames):
-            one = frame_name(Source(Path(), "", name), number, frames)
+            one = Source(Path(), "", name).frame_name(number, frames)
             try:
                 paths = self._file(one), *self._corrections(one)
             except InputError:

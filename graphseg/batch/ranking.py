@@ -9,12 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from graphseg.errors import InputError
 from graphseg.evaluation.quality import one_each
-
-RESAMPLES = 1000  # of the bootstrap; takes a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,56 +97,3 @@ def rank(
         tuple(names[i] for i in order), order, fractions[order], low[order], high[order],
         known[order],
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Spearman's rank correlation and the ends of its 95 % bootstrap interval."""
-
-    spearman: float
-    low: float
-    high: float
-
-
-def rank_agreement(
-    fractions: ArrayLike, labelled: ArrayLike, groups: ArrayLike | None = None, seed: int = 0
-) -> Agreement:
-    """Return Spearman's rank correlation between predicted and labelled clean fractions.
-
-    Parameters
-    ----------
-    fractions, labelled
-        (n,) each, not constant.
-    groups
-        (n,) acquisition of each image; whole acquisitions are drawn, because the frames of a
-        series resemble each other. By default each image stands for itself.
-    seed
-        Of the bootstrap (percentile method).
-
-    Raises
-    ------
-    InputError
-        If lengths differ, there are fewer than three groups, or one side is constant.
-    """
-    fractions = np.asarray(fractions, dtype=float)
-    labelled = one_each(labelled, len(fractions), "labelled fractions")
-    groups = np.arange(len(fractions)) if groups is None else np.asarray(groups)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    if len(members) < 3 or np.ptp(fractions) == 0 or np.ptp(labelled) == 0:
-        raise InputError(
-            "A rank correlation needs at least three images (or groups) of different fractions; "
-            "give more."
-        )
-
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(members), size=(RESAMPLES, len(members)))
-    chosen = (np.concatenate([members[i] for i in draw]) for draw in draws)
-    values = [_spearman(fractions[c], labelled[c]) for c in chosen]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Agreement(_spearman(fractions, labelled), float(low), float(high))
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")  # equal values have no order
-    return float(stats.spearmanr(first, second).statistic)

@@ -90,7 +90,7 @@ class Coarsening:
             raise InputError(f"Unknown mode {self.mode!r}; choose one of {', '.join(MODES)}.")
         if isinstance(self.classes, str) or not set(self.classes) <= set(CLASSES):
             raise InputError(
-                f"{self.classes!r} are no class names; give a tuple of any of {', '.join(CLASSES)}."
+                f"Expected a tuple of class names among {', '.join(CLASSES)}, got {self.classes!r}."
             )
         if not self.margin >= 0 or self.block < 1 or self.levels < 2:
             raise InputError(
@@ -125,7 +125,7 @@ def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np
             "of 8, 16 or 32 bits."
         )
     if images.ndim != 3 or not images.size:
-        raise InputError(f"Images of shape {images.shape} are no stack; give (n, H, W).")
+        raise InputError(f"Images: expected shape (n, H, W), got {images.shape}.")
     if classes.dtype == bool:
         contaminated = checked_masks(classes, images.shape)
         return images, contaminated * np.uint8(CLASSES.index("contamination"))
@@ -176,7 +176,8 @@ def coarsen(
     coarse = images.copy()
     for image, region in zip(coarse, chosen, strict=True):
         if region.any():
-            image[region] = _rounded(_coarse_values(image, region, coarsening), images.dtype)
+            values = _coarse_values(image, region, coarsening)
+            image[region] = values if images.dtype.kind == "f" else np.rint(values)
     return coarse, ~chosen
 
 
@@ -201,10 +202,6 @@ def _coarse_values(image: np.ndarray, region: np.ndarray, coarsening: Coarsening
     blocks = (rows // coarsening.block) * across + columns // coarsening.block
     sums, counts = np.bincount(blocks, values), np.bincount(blocks)
     return sums[blocks] / counts[blocks]
-
-
-def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return values.astype(dtype) if dtype.kind == "f" else np.rint(values).astype(dtype)
 
 
 def losses(
@@ -259,22 +256,12 @@ class LossWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Report:
-    """Size and error of a reduced file.
+    """Size and error of a reduced file."""
 
-    Attributes
-    ----------
-    original_bytes, file_bytes
-        Size of the images as they lie in memory, and of the whole file with classes and names.
-    losses
-        Class name, and ``total``, to its `Loss`.
-    warning
-        What was lost, in words; empty if nothing was.
-    """
-
-    original_bytes: int
-    file_bytes: int
-    losses: dict[str, Loss]
-    warning: str
+    original_bytes: int  # of the images as they lie in memory
+    file_bytes: int  # of the whole file with classes and names
+    losses: dict[str, Loss]  # by the name of the class, and ``total``
+    warning: str  # what was lost, in words; empty if nothing was
 
     @property
     def ratio(self) -> float:
@@ -284,33 +271,15 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class ReducedStack:
-    """What `read_reduced` found.
+    """What `read_reduced` found."""
 
-    Attributes
-    ----------
-    images
-        (n, H, W) in the data type of the originals.
-    classes
-        (n, H, W) uint8, place of a pixel's class in ``CLASSES``.
-    exact
-        (n, H, W) bool, True where a pixel is the original bit for bit.
-    names
-        n names.
-    pixel_size
-        (n,) float64 in Å per pixel, NaN where unknown.
-    coarsening
-        How the rest was stored.
-    warning
-        What was lost, in words; empty if nothing was.
-    """
-
-    images: np.ndarray
-    classes: np.ndarray
-    exact: np.ndarray
-    names: tuple[str, ...]
-    pixel_size: np.ndarray
-    coarsening: Coarsening
-    warning: str
+    images: np.ndarray  # (n, H, W) in the data type of the originals
+    classes: np.ndarray  # (n, H, W) uint8, place of a pixel's class in ``CLASSES``
+    exact: np.ndarray  # (n, H, W) bool, True where a pixel is the original bit for bit
+    names: tuple[str, ...]  # n
+    pixel_size: np.ndarray  # (n,) float64 in Å per pixel, NaN where unknown
+    coarsening: Coarsening  # how the rest was stored
+    warning: str  # what was lost, in words; empty if nothing was
 
 
 def write_reduced(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -18,9 +18,11 @@ from PIL import Image
 
 from graphseg.batch.ranking import Ranking, rank
 from graphseg.batch.reduction import CLASSES
-from graphseg.batch.run import Run
 from graphseg.errors import InputError
 from graphseg.io.outputs import jpeg
+
+if TYPE_CHECKING:
+    from graphseg.batch.run import Run
 
 LAST = ("seconds", "error")  # columns of the CSV file
 MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
@@ -249,7 +251,7 @@ CAPTION = (
 RANK_CAPTION = " The best and the worst rank are those that the intervals allow."
 
 
-def write_tables(run: Run) -> tuple[Path, Path]:
+def write_tables(run: "Run") -> tuple[Path, Path]:
     """Write the CSV and the report of a run, and return their paths.
 
     They are in order of files and frames, or of ranks for the command ``sort``. Images that failed

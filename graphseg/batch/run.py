@@ -1,33 +1,41 @@
-"""One task for many micrographs: what is finished already, the rest, the rows of the table.
+"""One task for many micrographs: what is finished already, the rest, and what the run was.
 
-`graphseg.batch.sources` lists the micrographs, `graphseg.batch.manifest` knows what is finished,
-`graphseg.batch.tasks` has the tasks, and `graphseg.batch.pools` other processes that do them.
-Results are on disk before they are reported, so whatever dies loses only what it had in hand.
+`graphseg.batch.manifest` lists the micrographs and knows what is finished, `graphseg.batch.tasks`
+has the tasks, and `graphseg.batch.pools` other processes that do them. Results are on disk before
+they are reported, so whatever dies loses only what it had in hand.
 """
 
 import errno
+import hashlib
+import itertools
+import json
 import logging
 import platform
+import re
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg.batch import pools
-from graphseg.batch.manifest import LOG, Manifest, Writer, frame_name, source_fingerprint
-from graphseg.batch.sources import Source
+from graphseg.batch.manifest import LOG, RUN, Fingerprint, Manifest, Source, Writer
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series
-from graphseg.unet.network import versions
+from graphseg.io.outputs import whole_file
+
+if TYPE_CHECKING:
+    from graphseg.batch.tasks import NetworkTask
 
 SHOWN_WARNINGS = 10  # lines; the table has all
 FLOAT = 4  # bytes of a pixel in work
@@ -37,70 +45,31 @@ SHARE = 0.05  # of the time that this may take, which is long with thousands of 
 AHEAD = 4  # images that are read ahead at most
 LOGGER = logging.getLogger("graphseg")
 LOGGER.addHandler(logging.NullHandler())  # whoever wants it in a file or on a terminal adds one
+HEAD = "# What the runs into this folder were. `graphseg COMMAND --config run.toml` repeats one.\n"
+SEAL = "\n# SHA-256 of the lines above: "
+VERSIONS = ("graphseg", "torch", "numpy", "scipy", "scikit-learn")  # of these, in ``run.toml``
 NAME_PROBLEMS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a task found in one micrograph.
+    """What a task found in one micrograph."""
 
-    Attributes
-    ----------
-    row
-        Columns of the table, text or numbers.
-    outputs
-        Suffix of each file to what writes it.
-    thumbnail
-        A picture as the content of a JPEG file, or None.
-    warning
-        One sentence for the user, or "".
-    """
-
-    row: dict[str, Any]
-    outputs: dict[str, Writer] = field(default_factory=dict)
-    thumbnail: bytes | None = None
-    warning: str = ""
-
-
-class Task(Protocol):
-    """What is done with each micrograph. It is sent to the workers, so it is small."""
-
-    command: str
-    suffixes: tuple[str, ...]
-
-    def made_by(self) -> dict:
-        """Return model digest and options: what decides on the results besides the input."""
-
-    def threads(self) -> int:
-        """Return how many micrographs a process works on at a time, each in its own thread."""
-
-    def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Do it; the results are called `name`."""
+    row: dict[str, Any]  # columns of the table, text or numbers
+    outputs: dict[str, Writer] = field(default_factory=dict)  # suffix of a file to what writes it
+    thumbnail: bytes | None = None  # the content of a JPEG file
+    warning: str = ""  # one sentence for the user
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one frame, or of a whole file where `frames` is 0.
+    """What became of one frame, or of a whole file where `frames` is 0."""
 
-    Attributes
-    ----------
-    shown
-        The file.
-    frame
-        Counted from 0; None for the only one, or for a file that cannot be read.
-    frames
-        Of the file.
-    error
-        One sentence, or None.
-    warning
-        One sentence, or "".
-    """
-
-    shown: str
-    frame: int | None = None
-    frames: int = 1
-    error: str | None = None
-    warning: str = ""
+    shown: str  # the file
+    frame: int | None = None  # from 0; None for the only one, or for a file that cannot be read
+    frames: int = 1  # of the file
+    error: str | None = None  # one sentence
+    warning: str = ""  # one sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +105,7 @@ class Run:
 
 
 def run(
-    task: Task,
+    task: "NetworkTask",
     sources: Sequence[Source],
     folder: Path,
     *,
@@ -157,7 +126,7 @@ def run(
     task
         What to do.
     sources
-        See `graphseg.batch.sources.find_inputs`.
+        See `graphseg.batch.manifest.find_inputs`.
     folder
         Of the results.
     resume
@@ -183,33 +152,39 @@ def run(
         If something is in the way of the results and may not be replaced, before anything is done;
         if results cannot be written; if no scheduler answers.
     """
-    threads, made_by = task.threads(), task.made_by()
+    begun, threads, made_by = _now(), task.threads(), task.made_by()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
-    with manifest.writing(), _noted(manifest, about) as note:
+    earlier = sum(done.values())
+    with manifest.writing(), ExitStack() as stack:
+        if about is not None:
+            _keep_log(stack, folder / LOG)
+
+        def note(**ended: Any) -> None:
+            if about is not None:
+                times = {"begun": begun} | ({"ended": _now()} if ended else {})
+                write_run(manifest, times | ended | dict(about))
 
         def begin() -> None:
             note()
-            counts = len(sources), sum(done.values())
-            LOGGER.info("%s begins: %d files, %d images finished", task.command, *counts)
+            LOGGER.info("%s begins: %d files, %d images finished", task.command, len(done), earlier)
 
         waiting = [source for source in sources if not done[source]]
         if not waiting or (workers == 1 and scheduler is None):
             results = stream(task, manifest, waiting, threads)
         else:
             results = _distribute(task, manifest, waiting, workers, scheduler)
-        results = _begun(results, begin)
         outcomes, due = [], time.monotonic() + TABLES
-        for outcome in _watched(results, len(waiting), sum(done.values()), progress):
+        for outcome in _watched(_begun(results, begin), len(waiting), earlier, progress):
             outcomes.append(outcome)
             if tables is not None and (now := time.monotonic()) > due:
-                tables(_so_far(manifest, sources, outcomes, sum(done.values())))
+                tables(_so_far(manifest, sources, outcomes, earlier))
                 due = time.monotonic() + max(TABLES, (time.monotonic() - now) / SHARE)
-        found = _so_far(manifest, sources, outcomes, sum(done.values()))
-        counts = found.finished, len(found.errors)
-        LOGGER.info("%s ends: %d images finished, %d failed", task.command, *counts)
-        note(finished=found.finished, failed=found.errors)
-    return found
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        finished = earlier + len(outcomes) - len(errors)
+        LOGGER.info("%s ends: %d images finished, %d failed", task.command, finished, len(errors))
+        note(finished=finished, failed=errors)
+    return _so_far(manifest, sources, outcomes, earlier)
 
 
 def _so_far(
@@ -221,43 +196,22 @@ def _so_far(
         {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
         for one in failed
     ]
-    return Run(
-        manifest,
-        manifest.rows(sources, missing),
-        earlier + len(outcomes) - len(failed),
-        [outcome.error for outcome in failed],
-        [outcome.warning for outcome in outcomes if outcome.warning],
-    )
+    finished = earlier + len(outcomes) - len(failed)
+    errors = [outcome.error for outcome in failed]
+    warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
 
 
-@contextmanager
-def _noted(manifest: Manifest, about: Mapping[str, Any] | None) -> Iterator[Callable[..., None]]:
-    """Keep ``run.log`` of a run, and give what writes ``run.toml``."""
-    if about is None:
-        yield lambda **_: None
-        return
-    begun, made = _now(), {"versions": versions() | {"python": platform.python_version()}}
-
-    def note(**ended: Any) -> None:
-        times = {"begun": begun} | ({"ended": _now()} if ended else {})
-        where = {"directory": str(Path.cwd())}
-        kept = manifest.write_run(times | ended | where | dict(about) | made)
-        if kept is not None:
-            tell = f"run.toml was edited after an earlier run and is now called {kept.name}."
-            print(tell, file=sys.stderr)
-
-    path, level = manifest.folder / LOG, LOGGER.level
+def _keep_log(stack: ExitStack, path: Path) -> None:
+    """Add the lines of this run to a file until `stack` is left."""
     handler = logging.FileHandler(path, delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.handleError = lambda record: None  # a full disk is said of the results themselves
+    stack.callback(handler.close)
+    stack.callback(LOGGER.setLevel, LOGGER.level)
+    stack.callback(LOGGER.removeHandler, handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.addHandler(handler)
-    try:
-        yield note
-    finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
-        handler.close()
 
 
 def _begun(outcomes: Iterable[Outcome], begin: Callable[[], None]) -> Iterator[Outcome]:
@@ -267,10 +221,9 @@ def _begun(outcomes: Iterable[Outcome], begin: Callable[[], None]) -> Iterator[O
     Afterwards what it is stands on disk, whatever happens.
     """
     outcomes = iter(outcomes)
-    first = next(outcomes, None)
+    first = list(itertools.islice(outcomes, 1))
     begin()
-    if first is not None:
-        yield first
+    yield from first
     yield from outcomes
 
 
@@ -279,7 +232,11 @@ def _now() -> str:
 
 
 def _distribute(
-    task: Task, manifest: Manifest, sources: Sequence[Source], workers: int, scheduler: str | None
+    task: "NetworkTask",
+    manifest: Manifest,
+    sources: Sequence[Source],
+    workers: int,
+    scheduler: str | None,
 ) -> Iterator[Outcome]:
     """Work on files in other processes; the outcomes are those of `stream`."""
     open_pool = partial(pools.local_processes, min(workers, len(sources)))
@@ -291,7 +248,9 @@ def _distribute(
         yield Outcome(source.shown, frames=0, error=text)
 
 
-def _stream_to_the_end(task: Task, manifest: Manifest, sources: list[Source]) -> list[Outcome]:
+def _stream_to_the_end(
+    task: "NetworkTask", manifest: Manifest, sources: list[Source]
+) -> list[Outcome]:
     with closing(stream(task, manifest, sources, task.threads())) as outcomes:
         return list(outcomes)
 
@@ -331,10 +290,10 @@ def _log(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame of a file, and the `source_fingerprint` of the file before it was opened."""
+    """One frame of a file, and what the file was before it was opened."""
 
     source: Source
-    now: dict
+    now: Fingerprint
     number: int
     frames: int
     name: str
@@ -346,7 +305,7 @@ class _Frame:
 
 
 def stream(
-    task: Task, manifest: Manifest, sources: Iterable[Source], threads: int
+    task: "NetworkTask", manifest: Manifest, sources: Iterable[Source], threads: int
 ) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
 
@@ -361,7 +320,9 @@ def stream(
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
-    with threadpool_limits(1, "blas"), _threads(threads) as pool:
+    with threadpool_limits(1, "blas"), ExitStack() as stack:
+        pool = ThreadPoolExecutor(threads)
+        stack.callback(pool.shutdown, cancel_futures=True)  # drops what was not begun
         for item in _read(manifest, sources):
             if isinstance(item, Outcome):
                 yield item
@@ -379,16 +340,6 @@ def stream(
             yield from _completed(running)
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that drop what they have not begun when the ``with`` block is left."""
-    pool = ThreadPoolExecutor(number)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _completed(running: dict[Future, Any], timeout: float | None = None) -> Iterator[Outcome]:
     """Wait until something is finished, and take it out of what is running."""
     for future in wait(running, timeout, FIRST_COMPLETED).done:
@@ -402,11 +353,11 @@ def _read(
     """Yield the frames that are to be done, and what is finished or cannot be read as outcomes."""
     for source in sources:
         try:
-            now = source_fingerprint(source)
+            now = source.fingerprint()
             with open_series(source.path) as series:
                 frames = len(series)
                 for number in range(frames):
-                    name = frame_name(source, number, frames)
+                    name = source.frame_name(number, frames)
                     frame = _Frame(source, now, number, frames, name)
                     try:
                         if manifest.is_finished(name, now):
@@ -420,7 +371,9 @@ def _read(
             yield Outcome(source.shown, frames=0, error=_sentence(source, error))
 
 
-def _work_on(task: Task, manifest: Manifest, frame: _Frame, micrograph: Micrograph) -> Outcome:
+def _work_on(
+    task: "NetworkTask", manifest: Manifest, frame: _Frame, micrograph: Micrograph
+) -> Outcome:
     """Do the task with one frame, and write its results and its record."""
     started = time.perf_counter()
     try:
@@ -462,3 +415,101 @@ def _sentence(source: Source, problem: str | Exception, frame: int | None = None
     if frame is not None:
         return f"{shown}, frame {frame}: {text.removeprefix(shown).lstrip(': ')}"
     return text if text.startswith(shown) else f"{shown}: {text}"
+
+
+def write_run(manifest: Manifest, about: Mapping) -> None:
+    """Write what this run is, into its command's part of ``run.toml``.
+
+    The parts of other commands stay. A file that somebody has edited since is kept under another
+    name, which is said.
+    """
+    path = manifest.folder / RUN
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
+        names = (manifest.folder / f"run_{number}.toml" for number in itertools.count(1))
+        kept = path.rename(next(name for name in names if not name.exists()))
+        tell = f"run.toml was edited after an earlier run and is now called {kept.name}."
+        print(tell, file=sys.stderr)
+    try:
+        parts = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        parts = {}
+    versions = {name: version(name) for name in VERSIONS} | {"python": platform.python_version()}
+    made = {"directory": str(Path.cwd()), "made_by": manifest.made_by, "versions": versions}
+    text = HEAD + toml_text(parts | {manifest.command: dict(about) | made})
+    text += _seal(text)
+    with whole_file(path, manifest.partial) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_run(path: Path, command: str) -> dict:
+    """Return what a ``run.toml`` says of a command.
+
+    The paths in its ``options`` lead, from here, to where they led from the folder of that run.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no TOML, or does not tell of this command.
+    """
+    try:
+        part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the name.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid TOML ({error}); correct it.") from error
+    if not isinstance(part, dict) or not isinstance(part.get("options"), dict):
+        raise InputError(f"{path} has no [{command}.options]; give one of graphseg {command}.")
+    options, directory = dict(part["options"]), Path(str(part.get("directory", ".")))
+    if isinstance(options.get("images"), str):
+        options["images"] = [options["images"]]
+    if directory.resolve() != Path.cwd():
+        for name, there in (("images", True), ("output", True), ("model", False), ("given", False)):
+            value = options.get(name)
+            if isinstance(value, list):
+                options[name] = [str(directory / str(one)) for one in value]
+            elif value is not None and (there or (directory / str(value)).exists()):
+                options[name] = str(directory / str(value))  # a model may also be a mere name
+    return part | {"options": options}
+
+
+def toml_text(table: Mapping[str, Any], name: str = "") -> str:
+    """Return a table as TOML, which the standard library reads and does not write.
+
+    It may hold text, numbers, bool, lists of these, tables, and lists of tables; None is left out,
+    for TOML has no such value. `name` is that of the table it is in, with dots.
+
+    Examples
+    --------
+    >>> print(toml_text({"a": 1, "b": {"c": ["x", "y"], "d": None}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = ["x", "y"]
+    """
+    lines, inner = [], []
+    for key, value in table.items():
+        label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)
+        path = f"{name}.{label}" if name else label
+        if isinstance(value, Mapping):
+            inner.append(f"\n[{path}]\n{toml_text(value, path)}")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            inner += [f"\n[[{path}]]\n{toml_text(one, path)}" for one in value]
+        elif value is not None:
+            lines.append(f"{label} = {_toml_value(value)}\n")
+    return "".join(lines + inner)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    # Names of files need not be UTF-8; JSON lets one control character stand that TOML does not.
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _seal(text: str) -> str:
+    """Return the last line of a run file, which tells whether somebody has edited it."""
+    return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"

@@ -4,6 +4,7 @@ Tasks are small and picklable; the weights are loaded where the work is done, on
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -43,46 +44,29 @@ DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
 ALONE = MEMORY // FLOAT // 2  # pixels; two images larger than this are never in work together
 OUTSIDE = "outside_known_scale"  # flag
+COVERED = "nearly_all_contaminated"  # flag
+# Fraction of an image from which its mask is suspect: labels of the published images have up to
+# 0.60. This needs no statistics, so it is looked at with every network.
+NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says about one micrograph.
+    """What a network says about one micrograph."""
 
-    Attributes
-    ----------
-    probability
-        (H, W) float32, of contamination, on the micrograph's own grid.
-    mask
-        (H, W) bool, True = contamination.
-    pixel_size
-        Å per pixel of the micrograph, None where unknown.
-    pixel_size_from
-        ``"given"``, ``"file"``, ``"lattice"`` or ``"none"``.
-    factor
-        The image's sides were multiplied by this for the network.
-    warning
-        One sentence if the image is outside of what the network knows, or "".
-    labels
-        (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network
-        knows contamination and the rest only.
-    ood_score
-        Distance to what the network was trained on, 1 is the threshold; None if not known.
-    flags
-        Why it is to be looked at.
-    known
-        Columns of the table that are known without a look at the probability.
-    """
-
-    probability: np.ndarray
-    mask: np.ndarray
-    pixel_size: float | None
-    pixel_size_from: str
-    factor: float = 1.0
-    warning: str = ""
+    probability: np.ndarray  # (H, W) float32, of contamination, on the micrograph's own grid
+    mask: np.ndarray  # (H, W) bool, True = contamination
+    pixel_size: float | None  # Å per pixel of the micrograph, None where unknown
+    pixel_size_from: str  # "given", "file", "lattice" or "none"
+    factor: float = 1.0  # the image's sides were multiplied by this for the network
+    warning: str = ""  # one sentence if the image is outside of what the network knows
+    # (H, W) uint8 or uint16, the grey value of the class of each pixel; None if the network knows
+    # contamination and the rest only.
     labels: np.ndarray | None = None
+    # Distance to what the network was trained on, 1 is the threshold; None if not known.
     ood_score: float | None = None
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # why it is to be looked at
+    # Columns of the table that are known without a look at the probability.
     known: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -148,11 +132,9 @@ class Network:
                 f"A pixel size of {network.pixel_size} Å is impossible; give one between {low:g} "
                 f"and {high:g}."
             )
-        precision = choose_precision("auto", choose_device(network.device))
+        precision = str(choose_precision("auto", choose_device(network.device)))
         network = replace(
-            network,
-            digest=weights_digest(file),
-            precision=str(precision).removeprefix("torch."),
+            network, digest=weights_digest(file), precision=precision.removeprefix("torch.")
         )
         # A file that cannot be used is refused here.
         averages = network.segmenter().test_time_augmentation
@@ -165,17 +147,17 @@ class Network:
 
     def segmenter(self) -> UNetSegmenter:
         """Return the network, loaded once a process."""
-        return _load(
-            self.file, self.digest, self.test_time_augmentation, self.device, self.precision
-        )
+        loaded = _load(self.file, self.digest, self.device, self.precision)
+        if self.test_time_augmentation in (None, loaded.test_time_augmentation):
+            return loaded
+        changed = copy(loaded)
+        changed.test_time_augmentation = self.test_time_augmentation
+        return changed
 
     def made_by(self) -> dict:
         """Return what decides on the predictions."""
-        kept = {
-            name: getattr(self, name)
-            for name in ("test_time_augmentation", "precision", "pixel_size")
-        }
-        return {"model": self.digest} | kept
+        names = ("test_time_augmentation", "precision", "pixel_size")
+        return {"model": self.digest} | {name: getattr(self, name) for name in names}
 
     @cached_property
     def classes(self) -> LabelClasses | None:
@@ -186,11 +168,10 @@ class Network:
         plain = LabelClasses(tuple(range(segmenter.classes)), tuple(segmenter.contamination))
         return LabelClasses.from_card(segmenter.card_) or plain
 
-    @cached_property
-    def reference(self) -> ood.ReferenceSet | None:
-        """What is known of the images that the network was trained on, if anything."""
-        own = self.segmenter().card_.get("reference_set")
-        return ood.package(self.digest) or (own and ood.ReferenceSet.from_json(own))
+    @property
+    def threshold(self) -> float:
+        """Probability at and above which a pixel is called contamination."""
+        return self.segmenter().threshold
 
     def threads(self) -> int:
         """Return how many micrographs are best worked on at a time: on a processor one a core.
@@ -199,11 +180,6 @@ class Network:
         do not. A graphics processor has one in hand while the results of another are written.
         """
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
-
-    @property
-    def threshold(self) -> float:
-        """Probability at and above which a pixel is called contamination."""
-        return self.segmenter().threshold
 
     def predict(self, micrograph: Micrograph, name: str = "") -> Prediction:
         """Predict one micrograph of any size and scale, see `graphseg.unet.inference`.
@@ -218,14 +194,16 @@ class Network:
         # Bring it to the network's scale and back, then ask whether the network knows the like.
         stated = self.pixel_size or micrograph.pixel_size
         probability, found = inference.predict_proba(segmenter, micrograph.image, stated)
-        verdict = ood.judge(self.reference, segmenter, micrograph.image, found)
+        verdict = ood.judge(
+            ood.known_to(segmenter, self.digest), segmenter, micrograph.image, found
+        )
         doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         if classes is not None:
             contamination = classes.contamination
             labels = classes.grey(decide(probability, contamination, segmenter.threshold))
             probability = contamination_probability(probability, contamination)
         mask = probability >= segmenter.threshold
-        doubts[quality.FLAG] = quality.covered(mask)
+        doubts[COVERED] = covered(mask)
         return Prediction(
             probability,
             mask,
@@ -239,14 +217,20 @@ class Network:
         )
 
 
+def covered(mask: np.ndarray) -> str:
+    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
+    fraction = float(mask.mean())
+    if fraction < NEARLY_ALL:
+        return ""
+    return (
+        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
+        "or a network for other images; do not trust its mask before you have looked at it."
+    )
+
+
 @lru_cache(maxsize=2)
-def _load(
-    file: Path, digest: str, test_time_augmentation: bool | None, device: str, precision: str
-) -> UNetSegmenter:
-    changes = {"device": device, "precision": precision}
-    if test_time_augmentation is not None:
-        changes["test_time_augmentation"] = test_time_augmentation
-    segmenter = UNetSegmenter.load(file, **changes)
+def _load(file: Path, digest: str, device: str, precision: str) -> UNetSegmenter:
+    segmenter = UNetSegmenter.load(file, device=device, precision=precision)
     if weights_digest(file) != digest:
         raise InputError(f"{file} is not the same on all machines; copy one version to all.")
     return segmenter
@@ -261,18 +245,14 @@ class NetworkTask:
 
     network: "Network | MaskFolder"
     command: ClassVar[str]
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Ends of the names of the results."""
-        return ()
+    suffixes: ClassVar[tuple[str, ...]] = ()  # ends of the names of the results
 
     def made_by(self) -> dict:
         """Return model digest and options: what decides on the results besides the input."""
         return self.network.made_by() | {"suffixes": self.suffixes}
 
     def threads(self) -> int:
-        """Return how many micrographs are worked on at a time."""
+        """Return how many micrographs are best worked on at a time."""
         return self.network.threads()
 
     def result(
@@ -285,30 +265,18 @@ class NetworkTask:
         vacuum: np.ndarray | None = None,
     ) -> Result:
         """Return what every result has, and what is given; `vacuum` (H, W) bool is not usable."""
-        common = self._row(micrograph, prediction, vacuum)
-        raised = " ".join([*prediction.flags, *flags])
-        return Result(
-            common | dict(row or {}) | {"flags": raised},
-            dict(outputs or {}),
-            jpeg(small_picture(micrograph.image, prediction.mask)),
-            prediction.warning,
-        )
-
-    def _row(
-        self, micrograph: Micrograph, prediction: Prediction, vacuum: np.ndarray | None
-    ) -> dict[str, Any]:
         height, width = micrograph.image.shape
         maps, excluded = [prediction.probability], None if vacuum is None else [vacuum]
         clean = quality.clean_fractions(maps, self.network.threshold, excluded)[0]
         low, high = quality.clean_intervals(maps, excluded=excluded)[0]
         size, ood_score = prediction.pixel_size, prediction.ood_score
-        return {
+        common = {
             "height": height,
             "width": width,
             "pixel_size": None if size is None else round(size, DIGITS),
             "pixel_size_from": prediction.pixel_size_from,
             "scale_factor": round(prediction.factor, DIGITS),
-            "flags": "",
+            "flags": " ".join([*prediction.flags, *flags]),
             "warning": prediction.warning,
             "ood_score": ood_score and round(ood_score, DIGITS),
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
@@ -321,6 +289,8 @@ class NetworkTask:
             "model": self.network.digest[:12],
             **prediction.known,
         }
+        picture = jpeg(small_picture(micrograph.image, prediction.mask))
+        return Result(common | dict(row or {}), dict(outputs or {}), picture, prediction.warning)
 
 
 @dataclass(frozen=True)
@@ -505,11 +475,7 @@ class Reduce(NetworkTask):
 
     coarsening: Coarsening = field(default_factory=Coarsening)
     command: ClassVar[str] = "reduce"
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Ends of the names of the results."""
-        return ("_reduced.h5",)
+    suffixes: ClassVar[tuple[str, ...]] = ("_reduced.h5",)
 
     def made_by(self) -> dict:
         """Return model digest and options."""

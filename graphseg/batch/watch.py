@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from graphseg.batch.manifest import fingerprint
+from graphseg.batch.manifest import Fingerprint, Source, find_inputs
 from graphseg.batch.report import write_tables
-from graphseg.batch.run import Run, Task, run
-from graphseg.batch.sources import Source, find_inputs
+from graphseg.batch.run import Run, run
 from graphseg.errors import InputError
+
+if TYPE_CHECKING:
+    from graphseg.batch.tasks import NetworkTask
 
 SECONDS = 1.0  # between two looks; a file that is the same in both is complete
 SHARE = 0.2  # of the time that looks may take, which is long in folders of thousands of results
@@ -24,23 +26,23 @@ def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[
     Parameters
     ----------
     images
-        Folders or patterns, see `graphseg.batch.sources.find_inputs`; they may be empty yet.
+        Folders or patterns, see `graphseg.batch.manifest.find_inputs`; they may be empty yet.
     seconds
         Between two looks.
     """
-    before: dict[Path, dict] = {}
-    given: dict[Path, dict] = {}
+    before: dict[Path, Fingerprint] = {}
+    given: dict[Path, Fingerprint] = {}
     while True:
         started = time.monotonic()
         try:
             sources = find_inputs(images).sources
         except InputError:  # there is no micrograph yet
             sources = []
-        now = {source.path: fingerprint(source.path) for source in sources}
+        now = {source.path: Fingerprint.of(source.path) for source in sources}
         ready = [
             source
             for source in sources
-            if now[source.path]["size"]
+            if now[source.path].size
             and now[source.path] == before.get(source.path)
             and now[source.path] != given.get(source.path)
         ]
@@ -53,7 +55,7 @@ def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[
 
 
 def watch(
-    task: Task,
+    task: "NetworkTask",
     images: Sequence[str],
     folder: Path,
     *,

@@ -78,7 +78,7 @@ def label_target(output: str | Path | None) -> Path | None:
     if output is None:
         return None
     if not Path(output).name.endswith(f"{LABEL}.png"):
-        raise InputError(f"{output} is no name for a label; let it end in {LABEL}.png.")
+        raise InputError(f"{output} is not the name of a label file; end it with {LABEL}.png.")
     return Path(output)
 
 

@@ -274,7 +274,7 @@ def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
         If there is no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give one with name.png and name{LABEL}.png.")
+        raise InputError(f"{folder} is not a folder; give one with name.png and name{LABEL}.png.")
     found, errors = {}, []
     files = visible_files(folder)
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
@@ -323,7 +323,7 @@ def _listed_pixel_sizes(folder: Path) -> dict[str, float]:
             raise ValueError("no length")
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f'{path} is no list of pixel sizes; write it as {{"name": 0.32, ...}} in Å.'
+            f'{path} does not hold pixel sizes; write it as {{"name": 0.32, ...}} in Å.'
         ) from error
     return sizes
 

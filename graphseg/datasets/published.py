@@ -143,7 +143,7 @@ def _given_folder(path: Path) -> Path:
     folder = below if below.is_dir() else path
     if not folder.is_dir():
         raise InputError(
-            f"${ENVIRONMENT_VARIABLE} is {path}, which is no folder; correct it, or unset it to "
+            f"${ENVIRONMENT_VARIABLE} is {path}, which is not a folder; correct it, or unset it to "
             "download the data."
         )
     return folder

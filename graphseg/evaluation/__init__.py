@@ -1,7 +1,7 @@
 """How good a method is, and how far one mask can be trusted.
 
 Cross-validation without leakage, records of results, paired comparisons with intervals;
-calibration, expected quality and out-of-distribution checks of single images. A record holds the
+expected quality and out-of-distribution checks of single images. A record holds the
 counts of every test image, so that any score can be computed later. It imports `unet`, `classical`,
 `structure`, `datasets`, `simulation` and `io`.
 """

@@ -515,3 +515,10 @@ def package(digest: str) -> ReferenceSet | None:
         return None
     stored = json.loads(FILE.read_text(encoding="utf-8"))["networks"].get(digest)
     return None if stored is None else ReferenceSet.from_json(stored)
+
+
+@lru_cache(maxsize=4)
+def known_to(segmenter: UNetSegmenter, digest: str) -> ReferenceSet | None:
+    """Return what a network knows: a bundled one by its digest, another by its card, or None."""
+    own = segmenter.card_.get("reference_set")
+    return package(digest) or (own and ReferenceSet.from_json(own))

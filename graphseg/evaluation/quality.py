@@ -11,7 +11,7 @@ interval too.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -25,33 +25,11 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
 COVERAGE = 0.9  # of the interval
-DRAWS = 1000  # of the bootstrap
-INTERVAL = (2.5, 97.5)  # percentiles of it
 FILE = pretrained.FOLDER / "calibration.json"
-# Of an image, from which its mask is suspect: labels of the published images have up to 0.60. This
-# needs no statistics, so it is looked at with every network.
-NEARLY_ALL = 0.95
-FLAG = "nearly_all_contaminated"
 
 
-def views(segmenter: UNetSegmenter, images: np.ndarray) -> np.ndarray:
-    """Predict every image in the eight symmetries of the square.
-
-    Parameters
-    ----------
-    segmenter
-        Loaded with ``test_time_augmentation=False``.
-    images
-        (n, H, W) float.
-
-    Returns
-    -------
-        (8, n, H, W) float32, each turned back.
-    """
-    return np.stack([_view(segmenter, images, *symmetry) for symmetry in SYMMETRIES])
-
-
-def _view(segmenter, images, quarters: int, mirrored: bool) -> np.ndarray:
+def view(segmenter: UNetSegmenter, images: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray:
+    """Return the prediction (n, H, W) of images in one symmetry of the square, turned back."""
     turned = np.rot90(images[..., ::-1] if mirrored else images, quarters, (-2, -1))
     result = segmenter.predict_proba(np.ascontiguousarray(turned))
     back = np.rot90(result, -quarters, (-2, -1))
@@ -86,7 +64,7 @@ def ensemble(
     square = np.zeros(images.shape)
     for segmenter in segmenters:
         for symmetry in SYMMETRIES:
-            one = _view(segmenter, images, *symmetry)
+            one = view(segmenter, images, *symmetry)
             total += one
             square += one.astype(float) ** 2
     number = len(segmenters) * len(SYMMETRIES)
@@ -177,49 +155,6 @@ def _line(fractions: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
     return float(slope), float(intercept)
 
 
-def correlation(
-    expected: np.ndarray,
-    measured: np.ndarray,
-    groups: np.ndarray,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> dict[str, list[float]]:
-    """Return Pearson's and Spearman's correlation with intervals of a bootstrap of acquisitions.
-
-    Parameters
-    ----------
-    expected, measured
-        (n,) each.
-    groups
-        (n,) acquisitions.
-    draws, seed
-        Of the bootstrap.
-
-    Returns
-    -------
-        ``"pearson"`` and ``"spearman"``, each with value, lower and upper end; 0 where all values
-        are equal and tell nothing.
-    """
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    rng = np.random.default_rng(seed)
-    drawn = [
-        np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        for _ in range(draws)
-    ]
-    result = {}
-    for name, of in (("pearson", np.asarray), ("spearman", stats.rankdata)):
-        values = [_correlation(of(expected[i]), of(measured[i])) for i in drawn]
-        value = _correlation(of(expected), of(measured))
-        result[name] = [value, *map(float, np.percentile(values, INTERVAL))]
-    return result
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    if np.ptp(first) < 1e-9 or np.ptp(second) < 1e-9:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
 @lru_cache(maxsize=1)
 def package() -> dict | None:
     """Return what is known of the pretrained networks, None before it has been measured."""
@@ -261,22 +196,6 @@ def columns(
     values = [round(float(v), digits) for v in line(certain_fractions([probability]))[0]]
     look_first = "yes" if values[0] < stored["look_below"] else ""
     return dict(zip(names, values, strict=True)) | {"look_first": look_first}
-
-
-def covered(mask: np.ndarray) -> str:
-    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
-    fraction = float(mask.mean())
-    if fraction < NEARLY_ALL:
-        return ""
-    return (
-        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
-        "or a network for other images; do not trust its mask before you have looked at it."
-    )
-
-
-def as_json(model: ExpectedJaccard) -> dict[str, float]:
-    """Return the model as JSON can hold it."""
-    return asdict(model)
 
 
 def clean_fractions(
@@ -351,7 +270,7 @@ def clean_intervals(
     [[0.0, 1.0]]
     """
     if not 0 <= level <= 1:
-        raise InputError(f"A level of {level} is no probability; give a number from 0 to 1.")
+        raise InputError(f"Expected a level from 0 to 1, got {level}.")
     usable, sizes = _usable(probabilities, excluded)
     low, high = (1 - level) / 2, (1 + level) / 2
     counts = [(np.sum(p < low), np.sum(p <= high)) for p in usable]
@@ -416,7 +335,7 @@ def _usable(
     for index, p in enumerate(maps):
         if p.ndim != 2 or not p.size or not ((p >= 0) & (p <= 1)).all():
             raise InputError(
-                f"Map {index} of shape {p.shape} is no probability map: give (H, W) in [0, 1]."
+                f"Map {index}: expected probabilities from 0 to 1, shape (H, W), got {p.shape}."
             )
     sizes = np.array([p.size for p in maps])
     if excluded is None:

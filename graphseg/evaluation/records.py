@@ -204,9 +204,9 @@ def read_record(path: str | Path) -> dict:
     except OSError as error:
         raise InputError(f"There is no record {path}: run the command that writes it.") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"The record {path} is no JSON: delete it and run it again.") from error
+        raise InputError(f"{path} is not valid JSON: delete it and run it again.") from error
     if not isinstance(record, dict):
-        raise InputError(f"{path} is no record: delete it and run it again.")
+        raise InputError(f"{path} is not a record: delete it and run it again.")
     return record
 
 

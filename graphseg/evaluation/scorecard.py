@@ -37,7 +37,7 @@ def number_of_folds(stack: LabelledStack, wanted: int | None = None) -> int:
         remedy = f"between 2 and {groups} folds, or " if groups > 1 else ""
         raise InputError(
             f"{wanted} folds cannot be made of {groups} acquisition{'s' * (groups != 1)}, because "
-            f"none may be on both sides; say {remedy}--folds 0 for a network with unknown scores."
+            f"none may be on both sides; give {remedy}--folds 0 for a network with unknown scores."
         )
     return wanted
 

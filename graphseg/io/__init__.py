@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "micrographs": ["Micrograph", "open_series", "read_frames", "read_micrograph"],
+        "micrographs": ["Micrograph", "open_series", "read_micrograph"],
         "outputs": ["write_mask", "write_overlay", "write_probability"],
         "structures": ["write_atoms_csv", "write_bonds_csv", "write_extended_xyz"],
     },

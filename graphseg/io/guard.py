@@ -73,8 +73,8 @@ class _Child:
             except (OSError, ValueError) as error:  # it ended
                 self.stop()
                 raise InputError(
-                    f"{path} is no readable {path.suffix[1:].upper()} file: its reader crashed or "
-                    f"took too long; export or copy it again."
+                    f"{path} is not a readable {path.suffix[1:].upper()} file: its reader crashed "
+                    "or took too long; export or copy it again."
                 ) from error
             except BaseException:  # half an answer must not be taken for the next one
                 self.stop()

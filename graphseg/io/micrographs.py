@@ -27,32 +27,15 @@ from graphseg.io.readers import Axis, Signal, image_axes
 # Larger frames are refused before memory is taken for them: a header can declare anything. Twice
 # the 8192 × 8192 pixels that are promised, so that no camera in use is left out.
 LARGEST_FRAME = 2**27  # pixels
-
 PLAUSIBLE = (1e-3, 1e6)  # Å per pixel of a micrograph; what says otherwise says nothing
-
 SQUARE = 0.01  # relative difference of height and width of a pixel up to which it counts as square
-
 ANGSTROM = {
-    "pm": 0.01,
-    "å": 1.0,
-    "a": 1.0,
-    "ang": 1.0,
-    "angstrom": 1.0,
-    "ångström": 1.0,
-    "nm": 10.0,
-    "nanometer": 10.0,
-    "µm": 1e4,
-    "um": 1e4,
-    "micron": 1e4,
-    "micrometer": 1e4,
-    "mm": 1e7,
-    "cm": 1e8,
-    "m": 1e10,
-    "meter": 1e10,
-}
+    "pm": 0.01, "å": 1.0, "a": 1.0, "ang": 1.0, "angstrom": 1.0, "ångström": 1.0,
+    "nm": 10.0, "nanometer": 10.0, "µm": 1e4, "um": 1e4, "micron": 1e4, "micrometer": 1e4,
+    "mm": 1e7, "cm": 1e8, "m": 1e10, "meter": 1e10,
+}  # fmt: skip
 ANGLES = {"rad", "mrad", "µrad", "urad", "deg", "°"}
 ENERGIES = {"ev", "kev", "mev"}
-
 # Tags of microscopes' programs: where in them the steps down the rows and along them are.
 MICROSCOPES = (
     ("FEI_SFEG", "Scan", "PixelHeight", "PixelWidth", "m"),
@@ -122,7 +105,9 @@ class Series(Sequence[Micrograph]):
             place -= count
             signal, count = next(signals)
         frame = index if len(self) > 1 else None
-        pixel_size = _pixel_size(self.path, signal)
+        pixel_size, oblong = _pixel_size(signal)
+        if oblong:
+            raise InputError(f"{self.path} {oblong}.")
         return Micrograph(_pixels(self.path, signal, place), pixel_size, signal.metadata, frame)
 
 
@@ -158,30 +143,10 @@ def open_series(path: str | Path) -> Iterator[Series]:
         if not usable:
             reason = _refusal(signals[0]) if signals else "holds no image; export one"
             raise InputError(f"{path} {reason}.")
-        oblong = [reason for signal in usable if (reason := _oblong(signal))]
-        if len(oblong) == len(usable):  # said once, and not of every frame
+        oblong = [_pixel_size(signal)[1] for signal in usable]
+        if all(oblong):  # said once, and not of every frame
             raise InputError(f"{path} {oblong[0]}.")
         yield Series(path, usable)
-
-
-def read_frames(path: str | Path) -> Iterator[Micrograph]:
-    """Yield the micrographs of a file one by one, so that a long series needs little memory.
-
-    Raises
-    ------
-    InputError
-        As `open_series` and `read_micrograph`, when the first frame is asked for.
-
-    Examples
-    --------
-    >>> import tempfile, tifffile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tifffile.imwrite(f"{folder}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
-    ...     [micrograph.image.shape for micrograph in read_frames(f"{folder}/series.tif")]
-    [(4, 6), (4, 6), (4, 6)]
-    """
-    with open_series(path) as series:
-        yield from series
 
 
 def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
@@ -254,16 +219,13 @@ def to_angstrom(value: float, unit: str) -> float | None:
     return float(value) * factor
 
 
-def is_reciprocal(unit: str) -> bool:
-    """Tell whether a unit is one of diffraction: 1/nm, Å^-1, mrad and the like."""
+def quantity_of(unit: str) -> str:
+    """Return "energy", "diffraction" (1/nm, Å^-1, mrad and the like), or "" for any other unit."""
     unit = _spelled(unit)
     inverse = unit.startswith("1/") or unit.endswith(("-1", "⁻¹"))
-    return unit in ANGLES or (inverse and unit.strip("1/^-⁻¹*()") in ANGSTROM)
-
-
-def is_energy(unit: str) -> bool:
-    """Tell whether a unit is one of energy, as spectra have."""
-    return _spelled(unit) in ENERGIES
+    if unit in ANGLES or (inverse and unit.strip("1/^-⁻¹*()") in ANGSTROM):
+        return "diffraction"
+    return "energy" if unit in ENERGIES else ""
 
 
 def _spelled(unit: str) -> str:
@@ -287,7 +249,7 @@ def named(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise InputError(
-            f"{path} is no readable {path.suffix[1:].upper()} file; export or copy it again."
+            f"{path} is not a readable {path.suffix[1:].upper()} file; export or copy it again."
         ) from error
 
 
@@ -346,8 +308,7 @@ def _read_tiff(
     index: tuple[int, ...],
 ) -> np.ndarray:
     """Return one frame; colours, if there are any, as its last axis."""
-    leading = series.shape[: len(index)]
-    frame = int(np.ravel_multi_index(index, leading)) if index else 0
+    frame = int(np.ravel_multi_index(index, series.shape[: len(index)])) if index else 0
     if series.dataoffset is not None and colour is None:
         dtype = np.dtype(tiff.byteorder + series.dtype.char)
         return np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape))[index]
@@ -384,8 +345,7 @@ def _tiff_by_pillow(path: Path, page: int) -> np.ndarray:
 
 def _scales(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Scale, Scale]:
     """Return the step and the unit down the rows and along them; 1 and "" if nothing says."""
-    sources = (_from_digitalmicrograph, _from_imagej, _from_microscope, _from_ome)
-    for source in sources:
+    for source in (_from_digitalmicrograph, _from_imagej, _from_microscope, _from_ome):
         try:
             return source(tiff, page)
         except (LookupError, ValueError, TypeError, AttributeError, ElementTree.ParseError):
@@ -436,7 +396,7 @@ def _opener(path: Path) -> Callable[[Path, ExitStack], list[Signal]]:
     if not (path.is_file() or (suffix in FOLDERS and path.is_dir())):
         raise InputError(f"{path} does not exist; check the name.")
     if suffix not in OPENERS:
-        known = ", ".join(SUFFIXES)
+        known = ", ".join(OPENERS)
         raise InputError(f"{path} has none of the known suffixes; convert it to one of {known}.")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} is empty; copy it again.")
@@ -448,9 +408,9 @@ def _refusal(signal: Signal) -> str | None:
     plane = signal.axes[-2:]
     if signal.dtype.kind not in "biufc":  # also what HyperSpy calls ragged
         return "holds frames of different sizes, or no numbers at all; save each as its own file"
-    if len(signal.shape) < 2 or any(is_energy(axis.unit) for axis in signal.axes):
+    if len(signal.shape) < 2 or "energy" in [quantity_of(axis.unit) for axis in signal.axes]:
         return "holds a spectrum and no image; give an image"
-    if any(is_reciprocal(axis.unit) for axis in plane):
+    if "diffraction" in [quantity_of(axis.unit) for axis in plane]:
         return "holds a diffraction pattern; give an image in real space"
     if any(axis.navigate for axis in plane):
         return "holds a scan of spectra or lines and no image; give an image"
@@ -465,33 +425,24 @@ def _refusal(signal: Signal) -> str | None:
     return None
 
 
-def _pixel_size(path: Path, signal: Signal) -> float | None:
-    """Return Å per pixel, or None if the file does not say it for both directions."""
-    if _oblong(signal):
-        raise InputError(f"{path} {_oblong(signal)}.")
-    sides = _sides(signal)
-    size = sum(sides) / 2 if sides else 0.0
-    return size if PLAUSIBLE[0] <= size <= PLAUSIBLE[1] else None
+def _pixel_size(signal: Signal) -> tuple[float | None, str]:
+    """Return Å per pixel, None if the file does not say it for both directions.
 
-
-def _sides(signal: Signal) -> tuple[float, float] | None:
-    """Return height and width of a pixel in Å, None if the file does not say both."""
-    sides = tuple(to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:])
-    return None if None in sides else sides
-
-
-def _oblong(signal: Signal) -> str:
-    """Return a clause if pixels are not square, else ""."""
-    rows, columns = _sides(signal) or (1.0, 1.0)
-    if abs(rows / columns - 1) <= SQUARE:
-        return ""
-    return f"has pixels of {rows:.4g} Å by {columns:.4g} Å; resample it to square ones"
+    And a clause if pixels are not square, else "".
+    """
+    sides = [to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:]]
+    if None in sides:
+        return None, ""
+    rows, columns = sides
+    if abs(rows / columns - 1) > SQUARE:
+        return None, f"has pixels of {rows:.4g} Å by {columns:.4g} Å; resample it to square ones"
+    size = (rows + columns) / 2
+    return size if PLAUSIBLE[0] <= size <= PLAUSIBLE[1] else None, ""
 
 
 def _pixels(path: Path, signal: Signal, frame: int) -> np.ndarray:
     """Read one frame, (H, W), in the dtype of the file but the byte order of this machine."""
-    leading = signal.shape[:-2]
-    index = tuple(int(i) for i in np.unravel_index(frame, leading))
+    index = tuple(int(i) for i in np.unravel_index(frame, signal.shape[:-2]))
     with named(path):
         image = _grey(path, signal.read(index))
         image = np.array(image, image.dtype.newbyteorder("="), order="C")

@@ -1,8 +1,8 @@
-"""Figures in one style, and widgets.
+"""Figures in one style, and the label painter.
 
 Micrographs with scale bars, masks, error maps, orientation, classes, atoms and rings, always in the
-same colour-blind-safe colours; sliders for notebooks; the label painter. Nothing here computes a
-result. It imports every other room but the command line.
+same colour-blind-safe colours; a widget that paints labels. Nothing here computes a result. It
+imports every other room but the command line.
 """
 
 import lazy_loader

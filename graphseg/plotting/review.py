@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from graphseg.batch.manifest import HIDDEN
 from graphseg.batch.masks import MaskFolder
-from graphseg.batch.sources import HIDDEN
 from graphseg.colours import SKY, VERMILION
 from graphseg.datasets.labelfiles import png
 from graphseg.errors import InputError

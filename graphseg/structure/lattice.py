@@ -131,8 +131,9 @@ def measure_lattice(
     shortest, longest = _bounds(image.shape, lattice_parameter, pixel_size)
     # 1. Flatten the background, and fade out towards contamination.
     flat = clean_signal(image, mask)
+    spectrum = weighted_spectrum(flat, WINDOW_TAPER, BLUR)
     # 2. Period and orientation at which both rings stand out most of the spectrum.
-    parameter, orientation, score = search(flat, shortest, longest)
+    parameter, orientation, score = search(spectrum, flat.shape, shortest, longest)
     # 3. Below one bin of the spectrum, from the phases of the six waves: the parameter from the
     # area of the unit cell, the orientation from the rotation.
     if score > 0:
@@ -163,7 +164,7 @@ def checked_micrograph(
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2:
-        raise InputError(f"A single image (H, W) is needed, not an array of shape {image.shape}.")
+        raise InputError(f"Expected a single image of shape (H, W), got shape {image.shape}.")
     image = checked_images(image[None], smallest_side)[0]
     if mask is None:
         return image, np.zeros(image.shape, bool)
@@ -221,21 +222,25 @@ def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.n
     )
 
 
-def search(signal: np.ndarray, shortest: float, longest: float) -> tuple[float, float, float]:
+def search(
+    spectrum: np.ndarray, shape: tuple[int, int], shortest: float, longest: float
+) -> tuple[float, float, float]:
     """Return the lattice parameter, orientation and score that fit both rings best.
+
+    `spectrum` is the half spectrum of a signal of this `shape`, see `weighted_spectrum`.
 
     What noise reaches counts nothing. Among equals the shortest period wins, because a longer one
     would predict reflections that are not there.
     """
     # 1. A logarithmic grid of radii, descending, with a whole number of steps in a factor of √3.
-    size = min(signal.shape)
+    size = min(shape)
     shift = int(np.ceil(size * np.log(3) / 4))  # steps in a factor √3; one bin at Nyquist
     step = np.log(3) / 2 / shift
     count = int(np.ceil(np.log(longest / shortest) / step)) + 1
     exponents = np.arange(-shift, count)
     radii = 2 / np.sqrt(3) / shortest * np.exp(-exponents * step)  # second ring … first ring
     # 2. How far three reflections stand out at each angle and radius.
-    spots = _spot_scores(signal, radii)  # (angles in 60°, radii)
+    spots = _spot_scores(spectrum, shape, radii)  # (angles in 60°, radii)
     # 3. The second ring is the first one shifted by a factor of √3 and turned by 30°: add both.
     second = np.roll(spots, -(len(spots) // 2), axis=0)[:, :count]
     scores = spots[:, shift:] + second
@@ -244,13 +249,12 @@ def search(signal: np.ndarray, shortest: float, longest: float) -> tuple[float, 
     return parameter, angle * SECTOR / len(spots), float(scores[angle, radius])
 
 
-def _spot_scores(signal: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def _spot_scores(spectrum: np.ndarray, shape: tuple[int, int], radii: np.ndarray) -> np.ndarray:
     """Return how far three reflections, 60° apart, stand out of the background at their radius.
 
     (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
     """
-    spectrum = weighted_spectrum(signal, WINDOW_TAPER, BLUR)
-    places, beyond = _polar_places(signal.shape, tuple(radii))
+    places, beyond = _polar_places(shape, tuple(radii))
     # 1. The power on circles. Frequencies wrap, so the first row is repeated at the end.
     rows = np.vstack([spectrum, spectrum[:1]])
     samples = grid_sample(torch.from_numpy(rows)[None, None], places, align_corners=True)

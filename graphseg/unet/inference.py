@@ -411,7 +411,8 @@ def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> 
     image = np.asarray(image, np.float32)
     if image.shape == tuple(shape):
         return image
-    values = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    # PyTorch warns of memory that cannot be written to, such as a file that joblib has mapped.
+    values = torch.from_numpy(np.require(image, requirements=["C", "W"]))[None, None]
     resized = interpolate(values, tuple(shape), mode=mode, antialias=True, align_corners=False)
     return resized[0, 0].numpy()
 

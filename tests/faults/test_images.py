@@ -6,10 +6,11 @@ import os
 import numpy as np
 import pytest
 
+from graphseg.api import read_series
 from graphseg.datasets.labelfiles import read_image
 from graphseg.datasets.load import load_folder
 from graphseg.io import guard as reading
-from graphseg.io.micrographs import read_frames, read_micrograph
+from graphseg.io.micrographs import read_micrograph
 from tests.faults import corpus_images, guard
 
 
@@ -30,7 +31,7 @@ def test_every_file_is_read_or_refused_with_one_sentence(spoilt):
     refused = []
     for name in names:
         try:
-            said = guard.outcome(lambda name=name: list(read_frames(folder / name)), is_image)
+            said = guard.outcome(lambda name=name: list(read_series(folder / name)), is_image)
         except (Exception, guard.Hang) as error:
             raise AssertionError(f"{name!r}: {type(error).__name__}: {error}") from error
         refused += [name] if said else []

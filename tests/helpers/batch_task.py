@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from graphseg.batch import run as batch
+from graphseg.batch.manifest import find_inputs
 from graphseg.batch.run import Result
-from graphseg.batch.sources import find_sources
 
 SIGKILL = getattr(signal, "SIGKILL", None)
 
@@ -56,4 +56,6 @@ class Brightness:
 
 def run(night, out, task=None, **options):
     """Do a task, `Brightness` by default, with all images of a folder."""
-    return batch.run(task or Brightness(), find_sources([night]), out, progress=False, **options)
+    return batch.run(
+        task or Brightness(), find_inputs([night]).sources, out, progress=False, **options
+    )

@@ -356,25 +356,14 @@ FAULTS = (
         (COMPARISON,),
     ),
     Fault(
-        "bootstrap of images instead of acquisitions: thresholds",
-        "book/studies/thresholds",
-        "np.stack([counts[groups == group].sum(axis=0) for group in np.unique(groups)])",
-        "counts",
-        ("studies/thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
-    ),
-    Fault(
-        "bootstrap of images instead of acquisitions: correlations",
-        "graphseg/evaluation/quality",
+        "bootstrap of images instead of acquisitions: thresholds, correlations, ranks",
+        "book/studies/resampling",
         "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
         "[np.array([i]) for i in range(len(groups))]",
-        ("evaluation/quality::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",),
-    ),
-    Fault(
-        "bootstrap of images instead of acquisitions: ranks",
-        "graphseg/batch/ranking",
-        "[np.flatnonzero(groups == group) for group in np.unique(groups)]",
-        "[np.array([i]) for i in range(len(groups))]",
-        ("batch/ranking::test_rank_agreement_is_spearman_with_an_interval",),
+        (
+            "studies/resampling::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",
+            "studies/thresholds::test_the_frames_of_an_acquisition_carry_the_evidence_of_one",
+        ),
         (SORTING,),
     ),
     Fault(
@@ -428,17 +417,17 @@ FAULTS = (
     # Calibration.
     Fault(
         "temperature: logits multiplied instead of divided",
-        "graphseg/evaluation/calibration",
+        "book/studies/reliability",
         "scaled = logits / np.exp(log_temperature)",
         "scaled = logits * np.exp(log_temperature)",
-        ("evaluation/calibration",),
+        ("studies/reliability",),
     ),
     Fault(
         "calibration error: what is too low makes up for what is too high",
-        "graphseg/evaluation/calibration",
+        "book/studies/reliability",
         "np.nansum(weight * np.abs(self.predicted - self.observed))",
         "np.nansum(weight * (self.predicted - self.observed))",
-        ("evaluation/calibration",),
+        ("studies/reliability",),
     ),
     # Losses and predictions.
     Fault(
@@ -556,18 +545,18 @@ FAULTS = (
     ),
     Fault(
         "precision of atoms computed as recall",
-        "graphseg/structure/atoms",
+        "book/tools/atom_scores",
         "precision=_mean(hit_found[counted_found])",
         "precision=_mean(hit_true[counted_true])",
-        ("structure/atoms_scores",),
+        ("book/atom_scores",),
         (ATOMS,),
     ),
     Fault(
         "mean distance of atoms instead of root mean square",
-        "graphseg/structure/atoms",
+        "book/tools/atom_scores",
         "np.sqrt(_mean(distance**2))",
         "_mean(distance)",
-        ("structure/atoms_scores",),
+        ("book/atom_scores",),
         (ATOMS,),
     ),
     Fault(

@@ -26,11 +26,6 @@ def paint(monkeypatch):
     importlib.import_module("graphseg.plotting.painter")
 
 
-def explore(monkeypatch):
-    monkeypatch.delitem(sys.modules, "graphseg.plotting.explore", raising=False)
-    importlib.import_module("graphseg.plotting.explore")
-
-
 def use_scheduler(_):
     with pools.workers("tcp://localhost:8786"):
         pass
@@ -49,7 +44,6 @@ def write_onnx(_):
 NEEDING = {
     ("notebook", "anywidget"): paint,
     ("notebook", "traitlets"): paint,
-    ("notebook", "ipywidgets"): explore,
     ("dask", "distributed"): use_scheduler,
     ("dask", "distributed.scheduler"): use_dask_workers,
     ("onnx", "onnx"): write_onnx,

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 import torch
 
+from graphseg.batch.manifest import find_inputs
 from graphseg.batch.masks import MaskFolder, is_reviewed, read_reviewed
 from graphseg.batch.reduction import read_reduced
-from graphseg.batch.sources import find_inputs
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import scorecard

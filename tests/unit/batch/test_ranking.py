@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
 
+from book.studies.resampling import rank_agreement
 from book.tools import figures
-from graphseg.batch.ranking import rank, rank_agreement
+from graphseg.batch.ranking import rank
 from graphseg.batch.report import csv_text, ranking_page, table_rows
 from graphseg.errors import InputError
 from graphseg.evaluation.quality import calibrated_level, clean_fractions, clean_intervals
@@ -63,28 +63,6 @@ def test_rank_ranges_are_what_the_intervals_allow(ends):
 def test_rankings_that_do_not_fit_are_refused(changes):
     with pytest.raises(InputError):
         small_ranking(**changes)
-
-
-def test_rank_agreement_is_spearman_with_an_interval():
-    rng = np.random.default_rng(0)
-    labelled = rng.uniform(size=60)
-    noisy = labelled + 0.1 * rng.normal(size=60)
-    found = rank_agreement(noisy, labelled)
-    assert found.spearman == pytest.approx(stats.spearmanr(noisy, labelled).statistic)
-    assert found.low < found.spearman < found.high < 1
-    series = rank_agreement(np.tile(noisy, 4), np.tile(labelled, 4), np.tile(np.arange(60), 4))
-    assert (series.low, series.high) == pytest.approx((found.low, found.high), abs=1e-9)
-
-
-def test_opposite_orders_disagree_fully():
-    found = rank_agreement([3, 2, 1, 0], [0, 1, 2, 3])
-    assert (found.spearman, found.low, found.high) == pytest.approx((-1, -1, -1))
-
-
-@pytest.mark.parametrize("fractions", [[1.0, 1.0, 1.0], [0.1, 0.2]])
-def test_no_agreement_without_an_order(fractions):
-    with pytest.raises(InputError, match="rank correlation"):
-        rank_agreement(fractions, np.arange(len(fractions)))
 
 
 def test_csv_holds_the_table():

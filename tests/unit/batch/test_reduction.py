@@ -307,7 +307,7 @@ def test_inconsistent_files_are_refused(tmp_path, good, spoil):
     [
         (np.zeros(SHAPE), np.zeros(SHAPE, bool), "float64"),
         (np.zeros(SHAPE, bool), np.zeros(SHAPE, bool), "bool"),
-        (np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool), "no stack"),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool), "expected shape"),
         (np.zeros(SHAPE, np.uint8), np.zeros((1, 2, 2), bool), "do not match"),
         (np.zeros(SHAPE, np.uint8), np.zeros((1, 2, 2), int), "do not fit"),
         (np.zeros(SHAPE, np.uint8), np.zeros(SHAPE), "do not fit"),

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from graphseg.batch import manifest, pools
 from graphseg.batch import run as batch
+from graphseg.batch.manifest import HIDDEN, Source, find_inputs
 from graphseg.batch.run import Outcome, Result
-from graphseg.batch.sources import HIDDEN, Source, find_inputs, find_sources
+from graphseg.cli import skipped_text
 from graphseg.errors import InputError
 from tests.helpers.batch_task import SIGKILL, Brightness, run
 from tests.helpers.microscope_files import write_dm4
@@ -418,7 +419,7 @@ def touched(folder, *names):
 
 
 def named(*inputs):
-    return [source.name for source in find_sources(inputs)]
+    return [source.name for source in find_inputs(inputs).sources]
 
 
 def test_folders_patterns_and_files_are_found(tmp_path, monkeypatch):
@@ -427,7 +428,7 @@ def test_folders_patterns_and_files_are_found(tmp_path, monkeypatch):
     (tmp_path / "a" / "store.zarr" / "0").mkdir(parents=True)
     touched(tmp_path, "a/store.zarr/0/inner.png")
     assert named("a") == ["b/y", "store", "x"]
-    assert [source.shown for source in find_sources(["a"])] == [
+    assert [source.shown for source in find_inputs(["a"]).sources] == [
         os.path.join("a", name) for name in (os.path.join("b", "y.png"), "store.zarr", "x.DM4")
     ]
     assert named("a/*.DM4", "a/x.DM4", "c.mrc") == ["x", "c"]
@@ -440,7 +441,7 @@ def test_folders_patterns_and_files_are_found(tmp_path, monkeypatch):
     for nothing in ("a/*.ser", "a/*.txt", "a/.hidden/deeper"):
         (tmp_path / "a" / ".hidden" / "deeper").mkdir(exist_ok=True)
         with pytest.raises(InputError, match="gives no micrograph"):
-            find_sources([nothing])
+            find_inputs([nothing])
 
 
 def test_labels_and_results_are_no_micrographs(tmp_path):
@@ -460,7 +461,7 @@ def test_labels_and_results_are_no_micrographs(tmp_path):
     run(tmp_path, tmp_path, Masks())  # results beside the images
     assert (tmp_path / "0_mask.tif").exists() and named(tmp_path) == ["0", "1"]
     with pytest.raises(InputError, match="only labels and results"):
-        find_sources([tmp_path / "0_mask.tif"])
+        find_inputs([tmp_path / "0_mask.tif"])
 
 
 def test_equal_names_get_results_of_their_own(tmp_path):
@@ -528,17 +529,17 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, monkeypatch):
     )  # fmt: skip
     inputs = find_inputs(["a"])
     assert [source.name for source in inputs.sources] == ["x"]
-    assert [(Path(one.file).name, one.reason) for one in inputs.skipped] == [
+    assert [(Path(one["file"]).name, one["reason"]) for one in inputs.skipped] == [
         ("README", "it has no suffix"),
-        ("y.jpg", "the suffix .jpg is none of a known format"),
-        ("z.jpg", "the suffix .jpg is none of a known format"),
-        ("notes.txt", "the suffix .txt is none of a known format"),
+        ("y.jpg", "its format, .jpg, is not a known one"),
+        ("z.jpg", "its format, .jpg, is not a known one"),
+        ("notes.txt", "its format, .txt, is not a known one"),
         ("x_LABEL.png", "it is the label of another image"),
     ]
-    text = inputs.skipped_text()
+    text = skipped_text(inputs.skipped)
     assert text.startswith("Files left out: 5 (2 .jpg, 1 no suffix, 1 .txt, 1 .png): ")
     assert "y.jpg" in text and text.endswith(" and 2 more.")
-    assert find_inputs(["a/x.png"]).skipped_text() == ""
+    assert find_inputs(["a/x.png"]).skipped == []
 
 
 def test_a_run_on_other_images_adds_to_the_table(night, tmp_path):
@@ -570,14 +571,14 @@ def test_what_a_record_says_is_checked(night, tmp_path):
 def test_a_source_that_is_a_folder_has_a_digest(tmp_path):
     touched(tmp_path, "s.zarr/a", "s.zarr/b/c")
     store = tmp_path / "s.zarr"
-    first = manifest.content_digest(manifest.fingerprint(store))
+    first = manifest.content_digest(manifest.Fingerprint.of(store))
     (store / "a").write_text("changed")
-    now = manifest.fingerprint(store)
-    assert now["size"] == 7 and manifest.content_digest(now) != first
-    assert manifest.fingerprint(tmp_path / "missing")["size"] == 0
+    now = manifest.Fingerprint.of(store)
+    assert now.size == 7 and manifest.content_digest(now) != first
+    assert manifest.Fingerprint.of(tmp_path / "missing").size == 0
     source = Source(store, "s.zarr", "s")
-    assert manifest.frame_name(source, 0, 1) == "s"
-    assert manifest.frame_name(source, 12, 20) == "s_frame_0012"
+    assert source.frame_name(0, 1) == "s"
+    assert source.frame_name(12, 20) == "s_frame_0012"
 
 
 def test_files_are_dealt_out_in_few_pieces():
@@ -655,7 +656,7 @@ def test_a_folder_that_the_first_version_left_half_done_is_continued(long_night,
             return {"version": 1, "test_time_augmentation": True}
 
     out, task = tmp_path / "out", Today()
-    sources = find_sources([long_night])
+    sources = find_inputs([long_night]).sources
     for number, source in enumerate(sources[:7]):
         now = os.stat(source.path)
         results = {"_mean.txt": "as it was left", "_copy.bin": "in those days"}

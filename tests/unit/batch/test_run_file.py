@@ -10,8 +10,8 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphseg.batch import manifest
-from graphseg.batch.manifest import Manifest, toml_text
+from graphseg.batch.manifest import Manifest
+from graphseg.batch.run import read_run, toml_text, write_run
 from graphseg.datasets import load
 from graphseg.unet import pretrained
 from graphseg.unet.network import weights_digest
@@ -70,7 +70,7 @@ def test_a_run_says_what_it_was_and_keeps_a_log(run, night, tmp_path):
     assert (options["images"], options["output"], options["masks"]) == (["night"], "out", "png")
     assert options["pixel_size"] == 0.4 and options["test_time_augmentation"] is False
     assert found["skipped"] == [
-        {"file": "night/notes.txt", "reason": "the suffix .txt is none of a known format"}
+        {"file": "night/notes.txt", "reason": "its format, .txt, is not a known one"}
     ]
     assert found["made_by"]["model"] == weights_digest(pretrained.FOLDER / "default.safetensors")
     assert found["versions"].keys() > {"graphseg", "torch", "numpy", "python"}
@@ -78,7 +78,7 @@ def test_a_run_says_what_it_was_and_keeps_a_log(run, night, tmp_path):
     assert "INFO segment begins: 3 files, 0 images finished" in lines[0]
     assert "INFO segment ends: 2 images finished, 1 failed" in lines[-1]
     assert sum("done" in line for line in lines) == 2
-    assert sum("ERROR night/broken.dm4 is no readable" in line for line in lines) == 1
+    assert sum("ERROR night/broken.dm4 is not a readable" in line for line in lines) == 1
     assert run(*command)[0] == 2  # the log goes on
     again = (tmp_path / "out" / "run.log").read_text(encoding="utf-8").splitlines()
     assert again[: len(lines)] == lines and "2 images finished" in again[len(lines)]
@@ -170,7 +170,7 @@ def test_another_network_of_the_same_name_is_told(run, night, tmp_path):
     ("text", "message"),
     [
         (None, "cannot be read"),
-        ("a = = 1", "is no TOML"),
+        ("a = = 1", "is not valid TOML"),
         ("[sort.options]\nimages = ['night']", r"has no [segment.options]"),
         ("segment = 1", r"has no [segment.options]"),
         ("[segment.options]\nevil = 1", "unknown option evil"),
@@ -201,8 +201,9 @@ def test_a_killed_run_leaves_what_it_was(tmp_path):
     about = {"options": {"images": ["night"]}, "begun": "now"}
     one = Manifest(tmp_path, "sort", {"model": "a", "suffixes": ["x"]})
     with one.writing():
-        assert one.write_run(about) is None
+        write_run(one, about)
         found = part(tmp_path / "run.toml", "sort")
-        assert found == about | {"made_by": {"model": "a", "suffixes": ["x"]}}
+        assert found | about == found and "ended" not in found
+        assert found["made_by"] == {"model": "a", "suffixes": ["x"]}
     assert json.loads(json.dumps(found)) == found
-    assert manifest.read_run(tmp_path / "run.toml", "sort")["made_by"] == found["made_by"]
+    assert read_run(tmp_path / "run.toml", "sort")["made_by"] == found["made_by"]

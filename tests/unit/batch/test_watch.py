@@ -11,8 +11,8 @@ import numpy as np
 import tifffile
 
 from graphseg.batch import run as running
+from graphseg.batch.manifest import find_inputs
 from graphseg.batch.run import Result, run
-from graphseg.batch.sources import find_sources
 from graphseg.batch.watch import complete_files
 
 PATIENCE = 120  # s, on a machine that is busy
@@ -118,7 +118,7 @@ def test_the_table_grows_while_a_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "SHARE", 1e9)
     lengths = []
     found = run(
-        Plain(), find_sources([tmp_path]), tmp_path / "out", progress=False,
+        Plain(), find_inputs([tmp_path]).sources, tmp_path / "out", progress=False,
         tables=lambda one: lengths.append((len(one.pairs), one.finished)),
     )  # fmt: skip
     assert len(lengths) == 4 and lengths[-1] == (4, 4) and found.finished == 4

@@ -70,7 +70,7 @@ MODULES_AT_MOST = {
     "01_data": 34,
     "02_preprocessing": 48,
     "13_other_microscopes": 78,
-    "14_your_own_images": 80,
+    "14_your_own_images": 84,
 }
 
 

@@ -13,5 +13,5 @@ def test_segmenting_one_image_goes_through_few_modules():
     modules, switches = map(
         int, re.search(r"modules: (\d+), switches: (\d+)", done.stdout).groups()
     )
-    assert 5 < modules <= 16
-    assert 20 < switches <= 70
+    assert 5 < modules <= 15
+    assert 20 < switches <= 60

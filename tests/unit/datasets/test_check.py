@@ -203,7 +203,7 @@ def test_an_empty_folder_is_an_error_and_no_folder_raises(tmp_path):
     report = check_folder(tmp_path)
     only(report.errors, "holds no pairs")
     assert report.names == () and report.values == {}
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         check_folder(tmp_path / "absent")
 
 

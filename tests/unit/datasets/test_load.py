@@ -272,7 +272,7 @@ def test_offline_says_what_to_do_and_the_default_falls_back(offline):
 
 def test_a_wrong_environment_variable_is_an_error_not_a_fallback(offline, monkeypatch, tmp_path):
     monkeypatch.setenv("GRAPHSEG_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="nowhere, which is no folder"):
+    with pytest.raises(InputError, match="nowhere, which is not a folder"):
         load.load_default()
 
 
@@ -336,7 +336,7 @@ def test_pixel_sizes_may_be_listed(folder):
     (folder / "pixel_sizes.json").write_text(json.dumps({"flake": 0.4}))
     np.testing.assert_array_equal(load.load_folder(folder).pixel_size, [np.nan, np.nan, 0.4])
     (folder / "pixel_sizes.json").write_text("[0.4]")
-    with pytest.raises(InputError, match=r"pixel_sizes\.json is no list"):
+    with pytest.raises(InputError, match=r"pixel_sizes\.json does not hold pixel sizes"):
         load.load_folder(folder)
 
 
@@ -378,7 +378,7 @@ def test_a_missing_partner_is_named(folder, missing, partner):
             r"flake\.png has several channels",
         ),
         ("flake.png", b"", r"flake\.png is empty"),
-        ("flake.png", b"not an image", r"flake\.png is no readable PNG"),
+        ("flake.png", b"not an image", r"flake\.png is not a readable PNG"),
     ],
 )
 def test_a_bad_file_is_named(folder, name, content, message):
@@ -393,7 +393,7 @@ def test_a_bad_file_is_named(folder, name, content, message):
 def test_a_truncated_image_is_named(folder):
     content = (folder / "flake.png").read_bytes()
     (folder / "flake.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"flake\.png is no readable PNG"):
+    with pytest.raises(InputError, match=r"flake\.png is not a readable PNG"):
         load.load_folder(folder)
 
 
@@ -408,5 +408,5 @@ def test_images_of_different_sizes_are_refused(folder):
 def test_a_folder_without_pairs_or_no_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no pairs"):
         load.load_folder(tmp_path)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         load.load_folder(tmp_path / "absent")

@@ -1,6 +1,7 @@
 """Views are turned back, a known line is found, intervals hold what they say."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.evaluation.quality import ExpectedJaccard
 from graphseg.unet import pretrained
+from graphseg.unet.inference import SYMMETRIES
 
 
 class Echo:
@@ -27,8 +29,12 @@ def images():
     return np.random.default_rng(0).uniform(0.2, 0.8, (2, 24, 24)).astype(np.float32)
 
 
+def views(segmenter, images):
+    return np.stack([quality.view(segmenter, images, *symmetry) for symmetry in SYMMETRIES])
+
+
 def test_views_of_a_segmenter_without_a_preferred_direction_are_equal(images):
-    found = quality.views(Echo(), images)
+    found = views(Echo(), images)
     assert found.shape == (8, 2, 24, 24)
     np.testing.assert_array_equal(found, np.broadcast_to(images, found.shape))
 
@@ -56,7 +62,7 @@ def test_eight_views_average_to_what_averaging_gives():
     all_views = pretrained.load(
         "default", test_time_augmentation=True, precision="float32", progress=False
     )
-    mean = quality.views(one, images).mean(axis=0)
+    mean = views(one, images).mean(axis=0)
     np.testing.assert_allclose(mean, all_views.predict_proba(images), atol=1e-4)
 
 
@@ -108,38 +114,13 @@ def test_intervals_from_few_images_hold_as_many_as_those_from_many():
     assert 0.8 < np.mean(held) < 0.9
 
 
-def test_correlations_have_intervals_around_them():
-    fractions, jaccards = noisy_line(60, 4)
-    groups = np.arange(60) // 2
-    found = quality.correlation(fractions, jaccards, groups, draws=200)
-    for value, low, high in found.values():
-        assert low < value < high
-        assert value > 0.95
-
-
-def test_the_frames_of_an_acquisition_carry_the_evidence_of_one():
-    fractions, jaccards = noisy_line(20, 5)
-    single = quality.correlation(fractions, jaccards, np.arange(20), draws=100)
-    series = quality.correlation(
-        np.repeat(fractions, 3), np.repeat(jaccards, 3), np.repeat(np.arange(20), 3), draws=100
-    )
-    for name, values in single.items():
-        assert series[name] == pytest.approx(values, abs=1e-9)
-
-
-def test_what_is_always_the_same_tells_nothing():
-    _, jaccards = noisy_line(10, 4)
-    found = quality.correlation(np.ones(10), jaccards, np.arange(10), draws=20)
-    assert found == {"pearson": [0, 0, 0], "spearman": [0, 0, 0]}
-
-
 def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
     quality.package.cache_clear()
     monkeypatch.setattr(quality, "FILE", tmp_path / "calibration.json")
     assert quality.columns(np.zeros((4, 4))) == {"look_first": ""}
     quality.package.cache_clear()
     model = ExpectedJaccard(0.8, 0.1, 0.1, 0.05)
-    stored = {"expected_jaccard": quality.as_json(model), "look_below": 0.6}
+    stored = {"expected_jaccard": asdict(model), "look_below": 0.6}
     quality.FILE.write_text(json.dumps(stored))
     sure, unsure = (quality.columns(np.full((4, 4), p)) for p in (0.95, 0.5))
     assert (sure["expected_jaccard"], sure["look_first"]) == (0.9, "")
@@ -154,10 +135,3 @@ def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
             "look_first": said
         }
     quality.package.cache_clear()
-
-
-def test_a_mask_that_covers_nearly_everything_is_suspect():
-    mask = np.ones((100, 100), bool)
-    assert "100.0% of the image is called contaminated" in quality.covered(mask)
-    mask.flat[:501] = False
-    assert quality.covered(mask) == "" and quality.covered(~mask) == ""

@@ -41,5 +41,5 @@ def test_damaged_records_are_refused(tmp_path):
     with pytest.raises(InputError, match="no record"):
         records.read_record(tmp_path / "none.json")
     (tmp_path / "half.json").write_text('{"name": ')
-    with pytest.raises(InputError, match="no JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         records.read_record(tmp_path / "half.json")

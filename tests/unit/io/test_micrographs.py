@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from rsciio import digitalmicrograph
 
+from graphseg.api import read_series
 from graphseg.errors import InputError
 from graphseg.io import guard
 from graphseg.io.micrographs import (
     LARGEST_FRAME,
     SUFFIXES,
-    is_energy,
-    is_reciprocal,
     open_series,
-    read_frames,
+    quantity_of,
     read_micrograph,
     to_angstrom,
 )
@@ -89,11 +88,11 @@ def test_lengths_become_angstrom(value, unit, expected):
 
 def test_units_of_diffraction_and_of_spectra_are_known():
     for unit in ("1/nm", "1 / µm", "nm^-1", "Å^-1", "nm⁻¹", "1/m", "mrad", "rad", "1/(nm)"):
-        assert is_reciprocal(unit) and not is_energy(unit)
+        assert quantity_of(unit) == "diffraction"
     for unit in ("eV", "keV"):
-        assert is_energy(unit) and not is_reciprocal(unit)
+        assert quantity_of(unit) == "energy"
     for unit in ("", "nm", "s", "px", "1/s"):
-        assert not is_energy(unit) and not is_reciprocal(unit)
+        assert quantity_of(unit) == ""
 
 
 @ALL
@@ -109,7 +108,7 @@ def test_an_image_keeps_its_pixels_and_pixel_size(tmp_path, image, name):
 @ALL
 def test_a_series_is_split_into_its_frames(tmp_path, series, name):
     WRITERS[name](tmp_path / name, series, 0.32)
-    frames = list(read_frames(tmp_path / name))
+    frames = list(read_series(tmp_path / name))
     assert [frame.frame for frame in frames] == [0, 1, 2]
     for frame, expected in zip(frames, series, strict=True):
         np.testing.assert_array_equal(frame.image, expected)
@@ -175,7 +174,7 @@ def test_every_type_of_mrc_is_read(tmp_path, image, order, mode, dtype):
 
 def test_newer_ser_has_longer_offsets(tmp_path, series):
     write_ser(tmp_path / "a.ser", series, 0.32, version=0x0220)
-    read = [frame.image for frame in read_frames(tmp_path / "a.ser")]
+    read = [frame.image for frame in read_series(tmp_path / "a.ser")]
     np.testing.assert_array_equal(read, series)
 
 
@@ -363,7 +362,7 @@ def test_a_damaged_frame_leaves_the_others_usable(tmp_path, series):
         ("a.jpg", b"\xff\xd8", "none of the known suffixes"),
         ("a.dm5", b"", "none of the known suffixes"),
         *[(f"a{suffix}", b"", "is empty") for suffix in SUFFIXES],
-        *[(f"a{suffix}", b"GIF89a" + bytes(58), "is no readable") for suffix in SUFFIXES],
+        *[(f"a{suffix}", b"GIF89a" + bytes(58), "is not a readable") for suffix in SUFFIXES],
     ],
 )
 def test_a_bad_file_is_named_in_one_sentence(tmp_path, name, content, message):
@@ -381,7 +380,7 @@ def test_a_missing_file_is_named(tmp_path):
         with pytest.raises(InputError, match="does not exist"):
             read_micrograph(tmp_path / name)
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(InputError, match="is no readable"):
+    with pytest.raises(InputError, match="is not a readable"):
         read_micrograph(tmp_path / "empty.zarr")
 
 
@@ -519,7 +518,9 @@ def test_a_reader_that_crashes_costs_one_file(tmp_path, image, monkeypatch):
     for code in ("input()", "import os; input(); os.abort()", "print('[', end='')"):
         with monkeypatch.context() as patch:
             patch.setattr(guard, "COMMAND", [sys.executable, "-c", code])
-            with pytest.raises(InputError, match=r"a\.hspy is no readable HSPY file: its reader"):
+            with pytest.raises(
+                InputError, match=r"a\.hspy is not a readable HSPY file: its reader"
+            ):
                 read_micrograph(tmp_path / "a.hspy")
         np.testing.assert_array_equal(read_micrograph(tmp_path / "a.hspy").image, image)
         child.stop()
@@ -573,7 +574,10 @@ def test_readers_have_limits(tmp_path, image):
         guard.main()
     """
     child = guard._Child()
-    for name, message in (("a.mrc", "is no readable MRC"), ("a.ser", "its reader crashed or took")):
+    for name, message in (
+        ("a.mrc", "is not a readable MRC"),
+        ("a.ser", "its reader crashed or took"),
+    ):
         write = WRITERS[f"lattice{name[1:]}"]
         write(tmp_path / name, image, 0.32)
         with pytest.MonkeyPatch.context() as patch:

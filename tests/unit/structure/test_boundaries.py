@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -77,10 +77,20 @@ def test_small_misorientations(degrees, seed):
     angle=st.floats(0, np.pi / 3),
     seed=st.integers(0, 1000),
 )
+@example(degrees=47.0, direction=2.125, angle=0.75, seed=98)  # 1.19 at its end
 def test_any_bicrystal(degrees, direction, angle, seed):
+    """Bounds above what 1,061 bicrystals gave, drawn at random from these ranges.
+
+    The largest distance from the true line was 0.49 lattice parameters, except within two of them
+    of an end: at the edge of the image only one half of the surroundings is there, and it was up to
+    1.18 in these and 649 others.
+    """
     image = bicrystal(0.38, np.radians(degrees), direction, angle, seed)
     (boundary,) = find_boundaries(image)
-    assert np.abs(distances(boundary, direction, LATTICE_CONSTANT / 0.38)).max() < 1
+    parameter = LATTICE_CONSTANT / 0.38
+    distance, end = np.abs(distances(boundary, direction, parameter)), int(np.ceil(2 * parameter))
+    assert distance[end:-end].max() < 0.75
+    assert distance.max() < 1.5
     expected = min(degrees, 60 - degrees)
     assert np.degrees(boundary.misorientation) == pytest.approx(expected, abs=1)
 

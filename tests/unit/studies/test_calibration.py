@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from book.studies import calibration as confidence
+from book.studies import reliability
 from graphseg.datasets import load
-from graphseg.evaluation import calibration, quality
+from graphseg.evaluation import quality
 from graphseg.unet import pretrained
 
 
@@ -35,7 +36,7 @@ def record(written):
 
 def test_the_record_is_json_and_complete(record):
     again = json.loads(json.dumps(record))
-    assert set(again["calibration"]) == set(calibration.METHODS)
+    assert set(again["calibration"]) == set(reliability.METHODS)
     assert len(again["images"]) == 15
     for way in ("eight views", "eight views, inner", "eight views, other", "one view"):
         assert set(again["correlations"][way]) == {"pearson", "spearman"}

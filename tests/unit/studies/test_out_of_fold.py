@@ -5,8 +5,8 @@ import pytest
 from scipy.special import expit, logit
 
 from book.studies import calibration as confidence
+from book.studies import reliability
 from graphseg.errors import InputError
-from graphseg.evaluation import calibration
 
 GROUPS = np.array([f"g{k // 2}" for k in range(20)])
 FOLD = np.repeat([0, 1], 10)
@@ -29,16 +29,16 @@ def noisy_line(number, seed):
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibration_takes_the_error_away(method):
     said, masks = drawn(2.0)
-    counts = calibration.histograms(said, masks)
-    before = calibration.reliability(counts, calibration.LEVELS)
+    counts = reliability.histograms(said, masks)
+    before = reliability.reliability(counts, reliability.LEVELS)
     assert before.error > 0.05
     values = confidence.calibrate_out_of_fold(counts, FOLD, GROUPS, method)
-    after = calibration.reliability(counts, values)
+    after = reliability.reliability(counts, values)
     assert after.error < 0.01
     assert after.pixels.sum() == masks.size
     per_image = confidence.error_per_image(counts, values)
     assert per_image.shape == (20,)
-    assert per_image.mean() < confidence.error_per_image(counts, calibration.LEVELS).mean()
+    assert per_image.mean() < confidence.error_per_image(counts, reliability.LEVELS).mean()
 
 
 def test_inner_folds_test_every_image_once_by_others_of_its_own_network():
@@ -52,7 +52,7 @@ def test_inner_folds_test_every_image_once_by_others_of_its_own_network():
 
 def test_what_an_image_is_calibrated_with_does_not_depend_on_its_label():
     said, masks = drawn(2.0)
-    counts = calibration.histograms(said, masks)
+    counts = reliability.histograms(said, masks)
     changed = counts.copy()
     changed[3] = counts[3][:, ::-1]
     pairs = [confidence.calibrate_out_of_fold(c, FOLD, GROUPS, "isotonic")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from book.studies import thresholds
+from book.studies import reliability, thresholds
 from book.studies.__main__ import app
 from graphseg import metrics
 from graphseg.errors import InputError
-from graphseg.evaluation import calibration, quality
+from graphseg.evaluation import quality
 
 GROUPS = np.array(["a", "a", "b", "c", "d", "e"])
 
@@ -22,8 +22,8 @@ def case():
 
 def test_counts_are_those_of_the_masks(case):
     probabilities, masks = case
-    counts = calibration.histograms(probabilities, masks)
-    found = thresholds.counts_at(counts, calibration.LEVELS, (0.2, 0.5, 0.8))
+    counts = reliability.histograms(probabilities, masks)
+    found = thresholds.counts_at(counts, reliability.LEVELS, (0.2, 0.5, 0.8))
     for place, threshold in enumerate((0.2, 0.5, 0.8)):
         exact = metrics.counts(masks, probabilities >= threshold)
         np.testing.assert_allclose(found[:, place], exact, atol=12)  # pixels in one level
@@ -32,8 +32,8 @@ def test_counts_are_those_of_the_masks(case):
 
 def test_the_table_rises_in_precision_and_falls_in_recall(case):
     probabilities, masks = case
-    counts = calibration.histograms(probabilities, masks)
-    rows = thresholds.table(thresholds.counts_at(counts, calibration.LEVELS), GROUPS, draws=200)
+    counts = reliability.histograms(probabilities, masks)
+    rows = thresholds.table(thresholds.counts_at(counts, reliability.LEVELS), GROUPS, draws=200)
     recall = [row["recall"] for row in rows]
     assert recall == sorted(recall, reverse=True)
     assert rows[0]["precision"] < rows[-5]["precision"]
@@ -44,7 +44,7 @@ def test_the_table_rises_in_precision_and_falls_in_recall(case):
 
 def test_the_frames_of_an_acquisition_carry_the_evidence_of_one(case):
     probabilities, masks = case
-    counts = thresholds.counts_at(calibration.histograms(probabilities, masks), calibration.LEVELS)
+    counts = thresholds.counts_at(reliability.histograms(probabilities, masks), reliability.LEVELS)
     single = thresholds.table(counts, np.arange(6), draws=200)
     series = thresholds.table(np.repeat(counts, 4, axis=0), np.repeat(np.arange(6), 4), draws=200)
     for one, four in zip(single, series, strict=True):
@@ -83,7 +83,7 @@ def test_what_no_threshold_reaches_is_an_error():
 def test_a_threshold_goes_back_through_the_temperature():
     for threshold in (0.1, 0.5, 0.9):
         raw = thresholds.uncalibrated(threshold, 1.7)
-        assert calibration.apply_temperature(np.array([raw]), 1.7)[0] == pytest.approx(threshold)
+        assert reliability.apply_temperature(np.array([raw]), 1.7)[0] == pytest.approx(threshold)
 
 
 def test_the_command_prints_one_row_for_what_is_wanted(monkeypatch):

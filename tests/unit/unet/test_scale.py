@@ -119,6 +119,7 @@ def test_resizing_moves_nothing():
         (np.arange(40) + 0.5) * 3 / 11
     )
     np.testing.assert_allclose(small[3:-3, 3:-3], expected[3:-3, 3:-3], atol=0.02)
+    small.flags.writeable = False  # as a file that joblib has mapped; PyTorch would warn of it
     again = inference.resize(small, (90, 120), "bilinear")
     np.testing.assert_allclose(again[6:-6, 6:-6], image[6:-6, 6:-6], atol=0.03)
     assert small.dtype == again.dtype == np.float32

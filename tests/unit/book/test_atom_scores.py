@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from book.tools.atom_scores import score_atoms
 from graphseg.errors import InputError
-from graphseg.structure.atoms import score_atoms
 
 GRID = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), indexing="ij"), -1).reshape(-1, 2)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from book.tools import explore
 from graphseg.errors import InputError
-from graphseg.plotting import explore
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import image_of
 

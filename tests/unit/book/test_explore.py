@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from book.tools import explore
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.errors import InputError
-from graphseg.plotting import explore
 
 
 @pytest.fixture(scope="module")

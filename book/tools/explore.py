@@ -7,6 +7,7 @@ widget, so a page without a kernel shows it; moving a slider there does not redr
 from collections.abc import Callable
 from io import BytesIO
 
+import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,22 +15,20 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from book.tools.atom_scores import score_atoms
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition
 from graphseg.colours import BLUE, CLASS_COLOURS, ORANGE, SKY
-from graphseg.errors import InputError, extra
+from graphseg.errors import InputError
 from graphseg.plotting.micrographs import STYLE, overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import add_direction_key, show_bonds
 from graphseg.preprocessing import flat_field, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import image_of
-from graphseg.structure.atoms import find_atoms, find_bonds, score_atoms
+from graphseg.structure.atoms import find_atoms, find_bonds
 from graphseg.structure.classes import CLASSES, classify
-
-with extra("notebook", "A widget"):
-    import ipywidgets as widgets
 
 SPECTRUM_LIMIT = 0.35  # cycles per pixel shown around zero; higher peaks are rare
 HIGHEST_DEGREE = 6

@@ -1,0 +1,12 @@
+"""What the tasks say of a prediction."""
+
+import numpy as np
+
+from graphseg.batch.tasks import covered
+
+
+def test_a_mask_that_covers_nearly_everything_is_suspect():
+    mask = np.ones((100, 100), bool)
+    assert "100.0% of the image is called contaminated" in covered(mask)
+    mask.flat[:501] = False
+    assert covered(mask) == "" and covered(~mask) == ""
