@@ -123,7 +123,7 @@ def run(
     task
         What to do.
     sources
-        See `graphseg.batch.sources.find_inputs`.
+        See `graphseg.batch.manifest.find_inputs`.
     folder
         Of the results.
     resume
