@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePath
 from typing import NamedTuple, Self
 
@@ -299,10 +299,10 @@ class Manifest:
                 for suffix in filter(path.name.endswith, self.suffixes):
                     name = path.relative_to(self.folder).as_posix().removesuffix(suffix)
                     present.setdefault(name, []).append(path)
-        named = {source.name: source for source in sources}
+        named, now = {source.name: source for source in sources}, cache(Source.fingerprint)
         for name, targets in present.items():
             if (source := _source_of(name, named)) is not None:
-                conflicts += self._conflicts(self._read(name), source.fingerprint(), targets)
+                conflicts += self._conflicts(self._read(name), now(source), targets)
         _refuse(conflicts)
 
     def is_finished(self, name: str, now: Fingerprint) -> bool:
@@ -330,14 +330,14 @@ class Manifest:
         those whose results are still there as they were left.
         """
         found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
-        named = {source.name: source for source in sources}
+        named, now = {source.name: source for source in sources}, cache(Source.fingerprint)
         paths = {str(source.path) for source in sources}
         for name in self._names():
             record, source = self._read(name), _source_of(name, named)
             if record is None:
                 continue
             shown = {"error": ""}
-            if source is not None and self._is_finished(record, source.fingerprint()):
+            if source is not None and self._is_finished(record, now(source)):
                 shown |= {"file": source.shown}
             elif (
                 record["source"]["path"] in paths

@@ -147,7 +147,7 @@ def test_broken_files_are_reported_and_the_others_done(run, night, tmp_path):
     assert code == 2 and "4 images done" in out and "3 of 7 images failed" in err
     assert "Traceback" not in err
     for name, reason in (
-        ("broken.dm4", "no readable DM4"), ("flat.tif", "same value"), ("missing.png", "not exist"),
+        ("broken.dm4", "a readable DM4"), ("flat.tif", "same value"), ("missing.png", "not exist"),
     ):  # fmt: skip
         lines = [line for line in err.splitlines() if name in line and reason in line]
         assert len(lines) == 1 and lines[0].count(name) == 1

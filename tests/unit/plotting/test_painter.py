@@ -339,7 +339,7 @@ def test_labels_can_go_to_another_folder(folder, tmp_path):
 def test_an_array_needs_a_file_named_like_a_label(image, tmp_path):
     with pytest.raises(InputError, match="no file to save to"):
         LabelPainter(image).save()
-    with pytest.raises(InputError, match=r"end in _LABEL\.png"):
+    with pytest.raises(InputError, match=r"end it with _LABEL\.png"):
         LabelPainter(image, output=tmp_path / "mine.png")
 
 
