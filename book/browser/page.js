@@ -145,6 +145,9 @@
       ? "unknown" : `${pixelSize.toPrecision(4)} Å per pixel, ${SOURCES[source]}`;
     part("scale").textContent = factor === 1
       ? "as it is" : `at ${networkWidth} × ${networkHeight} px`;
+    const [expected, low, high] = (result.expected ?? []).map((value) => value.toFixed(2));
+    part("quality").textContent = result.expected
+      ? `${expected}; for nine of ten such images ${low} to ${high}` : "not known, see the warning";
     part("digest").textContent = about.digest;
     const list = part("warnings");
     list.replaceChildren(...result.warnings.map((warning) => {

@@ -1,18 +1,9 @@
-// Brings an image to the scale of the network, and says what speaks against the result.
-//
-// Mirrors graphseg.unet.inference (find_scale, resize) and, of the checks, those that need no
-// statistics of the training images: graphseg.evaluation.ood.judge without a reference set, and
-// graphseg.evaluation.quality.covered.
+// Brings an image to the scale of the network. Mirrors graphseg.unet.inference: find_scale, resize.
 "use strict";
 
 const TOLERANCE = 0.05; // relative; so little beyond the range, resizing costs more than it gains
 const FIELD = 1024; // pixels; side of the parts of a larger image in which the lattice is measured
 const SMALLEST_RESIZED = 64; // pixels; below it a network has too little to go by
-const SIDE = 256; // pixels; side of the fields that are judged
-const FEW = 4; // up to as many times the area of a field, its middle has to do
-const SATURATED = 0.05; // fraction of pixels of one value
-const CALIBRATION_ERROR = 0.1; // of a stated pixel size, relative
-const NEARLY_ALL = 0.95; // of an image, from which its mask is suspect
 const LOOK = "do not trust its mask before you have looked at it.";
 
 // Python's round, halves to the even neighbour.
@@ -112,51 +103,4 @@ function resize({ pixels, height, width }, newHeight, newWidth, isCubic) {
 function atNetworkScale(image, factor) {
   const [height, width] = [image.height, image.width].map((n) => Math.max(even(n * factor), 1));
   return resize(image, height, width, true);
-}
-
-function fieldsOf(image) {
-  const centres = image.height * image.width > FEW * SIDE ** 2
-    ? [[0.5, 0.5], [0.25, 0.25], [0.75, 0.75]] : [[0.5, 0.5]];
-  return cut(image, SIDE, centres);
-}
-
-function extremeFraction(pixels) {
-  let low = Infinity, high = -Infinity, number = 0;
-  for (const value of pixels) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  for (const value of pixels) number += value === low || value === high;
-  return number / pixels.length;
-}
-
-// judge: a sentence where saturation, a missing lattice or its constant speak against the mask.
-function judge(image, resized, scale, multiple) {
-  if (Math.min(resized.height, resized.width) < Math.max(SMALLEST_SIDE, multiple)) return "";
-  const fraction = extremeFraction(fieldsOf(image)[0].pixels);
-  const lattices = fieldsOf(resized)
-    .map((part) => measureLattice(part.pixels, part.height, part.width))
-    .sort((one, other) => one.score - other.score);
-  const lattice = lattices[lattices.length >> 1];
-  let reason = "";
-  if (fraction > SATURATED) {
-    const percent = even(100 * fraction);
-    reason = `${percent}% of its pixels are at the lowest or the highest grey level, cut off`;
-  } else if (!lattice.found) reason = "no lattice of graphene was found in it";
-  else if (scale.source !== "lattice" && scale.pixelSize) {
-    const constant = lattice.parameter * scale.pixelSize / scale.factor;
-    if (Math.abs(constant / LATTICE_CONSTANT - 1) > CALIBRATION_ERROR) {
-      const shown = Number(constant.toPrecision(3));
-      reason = `by its pixel size its lattice constant would be ${shown} Å, and`
-        + ` that of graphene is ${LATTICE_CONSTANT} Å`;
-    }
-  }
-  return reason && `The image is outside of what the network knows: ${reason}; ${LOOK}`;
-}
-
-// covered: a sentence if nearly all of a mask is contamination.
-function covered(fraction) {
-  if (fraction < NEARLY_ALL) return "";
-  return `${(100 * fraction).toFixed(1)}% of the image is called contaminated, as happens with a `
-    + `wrong pixel size or a network for other images; ${LOOK}`;
 }

@@ -30,15 +30,18 @@ const REQUESTS = {
       const small = "has too few pixels for the network; give a larger field.";
       throw new InputError(`${image.name} ${small}`);
     }
-    const warnings = [scale.warning, judge(image, resized, scale, network.multiple)];
+    const verdict = await judge(session, network, image, resized, scale);
     const pixels = await predictProba(session, network, resized, isAveraged, progress);
     const probability = resize({ ...resized, pixels }, image.height, image.width, false).pixels;
     const contaminated = probability.reduce((n, p) => n + (p >= network.threshold), 0);
+    const warnings = [
+      scale.warning, verdict.warning, covered(contaminated / probability.length)].filter(Boolean);
     const { lattice, ...found } = scale;
     return {
-      ...found, probability, height: image.height, width: image.width,
-      networkHeight: resized.height, networkWidth: resized.width,
-      warnings: [...warnings, covered(contaminated / probability.length)].filter(Boolean),
+      ...found, probability, height: image.height, width: image.width, warnings,
+      networkHeight: resized.height, networkWidth: resized.width, oodScore: verdict.oodScore,
+      // The line was fitted to images like those that the network knows, and says nothing of others.
+      expected: warnings.length ? null : expectedJaccard(network.expectedJaccard, probability),
     };
   },
 };

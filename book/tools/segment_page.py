@@ -13,11 +13,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from book.tools.dm4 import write_dm4
 from book.tools.errors import ToolError
 
 LIBRARIES = ("onnxruntime/ort.wasm.min.js", "geotiff/geotiff.js")
-MODULES = ("files.js", "fourier.js", "lattice.js", "scale.js", "network.js", "worker.js")
+MODULES = (
+    "files.js",
+    "fourier.js",
+    "lattice.js",
+    "scale.js",
+    "network.js",
+    "known.js",
+    "worker.js",
+)
 PAGE = ("page.js", "page.css", "licences.txt")
 GLUE = "onnxruntime/ort-wasm-simd-threaded.mjs"
 RUNTIME = "onnxruntime/ort-wasm-simd-threaded.wasm"
@@ -43,6 +53,7 @@ def make(folder: Path, source: Path, javascript: Path) -> None:
     ToolError
         If a library is missing.
     """
+    from graphseg.evaluation import ood, quality
     from graphseg.unet import export, pretrained
 
     needed = [javascript / name for name in (*LIBRARIES, GLUE, RUNTIME)]
@@ -50,9 +61,10 @@ def make(folder: Path, source: Path, javascript: Path) -> None:
         raise ToolError(f"{missing[0]} is missing: run python -m book.tools.fetch_javascript.")
     own = [source / name for name in (*MODULES, *PAGE)]
     weights = pretrained.find(NETWORK)
+    code = (Path(export.__file__), Path(__file__))
     made_from = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (*needed, *own, weights, Path(export.__file__), Path(__file__))
+        for path in (*needed, *own, weights, ood.FILE, quality.FILE, *code)
     }
     mark = folder / MARK
     if mark.is_file() and json.loads(mark.read_text(encoding="utf8")) == made_from:
@@ -62,8 +74,8 @@ def make(folder: Path, source: Path, javascript: Path) -> None:
     for name in PAGE:
         shutil.copy(source / name, folder)
     # A source map is named at the end of some, which only a debugger would look for.
-    code = [javascript / name for name in LIBRARIES] + [source / name for name in MODULES]
-    _write(folder, "engine", b"\n;\n".join(path.read_bytes() for path in code))
+    scripts = [javascript / name for name in LIBRARIES] + [source / name for name in MODULES]
+    _write(folder, "engine", b"\n;\n".join(path.read_bytes() for path in scripts))
     _write(folder, "glue", (javascript / GLUE).read_bytes())
     _write(folder, "runtime", (javascript / RUNTIME).read_bytes())
     about, network = _network()
@@ -80,13 +92,15 @@ def _write(folder: Path, name: str, content: bytes) -> None:
 
 def _network() -> tuple[dict, bytes]:
     """Return what the page must know of the network, and the network as ONNX."""
+    from graphseg.evaluation import ood, quality
     from graphseg.unet import inference, pretrained
     from graphseg.unet.export import export_onnx
     from graphseg.unet.network import weights_digest
 
     segmenter = pretrained.load(NETWORK, device="cpu", precision="float32")
+    digest = weights_digest(pretrained.find(NETWORK))
     about = {
-        "digest": weights_digest(pretrained.find(NETWORK))[:12],  # as tables name it
+        "digest": digest[:12],  # as tables name it
         "stride": segmenter.stride,
         "levels": segmenter.levels,
         "multiple": segmenter.module_.multiple,
@@ -95,17 +109,38 @@ def _network() -> tuple[dict, bytes]:
         "threshold": segmenter.threshold,
         "pixelSizes": inference.known_pixel_sizes(segmenter.card_),
         "workingPixelSize": inference.working_pixel_size(segmenter.card_),
+        "referenceSet": ood.package(digest).as_json(),
+        "expectedJaccard": quality.package()["expected_jaccard"],
     }
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "network.onnx"
         export_onnx(segmenter, path, standardised=True, half=True)
-        return about, path.read_bytes()
+        return about, _with_features(path.read_bytes(), segmenter.levels)
+
+
+def _with_features(content: bytes, levels: int) -> bytes:
+    """Give a U-Net a second output: the means of the features of its encoder, level by level."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    rectified = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    ends = rectified[1 : 2 * levels : 2]  # each block has two
+    axes = onnx.numpy_helper.from_array(np.array([2, 3]), "height_and_width")
+    model.graph.initializer.append(axes)
+    means = [f"{end}_mean" for end in ends]
+    for end, mean in zip(ends, means, strict=True):
+        inputs = [end, axes.name]
+        model.graph.node.append(onnx.helper.make_node("ReduceMean", inputs, [mean], keepdims=0))
+    model.graph.node.append(onnx.helper.make_node("Concat", means, ["features"], axis=1))
+    shape = ["n", "number"]
+    output = onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, shape)
+    model.graph.output.append(output)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
 
 
 def _sample() -> bytes:
     """Return the first image of the bundled simulated sample as a DM4 file."""
-    import numpy as np
-
     from graphseg.datasets.load import load_simulated_sample
 
     stack = load_simulated_sample()

@@ -156,6 +156,19 @@ def answer(page):
     return found | {"probability": values.reshape(shape)}
 
 
+def compare_doubts(found, network, image, expected, scale):
+    """Compare warnings, distance to the training images and expected quality with the package's."""
+    verdict = ood.judge(ood.package(Network.choose().digest), network, image, scale)
+    mask = expected >= network.threshold
+    doubts = [scale.warning, verdict.warning, quality.covered(mask)]
+    assert found["warnings"] == [doubt for doubt in doubts if doubt]
+    assert found["oodScore"] == pytest.approx(verdict.ood_score, rel=1e-3)
+    columns = quality.columns(expected, flagged=any(doubts))
+    names = ("expected_jaccard", "expected_low", "expected_high")
+    wanted = [columns[name] for name in names]
+    assert found["expected"] == (None if any(doubts) else pytest.approx(wanted, abs=1e-3))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_probabilities_are_those_of_the_package(name, page, network, tmp_path):
     writer, height, width, size = FILES[name]
@@ -175,10 +188,7 @@ def test_probabilities_are_those_of_the_package(name, page, network, tmp_path):
     assert found["source"] == scale.source
     assert found["pixelSize"] == pytest.approx(scale.pixel_size, rel=1e-6)
     assert found["factor"] == pytest.approx(scale.factor, rel=1e-6)
-    verdict = ood.judge(None, network, image, scale)
-    mask = expected >= network.threshold
-    doubts = [scale.warning, verdict.warning, quality.covered(mask)]
-    assert found["warnings"] == [doubt for doubt in doubts if doubt]
+    compare_doubts(found, network, image, expected, scale)
 
 
 def test_the_average_over_symmetries_is_that_of_the_command_line(page, network, tmp_path):
@@ -203,9 +213,8 @@ def test_noise_has_neither_pixel_size_nor_lattice(page, network, tmp_path):
     tifffile.imwrite(path, image, photometric="minisblack")
     found = drop(page, path)
     assert (found["pixelSize"], found["source"]) == (None, "none")
-    _, scale = inference.predict_proba(network, image)
-    verdict = ood.judge(None, network, image, scale)
-    assert found["warnings"] == [scale.warning, verdict.warning]
+    expected, scale = inference.predict_proba(network, image)
+    compare_doubts(found, network, image, expected, scale)
     assert page.locator("[data-part=warnings] li").count() == 2
 
 
