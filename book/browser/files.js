@@ -234,13 +234,18 @@ async function decodedByBrowser(buffer) {
 
 const DM_UNIT = 65003, DM_STEP = 65009; // tags of Digital Micrograph, each for columns and rows
 const FEI = [34680, 34682]; // tags of FEI's SFEG and Helios: the text of an INI file
+const MOST_PAGES = 100; // that are looked at; those of a damaged file can go round in circles
 const DEFLATE = [8, 32946]; // how TIFF names it, and used to
 
 async function readTiff(buffer) {
   const tiff = await GeoTIFF.fromArrayBuffer(buffer);
   const pages = [];
-  for (let i = 0, n = await tiff.getImageCount(); i < n; i++) {
-    const page = await tiff.getImage(i);
+  for (let i = 0; i < MOST_PAGES && pages.length < 2; i++) {
+    const page = await tiff.getImage(i).catch((error) => {
+      if (i && /^No image at index/.test(error.message)) return null;
+      throw error;
+    });
+    if (!page) break;
     const kind = page.fileDirectory.hasTag(254) ? await page.fileDirectory.loadValue(254) : 0;
     if (!(kind & 1)) pages.push(page); // others are previews of reduced size
   }

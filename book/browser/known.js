@@ -131,8 +131,9 @@ function obvious(fraction, lattice, pixelSize) {
     return `${percent}% of its pixels are at the lowest or the highest grey level, cut off`;
   }
   if (!lattice.found) return "no lattice of graphene was found in it";
+  if (pixelSize === null) return "";
   const constant = lattice.parameter * pixelSize;
-  if (pixelSize === null || Math.abs(constant / LATTICE_CONSTANT - 1) <= CALIBRATION_ERROR) return "";
+  if (Math.abs(constant / LATTICE_CONSTANT - 1) <= CALIBRATION_ERROR) return "";
   const shown = Number(constant.toPrecision(3));
   return `by its pixel size its lattice constant would be ${shown} Å, and`
     + ` that of graphene is ${LATTICE_CONSTANT} Å`;

@@ -41,12 +41,14 @@
 
   // ---- the worker
 
-  let worker = null, waiting = new Map(), number = 0;
+  const waiting = new Map(); // number of a request: what takes its answers
+  let worker = null, number = 0;
 
   function stop() {
     worker?.terminate();
     worker = null;
     waiting.clear();
+    forget(); // the image was the worker's
   }
 
   function ask(request, given, progress = () => {}) {
@@ -82,7 +84,10 @@
       for (const answer of [...waiting.values()]) answer({ error: event.message });
       stop();
     };
-    await ask("start", { about: state.about, mjs, wasm, onnx });
+    await ask("start", { about: state.about, mjs, wasm, onnx }).catch((error) => {
+      stop();
+      throw error;
+    });
   }
 
   // ---- what is shown

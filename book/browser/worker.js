@@ -40,7 +40,7 @@ const REQUESTS = {
     return {
       ...found, probability, height: image.height, width: image.width, warnings,
       networkHeight: resized.height, networkWidth: resized.width, oodScore: verdict.oodScore,
-      // The line was fitted to images like those that the network knows, and says nothing of others.
+      // The line was fitted to images like those that the network knows; of others it says nothing.
       expected: warnings.length ? null : expectedJaccard(network.expectedJaccard, probability),
     };
   },

@@ -3,6 +3,10 @@
 import base64
 import re
 import shutil
+import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -245,6 +249,9 @@ def test_the_sample_threshold_digest_and_saved_masks(page, tmp_path):
         mask = found["probability"] >= float(least)
         assert share() == pytest.approx(100 * mask.mean(), abs=0.006)
     assert 0 < mask.mean() < 0.9
+    low, high = (f"{value:.2f}" for value in found["expected"][1:])
+    said = page.locator("[data-part=quality]").inner_text()
+    assert said.endswith(f"for nine of ten such images {low} to {high}")
 
     for part, name in (("save-png", "simulated_mask.png"), ("save-tiff", "simulated_mask.tif")):
         with page.expect_download() as download:
@@ -358,10 +365,36 @@ def test_nothing_left_the_machine(page):
     assert all(url.startswith(("file:", "blob:", "data:")) for url in page.requested)
 
 
-def test_it_fits_a_phone(html, browser):
-    context = browser.new_context(offline=True, viewport={"width": 390, "height": 844})
+def test_a_file_whose_pages_go_round_in_circles_does_not_stop_the_page(page, tmp_path):
+    path = tmp_path / "circle.tif"
+    tifffile.imwrite(path, scene(64, 64), photometric="minisblack", byteorder="<")
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (number,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * number, first)  # the next page is this one
+    path.write_bytes(content)
+    assert drop(page, path) == "circle.tif holds several frames; export a single image."
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Say nothing of what was asked for."""
+
+
+@pytest.fixture
+def address(html):
+    """Where a plain server gives out the pages."""
+    handler = partial(Quiet, directory=html)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_it_fits_a_phone_and_works_on_a_static_host(address, browser):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
-    page.goto((html / "segment.html").as_uri())
+    page.goto(f"{address}/segment.html")
     page.click("[data-part=try]")
     page.wait_for_function(READY, arg="simulated.dm4", timeout=120_000)
     width = "document.scrollingElement.scrollWidth"
