@@ -11,14 +11,15 @@ from pathlib import Path
 
 import yaml
 
-from book.tools import pages
+from book.tools import pages, segment_page
 from book.tools.errors import ToolError
 from book.tools.fetch_javascript import default_folder
 
 MARK = "built-from.json"
 _FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_NOT_STAGED = ("tools", "profiles.yml", "__pycache__")
+_NOT_STAGED = ("tools", "browser", "profiles.yml", "__pycache__")
+_INSIDE_PAGE = ("onnxruntime", "geotiff")  # JavaScript that only the page to segment in has
 
 
 def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
@@ -88,7 +89,11 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
     shutil.copytree(root / "book", staged, ignore=shutil.ignore_patterns(*_NOT_STAGED))
     for name in ("_config.yml", "requirements.lock"):
         shutil.copy(root / name, staged / name)
-    shutil.copytree(javascript, staged / "javascript")
+    ignored = shutil.ignore_patterns(*_INSIDE_PAGE)
+    shutil.copytree(javascript, staged / "javascript", ignore=ignored)
+    made = staged.with_name("segment_page")  # it takes long, so it is kept
+    segment_page.make(made, root / "book" / "browser", javascript)
+    shutil.copytree(made, staged / "javascript" / "segment")
     (staged / "notebooks").mkdir()
     toc = yaml.safe_load((staged / "_toc.yml").read_text(encoding="utf8"))
     for page in chapters(toc):

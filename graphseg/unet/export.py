@@ -39,11 +39,14 @@ class PortableNetwork(nn.Module):
     ----------
     network : UNet
         In evaluation mode; of two classes number 1 is contamination.
+    standardised : bool, default False
+        Whether images are standardised before they come here.
     """
 
-    def __init__(self, network: UNet):
+    def __init__(self, network: UNet, standardised: bool = False):
         super().__init__()
         self.network = network
+        self.standardised = standardised
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the probability of contamination, or of each class if there are more than two.
@@ -52,22 +55,26 @@ class PortableNetwork(nn.Module):
         ----------
         images : tensor of float32, shape (n, H, W)
             Any scale, and any size of at least half the network's ``multiple``; each is
-            standardised by itself (eq. 3).
+            standardised by itself (eq. 3), unless they are already.
 
         Returns
         -------
         tensor of float32, shape (n, H, W) or (n, classes, H, W)
         """
         height, width = images.shape[-2:]
+        rows, columns = (self._mirrored(length) for length in (height, width))
+        padded = self._standard(images)[:, rows][:, :, columns]
+        found = self.network(padded[:, None]).softmax(1)[..., :height, :width]
+        return found[:, 1] if found.shape[1] == 2 else found
+
+    def _standard(self, images: torch.Tensor) -> torch.Tensor:
+        if self.standardised:
+            return images
         mean = images.mean((1, 2), keepdim=True)
         centred = images - mean
         deviation = centred.square().mean((1, 2), keepdim=True).sqrt()
         constant = deviation <= ROUNDING * mean.abs()
-        standard = torch.where(constant, 0, centred / torch.where(constant, 1, deviation))
-        rows, columns = (self._mirrored(length) for length in (height, width))
-        padded = standard[:, rows][:, :, columns]
-        found = self.network(padded[:, None]).softmax(1)[..., :height, :width]
-        return found[:, 1] if found.shape[1] == 2 else found
+        return torch.where(constant, 0, centred / torch.where(constant, 1, deviation))
 
     def _mirrored(self, length: int) -> torch.Tensor:
         """Return which pixel stands at each place of an axis that is padded by mirroring."""
@@ -76,7 +83,9 @@ class PortableNetwork(nn.Module):
         return torch.where(place < length, place, 2 * length - 1 - place).clamp(min=0)
 
 
-def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
+def export_onnx(
+    segmenter: UNetSegmenter, path: str | Path, standardised: bool = False, half: bool = False
+) -> float:
     """Write a trained network as ONNX and compare it with PyTorch through ONNX Runtime.
 
     The file takes ``image``, float32 (n, height, width) of any scale and size, and gives
@@ -91,6 +100,12 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
         Trained or loaded.
     path : path
         The file; an existing one is replaced, and only by one that agrees.
+    standardised : bool, default False
+        Leave out standardising, for programs that cut large images into tiles: these are
+        standardised by the mean and the deviation of the whole image.
+    half : bool, default False
+        Store weights that float16 holds exactly, as those of the bundled networks, as float16: half
+        the size and the same probabilities, but twice the time to load.
 
     Returns
     -------
@@ -109,9 +124,13 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
         onnx, _, runtime = (import_module(name) for name in PACKAGES)
     # The network in float32 on the processor, with all that belongs to it, as an ONNX graph.
     network = deepcopy(segmenter.module_).cpu().float()
-    portable = PortableNetwork(network.to(memory_format=torch.contiguous_format)).eval()
+    network = network.to(memory_format=torch.contiguous_format)
+    portable = PortableNetwork(network, standardised).eval()
     output = OUTPUT if segmenter.classes == 2 else SEVERAL
-    model = _exported(portable, output)
+    # Joined with the normalisation behind it, as the optimiser does, a weight is no float16 more.
+    model = _exported(portable, output, optimised=not half)
+    if half:
+        _store_halves(onnx, model)
     _describe(onnx, model, segmenter)
     onnx.checker.check_model(model)
     content = model.SerializeToString()
@@ -127,7 +146,7 @@ def export_onnx(segmenter: UNetSegmenter, path: str | Path) -> float:
     return difference
 
 
-def _exported(portable: PortableNetwork, output: str):
+def _exported(portable: PortableNetwork, output: str, optimised: bool):
     """Return the ONNX model, an ``onnx.ModelProto``, with free height, width and number."""
     free = [torch.export.Dim(name, min=1, max=LARGEST_SIDE) for name in DIMENSIONS]
     # No dimension is 1 or a multiple: both would be taken as fixed.
@@ -141,6 +160,7 @@ def _exported(portable: PortableNetwork, output: str):
             input_names=[INPUT],
             output_names=[output],
             external_data=False,
+            optimize=optimised,
             verbose=False,
         )
     return program.model_proto
@@ -158,6 +178,22 @@ def _quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+def _store_halves(onnx: ModuleType, model) -> None:
+    """Store float32 weights as float16 where that loses nothing, and convert them on loading."""
+    weights = model.graph.initializer
+    for weight in list(weights):
+        values = onnx.numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16) if values.dtype == np.float32 else values
+        if halves.dtype == values.dtype or not (halves == values).all():
+            continue
+        name = f"{weight.name}_float16"
+        cast = onnx.helper.make_node("Cast", [name], [weight.name], to=onnx.TensorProto.FLOAT)
+        weights.remove(weight)
+        weights.append(onnx.numpy_helper.from_array(halves, name))
+        model.graph.node.insert(0, cast)
 
 
 def _describe(onnx: ModuleType, model, segmenter: UNetSegmenter) -> None:
@@ -185,9 +221,10 @@ def _difference(
     """Return the largest difference of ONNX Runtime from PyTorch over images of several sizes."""
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
+    mean, deviation = (0, 1) if portable.standardised else (100, 10)
     differences = []
     for shape in CHECKED_SHAPES:
-        images = generator.normal(100, 10, shape).astype(np.float32)
+        images = generator.normal(mean, deviation, shape).astype(np.float32)
         (found,) = session.run([output], {INPUT: images})
         with torch.inference_mode():
             expected = portable(torch.from_numpy(images)).numpy()

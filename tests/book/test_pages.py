@@ -16,7 +16,7 @@ from book.tools.browser import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
-PAGES = ["index", "paper", "api", "conventions", "glossary", "bibliography"]
+PAGES = ["index", "paper", "segment", "api", "conventions", "glossary", "bibliography"]
 PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
 LOCAL = ("file:", "data:", "blob:", "about:")
 DRAWN = "count => document.querySelectorAll('.widget-subarea').length >= count"

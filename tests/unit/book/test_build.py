@@ -50,7 +50,12 @@ def project(tmp_path, monkeypatch):
         (html / "index.html").write_text(f"<head>{preload}</head>{text}")
         return html
 
+    def page(folder, source, javascript):
+        folder.mkdir(exist_ok=True)
+        (folder / "page.js").write_text("")
+
     monkeypatch.setattr(build, "_sphinx", sphinx)
+    monkeypatch.setattr(build.segment_page, "make", page)
     return tmp_path
 
 
@@ -68,7 +73,8 @@ def test_staged_is_what_the_book_shows(project):
     staged = project / "html.src"
     assert (staged / "notebooks" / "01_a.ipynb").is_file()
     assert (staged / "javascript" / "a.js").is_file()
-    for name in ("notebooks/99_not_in_the_toc.ipynb", "tools", "profiles.yml"):
+    assert (staged / "javascript" / "segment" / "page.js").is_file()
+    for name in ("notebooks/99_not_in_the_toc.ipynb", "tools", "browser", "profiles.yml"):
         assert not (staged / name).exists()
 
 

@@ -68,6 +68,23 @@ def test_the_bundled_network_is_portable(shape):
     np.testing.assert_allclose(found, network.predict_proba(images), atol=1e-5)
 
 
+def test_for_tiles_the_caller_standardises_and_float16_loses_nothing(tmp_path):
+    network = pretrained.load(device="cpu", test_time_augmentation=False, precision="float32")
+    sizes = []
+    for half in (False, True):
+        path = tmp_path / f"{half}.onnx"
+        assert export.export_onnx(network, path, standardised=True, half=half) <= 1e-6
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+    image = np.random.default_rng(3).normal(5, 3, (1, 40, 56)).astype(np.float32)
+    standard = (image - image.mean()) / image.std()
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"image": standard})
+    np.testing.assert_allclose(found, network.predict_proba(image), atol=1e-5)
+    # Twice the contrast is another image for it, since it does not standardise.
+    (other,) = onnxruntime.InferenceSession(path).run(None, {"image": 2 * standard})
+    assert np.abs(other - found).max() > 0.01
+
+
 def test_of_several_classes_the_file_gives_each(tmp_path):
     torch.manual_seed(1)
     several = UNetSegmenter(
@@ -86,7 +103,7 @@ def test_of_several_classes_the_file_gives_each(tmp_path):
 
 
 def test_a_file_that_disagrees_is_not_written(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_exported", lambda *arguments: onnx.ModelProto())
+    monkeypatch.setattr(export, "_exported", lambda *arguments, **options: onnx.ModelProto())
     monkeypatch.setattr(export, "_describe", lambda *arguments: None)
     monkeypatch.setattr(onnx.checker, "check_model", lambda model: None)
     monkeypatch.setattr(export, "_difference", lambda *arguments: float("nan"))
