@@ -178,28 +178,27 @@ def run(
         for outcome in _watched(_begun(results, begin), len(waiting), earlier, progress):
             outcomes.append(outcome)
             if tables is not None and (now := time.monotonic()) > due:
-                tables(_so_far(manifest, sources, outcomes, earlier))
+                missing, *come_to = _summed(outcomes, earlier)
+                tables(Run(manifest, manifest.rows(sources, missing), *come_to))
                 due = time.monotonic() + max(TABLES, (time.monotonic() - now) / SHARE)
-        errors = [outcome.error for outcome in outcomes if outcome.error]
-        finished = earlier + len(outcomes) - len(errors)
+        missing, finished, errors, warnings = _summed(outcomes, earlier)
         LOGGER.info("%s ends: %d images finished, %d failed", task.command, finished, len(errors))
         note(finished=finished, failed=errors)
-    return _so_far(manifest, sources, outcomes, earlier)
+    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
 
 
-def _so_far(
-    manifest: Manifest, sources: Sequence[Source], outcomes: Sequence[Outcome], earlier: int
-) -> Run:
-    """Return what outcomes come to, after `earlier` images that were finished before."""
+def _summed(
+    outcomes: Sequence[Outcome], earlier: int
+) -> tuple[list[dict], int, list[str], list[str]]:
+    """Return rows of what failed, how many are finished with `earlier` ones, errors, warnings."""
     failed = [outcome for outcome in outcomes if outcome.error]
     missing = [
         {"file": one.shown, "frame": "" if one.frame is None else one.frame, "error": one.error}
         for one in failed
     ]
-    finished = earlier + len(outcomes) - len(failed)
     errors = [outcome.error for outcome in failed]
     warnings = [outcome.warning for outcome in outcomes if outcome.warning]
-    return Run(manifest, manifest.rows(sources, missing), finished, errors, warnings)
+    return missing, earlier + len(outcomes) - len(failed), errors, warnings
 
 
 def _keep_log(stack: ExitStack, path: Path) -> None:
