@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from book.tools import explore
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.colours import CLASS_COLOURS, VERMILION
-from graphseg.plotting import explore
 from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 from graphseg.plotting.structure import show_classes
 from graphseg.structure.boundaries import Boundary
