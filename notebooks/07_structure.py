@@ -455,9 +455,9 @@ paper_figures.show_misorientations(ax, every);
 # %% [markdown]
 # The median is {glue:text}`misorientation_median:.0f`°, and nine in ten lie between
 # {glue:text}`misorientation_low:.0f` and {glue:text}`misorientation_high:.0f`°. That is no
-# distribution of the sample: a microscopist chose the places, and may have preferred boundaries that
-# are easy to see. How many of the lines are also among those of the earlier study is not known: its
-# coordinates are not part of the published images.
+# distribution of the sample: a microscopist chose the places, and may have preferred boundaries
+# that are easy to see. How many of the lines are also among those of the earlier study is not
+# known: its coordinates are not part of the published images.
 #
 # How much of this depends on the {term}`threshold` of the mask?
 

@@ -384,7 +384,7 @@ for number in range(acquisitions):
 # graphseg review masks
 # ```
 #
-# Move the threshold, paint, erase, undo, accept. The mask of the network stays;
+# Move the {term}`threshold`, paint, erase, undo, accept. The mask of the network stays;
 # `NAME_corrected.tif` lies beside it, and `NAME_reviewed.tif` says where you have looked: what you
 # painted, or all of an image that you accepted. Every stroke is saved at once, so the next start
 # goes on where the last one stopped. With `--masks`, the other commands take these masks instead of
@@ -396,10 +396,10 @@ command_line(
 );
 
 # %% [markdown]
-# `graphseg train masks --output my_unet.safetensors` learns from what you reviewed. Where nobody has
-# looked, the truth is unknown, and it counts neither in the training nor in the scores. One caution:
-# a mask that you accepted without a change agrees with the network that made it, so the score
-# *before* is flattered.
+# `graphseg train masks --output my_unet.safetensors` learns from what you reviewed. Where nobody
+# has looked, the truth is unknown, and it counts neither in the training nor in the scores. One
+# caution: a mask that you accepted without a change agrees with the network that made it, so the
+# score *before* is flattered.
 #
 # ### Painting labels
 #
