@@ -91,12 +91,13 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
         shutil.copy(root / name, staged / name)
     ignored = shutil.ignore_patterns(*_INSIDE_PAGE)
     shutil.copytree(javascript, staged / "javascript", ignore=ignored)
-    made = staged.with_name("segment_page")  # it takes long, so it is kept
-    segment_page.make(made, root / "book" / "browser", javascript)
-    shutil.copytree(made, staged / "javascript" / "segment")
     (staged / "notebooks").mkdir()
-    toc = yaml.safe_load((staged / "_toc.yml").read_text(encoding="utf8"))
-    for page in chapters(toc):
+    listed = chapters(yaml.safe_load((staged / "_toc.yml").read_text(encoding="utf8")))
+    if "segment" in listed:
+        made = staged.with_name("segment_page")  # it takes long, so it is kept
+        segment_page.make(made, root / "book" / "browser", javascript)
+        shutil.copytree(made, staged / "javascript" / "segment")
+    for page in listed:
         if page.startswith("notebooks/"):
             path = executed / f"{Path(page).name}.ipynb"
             if not path.is_file():
@@ -110,7 +111,8 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
     for older in staged.parent.glob("hero-*"):
         if older != kept:
             shutil.rmtree(older)
-    pages.finish(staged, executed, kept)
+    texts = [path for page in listed if (path := staged / f"{page}.md").is_file()]
+    pages.finish(staged, texts, executed, kept)
 
 
 def _sphinx(staged: Path, scratch: Path) -> Path:

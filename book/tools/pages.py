@@ -8,7 +8,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,15 @@ HERO_ROWS = slice(64, 320)  # of its 384 rows, for a picture that is wider than 
 HERO_ENLARGED = 3
 
 
-def finish(staged: Path, executed: Path, kept: Path) -> None:
+def finish(staged: Path, texts: Sequence[Path], executed: Path, kept: Path) -> None:
     """Fill in numbers and make the pictures of the pages in a staged book.
 
     Parameters
     ----------
     staged
-        Folder of the sources of the book; its pages are rewritten, pictures are added.
+        Folder of the sources of the book; pictures are added.
+    texts
+        The pages of the book that are in it, which are rewritten.
     executed
         Folder of the executed notebooks.
     kept
@@ -51,7 +53,7 @@ def finish(staged: Path, executed: Path, kept: Path) -> None:
         If a page asks for a number or a figure that does not exist.
     """
     known: Mapping[str, str] | None = None
-    for page in sorted(staged.glob("*.md")):
+    for page in texts:
         text = page.read_text(encoding="utf8")
         if _PLACE.search(text):
             known = values() if known is None else known

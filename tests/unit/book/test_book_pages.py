@@ -189,9 +189,9 @@ def test_a_staged_book_gets_its_pictures_and_numbers(tmp_path, monkeypatch):
             (folder / name).write_bytes(b"picture")
 
     monkeypatch.setattr(pages, "hero", draw)
-    pages.finish(staged, executed, kept)
+    pages.finish(staged, [staged / "index.md"], executed, kept)
     (staged / "index.md").write_text(f"_static/{pages.HERO[0]}")
-    pages.finish(staged, executed, kept)
+    pages.finish(staged, [staged / "index.md"], executed, kept)
     assert drawn == [kept]  # the second time it is there
     with Image.open(staged / "images" / "figures" / "fig-one.webp") as small:
         assert small.size == pages.THUMBNAIL
@@ -201,7 +201,7 @@ def test_a_staged_book_gets_its_pictures_and_numbers(tmp_path, monkeypatch):
 def test_a_figure_that_nobody_draws_is_an_error(tmp_path):
     (tmp_path / "page.md").write_text("images/figures/fig-lost.webp")
     with pytest.raises(ToolError, match=r"page\.md shows fig-lost, which no executed chapter"):
-        pages.finish(tmp_path, tmp_path, tmp_path)
+        pages.finish(tmp_path, [tmp_path / "page.md"], tmp_path, tmp_path)
 
 
 def test_the_first_picture_is_simulated_and_differs_only_where_something_is_marked(tmp_path):

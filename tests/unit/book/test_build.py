@@ -73,9 +73,15 @@ def test_staged_is_what_the_book_shows(project):
     staged = project / "html.src"
     assert (staged / "notebooks" / "01_a.ipynb").is_file()
     assert (staged / "javascript" / "a.js").is_file()
-    assert (staged / "javascript" / "segment" / "page.js").is_file()
+    assert not (staged / "javascript" / "segment").exists()
     for name in ("notebooks/99_not_in_the_toc.ipynb", "tools", "browser", "profiles.yml"):
         assert not (staged / name).exists()
+
+
+def test_a_book_with_the_page_that_segments_has_what_it_loads(project):
+    (project / "book" / "_toc.yml").write_text(TOC.replace("glossary", "segment"))
+    assert run(project)
+    assert (project / "html.src" / "javascript" / "segment" / "page.js").is_file()
 
 
 def test_nothing_is_built_when_nothing_changed(project):
