@@ -49,7 +49,7 @@ from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
 from graphseg.io import outputs
 from graphseg.plotting import micrographs
-from graphseg.unet import pretrained
+from graphseg.unet import inference, pretrained
 
 micrographs.use_style()
 
@@ -180,10 +180,10 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 # with the intervals. {numref}`fig-sorted-subset` shows every few of them, as Fig. 6 of the paper
 # does, and {numref}`fig-contact-sheet` all.
 
-# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above; bars are measured from the lattice. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}} tags=["hide-input"]
 figure, axes = plt.subplots(4, 6, figsize=(10.5, 7.8))
 masks = probabilities >= 0.5
-known_sizes = [stack.pixel_size_of(i) for i in range(len(stack))]
+known_sizes = [inference.measure_pixel_size(image) for image in stack.images]
 figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
 
 # %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]

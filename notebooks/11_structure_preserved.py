@@ -226,8 +226,8 @@ Markdown(tables.markdown_table(header, table))
 # ## What this does not show
 #
 # - Simulated sheets are cleaner than real ones: no two kinds of defect meet, and the microscope is
-#   close to focus, so that atoms are white or black. Other microscopes and stranger structures are
-#   in {numref}`chapter %s <ch-other>`.
+#   close to focus, so that atoms are white or black. Other microscopes and other structures are in
+#   {numref}`chapter %s <ch-other>`.
 # - At the boundaries of published images nobody knows which pixels are wrong: the label or the
 #   mask.
 #

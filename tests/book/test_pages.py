@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 from book.tools import execute, record
-from book.tools.browser import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
@@ -49,12 +48,6 @@ def html(request, executions, tmp_path_factory):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

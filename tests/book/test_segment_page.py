@@ -14,7 +14,6 @@ import tifffile
 from PIL import Image
 
 from book.tools import build
-from book.tools.browser import opened
 from book.tools.fetch_javascript import default_folder
 from graphseg.batch.tasks import Network, covered
 from graphseg.datasets.load import load_simulated_sample
@@ -116,12 +115,6 @@ def html(tmp_path_factory, root):
     page.write_text(re.sub(r"\{doc\}`[^`]*`", "elsewhere", page.read_text("utf8")), "utf8")
     build.build(folder, folder / "html", folder, default_folder())
     return folder / "html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")
