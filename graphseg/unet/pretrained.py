@@ -6,11 +6,13 @@ networks that have seen labels started from. ``fold_0`` … ``fold_4`` are the n
 of one cross-validation grouped by acquisition: each has never seen the images that its card lists
 as held out, so that predictions on published images can be shown honestly. ``paper_fold_0`` is the
 paper's network trained by the paper's recipe outside the first fold, for comparisons of speed.
+Those two kinds are in the repository only, see `FOR_THE_BOOK`.
 ``general`` is for images of another scale, sharpness or noise: to the end of its training one image
 in three was simulated, and most were changed as other microscopes might, see
 :func:`graphseg.unet.augmentation.randomised`. It is given all images at one pixel size.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
 
 FOLDER = Path(__file__).resolve().parent / "models"
+# Names of the networks that an installed package lacks (`exclude-package-data` in pyproject.toml).
+FOR_THE_BOOK = re.compile(r"fold_|paper_")
 PIXEL_SIZES = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
 # Of a network that was trained at all scales: finer pixels are averaged, and in coarser ones the
 # lattice, 2.13 Å between its rows, has hardly two pixels left.
@@ -120,8 +124,18 @@ def fold_of(images: Sequence[str]) -> np.ndarray:
     """Return the number of the fold network that has not seen each image, (n,) int.
 
     Images that no card lists are unknown to all networks, and are dealt out to them in turn.
+
+    Raises
+    ------
+    InputError
+        If there are no fold networks, which an installed package lacks.
     """
     networks = [name for name in names() if name.startswith("fold_")]
+    if not networks:
+        raise InputError(
+            "The fold networks are in the repository of graphseg and not in the installed package: "
+            "work in a checkout."
+        )
     owner = {
         image: number
         for number, name in enumerate(networks)
