@@ -264,8 +264,8 @@ def segment(
         pixel_size=pixel_size,
     )
     prediction = network.predict(read)
-    known = model is None and not prediction.flags
-    expected = quality.columns(prediction.probability) if known else {}
+    line = None if prediction.flags else network.expected
+    expected = {} if line is None else quality.columns(prediction.probability, line)
     return Segmentation(read.image, prediction, expected, micrograph)
 
 

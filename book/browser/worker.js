@@ -37,11 +37,12 @@ const REQUESTS = {
     const warnings = [
       scale.warning, verdict.warning, covered(contaminated / probability.length)].filter(Boolean);
     const { lattice, ...found } = scale;
+    const line = network.expectedJaccard[isAveraged ? "eight views" : "one view"];
     return {
       ...found, probability, height: image.height, width: image.width, warnings,
       networkHeight: resized.height, networkWidth: resized.width, oodScore: verdict.oodScore,
       // The line was fitted to images like those that the network knows; of others it says nothing.
-      expected: warnings.length ? null : expectedJaccard(network.expectedJaccard, probability),
+      expected: warnings.length ? null : expectedJaccard(line, probability),
     };
   },
 };

@@ -4,8 +4,9 @@ Every image is predicted by the one fold network that has not seen it, in eight 
 other quantities follow from these predictions and the labels.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
@@ -18,7 +19,7 @@ from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.evaluation.quality import ExpectedJaccard, certain_fractions
 from graphseg.evaluation.records import describe_data, write_record
-from graphseg.unet import pretrained
+from graphseg.unet import at_scale, pretrained
 from graphseg.unet.inference import SYMMETRIES
 from graphseg.unet.network import weights_digest
 
@@ -26,13 +27,18 @@ INNER_FOLDS = 5
 LARGEST_ERROR = 0.02  # the target
 LARGEST_FRACTION = 0.05  # of the pixels that one would look at first
 THRESHOLD = 0.5
-LOOK_QUANTILE = 0.1  # of the published images lie below the value from which on one should look
 
 
-def run(stack: LabelledStack, package: bool = True, draws: int = resampling.DRAWS) -> dict:
+def run(
+    stack: LabelledStack,
+    package: bool = True,
+    draws: int = resampling.DRAWS,
+    folds: Path = pretrained.FOLDER,
+) -> dict:
     """Record how far probabilities can be believed, and what Jaccard index to expect; minutes.
 
-    Example: python -m book.studies calibrate --output data/results/confidence.json
+    Example: python -m book.studies calibrate --folds runs/general_acquisition --output
+    data/results/confidence.json
 
     Nothing leaks in what is named ``inner``: what an image is calibrated with comes from images
     of other acquisitions that its network has not seen either. What is named ``other`` uses the
@@ -47,12 +53,16 @@ def run(stack: LabelledStack, package: bool = True, draws: int = resampling.DRAW
         Also write what predictions need beside the networks.
     draws
         Of the bootstraps.
+    folds
+        Folder of the fold networks of general, which are not bundled.
 
     Returns
     -------
-        ``calibration``, ``thresholds``, ``images`` (by name) and ``correlations``.
+        ``calibration``, ``thresholds``, ``images`` (by name) and ``correlations``, and
+        ``expected_jaccard``: digest of each network to the line for each way of predicting.
     """
     fold = pretrained.fold_of(stack.names)
+    files = _files(folds, int(fold.max()) + 1)
     mean, spread, single = _predicted(stack, fold)
     simulated, _ = quality.ensemble(
         [pretrained.load("simulated", test_time_augmentation=False)], stack.images
@@ -64,12 +74,17 @@ def run(stack: LabelledStack, package: bool = True, draws: int = resampling.DRAW
     record = {
         "name": "confidence",
         "data": describe_data(stack),
-        "networks": _digests(),
+        "networks": {one.stem: weights_digest(one) for paths in files.values() for one in paths}
+        | {name: weights_digest(pretrained.find(name)) for name in files},
         "calibration": {m: _calibration(counts, fold, stack.groups, m) for m in METHODS},
         "temperature": reliability.fit_temperature(counts),
         "thresholds": table,
         **_expectations(maps, stack, fold, draws),
         "errors_found": _errors_found(mean, spread, stack.masks),
+        "expected_jaccard": {
+            weights_digest(pretrained.find(name)): _lines(paths, stack, fold)
+            for name, paths in files.items()
+        },
     }
     if package:
         write_record(quality.FILE, package_file(record))
@@ -85,7 +100,7 @@ def summarise(record: dict) -> str:
 
 def package_file(record: dict) -> dict:
     """Return what predictions on new images need of a record: it comes with the networks."""
-    kept = ("networks", "temperature", "thresholds", "expected_jaccard", "look_below")
+    kept = ("networks", "temperature", "thresholds", "expected_jaccard")
     return {name: record[name] for name in kept}
 
 
@@ -102,10 +117,38 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
     return result
 
 
-def _digests() -> dict[str, str]:
-    names = ["default", "simulated", *(n for n in pretrained.names() if n.startswith("fold_"))]
-    files = {name: pretrained.FOLDER / f"{name}.safetensors" for name in names}
-    return {name: weights_digest(path) for name, path in files.items()}
+def _files(folder: Path, folds: int) -> dict[str, list[Path]]:
+    """Return for each bundled network what judges the images of each fold in its place.
+
+    Raises
+    ------
+    InputError
+        If a network is missing.
+    """
+    return {
+        "default": [pretrained.find(f"fold_{number}") for number in range(folds)],
+        "general": [
+            pretrained.find(folder / f"general_fold_{number}.safetensors")
+            for number in range(folds)
+        ],
+        "simulated": [pretrained.find("simulated")] * folds,
+    }
+
+
+def _lines(networks: Sequence[Path], stack: LabelledStack, fold: np.ndarray) -> dict[str, dict]:
+    """Fit a line for each way of predicting, to masks as ``graphseg segment`` makes them."""
+    lines = {}
+    for averages, way in quality.WAYS.items():
+        maps = np.empty(stack.images.shape, np.float32)
+        for number, path in enumerate(networks):
+            network = pretrained.load(path, test_time_augmentation=averages)
+            here = np.flatnonzero(fold == number)
+            predicted = at_scale.predict_proba(network, stack.subset(here))
+            for index, probability in zip(here, predicted, strict=True):
+                maps[index] = probability
+        measured = metrics.score_table(metrics.counts(stack.masks, maps >= THRESHOLD))["jaccard"]
+        lines[way] = asdict(ExpectedJaccard.fit(certain_fractions(maps), measured))
+    return lines
 
 
 def inner_folds(
@@ -248,7 +291,6 @@ def _expectations(
                 "width": float((expected[:, 2] - expected[:, 1]).mean()),
                 "error": float(np.abs(expected[:, 0] - measured).mean()),
             }
-    model = ExpectedJaccard.fit(fractions["eight views"], measured)
     best = found["eight views, inner"]
     return {
         "images": {
@@ -260,8 +302,6 @@ def _expectations(
         },
         "correlations": correlations,
         "intervals": intervals,
-        "expected_jaccard": asdict(model),
-        "look_below": float(np.quantile(model(fractions["eight views"])[:, 0], LOOK_QUANTILE)),
     }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def _network() -> tuple[dict, bytes]:
         "pixelSizes": inference.known_pixel_sizes(segmenter.card_),
         "workingPixelSize": inference.working_pixel_size(segmenter.card_),
         "referenceSet": ood.package(digest).as_json(),
-        "expectedJaccard": quality.package()["expected_jaccard"],
+        "expectedJaccard": quality.package()["expected_jaccard"][digest],
     }
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "network.onnx"

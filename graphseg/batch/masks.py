@@ -58,7 +58,7 @@ class MaskFolder:
     folder: Path
     pixel_size: float | None = None
     digest: ClassVar[str] = ""  # of a network, which each row has from its mask
-    model: ClassVar[bool] = True  # what to expect of a mask is known from its row, or not at all
+    expected: ClassVar[None] = None  # of a mask is known from its row, or not at all
     threshold: ClassVar[float] = 0.5
 
     # What is there.

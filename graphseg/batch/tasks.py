@@ -169,6 +169,11 @@ class Network:
         return LabelClasses.from_card(segmenter.card_) or plain
 
     @property
+    def expected(self) -> quality.ExpectedJaccard | None:
+        """What tells the Jaccard index to expect of a mask, if that is known of the network."""
+        return quality.known_to(self.segmenter(), self.digest)
+
+    @property
     def threshold(self) -> float:
         """Probability at and above which a pixel is called contamination."""
         return self.segmenter().threshold
@@ -284,7 +289,7 @@ class NetworkTask:
             "clean_low": round(float(low), DIGITS),
             "clean_high": round(float(high), DIGITS),
             **quality.columns(
-                prediction.probability, DIGITS, bool(prediction.flags), not self.network.model
+                prediction.probability, self.network.expected, bool(prediction.flags), DIGITS
             ),
             "model": self.network.digest[:12],
             **prediction.known,

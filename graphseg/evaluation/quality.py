@@ -11,7 +11,7 @@ interval too.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -25,6 +25,11 @@ from graphseg.unet.segmenter import UNetSegmenter
 
 POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
 COVERAGE = 0.9  # of the interval
+LOOK_QUANTILE = 0.1  # of the images with labels lie below the index from which on one should look
+FEWEST = 20  # labelled images that a line is fitted to
+# Of predicting, by whether a network averages over the symmetries of the square; the average is
+# less sure of itself, so each has a line of its own.
+WAYS = {False: "one view", True: "eight views"}
 FILE = pretrained.FOLDER / "calibration.json"
 
 
@@ -103,12 +108,16 @@ class ExpectedJaccard:
         Of the line.
     below, above
         How far below and above it the interval reaches.
+    look_below
+        An index below this is expected of one in ten of the images that it was fitted to: their
+        masks are to be looked at first.
     """
 
     slope: float
     intercept: float
     below: float
     above: float
+    look_below: float = 0.0
 
     @classmethod
     def fit(
@@ -139,7 +148,9 @@ class ExpectedJaccard:
         tail = min((1 - (1 - coverage) / 2) * (len(fractions) + 1) / len(fractions), 1)
         below = -np.quantile(residuals, 1 - tail, method="lower")
         above = np.quantile(residuals, tail, method="higher")
-        return cls(*line, max(float(below), 0.0), max(float(above), 0.0))
+        model = cls(*line, max(float(below), 0.0), max(float(above), 0.0))
+        look_below = np.quantile(model(fractions)[:, 0], LOOK_QUANTILE)
+        return replace(model, look_below=float(look_below))
 
     def __call__(self, fractions: np.ndarray) -> np.ndarray:
         """Return expected Jaccard index, lower and upper end of its interval, (n, 3) in [0, 1]."""
@@ -161,8 +172,24 @@ def package() -> dict | None:
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else None
 
 
+def known_to(segmenter: UNetSegmenter, digest: str) -> ExpectedJaccard | None:
+    """Return the line of a network in its way of predicting, or None if there is none.
+
+    That of a bundled network is found by the digest of its weight file, that of another in its
+    card, where `graphseg train` puts it.
+    """
+    way = WAYS[bool(segmenter.test_time_augmentation)]
+    bundled = (package() or {}).get("expected_jaccard", {}).get(digest)
+    own = (segmenter.card_.get("cross_validation") or {}).get("expected_jaccard")
+    lines = bundled or own or {}
+    return ExpectedJaccard(**lines[way]) if way in lines else None
+
+
 def columns(
-    probability: np.ndarray, digits: int = 6, flagged: bool = False, calibrated: bool = True
+    probability: np.ndarray,
+    line: ExpectedJaccard | None,
+    flagged: bool = False,
+    digits: int = 6,
 ) -> dict[str, float | str | None]:
     """Return what a table says about an image that a network has predicted.
 
@@ -170,31 +197,28 @@ def columns(
     ----------
     probability
         (H, W).
-    digits
-        Of the fractions.
+    line
+        That of the network, see `known_to`; None if it has none.
     flagged
         Whether something speaks against the mask. The line was fitted to images like those that the
         network knows, so it says nothing of others: the index is None, and the image is one to look
         at first.
-    calibrated
-        Whether it is the network that the line was fitted for.
+    digits
+        Of the fractions.
 
     Returns
     -------
         ``look_first``, "yes" if the image is flagged, or its index is lower than for nine tenths
-        of the published images; if the network is calibrated also ``expected_jaccard`` with
-        ``expected_low`` and ``expected_high``. The latter are missing before
-        `python -m book.studies calibrate`.
+        of the images that the line was fitted to; with a line also ``expected_jaccard`` with
+        ``expected_low`` and ``expected_high``.
     """
-    stored = package() if calibrated else None
-    if stored is None:
+    if line is None:
         return {"look_first": "yes" if flagged else ""}
     names = ("expected_jaccard", "expected_low", "expected_high")
     if flagged:
         return dict.fromkeys(names) | {"look_first": "yes"}
-    line = ExpectedJaccard(**stored["expected_jaccard"])
     values = [round(float(v), digits) for v in line(certain_fractions([probability]))[0]]
-    look_first = "yes" if values[0] < stored["look_below"] else ""
+    look_first = "yes" if values[0] < line.look_below else ""
     return dict(zip(names, values, strict=True)) | {"look_first": look_first}
 
 

@@ -1,7 +1,7 @@
 """Cross-validation of a training on your own labels, and what its card says of it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.base import clone
 
 from graphseg import metrics
-from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask
+from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask, decide
 from graphseg.errors import InputError
-from graphseg.evaluation import crossval, ood, records
+from graphseg.evaluation import crossval, ood, quality, records
 from graphseg.structure.lattice import SMALLEST_SIDE
 from graphseg.unet import at_scale, inference, pretrained
 from graphseg.unet.at_scale import Scales
@@ -78,7 +78,8 @@ def cross_validation(
         ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
         and score); ``default_network`` with the scores of the network that is taken without
         ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
-        ``keep_default``, whether that is too little; with a start also ``before_training``, and
+        ``keep_default``, whether that is too little; from `quality.FEWEST` images on
+        ``expected_jaccard``, see `expected_jaccard`; with a start also ``before_training``, and
         ``gain``; with more than two classes also ``classes``, the Jaccard index of each.
         None without folds.
     """
@@ -108,6 +109,9 @@ def cross_validation(
         "shuffles": 1,
         "mean_and_spread": _summaries(record),
     }
+    averages = bool(segmenter.test_time_augmentation)
+    if lines := expected_jaccard(record, stack, averages):
+        found["expected_jaccard"] = lines
     default = pretrained.find("default")
     others = {"default_network": default, "before_training": start}
     scored = {}
@@ -140,17 +144,51 @@ def _run_fold(
 def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
     """Return names and counts of images, and of more classes than two their confusion."""
     several = stack.labels is not None and segmenter.classes == len(stack.classes)
-    counts, confusion = [], np.zeros((segmenter.classes,) * 2, np.int64)
-    triples = zip(stack.masks, stack.targets, at_scale.predict(segmenter, stack), strict=True)
-    for index, (mask, target, found) in enumerate(triples):
-        contaminated = as_mask(found, segmenter.contamination)
+    counts, certain, confusion = [], [], np.zeros((segmenter.classes,) * 2, np.int64)
+    predicted = at_scale.predict_proba(segmenter, stack)
+    triples = zip(stack.masks, stack.targets, predicted, strict=True)
+    for index, (mask, target, probability) in enumerate(triples):
+        if segmenter.classes == 2:
+            contaminated = probability >= segmenter.threshold
+            certain += quality.certain_fractions([probability]).tolist()
+        else:
+            found = decide(probability, segmenter.contamination, segmenter.threshold)
+            contaminated = as_mask(found, segmenter.contamination)
         seen = stack.reviewed_of(index)  # of the rest nobody knows what it is
         table = metrics.counts(mask[seen][None, None], contaminated[seen][None, None])
         counts.append(table[0].tolist())
         if several:
             confusion += metrics.confusion(target[None], found[None], segmenter.classes)
     table = {"confusion": confusion.tolist()} if several else {}
-    return {"test": list(stack.names), "counts": counts, **table}
+    return {"test": list(stack.names), "counts": counts, "certain": certain, **table}
+
+
+def expected_jaccard(record: dict, stack: LabelledStack, averages: bool) -> dict[str, dict]:
+    """Fit which Jaccard index to expect of the masks of images of other acquisitions.
+
+    Parameters
+    ----------
+    record
+        Of a cross-validation.
+    stack
+        The labelled images.
+    averages
+        Whether the network averaged over the symmetries of the square.
+
+    Returns
+    -------
+        The way of predicting to the `graphseg.evaluation.quality.ExpectedJaccard`, as JSON can hold
+        it; empty with fewer than `quality.FEWEST` images, more than two classes, or labels of which
+        not all was reviewed.
+    """
+    # A fold that an earlier version finished lacks the fractions.
+    certain = [value for fold in record["results"] for value in fold.get("certain", ())]
+    counts = np.concatenate([table for _, _, table in records.fold_counts(record)])
+    if not quality.FEWEST <= len(counts) == len(certain) or stack.reviewed is not None:
+        return {}
+    measured = metrics.score_table(counts)["jaccard"]
+    line = quality.ExpectedJaccard.fit(np.array(certain), measured)
+    return {quality.WAYS[averages]: asdict(line)}
 
 
 def _is_no_gain(gain: dict, folds: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphseg.datasets.stack import LabelledStack, decide
+from graphseg.datasets.stack import LabelledStack
 from graphseg.unet import inference
 from graphseg.unet.inference import Scale
 from graphseg.unet.segmenter import UNetSegmenter
@@ -156,17 +156,13 @@ def fit(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> UNetS
     return segmenter
 
 
-def predict(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarray]:
-    """Yield what ``graphseg segment`` says of each image, on its own grid.
+def predict_proba(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarray]:
+    """Yield the probabilities of each image as ``graphseg segment`` has them, on its own grid.
 
     Returns
     -------
     iterator of ndarray
-        (H, W) bool, True = contamination; with more than two classes their numbers, uint8.
+        (H, W) float32, of contamination; with more than two classes (classes, H, W).
     """
     for index, image in enumerate(stack.images):
-        probability, _ = inference.predict_proba(segmenter, image, stack.pixel_size_of(index))
-        if segmenter.classes == 2:
-            yield probability >= segmenter.threshold
-        else:
-            yield decide(probability, segmenter.contamination, segmenter.threshold)
+        yield inference.predict_proba(segmenter, image, stack.pixel_size_of(index))[0]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,24 +115,38 @@ def test_intervals_from_few_images_hold_as_many_as_those_from_many():
     assert 0.8 < np.mean(held) < 0.9
 
 
-def test_tables_get_columns_where_something_is_known(tmp_path, monkeypatch):
-    quality.package.cache_clear()
-    monkeypatch.setattr(quality, "FILE", tmp_path / "calibration.json")
-    assert quality.columns(np.zeros((4, 4))) == {"look_first": ""}
-    quality.package.cache_clear()
-    model = ExpectedJaccard(0.8, 0.1, 0.1, 0.05)
-    stored = {"expected_jaccard": asdict(model), "look_below": 0.6}
-    quality.FILE.write_text(json.dumps(stored))
-    sure, unsure = (quality.columns(np.full((4, 4), p)) for p in (0.95, 0.5))
+def test_a_table_says_what_to_expect_where_that_is_known():
+    line = ExpectedJaccard(0.8, 0.1, 0.1, 0.05, look_below=0.6)
+    sure, unsure = (quality.columns(np.full((4, 4), p), line) for p in (0.95, 0.5))
     assert (sure["expected_jaccard"], sure["look_first"]) == (0.9, "")
     assert (unsure["expected_jaccard"], unsure["look_first"]) == (0.1, "yes")
     assert unsure["expected_low"] == 0
-    # The line says nothing of images that are flagged, nor of other networks.
-    flagged = quality.columns(np.full((4, 4), 0.95), flagged=True)
+    # The line says nothing of images that are flagged, and there may be none.
+    flagged = quality.columns(np.full((4, 4), 0.95), line, flagged=True)
     assert list(flagged) == list(sure) and flagged["look_first"] == "yes"
     assert {flagged[name] for name in flagged if name != "look_first"} == {None}
     for flag, said in ((True, "yes"), (False, "")):
-        assert quality.columns(np.full((4, 4), 0.95), 6, flag, calibrated=False) == {
-            "look_first": said
-        }
+        assert quality.columns(np.full((4, 4), 0.95), None, flag) == {"look_first": said}
+
+
+def test_each_way_of_predicting_has_a_line_of_its_own(tmp_path, monkeypatch):
+    one, eight, own = (ExpectedJaccard(0.5, x, 0.1, 0.1) for x in (0.1, 0.2, 0.3))
+    stored = {"expected_jaccard": {"d": {"one view": asdict(one), "eight views": asdict(eight)}}}
+    monkeypatch.setattr(quality, "FILE", tmp_path / "calibration.json")
+    quality.FILE.write_text(json.dumps(stored))
     quality.package.cache_clear()
+    network = SimpleNamespace(test_time_augmentation=True, card_={})
+    assert quality.known_to(network, "d") == eight and quality.known_to(network, "x") is None
+    network.test_time_augmentation = False
+    assert quality.known_to(network, "d") == one
+    network.card_ = {"cross_validation": {"expected_jaccard": {"one view": asdict(own)}}}
+    assert quality.known_to(network, "x") == own
+    network.test_time_augmentation = True  # which `graphseg train` has not measured
+    assert quality.known_to(network, "x") is None
+    quality.package.cache_clear()
+
+
+def test_one_in_ten_of_the_fitted_images_is_to_be_looked_at():
+    fractions, jaccards = noisy_line(200, 5)
+    line = ExpectedJaccard.fit(fractions, jaccards)
+    assert 0.08 < (line(fractions)[:, 0] < line.look_below).mean() <= 0.1

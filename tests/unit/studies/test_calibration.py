@@ -1,6 +1,7 @@
 """The record of confidence holds what the package needs, on the bundled images too."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from book.studies import calibration as confidence
 from book.studies import reliability
 from graphseg.datasets import load
+from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.unet import pretrained
+from graphseg.unet.network import weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def record(written):
+def record(written, tmp_path_factory):
     stack = load.load_stack("simulated")
     small = stack.subset(np.arange(15))
     cut = type(small)(
@@ -31,7 +34,11 @@ def record(written):
         images=small.images[:, :32, :32],
         masks=small.masks[:, :32, :32],
     )  # fmt: skip
-    return confidence.run(cut, draws=20)
+    # The fold networks of the general network are not bundled: those of ours stand in.
+    folds = tmp_path_factory.mktemp("folds")
+    for number in range(5):
+        shutil.copy(pretrained.find(f"fold_{number}"), folds / f"general_fold_{number}.safetensors")
+    return confidence.run(cut, draws=20, folds=folds)
 
 
 def test_the_record_is_json_and_complete(record):
@@ -50,7 +57,20 @@ def test_the_record_is_json_and_complete(record):
 def test_the_file_of_the_package_is_part_of_the_record(record, written):
     kept = json.loads(written.read_text())
     assert kept["temperature"] == record["temperature"]
-    assert set(kept["networks"]) == {"default", "simulated", *(f"fold_{k}" for k in range(5))}
+    names = ("default", "general", "simulated")
+    folds = (f"{kind}fold_{k}" for k in range(5) for kind in ("", "general_"))
+    assert set(kept["networks"]) == {*names, *folds}
+    digests = {weights_digest(pretrained.find(name)) for name in names}
+    assert set(kept["expected_jaccard"]) == digests
+    for lines in kept["expected_jaccard"].values():
+        assert set(lines) == set(quality.WAYS.values())
+        for line in lines.values():
+            assert 0 <= quality.ExpectedJaccard(**line)(np.array([0.8]))[0, 0] <= 1
+
+
+def test_a_network_of_a_fold_that_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match="general_fold_0"):
+        confidence.run(load.load_stack("simulated"), folds=tmp_path)
 
 
 def test_every_image_belongs_to_the_network_that_has_not_seen_it():

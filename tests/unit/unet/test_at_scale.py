@@ -153,5 +153,5 @@ def test_more_classes_are_scored_on_the_grid_of_their_labels():
     label = np.where(stack.masks, 2, 0).astype(np.uint8)
     several = load.LabelledStack(**vars(stack) | {"labels": label, "classes": classes})
     network = UNetSegmenter.load(pretrained.find("default"), device="cpu")
-    (found,) = at_scale.predict(network, several)
-    assert found.shape == label[0].shape and found.dtype == bool
+    (found,) = at_scale.predict_proba(network, several)
+    assert found.shape == label[0].shape and found.dtype == np.float32
