@@ -195,7 +195,7 @@ for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
 # published images reach. `graphseg sort` has the same columns. To measure another network:
 #
 # ```
-# python -m book.studies calibrate --output data/results/confidence.json
+# python -m book.studies calibrate --folds runs/general_acquisition --output data/results/confidence.json
 # ```
 #
 # ## What was found

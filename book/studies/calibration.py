@@ -59,7 +59,8 @@ def run(
     Returns
     -------
         ``calibration``, ``thresholds``, ``images`` (by name) and ``correlations``, and
-        ``expected_jaccard``: digest of each network to the line for each way of predicting.
+        ``expected_jaccard`` and ``temperatures``: digest of each network to the line, and the
+        temperature, for each way of predicting.
     """
     fold = pretrained.fold_of(stack.names)
     files = _files(folds, int(fold.max()) + 1)
@@ -71,6 +72,10 @@ def run(
     scaled = calibrate_out_of_fold(counts, fold, stack.groups, "temperature")
     table = thresholds.table(thresholds.counts_at(counts, scaled), stack.groups, draws=draws)
     maps = {"eight views": mean, "one view": single, "with simulated": (mean + simulated) / 2}
+    found = {
+        weights_digest(pretrained.find(name)): _for_each_way(paths, stack, fold)
+        for name, paths in files.items()
+    }
     record = {
         "name": "confidence",
         "data": describe_data(stack),
@@ -81,10 +86,8 @@ def run(
         "thresholds": table,
         **_expectations(maps, stack, fold, draws),
         "errors_found": _errors_found(mean, spread, stack.masks),
-        "expected_jaccard": {
-            weights_digest(pretrained.find(name)): _lines(paths, stack, fold)
-            for name, paths in files.items()
-        },
+        "expected_jaccard": {digest: lines for digest, (lines, _) in found.items()},
+        "temperatures": {digest: values for digest, (_, values) in found.items()},
     }
     if package:
         write_record(quality.FILE, package_file(record))
@@ -100,7 +103,7 @@ def summarise(record: dict) -> str:
 
 def package_file(record: dict) -> dict:
     """Return what predictions on new images need of a record: it comes with the networks."""
-    kept = ("networks", "temperature", "thresholds", "expected_jaccard")
+    kept = ("networks", "temperature", "thresholds", "expected_jaccard", "temperatures")
     return {name: record[name] for name in kept}
 
 
@@ -135,9 +138,11 @@ def _files(folder: Path, folds: int) -> dict[str, list[Path]]:
     }
 
 
-def _lines(networks: Sequence[Path], stack: LabelledStack, fold: np.ndarray) -> dict[str, dict]:
-    """Fit a line for each way of predicting, to masks as ``graphseg segment`` makes them."""
-    lines = {}
+def _for_each_way(
+    networks: Sequence[Path], stack: LabelledStack, fold: np.ndarray
+) -> tuple[dict[str, dict], dict[str, float]]:
+    """Fit line and temperature for each way of predicting, as ``graphseg segment`` predicts."""
+    lines, temperatures = {}, {}
     for averages, way in quality.WAYS.items():
         maps = np.empty(stack.images.shape, np.float32)
         for number, path in enumerate(networks):
@@ -148,7 +153,8 @@ def _lines(networks: Sequence[Path], stack: LabelledStack, fold: np.ndarray) -> 
                 maps[index] = probability
         measured = metrics.score_table(metrics.counts(stack.masks, maps >= THRESHOLD))["jaccard"]
         lines[way] = asdict(ExpectedJaccard.fit(certain_fractions(maps), measured))
-    return lines
+        temperatures[way] = reliability.fit_temperature(reliability.histograms(maps, stack.masks))
+    return lines, temperatures
 
 
 def inner_folds(
