@@ -19,6 +19,10 @@ const PARTS = [ // of the statistics, how many each, and what to say of them
   [3 + QUANTILES.length, `the distribution of its grey levels ${UNLIKE}`],
   [2 * BANDS, `its spectrum, the fraction of fine and coarse structure, ${UNLIKE}`],
 ];
+const GRADES = [
+  "like the training images", "other conditions, looks usable",
+  "not recognised as HRTEM of graphene",
+];
 const FEATURES = "the network sees textures in it that its training images do not have";
 
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
@@ -157,7 +161,7 @@ function farthest({ gaussians }, descriptors) {
 async function judge(session, network, image, resized, scale) {
   const { multiple, referenceSet } = network;
   if (Math.min(resized.height, resized.width) < Math.max(SMALLEST_SIDE, multiple)) {
-    return { oodScore: null, warning: "" };
+    return { oodScore: null, verdict: "", warning: "" };
   }
   const judged = [];
   for (const field of fieldsOf(resized)) {
@@ -171,11 +175,12 @@ async function judge(session, network, image, resized, scale) {
   const size = scale.source === "lattice" || !scale.pixelSize
     ? null : scale.pixelSize / scale.factor;
   const fraction = extremeFraction(fieldsOf(image)[0].pixels); // before resizing hides it
-  let reason = obvious(fraction, lattice, size);
-  if (!reason && score > 1) reason = farthest(referenceSet, descriptors);
-  const warning = reason
-    && `The image is outside of what the network knows: ${reason}; ${LOOK}`;
-  return { oodScore: score, warning };
+  const plain = obvious(fraction, lattice, size);
+  const reason = plain || (score > 1 ? farthest(referenceSet, descriptors) : "");
+  const grade = GRADES[plain || score > referenceSet.usable ? 2 : score > 1 ? 1 : 0];
+  const warning = grade === GRADES[2]
+    ? `The image is outside of what the network knows: ${reason}; ${LOOK}` : "";
+  return { oodScore: score, verdict: reason ? `${grade}: ${reason}` : grade, warning };
 }
 
 // covered: a sentence if nearly all of a mask is contamination

@@ -153,6 +153,7 @@
     const [expected, low, high] = (result.expected ?? []).map((value) => value.toFixed(2));
     part("quality").textContent = result.expected
       ? `${expected}; for nine of ten such images ${low} to ${high}` : "not known, see the warning";
+    part("verdict").textContent = result.verdict || "too small to be judged";
     part("digest").textContent = about.digest;
     const list = part("warnings");
     list.replaceChildren(...result.warnings.map((warning) => {

@@ -41,6 +41,7 @@ const REQUESTS = {
     return {
       ...found, probability, height: image.height, width: image.width, warnings,
       networkHeight: resized.height, networkWidth: resized.width, oodScore: verdict.oodScore,
+      verdict: verdict.verdict,
       // The line was fitted to images like those that the network knows; of others it says nothing.
       expected: warnings.length ? null : expectedJaccard(line, probability),
     };

@@ -25,6 +25,7 @@ from skimage import color, data
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from book.studies.recordings import RECORDINGS, recorded
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import ood
 from graphseg.evaluation.ood import ReferenceSet, Verdict
@@ -70,9 +71,11 @@ PHOTOGRAPHS = (
     "gravel", "hubble_deep_field", "immunohistochemistry", "microaneurysms", "moon", "page",
     "retina", "rocket", "text",
 )  # fmt: skip
-# The lattice constant is that of graphene within a calibration error, 2.504 to 2.46 Å: hardly a
-# out-of-distribution image, and counted by itself.
-NEAR = ("boron nitride",)
+# The lattice constant is that of graphene within a calibration error, 2.504 to 2.46 Å, or it is
+# graphene twice: hardly out-of-distribution images, and counted by themselves too.
+NEAR = ("boron nitride", "bilayer")
+LAYERS_APART = 3.35  # Å
+TWISTS = np.radians((5, 30))
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,6 +278,35 @@ def _grey(name: str) -> np.ndarray:
     return color.rgb2gray(image[..., :3]) if image.ndim == 3 else image
 
 
+def _bilayer(rng: np.random.Generator, index: int) -> Made:
+    """Two layers of graphene all over, in register (every third) or twisted."""
+    pixel_size = rng.uniform(*PIXEL_SIZES)
+    extent = (SIZE + 2 * MARGIN) * pixel_size
+    angle = rng.uniform(0, np.pi)
+    lower = crystal(extent, angle)
+    if index % 3:
+        upper = crystal(extent, angle + rng.uniform(*TWISTS)).positions
+    else:  # as in graphite: one bond along
+        first, second = lower.bonds[0]
+        upper = lower.positions + lower.positions[second] - lower.positions[first]
+        upper = upper[((upper >= 0) & (upper < extent)).all(axis=1)]
+    positions = np.concatenate([lower.positions, upper])
+    heights = np.repeat([0.0, LAYERS_APART], [len(lower), len(upper)])
+    numbers = np.full(len(positions), 6)
+    return _exposed(rng, positions, heights, numbers, pixel_size), pixel_size
+
+
+def _diffraction(rng: np.random.Generator, index: int) -> Made:
+    """The pattern of a gold foil, or of a sheet of graphene: a bright beam and sharp spots."""
+    image, _ = _crystal(rng, index, GOLD) if index % 2 else _sheet(rng, index, USUAL["graphene"])
+    window = np.outer(*[np.hanning(length) for length in image.shape])
+    power = np.abs(np.fft.fftshift(np.fft.fft2((image / image.mean() - 0.9) * window))) ** 2
+    power = ndimage.gaussian_filter(power, rng.uniform(0.7, 1.5))
+    counts = rng.poisson(power / power.max() * 10 ** rng.uniform(4, 6) + rng.uniform(0.5, 3))
+    # No pixel size: it would be an angle.
+    return (np.log1p(counts) if rng.integers(2) else np.sqrt(counts)), None
+
+
 def _photograph(rng: np.random.Generator, index: int) -> Made:
     """A part of a photograph, reduced by up to 2."""
     image = _grey(PHOTOGRAPHS[index % len(PHOTOGRAPHS)])
@@ -298,8 +330,10 @@ KINDS: dict[str, Callable] = SPOILT | {
     "gold [110]": partial(_crystal, cell=GOLD),
     "silicon [110]": partial(_crystal, cell=SILICON),
     "dark-field STEM": _scanned,
+    "diffraction": _diffraction,
     "photograph": _photograph,
     "boron nitride": partial(_sheet, chosen=configuration.HEXAGONAL_BORON_NITRIDE),
+    "bilayer": _bilayer,
 }
 USUAL = {
     "graphene": configuration.GRAPHENE,
@@ -312,6 +346,7 @@ CHECKED = ("default", "general")  # bundled networks that come with what they kn
 LEAST_ROC_AUC = 0.98  # the target for the area under the receiver operating characteristic
 MOST_FALSE_ALARMS = 0.02  # the target
 TIMED = 10  # images
+RECORDED_EVERY = 5  # of the held-out images every so many, in each other way
 DIGITS = 4
 
 
@@ -326,7 +361,7 @@ class Judged:
     @property
     def flagged(self) -> bool:
         """Whether a user is warned."""
-        return bool(self.verdict.reason or self.scale_warning)
+        return bool(self.verdict.warning or self.scale_warning)
 
 
 def run(
@@ -366,8 +401,9 @@ def run(
     Returns
     -------
     dict
-        Targets, ``roc_auc``, ``false_alarms``, ``kinds`` (each with its ROC AUC and the fraction
-        flagged, with the pixel size unknown and, where there is one, stated),
+        Targets, ``roc_auc``, ``false_alarms``, ``recordings`` (held-out images recorded in other
+        ways), ``kinds`` (each with its ROC AUC, its grades and the fraction flagged, with the
+        pixel size unknown and, where there is one, stated),
         ``false_alarms_simulated`` (of graphene that is simulated), the
         ood_score of all images, and ``seconds``.
     """
@@ -379,7 +415,7 @@ def run(
     dealt %= int(fold_of.max()) + 1
     simulated, usual = list(usual_images(max(each // 2, 1), seed)), []
     plain = ood.describe(None, stack.images)[0]
-    known, unknown, stated = [], [None] * len(set_), []
+    known, others, unknown, stated = [], [], [None] * len(set_), []
     for fold in tqdm(np.unique(fold_of), desc="folds"):
         name = f"fold_{fold}" if network == "default" else f"{network}_fold_{fold}"
         path = folds / f"{name}.safetensors"
@@ -387,6 +423,9 @@ def run(
         knows = _known(segmenter, stack, fold_of != fold, plain)
         say = _judge_with(knows, segmenter)
         known += [say("known", image, None) for image in stack.images[fold_of == fold]]
+        for index in np.flatnonzero(fold_of == fold)[::RECORDED_EVERY]:
+            image = stack.images[index]
+            others += [say(n, recorded(n, image, seed + int(index)), None) for n in RECORDINGS]
         usual += [say(c.kind, c.image, None) for c in simulated[fold :: int(fold_of.max()) + 1]]
         for index in np.flatnonzero(dealt == fold):
             one: SetImage = set_[index]
@@ -400,7 +439,7 @@ def run(
             "each": each, "seed": seed, "network": network, "deviations": ood.DEVIATIONS,
         },
         "targets": {"roc_auc": LEAST_ROC_AUC, "false_alarms": MOST_FALSE_ALARMS},
-        **_summary(known, unknown, stated),
+        **_summary(known, others, unknown, stated),
         "false_alarms_simulated": {k: _flagged(_only(usual, k)) for k in USUAL},
         "seconds": _seconds(stack, network),
     }  # fmt: skip
@@ -423,7 +462,8 @@ def _known(
         return ood.fit(ood.describe(segmenter, chosen.images, plain[trained]), chosen.groups)
     sizes = [inference.measure_pixel_size(image) for image in chosen.images]
     found = ood.describe_randomised(segmenter, chosen.images, sizes)
-    return ood.fit(found, np.repeat(chosen.groups, ood.COPIES))
+    known = ood.fit(found, np.repeat(chosen.groups, ood.COPIES))
+    return replace(known, usable=ood.USABLE)
 
 
 def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., Judged]:
@@ -437,14 +477,28 @@ def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., 
     return say
 
 
-def _summary(known: Sequence[Judged], unknown: Sequence[Judged], stated: Sequence[Judged]) -> dict:
+def _summary(
+    known: Sequence[Judged],
+    others: Sequence[Judged],
+    unknown: Sequence[Judged],
+    stated: Sequence[Judged],
+) -> dict:
     far = [one for one in unknown if one.kind not in NEAR]
     return {
         "roc_auc": _roc_auc(known, far),
         "roc_auc_with_near": _roc_auc(known, unknown),
+        # None left out: other recordings of graphene on this side, everything else on that.
+        "roc_auc_with_recordings": _roc_auc([*known, *others], unknown),
         "false_alarms": _flagged(known),
         "false_alarms_number": sum(one.flagged for one in known),
         "flagged": _flagged(far),
+        "recordings": {
+            "images": len(others),
+            "flagged": _flagged(others),
+            "flagged_by_kind": {name: _flagged(_only(others, name)) for name in RECORDINGS},
+            "grades": _grades(others),
+        },
+        "grades": _grades(known),
         "kinds": {kind: _of_kind(known, unknown, stated, kind) for kind in KINDS},
         "ood_score": {
             "known": _scores(known),
@@ -462,8 +516,13 @@ def _of_kind(known, unknown, stated, kind: str) -> dict:
         "flagged": _flagged(plain),
         "flagged_by_scale": round(float(np.mean([bool(o.scale_warning) for o in plain])), DIGITS),
         "flagged_with_pixel_size": _flagged(told),
+        "grades": _grades(plain),
         "reasons": dict(Counter(_without_numbers(o.verdict.reason) for o in plain)),
     }
+
+
+def _grades(judged: Sequence[Judged]) -> dict[str, int]:
+    return dict(Counter(one.verdict.grade for one in judged))
 
 
 def _without_numbers(reason: str) -> str:
@@ -488,13 +547,13 @@ def _roc_auc(known: Sequence[Judged], others: Sequence[Judged]) -> float:
     """Return the probability that an out-of-distribution image has a higher score than a held-out
     one.
 
-    What is flagged although its distance does not say so counts as twice the threshold: no
-    lattice, saturation, a scale that the network does not know.
+    What is flagged counts as twice the threshold at least, whatever its distance: no lattice,
+    saturation, a scale that the network does not know.
     """
     values = []
     for one in (*known, *others):
         score = one.verdict.ood_score or 0.0
-        values.append(2.0 if one.flagged and score <= 1 else score)
+        values.append(max(score, 2.0) if one.flagged else score)
     truth = np.repeat([0, 1], [len(known), len(others)])
     return round(float(roc_auc_score(truth, values)), DIGITS)
 

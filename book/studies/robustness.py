@@ -59,7 +59,7 @@ class Judges:
             self._known[fold] = ood.fit(found, train.groups)
         segmenter, found = self.get("unet", fold), inference.find_scale(image)
         verdict = ood.judge(self._known[fold], segmenter, image, found)
-        return bool(verdict.reason or found.warning)
+        return bool(verdict.warning or found.warning)
 
     def _make(self, method: str, fold: int) -> BaseEstimator:
         if method in ("unet", AVERAGED):

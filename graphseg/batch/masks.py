@@ -301,6 +301,7 @@ class MaskFolder:
             "" if accepted else row["warning"],
             None,
             row["ood_score"],
+            row.get("verdict", ""),
             () if accepted else tuple(row["flags"].split()),
             known,
         )

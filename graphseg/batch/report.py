@@ -215,6 +215,7 @@ CLEAN = (
 SCALE = (
     Column("pixel_size", "Å per pixel", 3),
     Column("ood_score", "Out-of-distribution score", 2),
+    Column("verdict", "Compared with the training images"),
     Column("flags", "Beware"),
 )
 EXPECTED = (Column("expected_jaccard", "Expected Jaccard", 2), Column("look_first", "Look first"))

@@ -65,6 +65,7 @@ class Prediction:
     labels: np.ndarray | None = None
     # Distance to what the network was trained on, 1 is the threshold; None if not known.
     ood_score: float | None = None
+    verdict: str = ""  # whether it is like them, in words
     flags: tuple[str, ...] = ()  # why it is to be looked at
     # Columns of the table that are known without a look at the probability.
     known: Mapping[str, Any] = field(default_factory=dict)
@@ -218,6 +219,7 @@ class Network:
             next(filter(None, doubts.values()), ""),
             labels,
             verdict.ood_score,
+            verdict.words,
             tuple(flag for flag, warning in doubts.items() if warning),
         )
 
@@ -284,6 +286,7 @@ class NetworkTask:
             "flags": " ".join([*prediction.flags, *flags]),
             "warning": prediction.warning,
             "ood_score": ood_score and round(ood_score, DIGITS),
+            "verdict": prediction.verdict,
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
@@ -291,6 +294,8 @@ class NetworkTask:
             **quality.columns(
                 prediction.probability, self.network.expected, bool(prediction.flags), DIGITS
             ),
+            # Nobody has seen how good masks are in other conditions, usable as they look.
+            **({"look_first": "yes"} if prediction.verdict.startswith(ood.GRADES[1]) else {}),
             "model": self.network.digest[:12],
             **prediction.known,
         }

@@ -160,6 +160,7 @@ def compare_doubts(found, network, image, expected, scale):
     doubts = [scale.warning, verdict.warning, covered(mask)]
     assert found["warnings"] == [doubt for doubt in doubts if doubt]
     assert found["oodScore"] == pytest.approx(verdict.ood_score, rel=1e-3)
+    assert found["verdict"] == verdict.words
     line = quality.known_to(network, Network.choose().digest)
     columns = quality.columns(expected, line, flagged=any(doubts))
     names = ("expected_jaccard", "expected_low", "expected_high")

@@ -1,6 +1,7 @@
 """Out-of-distribution images: distances from known Gaussians, reasons, the bundled file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,9 +117,9 @@ def test_the_general_network_knows_blurred_and_inverted_images(known, network, g
     )
     assert judge(known, network, blurred, graphene.pixel_size).ood_score > 1
     for image in (graphene.image, blurred, -graphene.image.astype(float)):
-        assert ood.judge(wide, general, image, scale).reason == ""
+        assert ood.judge(wide, general, image, scale).warning == ""
     noise = np.random.default_rng(0).poisson(100, blurred.shape).astype(np.float32)
-    assert ood.judge(wide, general, noise, scale).reason
+    assert ood.judge(wide, general, noise, scale).warning
 
 
 def test_the_bundled_file_belongs_to_the_bundled_networks():
@@ -132,6 +133,7 @@ def test_graphene_is_in_distribution_and_spoilt_it_is_not_with_a_reason(known, n
     image = graphene.image
     verdict = judge(known, network, image)
     assert verdict.ood_score < 1 and verdict.reason == verdict.warning == ""
+    assert verdict.words == verdict.grade == ood.GRADES[0]
     noise = np.random.default_rng(0).poisson(100, image.shape).astype(np.float32)
     cases = {
         "grey level, cut off": np.clip(image, *np.quantile(image, [0.2, 0.8])),
@@ -142,6 +144,20 @@ def test_graphene_is_in_distribution_and_spoilt_it_is_not_with_a_reason(known, n
         found = judge(known, network, spoilt)
         assert words in found.reason and words in found.warning
         assert found.warning.startswith("The image is outside of what the network knows: ")
+        assert found.words == f"{ood.GRADES[2]}: {found.reason}"
+
+
+def test_other_conditions_look_usable_to_networks_that_were_trained_for_them(
+    known, network, graphene
+):
+    blurred = ndimage.gaussian_filter(graphene.image, 1.5)
+    score = judge(known, network, blurred).ood_score
+    for usable, grade in ((1.0, 2), (score * 0.99, 2), (score * 1.01, 1)):
+        found = judge(replace(known, usable=usable), network, blurred)
+        assert (found.grade, found.ood_score) == (ood.GRADES[grade], score)
+        assert found.reason and bool(found.warning) == (grade == 2)
+    noise = np.random.default_rng(0).poisson(100, blurred.shape).astype(np.float32)
+    assert judge(replace(known, usable=99.0), network, noise).grade == ood.GRADES[2]
 
 
 def test_a_wrong_lattice_constant_is_told_by_the_pixel_size(known, network, graphene):
@@ -187,7 +203,9 @@ def test_photographs_come_with_scikit_image():
 
 
 def test_area_counts_pairs():
-    def one(score):
-        return ood_study.Judged("k", ood.Verdict(score), "")
+    def one(score, grade=0):
+        return ood_study.Judged("k", ood.Verdict(score, ood.GRADES[grade]), "")
 
     assert ood_study._roc_auc([one(0.1), one(0.5)], [one(0.4), one(2.0)]) == 0.75
+    # What is obvious is farther away than its distance.
+    assert ood_study._roc_auc([one(1.5, 1)], [one(1.4, 2)]) == 1.0
