@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills mutants stale audit picture clean environment data browser FORCE
+.PHONY: help book test lab lint format lock record bench kills mutants stale networks audit picture clean environment data browser FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -82,6 +82,9 @@ stale: $(STAMP) ## list which recorded results are older than their code, in dat
 
 mutants: $(STAMP) ## plant faults in the code one by one, and see whether tests or recorded numbers notice
 	@$(PYTHON) -m tests.mutants.run
+
+networks: $(STAMP) ## train the bundled networks again, and make what follows from them: many hours, resumable
+	$(PYTHON) -m book.tools.networks
 
 audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock
 	$(PYTHON) -m venv _build/audit

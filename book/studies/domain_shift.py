@@ -23,6 +23,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from book.studies import reliability, shifted_quality
 from book.studies.changes import spread
 from book.studies.clean_sheets import sheet
 from book.studies.recordings import RECORDINGS, UNCHANGED, recorded
@@ -31,7 +32,7 @@ from graphseg import metrics
 from graphseg.batch.tasks import Network, Prediction
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
-from graphseg.evaluation import compare, ood
+from graphseg.evaluation import compare, ood, quality
 from graphseg.evaluation.records import StepStore
 from graphseg.io.micrographs import Micrograph
 from graphseg.unet import pretrained
@@ -66,6 +67,10 @@ TARGETS = {
     "largest masked fraction of clean structure": ("at most", 0.02),
     "recall of visible contamination at boundaries": ("at least", 0.93),
     "fraction of frames that are flagged": ("at most", 0.05),
+    "correlation of expected and measured Jaccard": ("at least", 0.75),
+    "mean error of the expected Jaccard": ("at most", 0.05),
+    "fraction held by intervals of nine in ten": ("at least", 0.85),
+    "calibration error of the probabilities": ("at most", 0.03),
 }
 
 
@@ -116,7 +121,8 @@ def run(
     dict
         ``scales``, ``recordings``, ``structure`` and ``microscopes``: the counts of each image for
         each network, with ``scores`` as (value, low, high), 95 % intervals over groups of images;
-        ``targets``: the limit, and what each network reaches.
+        ``quality``: how well the Jaccard index is expected and probabilities are calibrated, see
+        `book.studies.shifted_quality`; ``targets``: the limit, and what each network reaches.
 
     Raises
     ------
@@ -137,6 +143,7 @@ def run(
             "recordings": list(RECORDINGS), "interpolation": INTERPOLATION,
         },
     }  # fmt: skip
+    bundled = {name: (files[VIEWS[name][0]], VIEWS[name][1]) for name in views}
     steps: dict[str, Callable[[], dict]] = {}
     for part, number, variants in (
         ("scales", images, _resampled),
@@ -148,9 +155,8 @@ def run(
                 here = chosen[owner[chosen] == fold]
                 used = files[_out_of_fold(name, int(fold))], VIEWS[name][1]
                 steps[f"{part}: {name}: {fold}"] = partial(
-                    _published, stack, here, known, used, variants
+                    _published, stack, here, known, used, bundled[name], variants
                 )
-    bundled = {name: (files[VIEWS[name][0]], VIEWS[name][1]) for name in views}
     steps |= {
         f"structure: {name}": partial(_structure, used, sheets, seed)
         for name, used in bundled.items()
@@ -168,6 +174,12 @@ def run(
     )
     record["structure"] = _structure_scores({v: found[f"structure: {v}"] for v in views})
     record["microscopes"] = _microscopes(found, names, views)
+    record["quality"] = {
+        name: shifted_quality.joined(
+            _quality_parts(found, name), shifted_quality.calibration_of(*bundled[name])[0]
+        )
+        for name in views
+    }
     return record | {"targets": targets(record)}
 
 
@@ -252,16 +264,17 @@ def _recorded(image: np.ndarray, index: int, seed: int) -> Iterator[tuple[np.nda
         yield recorded(name, image, seed + index), 1.0
 
 
-def _masks(
+def _predictions(
     view: View, image: np.ndarray, pixel_size: float | None, index: int, variants
-) -> list[np.ndarray]:
-    """Return the mask of each variant of an image on the grid of the image, (H, W) bool."""
-    masks = []
+) -> Iterator[tuple[np.ndarray, Prediction]]:
+    """Yield for each variant of an image the mask on the grid of the image, (H, W) bool, and all.
+
+    The mask is cut at one half after it was brought there.
+    """
     for changed, factor in variants(image, index):
         told = None if pixel_size is None else pixel_size * factor
-        mask = _predict(view, changed, told).mask
-        masks.append(resize(mask.astype(np.float32), image.shape, "bilinear") >= 0.5)
-    return masks
+        found = _predict(view, changed, told)
+        yield resize(found.mask.astype(np.float32), image.shape, "bilinear") >= 0.5, found
 
 
 def _published(
@@ -269,23 +282,40 @@ def _published(
     chosen: np.ndarray,
     pixel_sizes: Sequence[float | None],
     view: View,
+    bundled: View,
     variants: Variants,
 ) -> dict:
     """Compare the masks of all variants with the label, and with each other, on images of a fold.
 
     Returns
     -------
-        ``images``, and ``label`` and ``reference``: (n, variants, 4) counts, of each mask with the
-        label, and with the mask of the native scale or of the unchanged image.
+        ``images``; ``label`` and ``reference``: (n, variants, 4) counts, of each mask with the
+        label, and with the mask of the native scale or of the unchanged image; ``certain`` and
+        ``flagged`` (n, variants), and ``reliability``, see `book.studies.shifted_quality`.
     """
     reference = SCALES.index(NATIVE) if variants is _resampled else 0
-    rows: dict[str, list] = {"images": [], "label": [], "reference": []}
+    _, temperature = shifted_quality.calibration_of(*bundled)
+    names = ("images", "label", "reference", "certain", "flagged")
+    rows: dict[str, list] = {name: [] for name in names}
+    total = np.zeros((2, reliability.BINS, 3))
     for i in chosen:
-        masks = _masks(view, stack.images[i], pixel_sizes[i], int(i), variants)
+        image, label = stack.images[i], stack.masks[i]
+        pairs = list(_predictions(view, image, pixel_sizes[i], int(i), variants))
+        masks, found = zip(*pairs, strict=True)
         rows["images"].append(stack.names[i])
-        rows["label"].append([metrics.counts(stack.masks[i], m).tolist() for m in masks])
+        rows["label"].append([metrics.counts(label, m).tolist() for m in masks])
         rows["reference"].append([metrics.counts(masks[reference], m).tolist() for m in masks])
-    return rows
+        rows["certain"].append(_certain(found))
+        rows["flagged"].append([bool(one.flags) for one in found])
+        for one in found:
+            probability = resize(one.probability, label.shape, "bilinear").clip(0, 1)
+            total += shifted_quality.binned(probability, label, temperature)
+    return rows | {"reliability": total.round(2).tolist()}
+
+
+def _certain(found: Sequence[Prediction]) -> list[float]:
+    fractions = quality.certain_fractions([one.probability for one in found])
+    return fractions.round(DIGITS).tolist()
 
 
 def _interval(
@@ -343,9 +373,9 @@ def _structure(view: View, number: int, seed: int) -> dict:
         for index in range(number):
             contrast = ("white", "black")[index % 2]
             one = sheet(kind, seed, index, contrast=contrast, **SHEET)
-            masks = _masks(view, one.image, one.pixel_size, index, _resampled)
+            found = _predictions(view, one.image, one.pixel_size, index, _resampled)
             rows["images"].append(f"{kind} {index}")
-            rows["masked"].append([_fraction(mask, one.near) for mask in masks])
+            rows["masked"].append([_fraction(mask, one.near) for mask, _ in found])
     return rows
 
 
@@ -390,12 +420,41 @@ def _judged(one: Frame, view: View) -> dict:
     prediction = _predict(view, one.image, one.pixel_size)
     mask = prediction.mask[:: one.step, :: one.step]
     scored = one.visible | ~one.mask
+    probability = prediction.probability[:: one.step, :: one.step][scored][None]
+    _, temperature = shifted_quality.calibration_of(*view)
+    table = shifted_quality.binned(probability, one.mask[scored][None], temperature)
     return {
         "counts": metrics.counts(one.mask[scored][None], mask[scored][None]).tolist(),
         "counts_with_invisible": metrics.counts(one.mask, mask).tolist(),
         **{area: _fraction(mask, getattr(one, area)) for area in AREAS},
         "flags": list(prediction.flags),
+        "verdict": prediction.verdict,
+        "certain": _certain([prediction])[0],
+        "reliability": table.round(2).tolist(),
     }
+
+
+def _quality_parts(found: dict[str, dict], view: str) -> dict[str, dict]:
+    """Return of each part what `shifted_quality.joined` asks for."""
+    parts = {}
+    for part in ("scales", "recordings"):
+        folds = [rows for name, rows in found.items() if name.startswith(f"{part}: {view}: ")]
+        parts[part] = {
+            "certain": np.concatenate([np.ravel(rows["certain"]) for rows in folds]),
+            "counts": np.concatenate([np.reshape(rows["label"], (-1, 4)) for rows in folds]),
+            "flagged": np.concatenate([np.ravel(rows["flagged"]) for rows in folds]),
+            "reliability": sum(np.array(rows["reliability"]) for rows in folds),
+        }
+    frames = [
+        rows["networks"][view] for name, rows in found.items() if name.startswith("microscopes: ")
+    ]
+    parts["microscopes"] = {
+        "certain": np.array([one["certain"] for one in frames]),
+        "counts": np.reshape([one["counts"] for one in frames], (-1, 4)),
+        "flagged": np.array([bool(one["flags"]) for one in frames]),
+        "reliability": sum(np.array(one.pop("reliability")) for one in frames),
+    }
+    return parts
 
 
 def _microscopes(found: dict, names: Sequence[str], views: Sequence[str]) -> dict:
@@ -454,6 +513,7 @@ def targets(record: dict) -> dict[str, dict]:
         + record["structure"]["networks"][view]["scores"]
         for view in images
     }
+    quality_of = {view: parts["all"] for view, parts in record["quality"].items()}
     recall = {view: found["all"]["touching"] for view, found in images.items()}
     reached = (
         {view: -min(d[0] for d in f["scores"]["difference"]) for view, f in scales.items()},
@@ -464,6 +524,15 @@ def targets(record: dict) -> dict[str, dict]:
         {view: max(found[0] for found in parts if found) for view, parts in clean.items()},
         {view: found[0] for view, found in recall.items() if found},
         {view: images[view]["all"]["flagged"] for view in images if _is_checked(view)},
+        *(
+            {
+                view: one["expected"][name]
+                for view, one in quality_of.items()
+                if one["expected"] and one["expected"][name] is not None
+            }
+            for name in ("correlation", "error", "held")
+        ),
+        {view: one["calibration_error_with_temperature"] for view, one in quality_of.items()},
     )
     return {
         name: {"wanted": wanted, "limit": limit, "reached": values}

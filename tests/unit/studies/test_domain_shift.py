@@ -324,6 +324,15 @@ def test_a_record_is_complete_and_continued(quick, tmp_path, monkeypatch):
     assert sum(only["networks"]["default"]["counts_with_invisible"]) == 160**2
     assert len(found["structure"]["networks"]["default"]["scores"]) == 3
     assert list(found["targets"]) == list(domain_shift.TARGETS)
+    for view in ("default", "simulated"):
+        parts = found["quality"][view]
+        assert list(parts) == ["scales", "recordings", "microscopes", "all"]
+        numbers = [parts[name]["expected"]["images"] for name in parts]
+        assert numbers == [6, 4, 1, 11]
+        assert all(0 <= part["calibration_error"] < 0.3 for part in parts.values())
+    assert (
+        "reliability" not in only["networks"]["default"] and only["networks"]["default"]["verdict"]
+    )
     text = domain_shift.summarise(found)
     loss = found["targets"]["largest loss of Jaccard between scales"]["reached"]["default"]
     assert f"default {loss:.4f}" in text and text.count("\n") == len(domain_shift.TARGETS) - 1
