@@ -257,13 +257,20 @@ for average in ("per_image", "pooled"):
 # $$ s = \frac{1}{s_0} \sqrt{\tfrac{1}{d} (\mathbf x - \mu)^\mathsf{T} \Sigma^{-1}
 # (\mathbf x - \mu)} $$ (eq-ood-score)
 #
-# is the distance of an image with $d$ descriptors $\mathbf x$ {cite:p}`Lee2018`; tables have it in
-# the column `ood_score`. An image with $s > 1$ is flagged as out-of-distribution. The
+# is the distance of an image with $d$ descriptors $\mathbf x$ {cite:p}`Lee2018`. The
 # {term}`threshold` $s_0$ lies {glue:text}`ood_deviations:.0f` robust standard deviations above the
 # median of training images that were left out in turn; no out-of-distribution image is needed for
-# it. Three things are flagged whatever the distance: pixels cut off at the ends of the grey scale,
-# no lattice, and a {term}`lattice constant` that is not {term}`graphene`'s by the stated pixel
-# size.
+# it. Tables have $s$ in the column `ood_score`, and in the column `verdict` what it means, with the
+# reason:
+#
+# - *like the training images*: $s \le 1$;
+# - *other conditions, looks usable*: $s$ up to {glue:text}`ood_usable:.1f`, said by networks that
+#   were trained on images changed as other microscopes might, such as the general one. Its masks
+#   are to be looked at first;
+# - *not recognised as HRTEM of graphene*: all else. Whatever the distance that is so with pixels
+#   cut off at the ends of the grey scale, with no lattice, and with a {term}`lattice constant` that
+#   is not {term}`graphene`'s by the stated pixel size. Only these images are flagged as
+#   out-of-distribution.
 
 # %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
@@ -277,7 +284,7 @@ flagged, held_out = trial["false_alarms_number"], trial["data"]["images"]
 alarms = binomtest(flagged, held_out).proportion_ci(method="exact")
 usual = trial["false_alarms_simulated"]
 
-# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, eight of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, ten of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 5, figsize=(10, 6.6))
 figures.show_images(
     axes.flat[: len(examples)], list(examples.values())
@@ -291,6 +298,7 @@ figures.show_scores(ax, trial["ood_score"])
 
 # %% tags=["remove-input"]
 record("ood_deviations", trial["parameters"]["deviations"])
+record("ood_usable", ood.USABLE)
 record("ood_roc_auc", trial["roc_auc"])
 record("ood_target", trial["targets"]["roc_auc"])
 record("ood_flagged", 100 * trial["flagged"])
@@ -304,7 +312,9 @@ record(
     "ood_decides",
     "The target is reached either way"
     if reached
-    else "To leave boron nitride out was our decision, and the target is met only thanks to it",
+    else "To leave the two out was our decision, and the target is met only thanks to it"
+    if trial["roc_auc"] >= trial["targets"]["roc_auc"]
+    else "The target is missed either way",
 )
 allowed = trial["targets"]["false_alarms"]
 record(
@@ -317,7 +327,15 @@ record(
 )
 told_apart = [found["flagged"] for found in trial["kinds"].values()]
 record("ood_flagged_all", 100 * float(np.mean(told_apart)))
-nitride = trial["kinds"]["boron nitride"]
+nitride, bilayer = (
+    trial["kinds"][name] for name in ("boron nitride", "bilayer")
+)
+record("ood_bilayer", bilayer["roc_auc"])
+record("ood_bilayer_told", 100 * bilayer["flagged_with_pixel_size"])
+others = trial["recordings"]
+record("ood_recordings", others["images"])
+record("ood_recordings_flagged", 100 * others["flagged"])
+record("ood_roc_auc_recordings", trial["roc_auc_with_recordings"])
 record("ood_nitride_flagged", 100 * nitride["flagged"])
 record("ood_nitride_told", 100 * nitride["flagged_with_pixel_size"])
 record("ood_alarms_number", flagged)
@@ -345,24 +363,36 @@ record("ood_general", wide["roc_auc"])
 record("ood_general_all", wide["roc_auc_with_near"])
 record("ood_general_alarms", 100 * wide["false_alarms"])
 record("ood_general_flagged", 100 * wide["flagged"])
+record("ood_general_recordings", wide["roc_auc_with_recordings"])
+record("ood_general_recordings_flagged", 100 * wide["recordings"]["flagged"])
 for view, word in (("default", "ours"), ("general", "general")):
     reached = targets["fraction of frames that are flagged"]["reached"]
     record(f"shift_flagged_{word}", 100 * reached[view])
 
 # %% [markdown]
 # {numref}`fig-ood-set` shows the set, {glue:text}`ood_each:d` images of each kind, and
-# {numref}`fig-ood-score` the result on images held out. Boron nitride is a kind for itself: its
-# lattice constant is within two per cent of graphene's, no more than a {term}`calibration` error.
+# {numref}`fig-ood-score` the result on images held out. Two kinds are counted for themselves: the
+# lattice constant of boron nitride is within two per cent of graphene's, no more than a
+# {term}`calibration` error, and a bilayer is graphene twice (`graphseg analyse` flags twisted ones,
+# {numref}`chapter %s <ch-structure>`).
 #
-# - *Without boron nitride* the area under the receiver operating characteristic ({term}`ROC AUC`)
+# - *Without these two* the area under the receiver operating characteristic ({term}`ROC AUC`)
 #   is {glue:text}`ood_roc_auc:.4f` (target {glue:text}`ood_target:.2f`), and
 #   {glue:text}`ood_flagged:.1f` % of the images are flagged.
-# - *With boron nitride* the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
+# - *With all* the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
 #   {glue:text}`ood_all_verdict:s` the target; {glue:text}`ood_flagged_all:.1f` % are
 #   flagged. {glue:text}`ood_decides:s`. Of boron nitride itself
 #   {glue:text}`ood_nitride_flagged:.0f` % is flagged
 #   ({glue:text}`ood_nitride_told:.0f` % with its pixel size stated), with a ROC AUC of
-#   {glue:text}`ood_nitride:.2f`: the check does not protect from it.
+#   {glue:text}`ood_nitride:.2f`: the check does not protect from it. Bilayers have
+#   {glue:text}`ood_bilayer:.2f`, and {glue:text}`ood_bilayer_told:.0f` % are flagged with their
+#   pixel size stated.
+# - *Other recordings*: {glue:text}`ood_recordings:d` pictures of held-out images, with the changes
+#   of {numref}`fig-recordings`, are graphene too. Our network's check flags
+#   {glue:text}`ood_recordings_flagged:.1f` % of them, the general network's
+#   {glue:text}`ood_general_recordings_flagged:.1f` %. With them on the side of the known, and none
+#   of the others left out, the ROC AUC is {glue:text}`ood_roc_auc_recordings:.3f` for ours and
+#   {glue:text}`ood_general_recordings:.3f` for the general network.
 # - *False alarms*: {glue:text}`ood_alarms_number:d` of {glue:text}`ood_held_out:d` held-out
 #   images, {glue:text}`ood_alarms:.1f` % (95 % interval {glue:text}`ood_alarms_low:.1f` to
 #   {glue:text}`ood_alarms_high:.1f` %). At most {glue:text}`ood_most_alarms:.0f` % were
@@ -373,14 +403,14 @@ for view, word in (("default", "ours"), ("general", "general")):
 # Hardest among the others: {glue:text}`ood_hardest:s`, of which
 # {glue:text}`ood_lowest:.0f` % are flagged. That is without a pixel size; where it is stated,
 # {glue:text}`ood_told:.0f` % of the simulated kind that is told worst are flagged, again
-# without boron nitride. The check takes {glue:text}`ood_cost:.0f` % of the time of our network
+# without those two. The check takes {glue:text}`ood_cost:.0f` % of the time of our network
 # with its eight views.
 #
 # *The general network* knows more than its training images show, and so does its check: it is
 # fitted to these images as they are, and to five copies of each, changed at random as in the
-# training. Its ROC AUC on the same set is {glue:text}`ood_general:.4f` without boron nitride and
-# {glue:text}`ood_general_all:.4f` with it, {glue:text}`ood_general_flagged:.1f` % are flagged
-# (without boron nitride), and of the held-out images {glue:text}`ood_general_alarms:.1f` %. Of the
+# training. Its ROC AUC on the same set is {glue:text}`ood_general:.4f` without the two and
+# {glue:text}`ood_general_all:.4f` with them, {glue:text}`ood_general_flagged:.1f` % are flagged
+# (without the two), and of the held-out images {glue:text}`ood_general_alarms:.1f` %. Of the
 # frames of virtual microscopes, which are graphene, it flags
 # {glue:text}`shift_flagged_general:.1f` %, the check of our network
 # {glue:text}`shift_flagged_ours:.1f` %.
@@ -549,8 +579,9 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # - Virtual microscopes are simulated by the physics of the training images, at other settings. Real
 #   micrographs of other groups are not among the data of this book.
-# - The general network comes without expected Jaccard indices, and its probabilities were not
-#   calibrated.
+# - The Jaccard index to expect and the temperature of each network were fitted to published images
+#   as they are. How right they are on other recordings the suite measures from now on; the record
+#   shown here was made before.
 # - The out-of-distribution images are those that we thought of, most of them simulated; what the
 #   distance says of others is not known. Twelve of a kind tell a rate to ten or twenty per cent. An
 #   image may also be like the training images and its mask still bad.
@@ -558,8 +589,8 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # ## On your own images
 #
-# The column `ood_score` has the distance from the training images, 1 being the threshold, and
-# `warning` says why. To repeat this page's records:
+# The column `verdict` says in words how an image compares with the training images, and why;
+# `ood_score` is the distance, 1 being the threshold. To repeat this page's records:
 #
 # ```
 # python -m book.studies domain-shift --folds runs/general_acquisition \
@@ -571,7 +602,7 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # ## Before you trust a mask
 #
 # 1. Is it graphene, imaged by {term}`phase contrast`, at a pixel size that the network knows? No
-# flag in the column `flags`, and `ood_score` below 1.
+#    flag in the column `flags`, and the `verdict` is "like the training images".
 # 2. State the pixel size if the file does not (`--pixel-size`): most other crystals are told by it.
 #    Boron nitride is not.
 # 3. Look at the images of `look_first` and at some others: overlays cost one option (`--overlays`).
@@ -592,7 +623,7 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # - On virtual microscopes neither holds: {glue:text}`shift_mean_general:.3f` and
 #   {glue:text}`shift_mean_ours:.3f`, against the {glue:text}`shift_mean_limit:.2f` that were asked.
 # - Out-of-distribution images are told from held-out ones with a ROC AUC of
-#   {glue:text}`ood_roc_auc:.4f` without boron nitride, at {glue:text}`ood_alarms:.1f` % false
+#   {glue:text}`ood_roc_auc:.4f` without boron nitride and bilayers, at {glue:text}`ood_alarms:.1f` % false
 #   alarms. With it the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
 #   {glue:text}`ood_all_verdict:s` the target of {glue:text}`ood_target:.2f`; boron nitride
 #   alone has {glue:text}`ood_nitride:.2f`.

@@ -1,9 +1,9 @@
 """Train the bundled networks again, and make all that follows from their weights: `make networks`.
 
 Killed, it continues when it is given again: trainings keep checkpoints and studies their finished
-steps under `runs/`, and what is finished there is not computed again. To begin anew, remove `runs/`.
-The records are those of `recipes.yml`, and so are their commands. ``initial``, from which the
-networks with labels start, is not made again: its generator was an earlier one.
+steps under `runs/`, and what is finished there is not computed again; remove it to begin anew. The
+records are those of `recipes.yml`, and so are their commands. ``initial``, from which the networks
+with labels start, is not made again: its generator was an earlier one.
 """
 
 import argparse
