@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from scipy import ndimage
 from skimage import color, data
@@ -30,7 +31,7 @@ from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import ood
 from graphseg.evaluation.ood import ReferenceSet, Verdict
 from graphseg.evaluation.records import describe_data, write_record
-from graphseg.preprocessing import resize_area
+from graphseg.preprocessing import resize_area, standardise
 from graphseg.simulation import configuration, samples
 from graphseg.simulation.contaminant import BLOCK, amorphous_block
 from graphseg.simulation.crystal import crystal
@@ -38,6 +39,7 @@ from graphseg.simulation.multislice import micrograph
 from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import expose
 from graphseg.unet import inference, pretrained
+from graphseg.unet.augmentation import otherwise
 from graphseg.unet.inference import resize
 from graphseg.unet.network import weights_digest
 from graphseg.unet.segmenter import UNetSegmenter
@@ -346,6 +348,8 @@ CHECKED = ("default", "general")  # bundled networks that come with what they kn
 LEAST_ROC_AUC = 0.98  # the target for the area under the receiver operating characteristic
 MOST_FALSE_ALARMS = 0.02  # the target
 TIMED = 10  # images
+COPIES = 6  # of each training image, as other microscopes might have recorded it
+SCALE_ERROR = 0.1  # relative, of the scale of these
 RECORDED_EVERY = 5  # of the held-out images every so many, in each other way
 DIGITS = 4
 
@@ -461,9 +465,57 @@ def _known(
     if inference.working_pixel_size(segmenter.card_) is None:
         return ood.fit(ood.describe(segmenter, chosen.images, plain[trained]), chosen.groups)
     sizes = [inference.measure_pixel_size(image) for image in chosen.images]
-    found = ood.describe_randomised(segmenter, chosen.images, sizes)
-    known = ood.fit(found, np.repeat(chosen.groups, ood.COPIES))
+    found = describe_randomised(segmenter, chosen.images, sizes)
+    known = ood.fit(found, np.repeat(chosen.groups, COPIES))
     return replace(known, usable=ood.USABLE)
+
+
+def describe_randomised(
+    segmenter: UNetSegmenter,
+    images: np.ndarray,
+    pixel_sizes: Sequence[float | None],
+    copies: int = COPIES,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Measure training images as they are and as other microscopes might have recorded them.
+
+    For a network that was trained by `graphseg.unet.augmentation.randomised`: it knows more than
+    its training images show.
+
+    Parameters
+    ----------
+    segmenter
+        A trained network.
+    images
+        (n, H, W).
+    pixel_sizes
+        Å per pixel of each, None where unknown.
+    copies
+        Of each image; the first is not changed, but all are brought to the network's scale, up to
+        a calibration error.
+    seed
+        Of the changes.
+
+    Returns
+    -------
+        For each gaussian (copies n, d) float64, the copies of an image one after the other.
+    """
+    generator = np.random.default_rng(seed)
+    sizes = inference.known_pixel_sizes(segmenter.card_)
+    working = inference.working_pixel_size(segmenter.card_)
+    made = []
+    for image, size in zip(images, pixel_sizes, strict=True):
+        for copy in range(copies):
+            error = np.exp(generator.uniform(-SCALE_ERROR, SCALE_ERROR))
+            factor = 1.0
+            if size is not None:
+                factor = inference.find_scale(image, size * error, sizes, working).factor
+            scaled = resize(image, [max(round(n * factor), 1) for n in image.shape])
+            part = torch.from_numpy(standardise(ood.fields(scaled)[0]).astype(np.float32))
+            if copy:
+                part = otherwise(part, torch.zeros(part.shape, dtype=torch.int64), generator)
+            made.append(part.numpy())
+    return ood.describe(segmenter, made)
 
 
 def _judge_with(known: ReferenceSet, segmenter: UNetSegmenter) -> Callable[..., Judged]:

@@ -1,17 +1,11 @@
-"""What `graphseg.evaluation.ood` measures of an image: lattice, grey levels, spectrum, features.
+"""Is an image like those that a network knows? A distance to its training images, and a reason.
 
-All of it is measured on a field of about `SIDE` pixels, at the scale at which a network gets the
-image, and none of it depends on the brightness and contrast of the file.
-
-What a network knows, as far as images tell: where its training images lie in descriptors.
-
-Is an image outside of what a network knows? A distance to its training images, and a reason.
-
-What `graphseg.evaluation.ood` measures of the training images is described by their mean and
-covariance, once without the network and once by the features of its encoder; an image far from
-both (Mahalanobis distance, Lee et al., NeurIPS 2018) is out-of-distribution. The threshold comes
-from training images that are left out in turn, by acquisition. No out-of-distribution image is
-needed for any of it.
+Of an image are measured its lattice, grey levels, spectrum, and the features of the network's
+encoder, on fields of about `SIDE` pixels at the scale at which the network gets it; none of it
+depends on brightness and contrast. Of the training images these have a mean and a covariance, once
+without the network and once by its features; the distance of an image is the mean of both
+(Mahalanobis distance, Lee et al., NeurIPS 2018). The threshold comes from training images that are
+left out in turn, by acquisition. No out-of-distribution image is needed for any of it.
 """
 
 import json
@@ -28,7 +22,6 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
 from graphseg.errors import InputError
-from graphseg.preprocessing import standardise
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.structure.lattice import (
     CALIBRATION_ERROR,
@@ -37,7 +30,6 @@ from graphseg.structure.lattice import (
     measure_lattice,
 )
 from graphseg.unet import inference, pretrained
-from graphseg.unet.augmentation import otherwise
 from graphseg.unet.inference import moments
 from graphseg.unet.network import UNet, prepared
 from graphseg.unet.segmenter import UNetSegmenter
@@ -276,8 +268,6 @@ def _rounded(value: np.ndarray | float) -> list | float:
 
 
 FILE = pretrained.FOLDER / "reference_set.json"
-COPIES = 6  # of each training image, as other microscopes might have recorded it
-SCALE_ERROR = 0.1  # relative, of the scale of these
 AXES = 24  # principal directions of the features that are kept; across them one variance for all
 INNER_FOLDS = 5
 # The threshold lies this many standard deviations above the median of the logarithms, both robust.
@@ -327,55 +317,6 @@ def describe(
     if segmenter is not None:
         found.append(np.stack([_features(segmenter, part) for part in parts]))
     return found
-
-
-def describe_randomised(
-    segmenter: UNetSegmenter,
-    images: np.ndarray,
-    pixel_sizes: Sequence[float | None],
-    copies: int = COPIES,
-    seed: int = 0,
-) -> list[np.ndarray]:
-    """Measure training images as they are and as other microscopes might have recorded them.
-
-    For a network that was trained by `graphseg.unet.augmentation.randomised`: it knows more than
-    its training images show.
-
-    Parameters
-    ----------
-    segmenter
-        A trained network.
-    images
-        (n, H, W).
-    pixel_sizes
-        Å per pixel of each, None where unknown.
-    copies
-        Of each image; the first is not changed, but all are brought to the network's scale, up to
-        a calibration error.
-    seed
-        Of the changes.
-
-    Returns
-    -------
-        For each gaussian (copies n, d) float64, the copies of an image one after the other.
-    """
-    generator = np.random.default_rng(seed)
-    sizes = inference.known_pixel_sizes(segmenter.card_)
-    working = inference.working_pixel_size(segmenter.card_)
-    made = []
-    for image, size in zip(images, pixel_sizes, strict=True):
-        for copy in range(copies):
-            error = np.exp(generator.uniform(-SCALE_ERROR, SCALE_ERROR))
-            factor = 1.0
-            if size is not None:
-                factor = inference.find_scale(image, size * error, sizes, working).factor
-            scaled = inference.resize(image, [max(round(n * factor), 1) for n in image.shape])
-            part = torch.from_numpy(standardise(fields(scaled)[0]).astype(np.float32))
-            if copy:
-                part = otherwise(part, torch.zeros(part.shape, dtype=torch.int64), generator)
-            made.append(part.numpy())
-    plain = np.stack([statistics(part) for part in made])
-    return [plain, np.stack([_features(segmenter, part) for part in made])]
 
 
 def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_randomised_descriptions_are_the_same_again_one_for_each_copy(network, g
     images = np.stack([one.image for one in samples])
     sizes = [one.pixel_size for one in samples]
     found, again = (
-        ood.describe_randomised(network, images, sizes, copies=3) for _ in range(2)
+        ood_study.describe_randomised(network, images, sizes, copies=3) for _ in range(2)
     )  # fmt: skip
     for one, other in zip(found, again, strict=True):
         assert len(one) == 36
