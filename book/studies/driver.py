@@ -77,13 +77,19 @@ def execute(
     stack = load_stack(source)
     if scheduler is not None:
         given["jobs"] = -1
+    # Before it runs: some studies also write what belongs to the networks of the package.
+    code = {name: provenance()[name] for name in ("revision", "uncommitted_changes")}
     with workers(scheduler):
         found = study.run(stack, **parameters | given)
-    made_with = provenance() | {
-        "study": name,
-        "parameters": json.loads(json.dumps(parameters, default=_portable)),
-        "seconds": round(earlier + time.perf_counter() - started, 1),
-    }
+    made_with = (
+        provenance()
+        | code
+        | {
+            "study": name,
+            "parameters": json.loads(json.dumps(parameters, default=_portable)),
+            "seconds": round(earlier + time.perf_counter() - started, 1),
+        }
+    )
     record = {"data": describe_data(stack)} | found | {"made_with": made_with}
     if output is not None:
         write_record(output, record)

@@ -114,6 +114,17 @@ def test_a_record_says_what_made_it(study, tmp_path):
     assert {"processor", "cores"} <= set(made["hardware"])
 
 
+def test_what_a_study_writes_itself_is_no_uncommitted_change(study, tmp_path, monkeypatch):
+    calls, run = study
+    calls += [0, 1]  # so that it is not interrupted
+    before = {"revision": "first", "uncommitted_changes": False, "hardware": {}}
+    after = before | {"revision": "second", "uncommitted_changes": True}
+    monkeypatch.setattr(driver, "provenance", lambda: before if len(calls) == 2 else after)
+    assert run("3", "--output", "results.json").exit_code == 0
+    made = read_record(tmp_path / "results.json")["made_with"]
+    assert (made["revision"], made["uncommitted_changes"]) == ("first", False)
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_option_of_every_study_is_explained(name):
     _, helps = driver.described(STUDIES[name].run)
