@@ -40,24 +40,12 @@ LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
 
 @dataclass(frozen=True, eq=False)
 class Contaminant:
-    """Contaminant atoms.
+    """Contaminant atoms."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 in Å, (row, column).
-    heights
-        (n,) float64 in Å; the layer lies at 0.
-    numbers
-        (n,) int, atomic numbers.
-    overlooked
-        (n,) bool, chains, single atoms and bare flakes, which are not outlined.
-    """
-
-    positions: np.ndarray
-    heights: np.ndarray
-    numbers: np.ndarray
-    overlooked: np.ndarray
+    positions: np.ndarray  # (n, 2) float64 in Å, (row, column)
+    heights: np.ndarray  # (n,) float64 in Å; the layer lies at 0
+    numbers: np.ndarray  # (n,) int, atomic numbers
+    overlooked: np.ndarray  # (n,) bool, chains, single atoms and bare flakes: not outlined
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -116,15 +104,8 @@ def draw_contaminant(
 ) -> Contaminant:
     """Draw the contamination of one frame.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    low, high : float
-        The square that is simulated, Å.
-    frame : (float, float)
-        The part of it that is kept: coverage refers to it.
-    ranges, material
-        Of the configuration.
+    The square from `low` to `high` (Å) is simulated, and `frame` (Å) is the part that is kept:
+    coverage refers to it.
     """
     parts = [NOTHING]
     if rng.random() >= ranges.clean_fraction:

@@ -45,19 +45,11 @@ def bicrystal(
     normal: float = 0.0,
     material: Material = CARBON,
 ) -> Structure:
-    """Return two grains that meet at a straight, relaxed boundary.
+    """Return two grains that meet at a straight, relaxed boundary, from 0 to `extent` Å.
 
-    Parameters
-    ----------
-    extent : float
-        Upper limit of rows and columns in Å; both begin at 0.
-    angles : (float, float)
-        Direction of a lattice vector of each grain, radians.
-    point : (float, float), optional
-        A point of the boundary in Å; by default the middle.
-    normal : float
-        Direction of the boundary's normal, which points into grain 1, radians from the column
-        axis towards the row axis.
+    `angles` are the directions of a lattice vector of each grain. The boundary goes through `point`
+    (Å; by default the middle); its `normal` points into grain 1. Angles in radians, from the column
+    axis towards the row axis.
     """
     middle = np.full(2, extent / 2) if point is None else np.asarray(point, float)
     direction = np.array([np.sin(normal), np.cos(normal)])
@@ -81,17 +73,9 @@ def polycrystal(
 ) -> Structure:
     """Return a polycrystal whose boundaries are relaxed rows of rings of five to seven.
 
-    Parameters
-    ----------
-    low, high : float
-        The square to fill, Å. Its outermost `EDGE` is not to be trusted.
-    angles : array of float, shape (g,)
-        Direction of a lattice vector of each grain, radians.
-    grain_at : callable
-        Maps positions (n, 2) in Å to the index of the grain there, (n,) int.
-    origins : array of float, shape (g, 2)
-        Centre of a ring of each grain, Å.
-    material : Material
+    It fills the square from `low` to `high` (Å), whose outermost `EDGE` is not to be trusted. Grain
+    i has a lattice vector in direction `angles[i]` (radians) and a ring centre at `origins[i]`
+    (g, 2) Å; `grain_at` maps positions (n, 2) Å to the grain there, (n,) int.
     """
     angles = np.asarray(angles, float)
     # Where boundaries run: between neighbouring ring centres of different grains.

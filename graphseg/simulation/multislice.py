@@ -43,24 +43,10 @@ def exit_wave(
 ) -> np.ndarray:
     """Return the Fourier transform of the wave behind the specimen, referred to height 0.
 
-    Parameters
-    ----------
-    positions : array of float, shape (n, 2)
-        In Å (row, column) on a periodic field; grid point (0, 0) is at (0, 0).
-    heights : array of float, shape (n,)
-        In Å along the beam.
-    numbers : array of int, shape (n,)
-        Atomic numbers.
-    shape, extent : pairs
-        Grid points, and the period in Å.
-    conditions : Conditions
-    mobile : array of bool, shape (n,), optional
-        The atoms that move under the beam; by default none.
-
-    Returns
-    -------
-    array of complex64, shape (H, W)
-        In the layout of `scipy.fft.fft2`, zero beyond two thirds of the grid's Nyquist frequency.
+    Positions (n, 2) and heights (n,), along the beam, in Å on a field of period `extent` (Å) with
+    `shape` grid points, the first at (0, 0); `numbers` are atomic numbers. Atoms that are `mobile`
+    (n,) bool move under the beam. The result is complex64 in the layout of `scipy.fft.fft2`, zero
+    beyond two thirds of the grid's Nyquist frequency.
     """
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     q_squared = frequencies(shape, steps)[2]

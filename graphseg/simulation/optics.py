@@ -56,17 +56,8 @@ def interaction_constant(energy: float) -> float:
 def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     """Return the electron scattering factor f(q) of a neutral atom in Å (Lobato & Van Dyck).
 
-    Parameters
-    ----------
-    number : int
-        Atomic number, a key of `LOBATO`.
-    q_squared : array
-        Squared spatial frequency in 1/Å², any shape. Its dtype is kept.
-
-    Raises
-    ------
-    InputError
-        If the element is not in the table.
+    `q_squared` (1/Å²) has any shape and keeps its dtype. InputError if the atomic number is not in
+    the table `LOBATO`.
     """
     if number not in LOBATO:
         raise InputError(

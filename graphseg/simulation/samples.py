@@ -93,10 +93,7 @@ def truth_maps(
 ) -> dict[str, np.ndarray]:
     """Return mask, physical_mask, vacuum, boundary (bool) and orientation (float32), (size, size).
 
-    Parameters
-    ----------
-    growth
-        How far outside of the outermost contaminant atoms the outline runs, Å.
+    The outline of the mask runs `growth` Å outside of the outermost contaminant atoms.
     """
     patches = contaminant.positions[~contaminant.overlooked]
     grid = _Grid(size, pixel_size)
