@@ -25,30 +25,14 @@ DEFECT_COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What the clean part of one micrograph is made of.
-
-    Attributes
-    ----------
-    lattice
-        Of the clean part.
-    classes
-        The four classes.
-    atoms
-        Outside of contamination and vacuum.
-    bonds
-        (m, 2) int, pairs of atoms.
-    rings
-        Faces of the bonds.
-    defects
-        Rings that are no hexagons, and vacancies.
-    """
+    """What the clean part of one micrograph is made of."""
 
     lattice: Lattice
     classes: ClassMap
-    atoms: Atoms
-    bonds: np.ndarray
-    rings: Rings
-    defects: list[Defect]
+    atoms: Atoms  # outside of contamination and vacuum
+    bonds: np.ndarray  # (m, 2) int, pairs of atoms
+    rings: Rings  # faces of the bonds
+    defects: list[Defect]  # rings that are no hexagons, and vacancies
 
     @property
     def flags(self) -> list[str]:

@@ -26,21 +26,11 @@ STEPS = 2
 
 
 class AtomFit:
-    """The image of one atom and the comparison of atoms with a micrograph.
+    """The image of one atom and the comparison of atoms with a micrograph without its background.
 
-    Parameters
-    ----------
-    signal
-        The micrograph without its background.
-    positions
-        (n, 2), where atoms are, nearly all of them right within a fraction of a bond.
-
-    Attributes
-    ----------
-    energy : float
-        Squared signal-to-noise ratio of one atom, seen by the matched filter.
-    stiffness : float
-        Inverse variance in 1/px² with which the image alone places one atom along one axis.
+    Nearly all positions (n, 2) are right within a fraction of a bond. `energy` is the squared
+    signal-to-noise ratio of one atom, seen by the matched filter, and `stiffness` the inverse
+    variance in 1/px² with which the image alone places one atom along one axis.
     """
 
     def __init__(self, signal: LatticeSignal, positions: np.ndarray):

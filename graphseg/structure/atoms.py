@@ -46,21 +46,11 @@ METHODS = ("rings", "peaks")
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Where atoms should be.
+    """Where atoms should be."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 in pixels.
-    regular
-        (n,) bool, True where all three rings have six neighbours.
-    triangles
-        (n,) bool, True for triangles of ring centres, False for sites that only complete a ring
-        along an edge.
-    """
-
-    positions: np.ndarray
-    regular: np.ndarray
+    positions: np.ndarray  # (n, 2) float64 in pixels
+    regular: np.ndarray  # (n,) bool, True where all three rings have six neighbours
+    # (n,) bool, triangles of ring centres; the others only complete a ring along an edge.
     triangles: np.ndarray
 
 

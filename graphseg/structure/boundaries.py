@@ -32,21 +32,11 @@ TOUCH = 1.5  # pixels; neighbours on the grid, also diagonal
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """One line between two grains.
+    """One line between two grains."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 pixels along the line, one about every pixel.
-    misorientation
-        Angle between the lattices of both sides in radians, 0 to π/6.
-    pixel_size
-        Å per pixel.
-    """
-
-    positions: np.ndarray
-    misorientation: float
-    pixel_size: float
+    positions: np.ndarray  # (n, 2) float64 pixels along the line, one about every pixel
+    misorientation: float  # angle between the lattices of both sides in radians, 0 to π/6
+    pixel_size: float  # Å per pixel
 
     @property
     def length(self) -> float:

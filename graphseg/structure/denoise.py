@@ -39,37 +39,22 @@ WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and mo
 
 @dataclass(frozen=True, eq=False)
 class LatticeSignal:
-    """A micrograph without its background, and what its spectrum tells.
+    """A micrograph without its background, and what its spectrum tells."""
 
-    Attributes
-    ----------
-    image
-        (H, W) float32, mean zero.
-    quiet
-        (H, W) bool, where noise and lattice are measured: clean as far as known, and not louder at
-        long wavelengths than the rest, see `quiet_area`.
-    parameter
-        Lattice parameter in pixels.
-    noise
-        (k,) float64, power of the noise per pixel (its variance, if it were white) at the
-        frequencies `frequencies` (k,).
-    frequencies
-        See `noise`.
-    signs
-        Of the transfer at the first and at the second ring, 1 or −1: 1 at both shows atoms
-        bright in both.
-    certainty
-        Of the first of them, 0…1: the skewness of the first ring over that of a lattice without
-        noise. Below 0.25 the first ring nearly vanishes, or astigmatism turns part of it round,
-        and atoms may be confused with the centres of rings.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # (H, W) float32, mean zero
+    # (H, W) bool, where noise and lattice are measured: clean as far as known, and not louder at
+    # long wavelengths than the rest, see `quiet_area`.
     quiet: np.ndarray
-    parameter: float
+    parameter: float  # lattice parameter in pixels
+    # (k,) float64, power of the noise per pixel (its variance, if it were white) at frequencies.
     noise: np.ndarray
     frequencies: np.ndarray
+    # Of the transfer at the first and at the second ring, 1 or −1: 1 at both shows atoms bright in
+    # both.
     signs: tuple[int, int]
+    # Of the first of them, 0…1: the skewness of the first ring over that of a lattice without
+    # noise. Below 0.25 the first ring nearly vanishes, or astigmatism turns part of it round, and
+    # atoms may be confused with the centres of rings.
     certainty: float
 
     def noise_at(self, frequency: np.ndarray) -> np.ndarray:

@@ -157,10 +157,7 @@ def checked_micrograph(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one image as float32 and its mask as bool, all False if there is none.
 
-    Raises
-    ------
-    InputError
-        If the image is not 2-D, not finite or too small, or the mask does not match.
+    InputError if the image is not 2-D, not finite or too small, or the mask does not match.
     """
     image = real_numbers(image, "Images")
     if image.ndim != 2:

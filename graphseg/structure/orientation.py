@@ -39,28 +39,16 @@ TINY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class OrientationMap:
-    """Order and orientation at every pixel of one micrograph.
+    """Order and orientation at every pixel of one micrograph."""
 
-    Attributes
-    ----------
-    order
-        (H, W) float32: correlation of the surroundings with the best hexagon, 1 for a perfect
-        lattice without noise, near 0 in vacuum; 0 where not `valid`.
-    orientation
-        (H, W) float32, direction of a lattice vector in radians, in [0, π/3).
-    valid
-        (H, W) bool, clean pixels with enough clean area around them.
-    lattice
-        What the kernels were made from.
-    superposition
-        Whether a second lattice lies over it. The orientation is then that of the stronger one
-        at each place, and its jumps are no boundaries.
-    """
-
+    # (H, W) float32: correlation of the surroundings with the best hexagon, 1 for a perfect
+    # lattice without noise, near 0 in vacuum; 0 where not valid.
     order: np.ndarray
-    orientation: np.ndarray
-    valid: np.ndarray
-    lattice: Lattice
+    orientation: np.ndarray  # (H, W) float32, direction of a lattice vector, rad in [0, π/3)
+    valid: np.ndarray  # (H, W) bool, clean pixels with enough clean area around them
+    lattice: Lattice  # what the kernels were made from
+    # Of a second lattice over it. The orientation is then that of the stronger one at each place,
+    # and its jumps are no boundaries.
     superposition: Superposition
 
 

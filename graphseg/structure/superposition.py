@@ -41,18 +41,10 @@ LEAST_FRACTION = 1 / 3
 
 @dataclass(frozen=True)
 class Superposition:
-    """Whether two lattices lie over one another.
+    """Whether two lattices lie over one another."""
 
-    Attributes
-    ----------
-    fraction
-        Windows that hold both lattices, of those that hold any.
-    twist
-        Angle between the two in radians, 0 to π/6; NaN where no window holds two.
-    """
-
-    fraction: float
-    twist: float
+    fraction: float  # windows that hold both lattices, of those that hold any
+    twist: float  # angle between the two in radians, 0 to π/6; NaN where no window holds two
 
     @property
     def found(self) -> bool:
