@@ -33,14 +33,8 @@ class PortableNetwork(nn.Module):
     """A network with all that belongs to it: standardising, padding, probabilities.
 
     It does what `graphseg.unet.segmenter.UNetSegmenter.predict_proba` does with a whole image in
-    one pass, in float32.
-
-    Parameters
-    ----------
-    network : UNet
-        In evaluation mode; of two classes number 1 is contamination.
-    standardised : bool, default False
-        Whether images are standardised before they come here.
+    one pass, in float32. The network is in evaluation mode; images that come `standardised` are not
+    standardised again.
     """
 
     def __init__(self, network: UNet, standardised: bool = False):
@@ -49,17 +43,10 @@ class PortableNetwork(nn.Module):
         self.standardised = standardised
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the probability of contamination, or of each class if there are more than two.
+        """Return the probability of contamination (n, H, W), or of more than two classes each.
 
-        Parameters
-        ----------
-        images : tensor of float32, shape (n, H, W)
-            Any scale, and any size of at least half the network's ``multiple``; each is
-            standardised by itself (eq. 3), unless they are already.
-
-        Returns
-        -------
-        tensor of float32, shape (n, H, W) or (n, classes, H, W)
+        Takes images (n, H, W) float32 of any scale, and of any size of at least half the network's
+        ``multiple``; each is standardised by itself (eq. 3). More classes give (n, classes, H, W).
         """
         height, width = images.shape[-2:]
         rows, columns = (self._mirrored(length) for length in (height, width))
@@ -86,7 +73,7 @@ class PortableNetwork(nn.Module):
 def export_onnx(
     segmenter: UNetSegmenter, path: str | Path, standardised: bool = False, half: bool = False
 ) -> float:
-    """Write a trained network as ONNX and compare it with PyTorch through ONNX Runtime.
+    """Write a trained network as ONNX; return its largest difference in a probability from PyTorch.
 
     The file takes ``image``, float32 (n, height, width) of any scale and size, and gives
     ``probability`` of the same shape; of more than two classes ``probabilities``, (n, classes,
@@ -94,30 +81,13 @@ def export_onnx(
     over symmetries and without tiles. Its metadata hold the card of the network, as JSON, the
     threshold and the range of pixel sizes.
 
-    Parameters
-    ----------
-    segmenter : UNetSegmenter
-        Trained or loaded.
-    path : path
-        The file; an existing one is replaced, and only by one that agrees.
-    standardised : bool, default False
-        Leave out standardising, for programs that cut large images into tiles: these are
-        standardised by the mean and the deviation of the whole image.
-    half : bool, default False
-        Store weights that float16 holds exactly, as those of the bundled networks, as float16: half
-        the size and the same probabilities, but twice the time to load.
+    With `standardised` it leaves out standardising, for programs that cut large images into tiles:
+    these are standardised by the mean and the deviation of the whole image. With `half` it stores
+    weights that float16 holds exactly, as those of the bundled networks, as float16: half the size
+    and the same probabilities, but twice the time to load.
 
-    Returns
-    -------
-    float
-        The largest difference of a probability from PyTorch's.
-
-    Raises
-    ------
-    InputError
-        If a package is missing, or the difference exceeds 1e-4.
-    NotFittedError
-        If the segmenter is not trained.
+    An existing file is replaced only by one that agrees: InputError if the difference exceeds 1e-4,
+    or a package is missing; NotFittedError if the segmenter is not trained.
     """
     check_is_fitted(segmenter, "module_")
     with extra("onnx", "An open model"):

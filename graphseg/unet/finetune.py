@@ -47,12 +47,9 @@ class Start:
 
     @classmethod
     def find(cls, name: str) -> "Start":
-        """Return the start of a name: ``nothing``, a bundled network, or a weight file.
+        """Return the start of a name: ``nothing``, a bundled network or a weight file.
 
-        Raises
-        ------
-        InputError
-            If it is none of these.
+        InputError if it is none of these.
         """
         return cls(name, None if name == NOTHING else pretrained.find(name))
 
@@ -83,20 +80,9 @@ def read_labels(
 ) -> tuple[LabelledStack, LabelClasses]:
     """Read a folder of labels that `graphseg.datasets.check.check_folder` has reported on.
 
-    Images of different sizes are a `LabelledImages`.
-
-    Parameters
-    ----------
-    report : FolderReport
-    contamination : sequence of int
-        Grey values that mean contamination; by default all above 0.
-    two_classes : bool
-        Whether to tell contamination from the rest only, whatever other values there are.
-
-    Raises
-    ------
-    InputError
-        If the folder has errors, or the values do not tell contamination from the rest.
+    Images of different sizes are a `LabelledImages`. The grey values `contamination` mean that, by
+    default all above 0; `two_classes` tells it from the rest only, whatever other values there are.
+    InputError if the folder has errors, or the values do not tell contamination from the rest.
     """
     report.raise_if_errors()
     classes = LabelClasses.of(report.values, contamination)
@@ -195,23 +181,10 @@ def simulated_stack(
     n_jobs: int = 1,
     progress: bool = True,
 ) -> LabelledStack:
-    """Simulate labelled micrographs; the same arguments give the same stack.
+    """Simulate the samples (seed, 0) to (seed, number - 1); the same arguments give the same stack.
 
-    Parameters
-    ----------
-    number, seed : int
-        The samples (seed, 0) to (seed, number - 1), see :func:`graphseg.simulation.simulate`.
-    configuration : Configuration
-        What is drawn from which ranges.
-    n_jobs : int
-        Processes; the result does not depend on it.
-    progress : bool
-        Show a bar on stderr.
-
-    Returns
-    -------
-    LabelledStack
-        Each image an acquisition of its own; masks as a person would outline them.
+    Each image is an acquisition of its own, with masks as a person would outline them, in whatever
+    number of processes. `progress` shows a bar on stderr.
     """
     if number < 1 or seed < 0:
         raise InputError(
@@ -241,21 +214,11 @@ def pretrain(
     n_jobs: int = 1,
     defects: int = 0,
 ) -> UNetSegmenter:
-    """Train a network on simulated images only and write it, in half precision.
+    """Train an unfitted network on simulated images only and write it, in half precision.
 
-    A training that was killed continues at its last finished epoch.
-
-    Parameters
-    ----------
-    segmenter : UNetSegmenter
-        Unfitted, with the recipe.
-    path : Path
-        The weight file to write; the checkpoint lies beside it until the training is done.
-    number, seed, configuration, n_jobs
-        See :func:`simulated_stack`.
-    defects : int
-        Further images, full of structure that is no contamination, see
-        :data:`graphseg.simulation.configuration.DEFECTS`.
+    A training that was killed continues at its last finished epoch, from a checkpoint beside the
+    weight file. `defects` further images are of the configuration of that name, full of structure
+    that is no contamination; the others are those of `simulated_stack`.
     """
     stack = simulated_stack(number, seed, configuration, n_jobs)
     if defects:

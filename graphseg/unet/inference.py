@@ -33,18 +33,9 @@ SYMMETRIES = tuple((quarters, mirrored) for quarters in range(4) for mirrored in
 
 
 def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Pad an image at its lower and right edge by mirroring.
+    """Pad an image (..., H, W) at its lower and right edge by mirroring, to multiples of a number.
 
-    Parameters
-    ----------
-    image : array, shape (..., H, W)
-    multiple : int
-        Height and width of the result are multiples of this.
-
-    Returns
-    -------
-    array, shape (..., H', W')
-        The image itself where nothing is to be added.
+    It is the image itself where nothing is to be added.
     """
     extra = [(0, -size % multiple) for size in image.shape[-2:]]
     if extra == [(0, 0), (0, 0)]:
@@ -66,14 +57,9 @@ def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list
     """Cover a length with tiles of equal size that overlap by at least ``overlap``, all in pixels.
 
     There are as few of them as possible, and they are then made as small as possible, so that the
-    work grows with the length and not in steps of a tile. They start at multiples of
-    ``multiple``, where the coarse pixels of a network start; the last ends at ``length`` or less
-    than ``multiple`` behind it.
-
-    Raises
-    ------
-    InputError
-        If the overlap is not between 0 and the tile.
+    work grows with the length and not in steps of a tile. They start at multiples of ``multiple``,
+    where the coarse pixels of a network start; the last ends at ``length`` or less than
+    ``multiple`` behind it. InputError if the overlap is not between 0 and the tile.
     """
     tile -= tile % multiple
     overlap += -overlap % multiple
@@ -124,23 +110,11 @@ def blend_tiles(
 ) -> np.ndarray:
     """Predict an image tile by tile, with memory for one of them, and blend where they overlap.
 
-    Parameters
-    ----------
-    image : array, shape (H, W)
-    predict : callable
-        Maps a tile (h, w) to its result (..., h, w).
-    tile, overlap : int
-        Largest size of a tile and least overlap of two, in pixels; both are made larger if
-        ``blank`` needs it. An image no larger than a tile is predicted whole.
-    blank, multiple : int
-        See `tile_weights` and `tile_slices`. With the `margin` of a network and its ``multiple``,
-        the result is that of the whole image, but for rounding.
-    out : array of float32, shape (..., H, W), optional
-        Zeros to add to, instead of a new array.
-
-    Returns
-    -------
-    array of float32, shape (..., H, W)
+    `predict` maps a tile (h, w) of the image (H, W) to its result (..., h, w). Tiles of at most
+    `tile` pixels overlap by at least `overlap`; both are made larger if ``blank`` needs it, and an
+    image no larger than a tile is predicted whole. With the `margin` of a network as ``blank`` and
+    its ``multiple`` (see `tile_weights` and `tile_slices`), the result is that of the whole image,
+    but for rounding: (..., H, W) float32, added to the zeros `out` if given.
     """
     overlap = max(overlap, 2 * blank)
     tile = max(tile, 2 * overlap) if blank else tile
@@ -196,22 +170,11 @@ def probabilities(
     precision: torch.dtype,
     test_time_augmentation: bool,
 ) -> np.ndarray:
-    """Return the probability of each class in one standardised image or tile.
+    """Return the probability of each class in one standardised image or tile (H, W) float32.
 
-    Parameters
-    ----------
-    network : UNet
-        In evaluation mode.
-    image : array of float32, shape (H, W)
-    precision : torch.dtype
-        Of the convolutions.
-    test_time_augmentation : bool
-        Average over the eight symmetries of the square instead of one pass.
-
-    Returns
-    -------
-    array of float32, shape (classes, H, W)
-        Of two classes only that of class 1, contamination, shape (H, W).
+    (classes, H, W) float32; of two classes only that of class 1, contamination, (H, W).
+    Convolutions have this precision; test-time augmentation averages over the eight symmetries of
+    the square. The network is in evaluation mode.
     """
     device = next(network.parameters()).device
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
@@ -237,27 +200,13 @@ SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
 
 @dataclass(frozen=True)
 class Scale:
-    """How an image lies to the pixel sizes that a network knows.
+    """How an image lies to the pixel sizes that a network knows."""
 
-    Attributes
-    ----------
-    pixel_size
-        Å per pixel, or None if neither the file nor the lattice tells it.
-    source
-        Where that is from: ``"file"``, ``"lattice"`` or ``"none"``.
-    factor
-        The image's sides are multiplied by this for the network; 1 leaves it as it is.
-    warning
-        One sentence that says why the result is not to be trusted, or "".
-    lattice
-        The one that the pixel size was measured from, or that was not clear enough; None if the
-        file states the size.
-    """
-
-    pixel_size: float | None
-    source: str
-    factor: float
-    warning: str = ""
+    pixel_size: float | None  # Å; None if neither the file nor the lattice tells it
+    source: str  # where that is from: "file", "lattice" or "none"
+    factor: float  # the image's sides are multiplied by this for the network; 1 leaves them
+    warning: str = ""  # one sentence that says why the result is not to be trusted
+    # What the pixel size was measured from, or was not clear enough; None if the file states it.
     lattice: Lattice | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -284,17 +233,8 @@ def working_pixel_size(card: dict) -> float | None:
 def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
     """Measure Å per pixel from the lattice of graphene, or return None where there is none.
 
-    Parameters
-    ----------
-    image : array of real numbers, shape (H, W)
-    field : int
-        Of a larger image the middle and the four quarters are looked at, squares of this side in
-        pixels, and the clearest lattice counts.
-
-    Raises
-    ------
-    InputError
-        If the image is no finite 2-D array.
+    Of a larger image the middle and the four quarters are looked at, squares of `field` pixels, and
+    the clearest lattice counts. InputError if the image is no finite 2-D array.
     """
     found = _clearest_lattice(image, field)
     return found.pixel_size if found is not None and found.found else None
@@ -391,22 +331,12 @@ def _warning(shape: tuple[int, int], size: float, factor: float, known: Sequence
 
 
 def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> np.ndarray:
-    """Resize an image about the corners of its pixels, averaging where it gets smaller.
+    """Resize an (H, W) image about the corners of its pixels, averaging where it gets smaller.
 
-    Parameters
-    ----------
-    image : array of real numbers, shape (H, W)
-    shape : (int, int)
-        New height and width.
-    mode : str
-        ``"bicubic"``, which keeps a lattice sharp and treats the noise of all pixels alike (means
-        over areas, `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard
-        0.60 instead of 0.82), or ``"bilinear"``, which stays within the range of the image.
-
-    Returns
-    -------
-    array of float32, shape (H, W)
-        The image itself if the shape is the same.
+    ``"bicubic"`` keeps a lattice sharp and treats the noise of all pixels alike (means over areas,
+    `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard 0.60 instead of
+    0.82); ``"bilinear"`` stays within the range of the image. float32; the image itself if the
+    shape is the same.
     """
     image = np.asarray(image, np.float32)
     if image.shape == tuple(shape):
@@ -422,25 +352,12 @@ def predict_proba(
 ) -> tuple[np.ndarray, Scale]:
     """Return the probability of contamination on the grid of the image, at the network's scale.
 
-    Parameters
-    ----------
-    segmenter : estimator
-        Trained, with ``predict_proba`` over stacks. The pixel sizes that it knows, and the one
-        that it works at, are those of its ``card_``; else it knows those of the published images.
-    image, pixel_size
-        See :func:`find_scale`.
-
-    Returns
-    -------
-    probability : array of float32, shape (H, W)
-        Of more than two classes (classes, H, W).
-    scale : Scale
-        What was done, with a warning where the image is outside of what the network knows.
-
-    Raises
-    ------
-    InputError
-        If the image is no finite 2-D array or the same everywhere, or the pixel size not positive.
+    The pixel sizes that the segmenter knows, and the one that it works at, are those of its
+    ``card_``; else it knows those of the published images. Image and pixel size are those of
+    `find_scale`, and the `Scale` says what was done, with a warning where the image is outside of
+    what the network knows. The probability is (H, W) float32, of more than two classes (classes, H,
+    W). InputError if the image is no finite 2-D array or the same everywhere, or the pixel size not
+    positive.
     """
     card = getattr(segmenter, "card_", {})
     scale = find_scale(image, pixel_size, known_pixel_sizes(card), working_pixel_size(card))

@@ -48,10 +48,7 @@ def names() -> list[str]:
 def find(name: str | Path) -> Path:
     """Return the weight file of a bundled network, or the file that is named itself.
 
-    Raises
-    ------
-    InputError
-        If there is neither such a network nor such a file.
+    InputError if there is neither such a network nor such a file.
     """
     if str(name) in names():
         return FOLDER / f"{name}.safetensors"
@@ -94,19 +91,10 @@ load_model = load  # its name in `graphseg`, where `load` would not say what
 
 
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
-    """Predict every image with a fold network that has not seen it.
+    """Predict every image of a stack with a fold network that has not seen it (see `fold_of`).
 
-    Parameters
-    ----------
-    stack : LabelledStack
-        The published images, or others, see :func:`fold_of`.
-    **changes
-        Parameters to change, for instance ``test_time_augmentation=False`` for speed.
-
-    Returns
-    -------
-    array of float32, shape (n, H, W)
-        The probability of contamination.
+    (n, H, W) float32, the probability of contamination. `changes` are parameters to change, for
+    instance ``test_time_augmentation=False`` for speed.
     """
     result = np.empty(stack.images.shape, np.float32)
     numbers = fold_of(stack.names)
