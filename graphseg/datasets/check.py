@@ -35,32 +35,17 @@ SHOWN = 5  # errors that `FolderReport.raise_if_errors` quotes
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What `check_folder` found.
-
-    Attributes
-    ----------
-    folder
-        The folder.
-    names
-        Names of the usable pairs, without suffix.
-    values
-        Grey values of the labels, lowest first, with the fraction of all label pixels that has
-        them.
-    near_duplicates
-        Pairs of names in different acquisitions that show the same place, with their similarity
-        in [0, 1], the most alike first; see `duplicates.similarities`.
-    errors
-        What must be put right before training; one sentence each.
-    warnings
-        What should be looked at; one sentence each.
-    """
+    """What `check_folder` found; errors must be put right before training."""
 
     folder: Path
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # of the usable pairs, without suffix
+    # Grey values of the labels, lowest first, with the fraction of all label pixels that has them.
     values: dict[float, float] = field(default_factory=dict)
+    # Pairs of names in different acquisitions that show the same place, with their similarity in
+    # [0, 1], the most alike first; see `duplicates.similarities`.
     near_duplicates: tuple[tuple[str, str, float], ...] = ()
-    errors: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()  # one sentence each, as are
+    warnings: tuple[str, ...] = ()  # what should be looked at
 
     @property
     def groups(self) -> tuple[str, ...]:

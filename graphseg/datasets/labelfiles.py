@@ -48,19 +48,10 @@ def png(image: np.ndarray) -> bytes:
 
 
 def paired_files(source: str | Path, output: str | Path | None) -> list[tuple[Path, Path]]:
-    """Return images with the paths of their labels.
+    """Return images with the paths of their labels, of a PNG or TIFF image or a folder of them.
 
-    Parameters
-    ----------
-    source
-        An image or a folder of PNG and TIFF images.
-    output
-        The folder of the labels, by default that of the images.
-
-    Raises
-    ------
-    InputError
-        If the folder holds no images.
+    Labels are in the folder `output`, by default that of the images. InputError if it has no
+    images.
     """
     source = Path(source)
     images = [source]
@@ -110,28 +101,11 @@ def described(classes: Sequence[str]) -> list[dict]:
 def as_values(
     mask: ArrayLike, shape: tuple[int, ...], classes: int, file: Path | None = None
 ) -> np.ndarray:
-    """Return a mask as it is saved.
+    """Return a mask (H, W) as it is saved, a new array: uint8, the values of `described`, else 0.
 
-    Parameters
-    ----------
-    mask
-        (H, W), bool or the number of the class; with a single class also its value.
-    shape
-        (H, W) of the image.
-    classes
-        How many there are, without the background.
-    file
-        Where it was read from; in a file everything above 0 is a single class.
-
-    Returns
-    -------
-    ndarray
-        (H, W) uint8, the values of `described`, 0 where there is nothing; a new array.
-
-    Raises
-    ------
-    InputError
-        If the shape or a value does not fit.
+    It has bool or the number of the class, of `classes` without the background; with a single class
+    also its value, and if it was read from a `file`, everything above 0 is that class. InputError
+    if the shape is not that of the image or a value does not fit.
     """
     mask = np.asarray(mask)
     name = file or "The mask"

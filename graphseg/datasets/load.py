@@ -79,8 +79,8 @@ def load_stack(source: str = "auto") -> LabelledStack:
 def load_default() -> LabelledStack:
     """Return the published data, or the simulated sample if they cannot be obtained.
 
-    Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never
-    a reason to fall back.
+    Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never a
+    reason to fall back.
     """
     try:
         return load_published()
@@ -185,10 +185,7 @@ def load_folder(
 def load_images(
     path: str | Path, source: str = "folder", classes: LabelClasses | None = None
 ) -> LabelledStack:
-    """Return the labelled images of a folder, a `LabelledImages` if their sizes differ.
-
-    Parameters and exceptions are those of `load_folder`.
-    """
+    """Do what `load_folder` does; if the sizes differ the result is a `LabelledImages`."""
     folder = Path(path)
     pairs, errors = find_pairs(folder)
     if errors:
@@ -224,20 +221,8 @@ def assemble(
 ) -> LabelledStack:
     """Return images and labels as a stack, a `LabelledImages` if their sizes differ.
 
-    Parameters
-    ----------
-    names
-        n names.
-    images
-        n images (H, W) float32 in [0, 1].
-    labels
-        n labels (H, W); everything above 0 is contamination.
-    source
-        What the stack is called.
-    pixel_sizes
-        n sizes in Å per pixel, or None where unknown.
-    numbers, classes
-        n arrays (H, W) uint8 of the numbers of more than two classes, and what they mean.
+    Images (H, W) are float32 in [0, 1]; in labels everything above 0 is contamination; pixel sizes
+    are Å or None. `numbers` (H, W) uint8 are those of more than two `classes`.
     """
     if len({image.shape for image in images}) == 1:
         stack = _assemble(names, images, labels, source, pixel_sizes)
@@ -268,10 +253,7 @@ def visible_files(folder: Path) -> list[Path]:
 def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Return image and label of each name, and what is wrong with the names, one sentence each.
 
-    Raises
-    ------
-    InputError
-        If there is no such folder.
+    InputError if there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with name.png and name{LABEL}.png.")

@@ -39,30 +39,11 @@ def fetch(
     progress: bool = True,
     timeout: float = 10.0,
 ) -> Path:
-    """Download what the cache lacks of the published data and their licence.
+    """Download what the cache lacks of the published data and their licence; return their folder.
 
-    Every cached file is checked; a damaged or partial one is downloaded again.
-
-    Parameters
-    ----------
-    cache_folder
-        Where to keep the files; by default the user's cache folder.
-    base_url
-        Where to download from; by default `source_url()`.
-    progress
-        Show a progress bar on stderr while downloading.
-    timeout
-        Seconds to wait for the server before giving up.
-
-    Returns
-    -------
-    Path
-        The folder that holds the images.
-
-    Raises
-    ------
-    NotObtainableError
-        If a file cannot be downloaded or is not the registered one.
+    Every cached file is checked; a damaged or partial one is downloaded again. The cache is by
+    default the user's, the address `source_url()`, and `timeout` the seconds to wait for the
+    server. NotObtainableError if a file cannot be downloaded or is not the registered one.
     """
     known = registry()
     images = {f"{known['folder']}/{name}": digest for name, digest in known["files"].items()}
@@ -128,10 +109,7 @@ def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None
 def read_published(progress: bool = True) -> dict[str, bytes]:
     """Return the checked content of every published file by its name.
 
-    Raises
-    ------
-    InputError
-        If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
+    InputError if `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
     """
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = _given_folder(Path(given)) if given else fetch(progress=progress)

@@ -138,61 +138,21 @@ class LabelClasses:
 
 
 def as_mask(labels: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
-    """Return where labels are contamination.
-
-    Parameters
-    ----------
-    labels
-        Numbers of classes, or bool, which is returned as it is; any shape.
-    contamination
-        The numbers that are contamination.
-
-    Returns
-    -------
-    ndarray
-        bool, the same shape.
-    """
+    """Return where numbers of classes are contamination, bool; bool is returned as it is."""
     return labels if labels.dtype == bool else np.isin(labels, contamination)
 
 
 def contamination_probability(probability: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
-    """Return the probability that it is one of the classes that are contamination.
-
-    Parameters
-    ----------
-    probability
-        (..., classes, H, W) float32, of each class.
-    contamination
-        The numbers of those classes.
-
-    Returns
-    -------
-    ndarray
-        (..., H, W) float32, at most 1 whatever the rounding.
-    """
+    """Return the probability (..., H, W) of all classes of contamination together, at most 1."""
     return np.minimum(probability[..., list(contamination), :, :].sum(-3), np.float32(1))
 
 
 def decide(probability: np.ndarray, contamination: Sequence[int], threshold: float) -> np.ndarray:
-    """Return the class of each pixel, in agreement with the mask of contamination.
+    """Return the class of each pixel (..., H, W) uint8, in agreement with the contamination mask.
 
-    Where all classes of contamination together reach the threshold, it is the most probable of
-    these, elsewhere the most probable of the others. The most probable of all would contradict the
-    mask where contamination is shared by several classes.
-
-    Parameters
-    ----------
-    probability
-        (..., classes, H, W) float32, of each class.
-    contamination
-        The numbers of the classes that are contamination.
-    threshold
-        Of their common probability.
-
-    Returns
-    -------
-    ndarray
-        (..., H, W) uint8, numbers of classes.
+    Of probabilities (..., classes, H, W). Where all classes of contamination together reach the
+    threshold, it is the most probable of these, elsewhere the most probable of the others. The most
+    probable of all would contradict the mask where contamination is shared by several classes.
     """
     contaminated = np.array(contamination, np.uint8)
     clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), contaminated)
@@ -357,17 +317,9 @@ def date_of(name: str) -> str:
 
 
 def label_overlaps(masks: np.ndarray) -> np.ndarray:
-    """Return the overlap of each pair of labels, intersection over union (Jaccard index).
+    """Return the overlap (n, n) of each pair of masks (n, H, W), intersection over union (Jaccard).
 
-    Parameters
-    ----------
-    masks
-        (n, H, W) bool.
-
-    Returns
-    -------
-    ndarray
-        (n, n) float64, symmetric; NaN for a pair of empty labels.
+    float64, symmetric; NaN for a pair of empty labels.
     """
     flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
     intersection = (flat @ flat.T).astype(np.float64)
