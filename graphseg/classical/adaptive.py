@@ -277,17 +277,9 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
 def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> float:
     """Return the gap up to which images are better left empty, by mean Jaccard index.
 
-    Parameters
-    ----------
-    predicted, masks
-        (n, H, W) bool, prediction without a guard and label.
-    gaps
-        (n,) float, what the guard is compared with.
-
-    Returns
-    -------
-        Halfway between the last image to empty and the first to keep; 0 if all are to be kept,
-        and the widest gap if none is.
+    Predictions without a guard and labels are (n, H, W) bool, gaps (n,). The result lies halfway
+    between the last image to empty and the first to keep; it is 0 if all are to be kept, and the
+    widest gap if none is.
     """
     order = np.argsort(gaps, kind="stable")
     kept = metrics.score_table(metrics.counts(masks, predicted))["jaccard"]

@@ -48,27 +48,14 @@ class SoftJaccard:
 
     Sigmoids replace the two thresholds: a peak counts by how far the logarithm of its height lies
     above log G, a pixel by how far its residual lies above M.
-
-    Attributes
-    ----------
-    images
-        (n, H, W) float32 with mean zero, in the units of G and M.
-    masks
-        (n, H, W) bool.
-    peaks
-        The peaks of each image.
-    softness, peak_softness
-        Widths of the sigmoids: around M as a fraction of M, around G in the logarithm.
-    smoothing, padding, combine
-        As in `graphseg.classical.bragg.BraggSegmenter`.
     """
 
-    images: np.ndarray
-    masks: np.ndarray
-    peaks: list[Peaks]
-    softness: float
-    peak_softness: float
-    smoothing: float
+    images: np.ndarray  # (n, H, W) float32 with mean zero, in the units of G and M
+    masks: np.ndarray  # (n, H, W) bool
+    peaks: list[Peaks]  # of each image
+    softness: float  # width of the sigmoid around M, as a fraction of M
+    peak_softness: float  # width of the sigmoid around G in the logarithm
+    smoothing: float  # this and the others as in BraggSegmenter
     padding: int
     combine: str
 
@@ -117,23 +104,9 @@ def descend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise with Adam (Kingma & Ba, 2015), the rate falling to zero as a cosine.
 
-    Parameters
-    ----------
-    gradient
-        Gives the loss and its (3,) gradient at θ for a batch of indices.
-    start
-        (3,) where θ starts: log σ, log G, log M. σ is kept inside `WIDTH_RANGE`.
-    batches
-        Indices of the images of each step.
-    steps, rate
-        Number of steps, and the length of the first one.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    tuple of ndarray
-        The (3,) end point, and (steps, 4) the loss, σ, G and M of each step.
+    `gradient` gives the loss and its (3,) gradient at θ = (log σ, log G, log M) for a batch of
+    indices; σ is kept inside `WIDTH_RANGE`. Returns the (3,) end point, and (steps, 4) the loss, σ,
+    G and M of each step.
     """
     theta = torch.tensor(start, dtype=torch.float64)
     adam = torch.optim.Adam([theta], lr=rate, betas=(0.9, 0.99))
@@ -285,16 +258,11 @@ class BraggSegmenter(ThresholdedSegmenter):
 
     @classmethod
     def paper(cls, **changes) -> "BraggSegmenter":
-        """Return the Bragg filter with the settings that the paper prints.
+        """Return the Bragg filter with the settings that the paper prints, and what shall differ.
 
-        24 peaks, Gaussians of 2 bins for the peak search and of 5 pixels for the difference,
-        σ = 0.0156 cycles per pixel, and images standardised (eq. 3). The printed G and M belong
-        to other units (see `STARTS`): G is left at its usual start, and only M is fitted.
-
-        Parameters
-        ----------
-        **changes
-            Parameters that shall differ.
+        24 peaks, Gaussians of 2 bins for the peak search and of 5 pixels for the difference, σ =
+        0.0156 cycles per pixel, and images standardised (eq. 3). The printed G and M belong to
+        other units (see `STARTS`): G is left at its usual start, and only M is fitted.
         """
         printed = {"aperture_width": 0.0156, "n_peaks": 12, "peak_blur": 2.0, "smoothing": 5.0}
         return cls(**(printed | {"units": "standardised", "steps": 0} | changes))

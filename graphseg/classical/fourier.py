@@ -19,43 +19,21 @@ _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster t
 
 @dataclass(frozen=True)
 class Peaks:
-    """Peaks of a spectrum, one of each pair ±g, highest first.
+    """Peaks of a spectrum, one of each pair ±g, highest first."""
 
-    Attributes
-    ----------
-    positions
-        (k, 2) float64 in cycles per pixel, (row, column), refined below one bin.
-    heights
-        (k,) float32, |q|·|F| at the peak, as for an image of 256 × 256 pixels.
-    """
-
-    positions: np.ndarray
-    heights: np.ndarray
+    positions: np.ndarray  # (k, 2) float64 in cycles per pixel, (row, column), finer than one bin
+    heights: np.ndarray  # (k,) float32, |q|·|F| there, as for an image of 256 × 256 pixels
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The images on the way from a micrograph to its residual, all (H, W) float32.
+    """The images on the way from a micrograph to its residual, all (H, W) float32."""
 
-    Attributes
-    ----------
-    image
-        The micrograph in the units of the estimator, with mean zero.
-    peaks
-        The peaks found, and in `used` (k,) bool which of them exceed the peak threshold G.
-    used
-        See `peaks`.
-    lattice
-        The Bragg-filtered image, eq. 5; zeros for the no-lattice baseline.
-    residual
-        The locally averaged absolute difference of the two, eq. 6 before its threshold M.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # the micrograph in the units of the estimator, with mean zero
     peaks: Peaks
-    used: np.ndarray
-    lattice: np.ndarray
-    residual: np.ndarray
+    used: np.ndarray  # (k,) bool, which of them exceed the peak threshold G
+    lattice: np.ndarray  # the Bragg-filtered image, eq. 5; zeros for the no-lattice baseline
+    residual: np.ndarray  # locally averaged |image − lattice|, eq. 6 before its threshold M
 
 
 def find_peaks(
@@ -96,32 +74,14 @@ def lattice_image(
     padding: int = 32,
     combine: str = "sum",
 ) -> np.ndarray:
-    r"""Return the Bragg-filtered image :math:`I_B` of eq. 5.
+    r"""Return the Bragg-filtered image :math:`I_B` of eq. 5, (H, W) float32.
 
     :math:`I_B = \mathcal F^{-1}\{\mathcal F\{I\}\, A\}`, where A has a Gaussian of standard
-    deviation σ at each peak and its opposite. The image is padded with zeros, and the result is
-    divided by the fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the
-    image: without that a perfect lattice would fade to half its amplitude at every edge.
-
-    Parameters
-    ----------
-    image
-        (H, W) float32 with mean zero.
-    peaks
-        Where the apertures are.
-    weights
-        (k,) factor of each aperture: 1 for peaks in use, 0 for others.
-    aperture_width
-        σ in cycles per pixel.
-    padding
-        Zeros added on each side, in pixels.
-    combine
-        Where apertures overlap: their ``"sum"``, or the ``"max"`` of them.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32.
+    deviation `aperture_width` σ (cycles per pixel) at each peak and its opposite, times its weight
+    (k,). Where apertures overlap their ``"sum"`` counts, or the ``"max"`` of them. The image, of
+    mean zero, is padded with `padding` zeros on each side, and the result is divided by the
+    fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the image: without
+    that a perfect lattice would fade to half its amplitude at every edge.
     """
     height, width = image.shape
     padded = tuple(fft.next_fast_len(n + 2 * padding, real=True) for n in image.shape)

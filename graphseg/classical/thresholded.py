@@ -68,28 +68,11 @@ class ThresholdedSegmenter(BaseEstimator):
 
 
 def best_threshold(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard.
+    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard, and that.
 
-    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those
-    are tried. Of equally good thresholds the highest is returned.
-
-    Parameters
-    ----------
-    scores
-        Finite numbers of any shape.
-    masks
-        Bool of the same shape, True = contamination.
-
-    Returns
-    -------
-    tuple of float
-        The threshold and its Jaccard index; just above the highest score and 1 if `masks` is
-        empty.
-
-    Examples
-    --------
-    >>> best_threshold(np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True]))
-    (0.4, 0.6666666666666666)
+    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those are
+    tried. Of equally good thresholds the highest is returned. Scores and masks (bool) have one
+    shape; empty masks give a threshold just above the highest score, and 1.
     """
     positive, negative = np.sort(scores[masks])[::-1], np.sort(scores[~masks])
     if not positive.size:
