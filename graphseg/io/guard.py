@@ -55,10 +55,7 @@ class _Child:
     def ask(self, path: Path, *request: Any) -> tuple[Any, bytes]:
         """Return the answer to a request, and the bytes after it.
 
-        Raises
-        ------
-        InputError
-            If the file cannot be used, or the process ended over it.
+        InputError if the file cannot be used, or the process ended over it.
         """
         with self._lock:
             if not self.is_ready():

@@ -190,17 +190,8 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
 def from_signal(signal: Signal, name: str) -> Micrograph:
     """Return the one micrograph of a data set in memory, checked as that of a file is.
 
-    Parameters
-    ----------
-    signal
-        As `readers.from_rosetta` and `readers.from_hyperspy` return it.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    InputError
-        If it holds no micrograph, or several.
+    The signal is as `readers.from_rosetta` and `readers.from_hyperspy` return it; messages call it
+    `name`. InputError if it holds no micrograph, or several.
     """
     reason, whole = _refusal(signal), len(signal.axes) == len(signal.shape)
     if reason is not None or not whole:

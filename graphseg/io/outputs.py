@@ -32,18 +32,11 @@ TINTED = 128  # in an overlay's palette grey levels come first and tinted ones f
 def whole_file(path: Path, folder: Path | None = None, shared: bool = True) -> Iterator[Path]:
     """Give a temporary name to write to, and rename it at the end of the ``with`` block.
 
-    So nobody ever sees half a file, even if the process is killed.
-
-    Parameters
-    ----------
-    path
-        The file that is to be; replaced if it exists.
-    folder
-        Where the temporary file lies, on the same file system; by default beside the file.
-    shared
-        Whether several processes may write the same file: the temporary name is then a new one
-        each time. Otherwise it is always the same, so that one that was killed leaves nothing
-        behind that the next does not take up.
+    So nobody ever sees half a file, even if the process is killed; an existing one is replaced. The
+    temporary file lies in `folder`, on the same file system, or beside the file. If several
+    processes may write the same file, it is `shared`, with a new temporary name each time.
+    Otherwise that is always the same, so that one that was killed leaves nothing behind that the
+    next does not take up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -218,26 +211,10 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
 
 
 def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray:
-    """Return a thumbnail with contamination tinted red.
+    """Return a thumbnail with contamination tinted red, (h, w, 3) uint8.
 
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    mask
-        (H, W) bool, True = contamination.
-    side
-        Longest side of the result in pixels.
-
-    Returns
-    -------
-    ndarray
-        (h, w, 3) uint8; the ratio of the sides is kept.
-
-    Raises
-    ------
-    InputError
-        If image and mask have different shapes.
+    The longest side has `side` pixels, and the ratio of the sides is kept. InputError if image and
+    mask have different shapes.
     """
     if image.ndim != 2 or image.shape != mask.shape:
         raise InputError(

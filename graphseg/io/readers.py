@@ -53,28 +53,15 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """One data set of a file.
+    """One data set of a file."""
 
-    Attributes
-    ----------
-    shape
-        (..., H, W), without colour channels.
-    dtype
-        As stored, of one colour channel.
-    axes
-        One for each dimension of `shape`.
-    read
-        Maps an index into the leading dimensions to the frame, (H, W), or (H, W, channels) where
-        pixels have several.
-    metadata
-        What else the file says.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    axes: tuple[Axis, ...]
+    shape: tuple[int, ...]  # (..., H, W), without colour channels
+    dtype: np.dtype  # as stored, of one colour channel
+    axes: tuple[Axis, ...]  # one for each dimension of the shape
+    # Maps an index into the leading dimensions to the frame, (H, W), or (H, W, channels) where
+    # pixels have several.
     read: Callable[[tuple[int, ...]], np.ndarray]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # what else the file says
 
 
 def image_axes(

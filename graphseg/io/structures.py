@@ -146,11 +146,7 @@ def to_ase(
     """Return the atoms as an `ase.Atoms` of carbon in Å, not periodic.
 
     The cell is as large as the micrograph, and 10 Å high; `amplitudes` are its array ``amplitude``.
-
-    Raises
-    ------
-    InputError
-        If ASE is not installed, or positions or pixel size are unusable.
+    InputError if ASE is not installed, or positions or pixel size are unusable.
     """
     coordinates = to_angstrom(positions, pixel_size, shape)
     with extra("physics", "A structure for ASE"):
