@@ -236,20 +236,10 @@ def show_case(
     predictions: dict[str, np.ndarray],
     pixel_size: float | None = None,
 ) -> None:
-    """Show one labelled micrograph and the error map of each prediction, side by side.
+    """Show a labelled micrograph and the error map of each prediction by name, side by side.
 
-    Parameters
-    ----------
-    axes : sequence of Axes
-        One for the image, then one for each prediction.
-    image : array, shape (H, W)
-        The label is outlined on it.
-    label : array of bool, shape (H, W)
-        True where the surface is contaminated.
-    predictions : mapping of str to array of bool, shape (H, W)
-        Name of a method to its mask; the per-image Jaccard stands in the title.
-    pixel_size : float, optional
-        Å per pixel.
+    One of the axes is for the image, on which the label is outlined, then come those for the
+    predictions with the per-image Jaccard in their titles. All are (H, W); pixel size in Å.
     """
     show_micrograph(axes[0], image, pixel_size, "label")
     overlay_mask(axes[0], label)

@@ -38,17 +38,8 @@ Message = tuple[dict, list[bytes]]
 class Review:
     """A walk through the masks of a run; those that need a look first come first.
 
-    Parameters
-    ----------
-    masks
-        Of the run.
-    model
-        The weight file that made them, for the threshold, if neither bundled nor in ``run.toml``.
-
-    Raises
-    ------
-    InputError
-        If there are no masks, or none of their images can be read.
+    The model is the weight file that made them, for the threshold, if neither bundled nor in
+    ``run.toml``. InputError if there are no masks, or none of their images can be read.
     """
 
     def __init__(self, masks: MaskFolder, model: Path | None = None):
@@ -297,10 +288,7 @@ class Server(ThreadingHTTPServer):
 def alone(folder: Path) -> Iterator[None]:
     """Keep a second review of the same folder out; the system lets go when this one dies.
 
-    Raises
-    ------
-    InputError
-        If there is another one.
+    InputError if there is another one.
     """
     with (folder / HIDDEN / "review.lock").open("w") as file:
         try:

@@ -229,16 +229,8 @@ def draw_rings(
 ) -> PolyCollection:
     """Fill the rings of 4 to 9 atoms with the colours of `RING_COLOURS`, by their size.
 
-    Parameters
-    ----------
-    axes : Axes
-        Those of the image.
-    rings : Rings
-        Faces of the bond graph.
-    positions : array of float, shape (n, 2)
-        The atoms in pixels, (row, column).
-    hexagons : bool
-        Fill hexagons too, in grey; without them the defects stand alone.
+    Positions of atoms are (n, 2) in pixels, (row, column). Without hexagons, which are grey, the
+    defects stand alone.
     """
     wanted = rings.regular & (hexagons | (rings.sizes != 6))
     shown = rings.keep(wanted)
