@@ -14,12 +14,9 @@ RESAMPLES = 10_000
 
 
 def image_counts(record: dict, shuffle: int = 0) -> dict[str, np.ndarray]:
-    """Return the counts of every image in one shuffle of a record.
+    """Return the counts (4,) int64 of every image in one shuffle of a record, by its name.
 
-    Returns
-    -------
-    dict of str to ndarray of int64, shape (4,)
-        Image name to true positive, false positive, false negative and true negative pixels.
+    True positive, false positive, false negative and true negative pixels.
     """
     found = {}
     for result in record["results"]:
@@ -117,10 +114,6 @@ def score_interval(
 
     The value is that of :func:`graphseg.evaluation.records.summary`; the parameters are those of
     :func:`paired_difference`. A fold of which no image was drawn is left out of that draw.
-
-    Returns
-    -------
-    value, low, high : float
     """
     everything = sorted({name for result in record["results"] for name in result["test"]})
     kept = everything if names is None else [name for name in everything if name in names]
@@ -135,16 +128,11 @@ def score_interval(
 
 
 def verdict(low: float, high: float) -> str:
-    """Say what a 95 % interval of :data:`RESAMPLES` draws says.
+    """Say what a 95 % interval of `RESAMPLES` draws says: whether it excludes or includes zero.
 
-    The ends move with the seed. Their standard error is about 0.7 % of the width of the interval
-    if the draws are normally distributed. Where zero is less than three of those from an end,
-    another seed could say another thing, and the verdict is "ends at zero".
-
-    Returns
-    -------
-    str
-        "excludes zero", "includes zero" or "ends at zero".
+    The ends move with the seed. Their standard error is about 0.7 % of the width of the interval if
+    the draws are normally distributed. Where zero is less than three of those from an end, another
+    seed could say another thing, and the verdict is "ends at zero".
     """
     if min(abs(low), abs(high)) < 0.02 * (high - low):
         return "ends at zero"

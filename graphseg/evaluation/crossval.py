@@ -77,10 +77,7 @@ def splits(
 def groups_of(stack: LabelledStack, protocol: str) -> np.ndarray | None:
     """Return what a protocol keeps on one side of a split, (n,) str, or None for random folds.
 
-    Raises
-    ------
-    InputError
-        If the protocol is unknown.
+    InputError if the protocol is unknown.
     """
     if protocol not in PROTOCOLS:
         raise InputError(
@@ -132,28 +129,14 @@ def evaluate_fold(
 ) -> dict:
     """Fit a clone on the training images and count its pixels on the test images.
 
-    Parameters
-    ----------
-    estimator : BaseEstimator
-    stack : LabelledStack
-    train, test : array of int
-        Indices into the stack.
-    checkpoint : Path, optional
-        Where an estimator that can continue a killed training keeps its state.
-    model : Path, optional
-        Where an estimator that can be saved is saved, in half precision, with the images it was
-        not trained on in its card.
-    extra : LabelledStack, optional
-        Further training images, of other data.
+    In `checkpoint` an estimator that can continue a killed training keeps its state; as `model` one
+    that can be saved is saved, in half precision, with the images it was not trained on in its
+    card. `extra` are further training images, of other data.
 
-    Returns
-    -------
-    dict
-        ``test`` (names), ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of those before an
-        interruption), ``predict_seconds``, ``fitted`` (the
-        numbers the estimator chose: its attributes that end in an underscore) and ``history``
-        (its loss, step by step or epoch by epoch; empty where it keeps none). With more than two
-        classes also their ``confusion``, see :func:`graphseg.metrics.confusion`.
+    Returns a dict of ``test`` (names), ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of
+    those before an interruption), ``predict_seconds``, ``fitted`` (the numbers the estimator chose:
+    its attributes that end in an underscore) and ``history`` (its loss, step by step or epoch by
+    epoch; empty where it keeps none). With more than two classes also their ``confusion``.
     """
     estimator = clone(estimator)
     if checkpoint is not None and "checkpoint" in estimator.get_params():

@@ -25,17 +25,11 @@ from graphseg.unet.network import versions
 
 
 class StepStore:
-    """Finished steps of a long computation, in memory and as one small file each.
+    """Finished steps of a long computation, in memory and as one small file each in a folder.
 
     It is the only thing that lets a killed evaluation, training or study continue: what is finished
-    is read, the rest is run.
-
-    Parameters
-    ----------
-    folder : path or None
-        Where the files are; None keeps them in memory only.
-    header : dict
-        What the steps belong to: data, parameters, seeds. Files of another header are refused.
+    is read, the rest is run. The header says what the steps belong to (data, parameters, seeds);
+    files of another one are refused. Without a folder all is in memory only.
     """
 
     def __init__(self, folder: str | Path | None, header: dict):
@@ -74,16 +68,8 @@ class StepStore:
     ) -> list:
         """Run the steps that are not finished yet, and return the results of all in their order.
 
-        They run through joblib, so ``joblib.parallel_config("dask")`` spreads them over machines.
-
-        Parameters
-        ----------
-        steps : mapping of str to callable
-            Key to a call without arguments, whose result JSON can hold.
-        title : str
-            Of the bar on stderr.
-        n_jobs : int, default 1
-        progress : bool, default True
+        Each is a call without arguments, whose result JSON can hold. They run through joblib, so
+        ``joblib.parallel_config("dask")`` spreads them over machines. The title is that of the bar.
         """
         waiting = {key: step for key, step in steps.items() if self.get(key) is None}
         calls = (joblib.delayed(_timed)(key, step) for key, step in waiting.items())

@@ -25,10 +25,7 @@ AVERAGES = ("per_image", "pooled")
 def number_of_folds(stack: LabelledStack, wanted: int | None = None) -> int:
     """Return how many folds can be made of the acquisitions; 0 if there is only one.
 
-    Raises
-    ------
-    InputError
-        If more are wanted than there are acquisitions.
+    InputError if more are wanted than there are acquisitions.
     """
     groups = len(np.unique(stack.groups))
     if wanted is None:
@@ -54,33 +51,16 @@ def cross_validation(
     """Train and test on acquisitions that are kept apart; return what the card says of it.
 
     Every network gets the images as ``graphseg segment`` would give them to it, and its masks are
-    scored on the grid of the labels.
+    scored on the grid of the labels. The weights that the training starts from are scored on the
+    same images. Finished folds lie in `run_folder` and are not trained again; `n_jobs` run at a
+    time.
 
-    Parameters
-    ----------
-    segmenter
-        Not trained.
-    stack
-        The labelled images, of any sizes.
-    scales
-        At which the images are learnt.
-    folds
-        0: none.
-    start
-        Weights that the training starts from: before it, they are scored on the same images.
-    run_folder
-        Finished folds lie here and are not trained again.
-    n_jobs
-        Folds at a time.
-
-    Returns
-    -------
-        ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
-        and score); ``default_network`` with the scores of the network that is taken without
-        ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
-        ``keep_default``, whether that is too little; with a start also ``before_training``, and
-        ``gain``; with more than two classes also ``classes``, the Jaccard index of each.
-        None without folds.
+    Returns ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
+    and score); ``default_network`` with the scores of the network that is taken without
+    ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
+    ``keep_default``, whether that is too little; with a start also ``before_training``, and
+    ``gain``; with more than two classes also ``classes``, the Jaccard index of each. None without
+    folds.
     """
     if not folds:
         return None
@@ -205,18 +185,7 @@ def _class_scores(record: dict, classes: LabelClasses) -> list[dict]:
 def reference_set(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> dict | None:
     """Return by what images are found to be unlike those of a training, as JSON can hold it.
 
-    Parameters
-    ----------
-    segmenter
-        Trained.
-    stack
-        The labelled images, of any sizes.
-    scales
-        At which they were learnt.
-
-    Returns
-    -------
-        See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions.
+    See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions.
     """
     least = max(SMALLEST_SIDE, segmenter.module_.multiple)
     images, kept = [], []
