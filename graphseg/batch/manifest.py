@@ -236,30 +236,14 @@ def _with_digest(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, P
 
 @dataclass(eq=False)
 class Manifest:
-    """The records of one command in a folder of results.
+    """The records of one command in a folder of results."""
 
-    Parameters
-    ----------
-    folder
-        Of the results.
-    command
-        Records of different commands do not see each other.
-    made_by
-        What decides on the results besides the input: model digest and options, as JSON holds it.
-    suffixes
-        Ends of the names of the results.
-    resume
-        If False, nothing counts as finished.
-    overwrite
-        Whether results of other inputs, models or options may be replaced.
-    """
-
-    folder: Path
-    command: str
-    made_by: Mapping
-    suffixes: Sequence[str] = ()
-    resume: bool = True
-    overwrite: bool = False
+    folder: Path  # of the results
+    command: str  # records of different commands do not see each other
+    made_by: Mapping  # what decides on the results besides the input, as JSON holds it
+    suffixes: Sequence[str] = ()  # ends of the names of the results
+    resume: bool = True  # if False, nothing counts as finished
+    overwrite: bool = False  # whether results of other inputs, models or options may be replaced
 
     def __post_init__(self):
         self.made_by = json.loads(json.dumps(self.made_by))
@@ -271,10 +255,7 @@ class Manifest:
     def finished(self, sources: Iterable[Source]) -> dict[Source, int]:
         """Return for each source the number of its frames if all of them are finished, else 0.
 
-        Raises
-        ------
-        InputError
-            If what lies in the place of the others or of the tables may not be replaced.
+        InputError if what lies in the place of the others or of the tables may not be replaced.
         """
         done = {source: self._finished(source) for source in sources}
         if not self.overwrite:
@@ -308,10 +289,7 @@ class Manifest:
     def is_finished(self, name: str, now: Fingerprint) -> bool:
         """Tell whether a frame is finished; `now` is that of its source.
 
-        Raises
-        ------
-        InputError
-            If it is not, and something lies in its place that may not be replaced.
+        InputError if it is not, and something lies in its place that may not be replaced.
         """
         record = self._read(name)
         if self.resume and self._is_finished(record, now):

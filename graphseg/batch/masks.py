@@ -47,12 +47,7 @@ EXPECTED = ("expected_jaccard", "expected_low", "expected_high", "look_first", "
 class MaskFolder:
     """A folder of results of ``graphseg segment``; to tasks it is in place of a `Network`.
 
-    Parameters
-    ----------
-    folder
-        Of the results.
-    pixel_size
-        Å per pixel of all images, whatever was found when the masks were made.
+    The pixel size (Å) is that of all images, whatever was found when the masks were made.
     """
 
     folder: Path
@@ -66,10 +61,7 @@ class MaskFolder:
     def names(self) -> list[str]:
         """Return the names of the masks: first those that need a look first, then by name.
 
-        Raises
-        ------
-        InputError
-            If there are none.
+        InputError if there are none.
         """
         folder = self.folder / HIDDEN / SEGMENT
         found = {}
@@ -86,13 +78,7 @@ class MaskFolder:
         return sorted(found, key=lambda name: (found[name], name))
 
     def record(self, name: str) -> dict:
-        """Return the record of a mask.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
+        """Return the record of a mask; InputError if there is none."""
         record = read_record(self.folder / HIDDEN / SEGMENT / f"{name}.json")
         if record is None:
             raise InputError(f"{name} has no mask in {self.folder}; run graphseg segment first.")
@@ -101,10 +87,7 @@ class MaskFolder:
     def micrograph(self, name: str) -> Micrograph:
         """Read the image that a mask belongs to, from where it was when the mask was made.
 
-        Raises
-        ------
-        InputError
-            If it is not there any more, or has changed.
+        InputError if it is not there any more, or has changed.
         """
         record = self.record(name)
         source, path = record["source"], Path(record["source"]["path"])
@@ -118,10 +101,7 @@ class MaskFolder:
     def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a mask with its corrections, and where somebody has looked; both (H, W) bool.
 
-        Raises
-        ------
-        InputError
-            If there is no such mask, or its files do not fit each other.
+        InputError if there is no such mask, or its files do not fit each other.
         """
         mask = _read_mask(self._file(name))
         reviewed = np.zeros(mask.shape, bool)
@@ -135,19 +115,8 @@ class MaskFolder:
     def probability(self, name: str, micrograph: Micrograph, model: Path | None) -> np.ndarray:
         """Return the probability of contamination, as it was written or else computed again.
 
-        Parameters
-        ----------
-        name
-            Of the mask.
-        micrograph
-            Its image.
-        model
-            The weight file that made it, if it is neither bundled nor the one in ``run.toml``.
-
-        Raises
-        ------
-        InputError
-            If that network is not known.
+        The weight file that made the mask is given if it is neither bundled nor the one in
+        ``run.toml``. InputError if that network is not known.
         """
         record = self.record(name)
         for file in record["outputs"]:
@@ -268,11 +237,7 @@ class MaskFolder:
         """Return the mask of a micrograph, with its corrections, as if a network had made it.
 
         What spoke against the automatic mask does not speak against one that somebody accepted.
-
-        Raises
-        ------
-        InputError
-            If it has no mask, or one of another size.
+        InputError if it has no mask, or one of another size.
         """
         row = self.record(name)["row"]
         mask, reviewed = self.read(name)
@@ -316,24 +281,12 @@ def is_reviewed(folder: Path) -> bool:
 
 
 def read_reviewed(folder: Path) -> tuple[LabelledStack, LabelClasses, FolderReport]:
-    """Read what was reviewed in a folder of results as labels to train on.
+    """Read what was reviewed in a folder of results as labels to train on, with ``reviewed``.
 
-    Images of one file are one acquisition.
-
-    Returns
-    -------
-    stack : LabelledStack
-        The images that somebody has looked at, with ``reviewed``.
-    classes : LabelClasses
-        0 clean, 255 contamination.
-    report : FolderReport
-        As `graphseg.datasets.check.check_folder` gives it of other labels.
-
-    Raises
-    ------
-    InputError
-        If nothing was reviewed, or everything reviewed is clean or contaminated; if an image is
-        gone or has changed.
+    The classes are 0 clean, 255 contamination; the report is as
+    `graphseg.datasets.check.check_folder` gives it of other labels. Images of one file are one
+    acquisition. InputError if nothing was reviewed, or everything reviewed is clean or
+    contaminated; if an image is gone or has changed.
     """
     if pairs := load.find_pairs(folder)[0]:
         raise InputError(

@@ -54,29 +54,14 @@ CHUNK = 2**20  # bytes at most: what has to be read and unpacked for one pixel
 
 @dataclass(frozen=True)
 class Coarsening:
-    """What may be stored coarsely, and how.
+    """What may be stored coarsely, and how; InputError if a value makes no sense.
 
-    Attributes
-    ----------
-    mode
-        ``lossless``: nothing is changed. ``levels``: values are rounded to `levels` grey levels
-        between the least and the greatest of the image's coarse pixels. ``blocks``: means over
-        blocks of `block` × `block` pixels. ``flat``: one mean for each image.
-    classes
-        Names of the less important classes, of ``CLASSES``.
-    margin
-        Pixels of these classes that lie no further than this from one of the others stay exact:
-        the outline of a predicted mask is not certain. The default, in pixels, is the longest
-        lattice constant of the published images.
-    block
-        Side of a block in pixels.
-    levels
-        Number of grey levels, at least 2.
-
-    Raises
-    ------
-    InputError
-        If a value makes no sense.
+    Modes are ``lossless``: nothing is changed; ``levels``: values are rounded to `levels` grey
+    levels between the least and the greatest of the image's coarse pixels; ``blocks``: means over
+    blocks of `block` × `block` pixels; ``flat``: one mean for each image. Pixels of the less
+    important `classes` that lie no further than `margin` pixels from one of the others stay exact:
+    the outline of a predicted mask is not certain. The default is the longest lattice constant of
+    the published images.
     """
 
     mode: str = "lossless"
@@ -111,12 +96,8 @@ class Loss(NamedTuple):
 def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return images in the data type they have, and their class map as uint8.
 
-    Parameters
-    ----------
-    images
-        (n, H, W) integers or floats of 8, 16 or 32 bits.
-    classes
-        (n, H, W) places in ``CLASSES``, or bool with True = contamination.
+    Images are (n, H, W) integers or floats of 8, 16 or 32 bits, classes (n, H, W) places in
+    ``CLASSES``, or bool with True = contamination; else InputError.
     """
     images, classes = np.asarray(images), np.asarray(classes)
     if images.dtype.kind not in "uif" or images.dtype.itemsize not in SIZES:
@@ -145,26 +126,10 @@ def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np
 def coarsen(
     images: ArrayLike, classes: ArrayLike, coarsening: Coarsening
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace the pixels of less important classes by coarse values.
+    """Replace the pixels of less important classes by coarse values, see `checked_stack`.
 
-    Parameters
-    ----------
-    images, classes
-        As in `checked_stack`.
-    coarsening
-        What and how.
-
-    Returns
-    -------
-    coarse
-        (n, H, W) in the same data type.
-    exact
-        (n, H, W) bool, True where nothing was changed.
-
-    Raises
-    ------
-    InputError
-        As `checked_stack`, or if a mode that loses something meets values that are not finite.
+    Returns the images in the same data type, and where nothing was changed, (n, H, W) bool.
+    InputError also if a mode that loses something meets values that are not finite.
     """
     images, classes = checked_stack(images, classes)
     if coarsening.mode == "lossless":
