@@ -311,13 +311,7 @@ def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options
 
 
 def as_micrograph(given: Any) -> Micrograph:
-    """Return what can be segmented as a `Micrograph`.
-
-    Raises
-    ------
-    InputError
-        If it is none of the kinds that `segment` takes.
-    """
+    """Return what `segment` takes as a `Micrograph`; InputError if it is of no such kind."""
     if isinstance(given, str | Path):
         return read(given)
     if hasattr(given, "axes_manager"):
