@@ -150,8 +150,7 @@ def _on_a_folder(
         ),
     ] = None,
     pixel_size: Annotated[
-        float | None,
-        typer.Option(help="Å per pixel of all images; overrides what their files say"),
+        float | None, typer.Option(help="Å per pixel of all images; overrides what their files say")
     ] = None,
     watch: Annotated[
         bool,
@@ -172,8 +171,7 @@ def _on_a_folder(
         ),
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(help="skip what an earlier run with the same options has finished"),
+        bool, typer.Option(help="skip what an earlier run with the same options has finished")
     ] = True,
     overwrite: Annotated[
         bool,

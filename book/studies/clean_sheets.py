@@ -16,12 +16,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from book.studies.configurations import NO_DEFECTS
 from graphseg.errors import InputError
 from graphseg.simulation import defects, grains, samples
 from graphseg.simulation.configuration import (
     CARBON,
     GRAPHENE,
-    NO_DEFECTS,
     Configuration,
     ContaminantRanges,
     CrystalRanges,

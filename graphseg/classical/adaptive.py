@@ -8,18 +8,17 @@ pixels and in logarithms. Contamination has more of it than the lattice, by a fa
 less between micrographs than the energy itself. `graphseg.classical.pixels` looks at it too.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import checked_images, checked_masks
 from graphseg.classical.fourier import decompose, local_mean
-from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
+from graphseg.classical.thresholded import ThresholdedSegmenter, best_threshold
 
 # Energies of standardised images below this are rounding: without it, log 0.
 FLOOR = 1e-6
@@ -108,6 +107,7 @@ MEDIAN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 SMALLEST_GAP = 0.01
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where the residual of the lattice has more energy than the image's level.
 
@@ -167,42 +167,26 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     (2, 128, 128)
     """
 
+    _title: ClassVar = "adaptive"
     _above: ClassVar = {"aperture_width": 0, "softness": 0}
     _not_negative = (
         "low_pass", "high_pass", "window", "smoothing", "otsu_weight", "median_weight",
         "peak_threshold", "n_peaks", "rounds",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        low_pass: float = 0.7,
-        high_pass: float = 8.0,
-        window: float = 1.5,
-        smoothing: float = 6.0,
-        aperture_width: float = 1 / 64,
-        otsu_weight: float = 0.6,
-        median_weight: float = 0.0,
-        peak_threshold: float = 60.0,
-        n_peaks: int = 12,
-        rounds: int = 2,
-        guard: bool = True,
-        softness: float = 0.25,
-        progress: bool = True,
-    ) -> None:
-        self.low_pass = low_pass
-        self.high_pass = high_pass
-        self.window = window
-        self.smoothing = smoothing
-        self.aperture_width = aperture_width
-        self.otsu_weight = otsu_weight
-        self.median_weight = median_weight
-        self.peak_threshold = peak_threshold
-        self.n_peaks = n_peaks
-        self.rounds = rounds
-        self.guard = guard
-        self.softness = softness
-        self.progress = progress
+    low_pass: float = 0.7
+    high_pass: float = 8.0
+    window: float = 1.5
+    smoothing: float = 6.0
+    aperture_width: float = 1 / 64
+    otsu_weight: float = 0.6
+    median_weight: float = 0.0
+    peak_threshold: float = 60.0
+    n_peaks: int = 12
+    rounds: int = 2
+    guard: bool = True
+    softness: float = 0.25
+    progress: bool = True
 
     def fit(self, images: ArrayLike, masks: ArrayLike) -> "AdaptiveBraggSegmenter":
         """Choose parameters, threshold and guard on labelled images.
@@ -223,9 +207,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
-        self._check_parameters()
-        images = checked_images(images, SMALLEST_SIDE)
-        masks = checked_masks(masks, images.shape)
+        images, masks = self._checked(images, masks)
         search = _Search(self, images, samples(masks))
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
             chosen = search.run(self.rounds, self.progress)
@@ -241,30 +223,15 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
             )
         return self
 
-    def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far the log-energy lies above the level of its image, (n, H, W) float32.
-
-        In images that the guard calls clean all of it is moved below 0.
-
-        Raises
-        ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        """
-        check_is_fitted(self)
-        images = checked_images(images, SMALLEST_SIDE)
+    def _margin(self, image: np.ndarray) -> np.ndarray:
         chosen = {name: getattr(self, f"{name}_") for name in _START}
-        result = np.empty(images.shape, np.float32)
-        with threadpool_limits(1, "blas"):
-            for i in tqdm(range(len(images)), desc="adaptive", delay=1, disable=not self.progress):
-                energy = self._energy(images[i], chosen)
-                level, gap = _level(samples(energy), chosen)
-                result[i] = energy - np.float32(level) - np.float32(self.threshold_)
-                if gap <= self.guard_:
-                    result[i] -= max(result[i].max(), 0) + np.float32(self.softness)
-        return result
+        energy = self._energy(image, chosen)
+        otsu, median, gap = _statistics(samples(energy))
+        level = chosen["otsu_weight"] * otsu + chosen["median_weight"] * median
+        margin = energy - np.float32(level) - np.float32(self.threshold_)
+        if gap <= self.guard_:  # a clean image: all of it is moved below 0
+            margin -= max(margin.max(), 0) + np.float32(self.softness)
+        return margin
 
     def _energy(self, image: np.ndarray, chosen: dict[str, float]) -> np.ndarray:
         _, _, residual = split_lattice(
@@ -348,8 +315,3 @@ def _statistics(energy: np.ndarray) -> tuple[float, float, float]:
     """Return Otsu's threshold, the median and the gap of one image's log-energies."""
     otsu, gap = two_levels(energy)
     return otsu, float(np.median(energy)), gap
-
-
-def _level(energy: np.ndarray, chosen: dict[str, float]) -> tuple[float, float]:
-    otsu, median, gap = _statistics(energy)
-    return chosen["otsu_weight"] * otsu + chosen["median_weight"] * median, gap

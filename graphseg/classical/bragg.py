@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import checked_images
 from graphseg.classical.fourier import (
     Decomposition,
     Peaks,
@@ -135,6 +135,7 @@ STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 
 COMBINE = ("sum", "max")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
 
@@ -213,48 +214,25 @@ class BraggSegmenter(ThresholdedSegmenter):
          "learning_rate", "batch_size"), 0)  # fmt: skip
     _not_negative = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
 
-    def __init__(
-        self,
-        *,
-        aperture_width: float = 1 / 64,
-        peak_threshold: float | None = None,
-        mask_threshold: float | None = None,
-        n_peaks: int = 12,
-        smoothing: float = 6.0,
-        padding: int = 32,
-        window_taper: float = 0.25,
-        peak_blur: float = 2.0,
-        units: str = "standardised",
-        combine: str = "sum",
-        lattice_filter: bool = True,
-        softness: float = 0.05,
-        peak_softness: float = 0.1,
-        steps: int = 40,
-        learning_rate: float = 0.15,
-        batch_size: int = 10,
-        random_state: int = 0,
-        memory: str | Path | None = None,
-        progress: bool = True,
-    ) -> None:
-        self.aperture_width = aperture_width
-        self.peak_threshold = peak_threshold
-        self.mask_threshold = mask_threshold
-        self.n_peaks = n_peaks
-        self.smoothing = smoothing
-        self.padding = padding
-        self.window_taper = window_taper
-        self.peak_blur = peak_blur
-        self.units = units
-        self.combine = combine
-        self.lattice_filter = lattice_filter
-        self.softness = softness
-        self.peak_softness = peak_softness
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.random_state = random_state
-        self.memory = memory
-        self.progress = progress
+    aperture_width: float = 1 / 64
+    peak_threshold: float | None = None
+    mask_threshold: float | None = None
+    n_peaks: int = 12
+    smoothing: float = 6.0
+    padding: int = 32
+    window_taper: float = 0.25
+    peak_blur: float = 2.0
+    units: str = "standardised"
+    combine: str = "sum"
+    lattice_filter: bool = True
+    softness: float = 0.05
+    peak_softness: float = 0.1
+    steps: int = 40
+    learning_rate: float = 0.15
+    batch_size: int = 10
+    random_state: int = 0
+    memory: str | Path | None = None
+    progress: bool = True
 
     @classmethod
     def paper(cls, **changes) -> "BraggSegmenter":
@@ -287,9 +265,7 @@ class BraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
-        self._check_parameters()
-        images = checked_images(images, SMALLEST_SIDE)
-        masks = None if masks is None else checked_masks(masks, images.shape)
+        images, masks = self._checked(images, masks)
         given = (self.peak_threshold, self.mask_threshold)
         usual = STARTS[self.units]
         thresholds = [u if g is None else g for g, u in zip(given, usual, strict=True)]
@@ -315,9 +291,12 @@ class BraggSegmenter(ThresholdedSegmenter):
             Before `fit`.
         """
         check_is_fitted(self)
-        images = checked_images(images, SMALLEST_SIDE)
-        settings = self._filter_settings()
-        compute = partial(_residuals, images, settings, self.progress)
+        images, settings = checked_images(images, SMALLEST_SIDE), self._filter_settings()
+
+        def residual(image: np.ndarray) -> np.ndarray:
+            return decompose(image, **settings).residual
+
+        compute = partial(self._mapped, residual, images, "Bragg filter")
         return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
@@ -365,7 +344,7 @@ class BraggSegmenter(ThresholdedSegmenter):
             self.combine,
         )
         order = batches(len(images), self.batch_size, self.random_state)
-        with threadpool_limits(1, "blas"):  # see _residuals
+        with threadpool_limits(1, "blas"):  # see `_mapped`
             theta, history = descend(
                 objective.gradient,
                 np.log(start),
@@ -389,15 +368,6 @@ class BraggSegmenter(ThresholdedSegmenter):
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}."
                 )
-
-
-def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray:
-    result = np.empty(images.shape, np.float32)
-    # Matrices this small gain nothing from a second thread, and lose tenfold on a busy machine.
-    with threadpool_limits(1, "blas"):
-        for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
-            result[i] = decompose(images[i], **settings).residual
-    return result
 
 
 def kept(

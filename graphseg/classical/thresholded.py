@@ -1,15 +1,18 @@
 """What the methods without a network have in common: a score at every pixel, and one threshold."""
 
-from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import check_parameters, checked_masks
+from graphseg.checks import check_parameters, checked_images, checked_masks
 from graphseg.errors import InputError
 
 SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
@@ -18,16 +21,27 @@ SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 class ThresholdedSegmenter(BaseEstimator):
     """What estimators have in common that decide pixel by pixel by the sign of a margin.
 
-    Subclasses give `decision_function`, have a parameter `softness`, and name in `_above` the value
-    that parameters must exceed, and in `_not_negative` those that may be 0.
+    Subclasses give `_margin` of one image, have the parameters `softness` and `progress`, and name
+    in `_above` the value that parameters must exceed, and in `_not_negative` those that may be 0.
     """
 
+    _title: ClassVar[str]  # of the progress bar
     _above: ClassVar[dict[str, float]]
     _not_negative: ClassVar[tuple[str, ...]] = ()
 
-    @abstractmethod
     def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far each pixel lies above its threshold, (n, H, W) float32."""
+        """Return how far each pixel lies above its threshold, (n, H, W) float32.
+
+        In log-energy, logarithms of odds, or units of the image, as the method has it.
+
+        Raises
+        ------
+        InputError
+            If `images` is no stack of finite numbers.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        return self._mapped(self._margin, images, self._title)
 
     def predict_proba(self, images: ArrayLike) -> np.ndarray:
         """Return the probability of contamination, (n, H, W) float32 in [0, 1].
@@ -53,6 +67,25 @@ class ThresholdedSegmenter(BaseEstimator):
 
     def _scale(self) -> float:
         return self.softness
+
+    def _mapped(
+        self, compute: Callable[[np.ndarray], np.ndarray], images: ArrayLike, title: str
+    ) -> np.ndarray:
+        """Return what is computed of each image, (n, H, W) float32."""
+        check_is_fitted(self)
+        images = checked_images(images, SMALLEST_SIDE)
+        result = np.empty(images.shape, np.float32)
+        # Matrices this small gain nothing from a second thread, and lose tenfold on a busy machine.
+        with threadpool_limits(1, "blas"):
+            for i in tqdm(range(len(images)), desc=title, delay=1, disable=not self.progress):
+                result[i] = compute(images[i])
+        return result
+
+    def _checked(self, images: ArrayLike, masks: ArrayLike | None) -> tuple[np.ndarray, Any]:
+        """Check the parameters; return images as float32, and masks as bool if there are any."""
+        self._check_parameters()
+        images = checked_images(images, SMALLEST_SIDE)
+        return images, None if masks is None else checked_masks(masks, images.shape)
 
     def _check_parameters(self) -> None:
         """Refuse parameters of a wrong type or out of their range."""

@@ -19,11 +19,11 @@ from graphseg.datasets.load import (
     LABEL,
     PIXEL_SIZES,
     SUFFIXES,
-    acquisition_of,
     find_pairs,
     size,
     visible_files,
 )
+from graphseg.datasets.stack import acquisition_of
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 

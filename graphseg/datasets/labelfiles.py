@@ -8,16 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from graphseg.colours import (
-    BLACK,
-    CLASS_COLOURS,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-)
+from graphseg.colours import BLACK, CLASS_COLOURS, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from graphseg.datasets.load import LABEL, SUFFIXES
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph

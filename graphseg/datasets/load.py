@@ -7,7 +7,6 @@ focal or time series can stay on one side of a split.
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,36 +14,18 @@ import numpy as np
 from PIL import Image
 
 from graphseg import simulation
-from graphseg.datasets.published import NotObtainableError, fetch, read_published, registry
+from graphseg.datasets.published import NotObtainableError, read_published
 from graphseg.datasets.stack import (
     LabelClasses,
     LabelledImages,
     LabelledStack,
-    acquisition_of,
     as_mask,
     date_of,
     group_of,
-    label_overlaps,
 )
 from graphseg.errors import InputError
 from graphseg.io import micrographs
 from graphseg.io.micrographs import read_micrograph
-
-__all__ = [
-    "LabelledStack",
-    "NotObtainableError",
-    "acquisition_of",
-    "date_of",
-    "fetch",
-    "group_of",
-    "label_overlaps",
-    "load_default",
-    "load_folder",
-    "load_published",
-    "load_simulated_sample",
-    "load_stack",
-    "registry",
-]
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "simulated"
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -111,7 +92,7 @@ def load_published(progress: bool = True) -> LabelledStack:
     names = sorted(Path(name).stem for name in content if LABEL not in name)
     images = [_decode(content[f"{name}.png"]) for name in names]
     labels = [_decode(content[f"{name}{LABEL}.png"]) for name in names]
-    return _assemble(names, [scaled(image) for image in images], labels, "published")
+    return assemble(names, [scaled(image) for image in images], labels, "published")
 
 
 def load_simulated_sample() -> LabelledStack:
@@ -126,7 +107,7 @@ def load_simulated_sample() -> LabelledStack:
     if SAMPLE_FOLDER.is_dir():
         return load_folder(SAMPLE_FOLDER, source="simulated")
     samples = list(simulation.sample_set())
-    return _assemble(
+    return assemble(
         [s.name for s in samples],
         [s.image for s in samples],
         [s.mask for s in samples],
@@ -224,17 +205,20 @@ def assemble(
     Images (H, W) are float32 in [0, 1]; in labels everything above 0 is contamination; pixel sizes
     are Å or None. `numbers` (H, W) uint8 are those of more than two `classes`.
     """
-    if len({image.shape for image in images}) == 1:
-        stack = _assemble(names, images, labels, source, pixel_sizes)
-        return stack if numbers is None else replace(
-            stack, labels=np.stack(numbers), classes=classes)  # fmt: skip
-    # Names, groups and sizes as ever, of pictures of one pixel each.
-    one = [np.zeros((1, 1), np.float32)] * len(images)
-    known = vars(_assemble(names, one, one, source, pixel_sizes))
-    known |= {"images": objects(images), "masks": objects([label > 0 for label in labels])}
-    if numbers is not None:
-        known |= {"labels": objects(numbers), "classes": classes}
-    return LabelledImages(**known)
+    same = len({image.shape for image in images}) == 1
+    kind, joined = (LabelledStack, np.stack) if same else (LabelledImages, objects)
+    sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
+    several = {} if numbers is None else {"labels": joined(numbers), "classes": classes}
+    return kind(
+        images=joined(images),
+        masks=joined([label > 0 for label in labels]),
+        names=tuple(names),
+        groups=np.array([group_of(name) for name in names]),
+        dates=np.array([date_of(name) for name in names]),
+        source=source,
+        pixel_size=sizes if np.isfinite(sizes).any() else None,
+        **several,
+    )
 
 
 def objects(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -326,22 +310,3 @@ def scaled(image: np.ndarray) -> np.ndarray:
 def size(shape: tuple[int, ...]) -> str:
     """Return a shape as messages show it: ``H × W``."""
     return " × ".join(str(n) for n in shape)
-
-
-def _assemble(
-    names: Sequence[str],
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray] | np.ndarray,
-    source: str,
-    pixel_sizes: Sequence[float | None] = (),
-) -> LabelledStack:
-    sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
-    return LabelledStack(
-        images=np.stack(images),  # (n, H, W)
-        masks=np.stack([label > 0 for label in labels]),
-        names=tuple(names),
-        groups=np.array([group_of(name) for name in names]),
-        dates=np.array([date_of(name) for name in names]),
-        source=source,
-        pixel_size=sizes if np.isfinite(sizes).any() else None,
-    )

@@ -17,13 +17,7 @@ from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.datasets.stack import as_mask
 from graphseg.errors import InputError
-from graphseg.evaluation.records import (
-    StepStore,
-    describe,
-    describe_data,
-    fold_key,
-    provenance,
-)
+from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key, provenance
 
 PROTOCOLS = ("random", "acquisition", "date")
 

@@ -103,10 +103,7 @@ def write_labels(
 
 
 def write_probability(
-    path: Path,
-    probability: np.ndarray,
-    pixel_size: float | None = None,
-    dtype: str = "float32",
+    path: Path, probability: np.ndarray, pixel_size: float | None = None, dtype: str = "float32"
 ) -> None:
     """Write a map of the probability of contamination as TIFF, not compressed.
 

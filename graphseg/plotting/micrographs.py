@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
-from graphseg import metrics
 from graphseg.colours import (
     BLACK,
     BLUE,
@@ -227,23 +226,3 @@ def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
     figure.savefig(target, format=form, metadata=metadata)
-
-
-def show_case(
-    axes: Sequence[Axes],
-    image: np.ndarray,
-    label: np.ndarray,
-    predictions: dict[str, np.ndarray],
-    pixel_size: float | None = None,
-) -> None:
-    """Show a labelled micrograph and the error map of each prediction by name, side by side.
-
-    One of the axes is for the image, on which the label is outlined, then come those for the
-    predictions with the per-image Jaccard in their titles. All are (H, W); pixel size in Å.
-    """
-    show_micrograph(axes[0], image, pixel_size, "label")
-    overlay_mask(axes[0], label)
-    for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
-        jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
-        title = f"{name}, Jaccard {jaccard:.2f}"
-        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)

@@ -22,12 +22,7 @@ import numpy as np
 from scipy.constants import angstrom, c, e, h, m_e
 
 from graphseg.errors import InputError
-from graphseg.simulation.configuration import (
-    Configuration,
-    DetectorRanges,
-    Material,
-    OpticsRanges,
-)
+from graphseg.simulation.configuration import Configuration, DetectorRanges, Material, OpticsRanges
 
 # Atomic number to the coefficients a₁…a₅ in Å and b₁…b₅ in Å², table of the supplement of [1].
 _TABLE = np.loadtxt(Path(__file__).with_name("lobato.csv"), delimiter=",", skiprows=1)

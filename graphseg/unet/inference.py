@@ -165,10 +165,7 @@ def add_probability(
 
 @torch.inference_mode()
 def probabilities(
-    network: UNet,
-    image: np.ndarray,
-    precision: torch.dtype,
-    test_time_augmentation: bool,
+    network: UNet, image: np.ndarray, precision: torch.dtype, test_time_augmentation: bool
 ) -> np.ndarray:
     """Return the probability of each class in one standardised image or tile (H, W) float32.
 
