@@ -14,11 +14,7 @@ LARGEST = 2**63  # parameters are smaller; NaN is neither smaller nor larger
 
 
 def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
-    """Return a stack of images (n, H, W) of any real numbers as float32.
-
-    InputError if the shape is another one, a side is smaller than `smallest_side` pixels, or a
-    value is not finite.
-    """
+    """Return finite real images (n, H, W), not smaller than a side, as float32; else InputError."""
     images = real_numbers(images, "Images")
     if images.ndim != 3 or not images.size or min(images.shape[1:]) < smallest_side:
         raise InputError(
@@ -34,10 +30,7 @@ def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
 
 
 def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Return masks, bool or numbers that are 0 or 1, as bool (True = contamination).
-
-    InputError if their shape is not that of the images, or a value is neither 0 nor 1.
-    """
+    """Return masks of a shape, bool or 0 and 1, as bool (True = contamination); else InputError."""
     masks = real_numbers(masks, "Masks")
     if masks.shape != shape:
         raise InputError(
@@ -50,10 +43,7 @@ def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def checked_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int) -> np.ndarray:
-    """Return numbers of classes, from 0 to below `classes`, as uint8.
-
-    InputError if their shape is not that of the images, or a value is the number of no class.
-    """
+    """Return numbers of classes, 0 to below `classes`, of a shape as uint8; else InputError."""
     labels = real_numbers(labels, "Labels")
     if labels.shape != shape:
         raise InputError(

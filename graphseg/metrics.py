@@ -49,19 +49,13 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count the pixels of each class by the class that they were given, (classes, classes) int64.
-
-    Rows are true classes, columns predicted ones; classes are numbered from 0, arrays of any shape.
-    """
+    """Count pixels by true class (rows) and given class (columns), (classes, classes) int64."""
     places = np.asarray(true, np.int64) * classes + predicted
     return np.bincount(places.ravel(), minlength=classes**2).reshape(classes, classes)
 
 
 def class_jaccard(table: np.ndarray) -> np.ndarray:
-    """Return the Jaccard index of each class from what `confusion` returns, (classes,) float64.
-
-    NaN for a class that neither occurs nor was given.
-    """
+    """Return the Jaccard index of each class of a `confusion`, (classes,); NaN where absent."""
     both = np.diagonal(table)
     return _ratio(both, table.sum(axis=0) + table.sum(axis=1) - both, np.nan)
 

@@ -197,11 +197,9 @@ def _finite(image: np.ndarray) -> np.ndarray:
 
 
 def _project(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return rows.T @ image @ columns.
-
-    With so few columns this is several times faster than BLAS, which spends its time on starting
-    threads.
-    """
+    """Return rows.T @ image @ columns."""
+    # With so few columns this is several times faster than BLAS, which spends its time on starting
+    # threads.
     return np.einsum("iv,vj->ij", np.einsum("ui,uv->iv", rows, image), columns)
 
 
@@ -257,11 +255,9 @@ def _find_contaminated(
 
 
 def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
-    """Return the distance from the median in standard deviations of the clean part.
-
-    Outliers widen one side of the distribution; the narrower side between the median and one
-    standard deviation (16 % or 84 %) is the one that the clean part fills.
-    """
+    """Return the distance from the median in standard deviations of the clean part."""
+    # Outliers widen one side of the distribution; the narrower side between the median and one
+    # standard deviation (16 % or 84 %) is the one that the clean part fills.
     low, middle, high = np.percentile(values[::step, ::step], [15.87, 50, 84.13])
     return (values - middle) / max(min(middle - low, high - middle), ROUNDING)
 

@@ -374,11 +374,9 @@ class Manifest:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Have a folder for files that are being written, and clear it of what was left over.
-
-        A run that was killed leaves files there. What is younger than this run's start is spared:
-        another run may be writing to the same folder.
-        """
+        """Have a folder for files that are being written, and clear it of what was left over."""
+        # A run that was killed leaves files there. What is younger than this run's start is spared:
+        # another run may be writing to the same folder.
         self.partial.mkdir(parents=True, exist_ok=True)
         started = self.partial / "started"
         started.touch()
@@ -426,10 +424,8 @@ class Manifest:
                 temporary.unlink(missing_ok=True)
 
     def write_tables(self, table: str, page: str) -> tuple[Path, Path]:
-        """Write the table of all images as CSV and the report as HTML; return their paths.
-
-        How they were left is noted, so that a later run knows whether somebody has edited them.
-        """
+        """Write the table of all images as CSV and the report as HTML; return their paths."""
+        # How they were left is noted, so that a later run knows whether somebody has edited them.
         contents = [text.encode("utf-8", "backslashreplace") for text in (table, page)]  # as names
         digests = [*self._table_digests(), *map(_sha256, contents)]
         # The notes go first; the newest are enough, and whoever is killed in between loses nothing.

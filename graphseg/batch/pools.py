@@ -139,19 +139,15 @@ def dask_workers(address: str) -> Iterator[Pool]:
 
 
 def connect(address: str) -> Client:
-    """Return a client of the Dask scheduler at an address.
-
-    InputError if Dask is not installed, or nothing answers there.
-    """
+    """Return a client of a Dask scheduler; InputError if nothing answers, or without Dask."""
     with extra("dask", "A Dask scheduler"):
         from distributed import Client
 
     class ClosingClient(Client):
-        """Closed at once if it finds no scheduler.
+        """Closed at once if it finds no scheduler."""
 
-        Dask leaves that to the garbage collector, and it can then wait for ever for a lock that
-        the interrupted thread holds; until then it stays the default client of everything.
-        """
+        # Dask leaves that to the garbage collector, and it can then wait for ever for a lock that
+        # the interrupted thread holds; until then it stays the default client of everything.
 
         def start(self, **kwargs):
             try:

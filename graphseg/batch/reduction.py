@@ -373,10 +373,8 @@ def _fill(file: h5py.File, stack: ReducedStack) -> None:
 
 
 def _encoded(texts: Sequence[str]) -> np.ndarray:
-    """Return texts as UTF-8 of fixed length.
-
-    HDF5 keeps texts of variable length in a heap that has no checksum.
-    """
+    """Return texts as UTF-8 of fixed length."""
+    # HDF5 keeps texts of variable length in a heap that has no checksum.
     # File names need not be UTF-8; what cannot be encoded is written as its escape.
     encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded)) or 1))

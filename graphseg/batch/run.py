@@ -181,11 +181,9 @@ def _keep_log(stack: ExitStack, path: Path) -> None:
 
 
 def _begun(outcomes: Iterable[Outcome], begin: Callable[[], None]) -> Iterator[Outcome]:
-    """Pass outcomes on; with the first one, or their end, the run has begun.
-
-    Before that it may still be refused, for instance for want of a scheduler, and leaves nothing.
-    Afterwards what it is stands on disk, whatever happens.
-    """
+    """Pass outcomes on; with the first one, or their end, the run has begun."""
+    # Before that it may still be refused, for instance for want of a scheduler, and leaves nothing.
+    # Afterwards what it is stands on disk, whatever happens.
     outcomes = iter(outcomes)
     first = list(itertools.islice(outcomes, 1))
     begin()

@@ -28,11 +28,9 @@ SPACING = 4  # pixels between samples; energies are averaged over more, so few s
 def split_lattice(
     image: np.ndarray, aperture_width: float, peak_threshold: float, n_peaks: int = 12
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a micrograph, its lattice and the difference of the two, (H, W) float32 each.
-
-    The image is standardised (eq. 3); the other choices are the defaults of
-    `graphseg.classical.bragg.BraggSegmenter`, whose parameters these are.
-    """
+    """Return a micrograph, its lattice and the difference of the two, (H, W) float32 each."""
+    # The image is standardised (eq. 3); the other choices are the defaults of
+    # `graphseg.classical.bragg.BraggSegmenter`, whose parameters these are.
     found = decompose(
         image,
         width=aperture_width,
@@ -77,11 +75,9 @@ def samples(image: np.ndarray) -> np.ndarray:
 
 
 def two_levels(values: np.ndarray) -> tuple[float, float]:
-    """Return Otsu's threshold of some values, and how far apart the means of its two sides lie.
-
-    Exact, without a histogram (Otsu 1979): of all places between two sorted values the one with
-    the largest variance between the sides. Equal values give that value and a distance of 0.
-    """
+    """Return Otsu's threshold of some values, and how far apart the means of its two sides lie."""
+    # Exact, without a histogram (Otsu 1979): of all places between two sorted values the one with
+    # the largest variance between the sides. Equal values give that value and a distance of 0.
     ordered = np.sort(values, axis=None).astype(float)
     count = np.arange(1, ordered.size)
     total = np.cumsum(ordered)

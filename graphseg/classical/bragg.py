@@ -60,11 +60,9 @@ class SoftJaccard:
     combine: str
 
     def gradient(self, theta: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the loss of the images `chosen` and its (3,) gradient.
-
-        M enters in closed form; σ and G act through the whole filter, so their derivatives are
-        difference quotients, which cost no more than a backward pass would.
-        """
+        """Return the loss of the images `chosen` and its (3,) gradient."""
+        # M enters in closed form; σ and G act through the whole filter, so their derivatives are
+        # difference quotients, which cost no more than a backward pass would.
         loss, slope = self.loss(theta, chosen)
         shifted = theta + _STEP * np.eye(3)[:2]
         quotients = [(self.loss(near, chosen)[0] - loss) / _STEP for near in shifted]
@@ -373,11 +371,9 @@ class BraggSegmenter(ThresholdedSegmenter):
 def kept(
     folder: str | Path, compute: Callable[[], np.ndarray], array: np.ndarray, settings: dict
 ) -> np.ndarray:
-    """Return what was computed of an array before, or compute it and keep it.
-
-    The folder holds one ``.npy`` file for each array and settings (as JSON holds them). They are
-    plain numbers: loading them runs no code, unlike the pickles of `joblib.Memory`.
-    """
+    """Return what was computed of an array before, or compute it and keep it."""
+    # The folder holds one ``.npy`` file for each array and settings (as JSON holds them). They are
+    # plain numbers: loading them runs no code, unlike the pickles of `joblib.Memory`.
     digest = hashlib.sha256(json.dumps([settings, array.shape, str(array.dtype)]).encode())
     digest.update(np.ascontiguousarray(array))
     path = Path(folder) / f"{digest.hexdigest()}.npy"

@@ -104,11 +104,9 @@ def lattice_image(
 
 
 def local_mean(image: np.ndarray, smoothing: float) -> np.ndarray:
-    """Return an (H, W) image averaged with a Gaussian of `smoothing` pixels (normalised, eq. 6).
-
-    Normalised convolution: weights that would lie outside the image are left out and the others
-    add up to one, so a constant stays constant up to its edges. 0 pixels leaves the image alone.
-    """
+    """Return an (H, W) image averaged with a Gaussian of `smoothing` pixels (normalised, eq. 6)."""
+    # Normalised convolution: weights that would lie outside the image are left out and the others
+    # add up to one, so a constant stays constant up to its edges. 0 pixels leaves the image alone.
     if smoothing == 0:
         return image
     return _smooth_rows(_smooth_rows(image, smoothing).T, smoothing).T

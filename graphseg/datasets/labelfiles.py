@@ -72,10 +72,8 @@ def existing_label(path: Path | None) -> Path | None:
 
 
 def described(classes: Sequence[str]) -> list[dict]:
-    """Return ``label`` (its name), ``value`` (in the file) and ``colour`` of each class.
-
-    A single class has the value 255, several have 1, 2, 3 and so on.
-    """
+    """Return ``label`` (its name), ``value`` (in the file) and ``colour`` of each class."""
+    # A single class has the value 255, several have 1, 2, 3 and so on.
     if isinstance(classes, str) or not 0 < len(classes) < CONTAMINATION:
         raise InputError("Give the classes as a sequence of names, such as ('contamination',).")
     values = [CONTAMINATION] if len(classes) == 1 else range(1, len(classes) + 1)

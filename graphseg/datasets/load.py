@@ -58,11 +58,9 @@ def load_stack(source: str = "auto") -> LabelledStack:
 
 
 def load_default() -> LabelledStack:
-    """Return the published data, or the simulated sample if they cannot be obtained.
-
-    Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never a
-    reason to fall back.
-    """
+    """Return the published data, or the simulated sample if they cannot be obtained."""
+    # Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never
+    # a reason to fall back.
     try:
         return load_published()
     except NotObtainableError as error:

@@ -317,10 +317,7 @@ def date_of(name: str) -> str:
 
 
 def label_overlaps(masks: np.ndarray) -> np.ndarray:
-    """Return the overlap (n, n) of each pair of masks (n, H, W), intersection over union (Jaccard).
-
-    float64, symmetric; NaN for a pair of empty labels.
-    """
+    """Return the Jaccard index of all pairs of masks (n, H, W), (n, n); NaN if both are empty."""
     flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
     intersection = (flat @ flat.T).astype(np.float64)
     areas = np.diagonal(intersection)

@@ -14,10 +14,7 @@ RESAMPLES = 10_000
 
 
 def image_counts(record: dict, shuffle: int = 0) -> dict[str, np.ndarray]:
-    """Return the counts (4,) int64 of every image in one shuffle of a record, by its name.
-
-    True positive, false positive, false negative and true negative pixels.
-    """
+    """Return the `metrics.counts` (4,) of each image in one shuffle of a record, by its name."""
     found = {}
     for result in record["results"]:
         if result["shuffle"] == shuffle:
@@ -128,12 +125,10 @@ def score_interval(
 
 
 def verdict(low: float, high: float) -> str:
-    """Say what a 95 % interval of `RESAMPLES` draws says: whether it excludes or includes zero.
-
-    The ends move with the seed. Their standard error is about 0.7 % of the width of the interval if
-    the draws are normally distributed. Where zero is less than three of those from an end, another
-    seed could say another thing, and the verdict is "ends at zero".
-    """
+    """Say what a 95 % interval of `RESAMPLES` draws says: whether it excludes or includes zero."""
+    # The ends move with the seed. Their standard error is about 0.7 % of the width of the interval
+    # if the draws are normally distributed. Where zero is less than three of those from an end,
+    # another seed could say another thing, and the verdict is "ends at zero".
     if min(abs(low), abs(high)) < 0.02 * (high - low):
         return "ends at zero"
     return "excludes zero" if low > 0 or high < 0 else "includes zero"

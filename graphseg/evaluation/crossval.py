@@ -69,10 +69,7 @@ def splits(
 
 
 def groups_of(stack: LabelledStack, protocol: str) -> np.ndarray | None:
-    """Return what a protocol keeps on one side of a split, (n,) str, or None for random folds.
-
-    InputError if the protocol is unknown.
-    """
+    """Return what a protocol keeps together, (n,) str, None if random; InputError if unknown."""
     if protocol not in PROTOCOLS:
         raise InputError(
             f"The protocol {protocol!r} is unknown: use {' or '.join(map(repr, PROTOCOLS))}."
@@ -253,10 +250,8 @@ def cross_validate(
 
 
 def _seconds_of_training(estimator: BaseEstimator, seconds: float) -> float:
-    """Return how long a training took in all, where it keeps the time of each of its epochs.
-
-    A training that was interrupted has spent less in this process, here `seconds`.
-    """
+    """Return how long a training took in all, where it keeps the time of each of its epochs."""
+    # A training that was interrupted has spent less in this process, here `seconds`.
     epochs = [
         row.get("dur", 0.0) for row in getattr(estimator, "history_", []) if type(row) is dict
     ]

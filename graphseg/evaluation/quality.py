@@ -86,13 +86,11 @@ class ExpectedJaccard:
     def fit(
         cls, fractions: np.ndarray, jaccards: np.ndarray, coverage: float = COVERAGE
     ) -> "ExpectedJaccard":
-        """Fit to images (n,) whose labels are known, for an interval of the given coverage.
-
-        Slope and intercept are repeated medians (Siegel, Biometrika 69, 242, 1982), so that single
-        odd labels do not turn the line. The interval is that of the residuals of images left out
-        one at a time, widened for their finite number (jackknife, Barber et al., Ann. Statist. 49,
-        486, 2021).
-        """
+        """Fit to images (n,) whose labels are known, for an interval of the given coverage."""
+        # Slope and intercept are repeated medians (Siegel, Biometrika 69, 242, 1982), so that
+        # single odd labels do not turn the line. The interval is that of the residuals of images
+        # left out one at a time, widened for their finite number (jackknife, Barber et al., Ann.
+        # Statist. 49, 486, 2021).
         line = _line(fractions, jaccards)
         left_out = np.ones(len(fractions), bool)
         residuals = np.empty(len(fractions))

@@ -23,10 +23,7 @@ AVERAGES = ("per_image", "pooled")
 
 
 def number_of_folds(stack: LabelledStack, wanted: int | None = None) -> int:
-    """Return how many folds can be made of the acquisitions; 0 if there is only one.
-
-    InputError if more are wanted than there are acquisitions.
-    """
+    """Return how many folds acquisitions allow, 0 for one; InputError if more are wanted."""
     groups = len(np.unique(stack.groups))
     if wanted is None:
         return min(FOLDS, groups) if groups > 1 else 0

@@ -417,10 +417,7 @@ def _refusal(signal: Signal) -> str | None:
 
 
 def _pixel_size(signal: Signal) -> tuple[float | None, str]:
-    """Return Å per pixel, None if the file does not say it for both directions.
-
-    And a clause if pixels are not square, else "".
-    """
+    """Return Å per pixel or None, and a clause if pixels are not square, else an empty text."""
     sides = [to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:]]
     if None in sides:
         return None, ""

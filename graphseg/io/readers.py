@@ -118,10 +118,8 @@ def _axis(values: Any) -> Axis:
 
 
 def open_mrc(path: Path, stack: ExitStack) -> list[Signal]:
-    """Return the one signal of an MRC file; its unit is Å and its rows are as in the file.
-
-    FEI's older extended header has the pixel size, in metres, that the header itself then lacks.
-    """
+    """Return the one signal of an MRC file; its unit is Å and its rows are as in the file."""
+    # FEI's older extended header has the pixel size, in metres, that the header itself then lacks.
     with path.open("rb") as file:
         header = file.read(MRC_HEADER)
     order = ">" if header[212:214] == b"\x11\x11" else "<"
@@ -139,12 +137,10 @@ def open_mrc(path: Path, stack: ExitStack) -> list[Signal]:
 
 
 def open_ser(path: Path, stack: ExitStack) -> list[Signal]:
-    """Return the one signal of a SER file of TIA; its unit is m, or 1/m in diffraction.
-
-    The first row of the file is the lowest of the image, and is turned here. Whether it is a
-    diffraction pattern only the accompanying EMI file says, but the step tells: a pixel larger than
-    a millimetre is none of a micrograph.
-    """
+    """Return the one signal of a SER file of TIA; its unit is m, or 1/m in diffraction."""
+    # The first row of the file is the lowest of the image, and is turned here. Whether it is a
+    # diffraction pattern only the accompanying EMI file says, but the step tells: a pixel larger
+    # than a millimetre is none of a micrograph.
     content = np.memmap(path, np.uint8, "r")
     mark, _, version, kind, _, _, valid = struct.unpack_from("<HHHIIII", content)
     if mark != 0x4949 or valid < 1:

@@ -172,10 +172,8 @@ class Review:
             self._save()
 
     def _cut(self, threshold: float) -> Patch:
-        """Mark what reaches a threshold wherever nobody has painted.
-
-        In a mask that was accepted nothing tells what was painted, so that all of it is marked.
-        """
+        """Mark what reaches a threshold wherever nobody has painted."""
+        # In a mask that was accepted nothing tells what was painted, so that all of it is marked.
         if self._probability is None:
             self._probability = self.masks.probability(self._name, self._micrograph, self._model)
         self._threshold = threshold
@@ -286,10 +284,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep a second review of the same folder out; the system lets go when this one dies.
-
-    InputError if there is another one.
-    """
+    """Keep a second review of a folder out (InputError), by a lock that ends with this process."""
     with (folder / HIDDEN / "review.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,10 +51,8 @@ GAP_COLOUR = YELLOW
 
 
 def orientation_image(orientation: OrientationMap) -> np.ndarray:
-    """Return an orientation map as (H, W, 3) float in [0, 1]: hue for angle, grey for disorder.
-
-    Full colour is the order that 95 % of the valid pixels stay below.
-    """
+    """Return an orientation map as (H, W, 3) float in [0, 1]: hue for angle, grey for disorder."""
+    # Full colour is the order that 95 % of the valid pixels stay below.
     colours = mpl.colormaps[ORIENTATION_COLOURS](orientation.orientation / SECTOR)[..., :3]
     usual = np.quantile(orientation.order[orientation.valid], 0.95)
     strength = np.clip(orientation.order / usual, 0, 1)[..., None]

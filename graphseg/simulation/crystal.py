@@ -107,10 +107,7 @@ def lattice_points(vectors: np.ndarray, origin: np.ndarray, low: float, high: fl
 def honeycomb(
     low: float, high: float, angle: float, origin: np.ndarray, material: Material = CARBON
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sites (n, 2) in Å in the square from `low` to `high`, and their sublattice (n,).
-
-    `origin` (Å) is the centre of a ring.
-    """
+    """Return sites (n, 2) Å in a square and their sublattice (n,); `origin` centres a ring."""
     vectors = lattice_vectors(angle, material)
     sites = [
         lattice_points(vectors, origin + weight * vectors.sum(axis=0), low, high)
@@ -174,12 +171,10 @@ INERTIA, STEP = 0.7, 0.12  # of the heavy-ball method; stable for three bonds an
 
 
 def relaxed(structure: Structure, movable: np.ndarray) -> Structure:
-    """Relax bonds and angles with springs; only sites `movable` (n,) bool move.
-
-    The energy is the sum of ½ (d − d₀)² over bonds (d₀ the bond length) and, weighted by
-    `Material.shear`, over second neighbours (d₀ the lattice constant): the harmonic form of a
-    Keating potential. It goes down by the heavy-ball method.
-    """
+    """Relax bonds and angles with springs; only sites `movable` (n,) bool move."""
+    # The energy is the sum of ½ (d − d₀)² over bonds (d₀ the bond length) and, weighted by
+    # `Material.shear`, over second neighbours (d₀ the lattice constant): the harmonic form of a
+    # Keating potential. It goes down by the heavy-ball method.
     if not movable.any():
         return structure
     # Second neighbours of movable sites hang on bonds that touch a bonded neighbour.

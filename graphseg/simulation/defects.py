@@ -158,10 +158,7 @@ def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int 
 
 
 def with_divacancy(layer: Structure, near: np.ndarray) -> Structure:
-    """Remove the bonded pair nearest to a point (Å) and close the gap to rings of 5, 8 and 5.
-
-    Nothing changes where the pair is at an edge or another gap.
-    """
+    """Remove the bonded pair nearest to a point (Å), leaving rings of 5, 8, 5; none at an edge."""
     bonds, number = layer.bonds, len(layer)
     nearest = squared_distance(layer.positions[bonds].mean(axis=1), near).argmin()
     pair = bonds[nearest]

@@ -108,10 +108,8 @@ def _transmission(phase: np.ndarray, absorption: float) -> np.ndarray:
 
 
 def _form_factors(kinds, shape, steps, conditions, limit) -> dict[int, np.ndarray]:
-    """Return the projected potential of each kind of atom on the half plane, V·Å².
-
-    Thermal vibration damps it, and the bilinear deposit is divided out.
-    """
+    """Return the projected potential of each kind of atom on the half plane, V·Å²."""
+    # Thermal vibration damps it, and the bilinear deposit is divided out.
     rows, columns, q_squared = frequencies(shape, steps)
     half = shape[1] // 2 + 1
     rows, columns, q_squared = rows, np.abs(columns[:, :half]), q_squared[:, :half]
@@ -191,11 +189,9 @@ def aberration(rows: np.ndarray, columns: np.ndarray, conditions: Conditions) ->
 def intensity(
     spectrum: np.ndarray, extent: tuple[float, float], conditions: Conditions
 ) -> np.ndarray:
-    """Return the image intensity (H, W) float32, 1 without a specimen.
-
-    The focal spread is a sum over a few foci, or one damping envelope; the finite source damps
-    by exp(−(π α q (λ² Cs q² − Δf))²) (Kirkland, section 3.2), Δf the defocus and α the divergence.
-    """
+    """Return the image intensity (H, W) float32, 1 without a specimen."""
+    # The focal spread is a sum over a few foci, or one damping envelope; the finite source damps by
+    # exp(−(π α q (λ² Cs q² − Δf))²) (Kirkland, section 3.2), Δf the defocus and α the divergence.
     shape = spectrum.shape
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     rows, columns, q_squared = frequencies(shape, steps)
@@ -220,12 +216,10 @@ def intensity(
 def to_pixels(
     image: np.ndarray, extent: tuple[float, float], shape: tuple[int, int], conditions: Conditions
 ) -> np.ndarray:
-    """Return the periodic image at the camera's pixels, (H, W) float32.
-
-    Blur, drift, the area of a pixel and the camera's modulation transfer act in Fourier space;
-    frequencies beyond the camera's Nyquist frequency are dropped. Pixel (0, 0) is centred on
-    grid point (0, 0).
-    """
+    """Return the periodic image at the camera's pixels, (H, W) float32."""
+    # Blur, drift, the area of a pixel and the camera's modulation transfer act in Fourier space;
+    # frequencies beyond the camera's Nyquist frequency are dropped. Pixel (0, 0) is centred on grid
+    # point (0, 0).
     pixel = tuple(length / number for length, number in zip(extent, shape, strict=True))
     rows = fft.fftfreq(shape[0], pixel[0]).astype(np.float32)[:, None]
     columns = fft.rfftfreq(shape[1], pixel[1]).astype(np.float32)[None, :]
@@ -243,11 +237,9 @@ def to_pixels(
 
 
 def grid_shape(pixels: tuple[int, int], pixel_size: float, step: float) -> tuple[int, int]:
-    """Return a grid for the wave, of a size that transforms fast.
-
-    It is no coarser than the larger of `step` (Å) and two thirds of a pixel, at which the band
-    limit of the wave is the Nyquist frequency of the camera.
-    """
+    """Return a grid for the wave, of a size that transforms fast."""
+    # It is no coarser than the larger of `step` (Å) and two thirds of a pixel, at which the band
+    # limit of the wave is the Nyquist frequency of the camera.
     step = max(step, BAND_LIMIT * pixel_size)
     return tuple(
         fft.next_fast_len(max(ceil(number * pixel_size / step - 1e-6), number), real=True)

@@ -181,11 +181,9 @@ def draw_visible_conditions(
 
 
 def lattice_contrast(conditions: Conditions, material: Material, pixel_size: float) -> float:
-    """Return the standard deviation of a perfect lattice in the image, relative to its mean.
-
-    Linear imaging by the first two rings of reflections; residual aberrations are left out. The
-    structure factor is that of a honeycomb of two equal sites, the mean of the material's.
-    """
+    """Return the standard deviation of a perfect lattice in the image, relative to its mean."""
+    # Linear imaging by the first two rings of reflections; residual aberrations are left out. The
+    # structure factor is that of a honeycomb of two equal sites, the mean of the material's.
     constant = material.lattice_constant
     length = wavelength(conditions.energy)
     variance = 0.0

@@ -107,10 +107,8 @@ class AtomFit:
     def _measure_transfer(
         self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
     ) -> np.ndarray:
-        """Return the transform of one atom's image, real, interpolated between the rings.
-
-        On each ring it is the least-squares ratio of the spectra of image and atoms.
-        """
+        """Return the transform of one atom's image, real, interpolated between the rings."""
+        # On each ring it is the least-squares ratio of the spectra of image and atoms.
         # 1. The spectra of the quiet part of the image, and of points at the atoms in it.
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
         window = self._framed(window * signal.quiet)

@@ -155,10 +155,8 @@ class _Field:
 
 
 def _field(orientation: OrientationMap) -> _Field:
-    """Smooth by a normalised convolution, weighted by the squared order.
-
-    So what is invalid has no part in it; the gradient follows from the quotient rule.
-    """
+    """Smooth by a normalised convolution, weighted by the squared order."""
+    # So what is invalid has no part in it; the gradient follows from the quotient rule.
     order, valid = orientation.order, orientation.valid
     parameter = orientation.lattice.parameter
     weight = order.astype(float) ** 2
@@ -181,10 +179,8 @@ def _field(orientation: OrientationMap) -> _Field:
 
 
 def _steepest(down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steepest slope of a complex function and its direction, from its gradient.
-
-    It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
-    """
+    """Return the steepest slope of a complex function and its direction, from its gradient."""
+    # It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
     rows, columns = np.abs(down) ** 2, np.abs(across) ** 2
     mixed = (down * across.conj()).real
     largest = (rows + columns) / 2 + np.hypot((rows - columns) / 2, mixed)
@@ -220,10 +216,8 @@ def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -
 
 
 def _misorientation(field: _Field, line: np.ndarray) -> float:
-    """Return the mean jump across a line in radians, from near it to further away.
-
-    Near a small-angle boundary the lattice is bent about each of its dislocations.
-    """
+    """Return the mean jump across a line in radians, from near it to further away."""
+    # Near a small-angle boundary the lattice is bent about each of its dislocations.
     tangents = np.gradient(line, axis=0)
     normals = np.column_stack([tangents[:, 1], -tangents[:, 0]])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -237,11 +231,9 @@ def _at(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
-    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out.
-
-    The longest shortest path through a connected part is a line; what is left of the part may
-    hold branches, which are found in the same way.
-    """
+    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out."""
+    # The longest shortest path through a connected part is a line; what is left of the part may
+    # hold branches, which are found in the same way.
     parts, paths = [ridges], []
     while parts:
         for part in regionprops(label(parts.pop(), connectivity=2)):

@@ -175,10 +175,8 @@ def find_vacuum(image: np.ndarray, mask: np.ndarray, orientation: OrientationMap
 
 
 def _is_empty(image: np.ndarray, region: np.ndarray, order: np.ndarray, lattice: Lattice) -> bool:
-    """Return whether a region has no lattice, not even one of little contrast.
-
-    Noise prefers some orientation the more by chance, the smaller the region is.
-    """
+    """Return whether a region has no lattice, not even one of little contrast."""
+    # Noise prefers some orientation the more by chance, the smaller the region is.
     size = np.count_nonzero(region) / lattice.parameter**2
     if size < SMALLEST_CORE or order[region].mean() > HOLE_ORDER:
         return False

@@ -79,12 +79,10 @@ def analyse(
 
 
 def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.ndarray:
-    """Return where an image varies no more at long wavelengths than in its quietest tenth.
-
-    So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
-    contamination or misses it. What varies little against lattice and noise is quiet too:
-    otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
-    """
+    """Return where an image varies no more at long wavelengths than in its quietest tenth."""
+    # So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
+    # contamination or misses it. What varies little against lattice and noise is quiet too:
+    # otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
     coarse = ndimage.gaussian_filter(signal, COARSE_BLUR * parameter, truncate=3)
     side = max(int(QUIET_WINDOW * parameter), 3)
     slow, fast = (
@@ -107,24 +105,20 @@ def noise_spectrum(signal: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, n
 
 
 def noise_power(power: np.ndarray, labels: np.ndarray, rings: np.ndarray) -> np.ndarray:
-    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum.
-
-    The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
-    reflections of a lattice leave a median alone.
-    """
+    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum."""
+    # The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
+    # reflections of a lattice leave a median alone.
     return ndimage.median(power, labels, rings) / np.log(2)
 
 
 def transfer_signs(
     signal: np.ndarray, clean: np.ndarray, parameter: float
 ) -> tuple[tuple[int, int], float]:
-    """Return the signs of transfer of the first and the second ring, and how certain the first is.
-
-    About a hexagon centre the structure factor of graphene is −1 on the first ring and 2 on the
-    second. The waves of the first ring add up to zero three by three, and two neighbouring ones
-    to one of the second, so the third moments ⟨f₁³⟩ and ⟨f₁² f₂⟩ of the image's rings f₁ and f₂
-    have the signs −t₁ and t₂, whatever the orientation of the grains.
-    """
+    """Return the signs of transfer of both rings, and how certain that of the first is."""
+    # About a hexagon centre the structure factor of graphene is −1 on the first ring and 2 on the
+    # second. The waves of the first ring add up to zero three by three, and two neighbouring ones
+    # to one of the second, so the third moments ⟨f₁³⟩ and ⟨f₁² f₂⟩ of the image's rings f₁ and f₂
+    # have the signs −t₁ and t₂, whatever the orientation of the grains.
     scaled = radius(signal.shape) * parameter
     spectrum = fft.rfft2(signal)
     first, second = (

@@ -287,11 +287,9 @@ def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Te
 
 
 def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[float, float]:
-    """Return parameter and orientation from the phase gradient of each wave, below one bin.
-
-    Least squares for the linear map from the expected to the measured reflections: its determinant
-    is the change of area, its rotation that of the orientation, and strain drops out.
-    """
+    """Return parameter and orientation from the phase gradient of each wave, below one bin."""
+    # Least squares for the linear map from the expected to the measured reflections: its
+    # determinant is the change of area, its rotation that of the orientation, and strain drops out.
     expected = np.concatenate(ring_vectors(parameter, orientation))  # (6, 2)
     measured, weights = _nearby_waves(signal, expected, parameter)
     root = weights[:, None] * _resolved(expected)[:, None]
@@ -305,11 +303,9 @@ def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[fl
 def _nearby_waves(
     signal: np.ndarray, waves: np.ndarray, parameter: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frequencies (n, 2) of the waves that are really there, and their powers (n,).
-
-    The phase that a wrong frequency leaves grows from window to window; its mean step, along each
-    axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
-    """
+    """Return the frequencies (n, 2) of the waves that are really there, and their powers (n,)."""
+    # The phase that a wrong frequency leaves grows from window to window; its mean step, along each
+    # axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
     for _ in range(REFINEMENTS):
         found = _local_coefficients(signal, waves, parameter)
         down = np.sum(found[:, 1:] * found[:, :-1].conj(), axis=(1, 2))
@@ -322,13 +318,11 @@ def _nearby_waves(
 def ring_amplitudes(
     signal: np.ndarray, parameter: float, orientation: float
 ) -> tuple[tuple[float, float], float]:
-    """Return the signed amplitudes of both rings, and how certain the sign of the first is.
-
-    The phases of three waves that add up to zero do not depend on the origin: of the first ring
-    their triple product has the sign of F₁³, and with one wave of the second ring that of F₁² F₂.
-    They are formed in windows of some periods and then averaged, so that neither strain nor a
-    second grain matters.
-    """
+    """Return the signed amplitudes of both rings, and how certain the sign of the first is."""
+    # The phases of three waves that add up to zero do not depend on the origin: of the first ring
+    # their triple product has the sign of F₁³, and with one wave of the second ring that of F₁² F₂.
+    # They are formed in windows of some periods and then averaged, so that neither strain nor a
+    # second grain matters.
     first, second = ring_vectors(parameter, orientation)
     found = _local_coefficients(signal, np.concatenate([first, second]), parameter)
     a, b = found[:3], found[3:]
@@ -346,10 +340,7 @@ def _resolved(waves: np.ndarray) -> np.ndarray:
 
 
 def _local_coefficients(signal: np.ndarray, waves: np.ndarray, parameter: float) -> np.ndarray:
-    """Return the Fourier coefficients of waves (n, 2) in Gaussian windows, complex64.
-
-    (n, windows down, windows across)
-    """
+    """Return coefficients of waves (n, 2) in Gaussian windows, complex64 (n, down, across)."""
     down, across = (
         _windowed_waves(length, frequencies, parameter)
         for length, frequencies in zip(signal.shape, waves.T, strict=True)
@@ -371,10 +362,8 @@ def _windowed_waves(length: int, frequencies: np.ndarray, parameter: float) -> n
 
 
 def _mean_cosine(product: np.ndarray) -> float:
-    """Return the mean cosine of the phases of triple products, weighted by their cubic root.
-
-    By the products themselves a few strong windows, as in contamination, would decide alone.
-    """
+    """Return the mean cosine of the phases of triple products, weighted by their cubic root."""
+    # By the products themselves a few strong windows, as in contamination, would decide alone.
     size = np.abs(product)
     weight = np.cbrt(size)
     cosine = np.divide(product.real, size, out=np.zeros_like(size), where=size > 0)

@@ -181,11 +181,9 @@ class _Window:
 def _responses(
     image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
 ) -> tuple[np.ndarray, Callable[[float], np.ndarray]]:
-    """Return the clean fraction of the kernel at each pixel, and the response to an orientation.
-
-    The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
-    where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
-    """
+    """Return the clean fraction of the kernel at each pixel, and the response to an orientation."""
+    # The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
+    # where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
     window = _Window(image.shape, width * lattice.parameter)
     clean = (~mask).astype(np.float32)
     coverage = np.maximum(window.average(clean), TINY)
@@ -207,10 +205,8 @@ def _responses(
 
 
 def _strongest(energy: Callable[[int], np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest energy at each pixel, and where it is between the steps, in steps.
-
-    Only three steps are held at a time, so that memory does not grow with their number.
-    """
+    """Return the largest energy at each pixel, and where it is between the steps, in steps."""
+    # Only three steps are held at a time, so that memory does not grow with their number.
     before, here = energy(-1), energy(0)
     shape = here.shape
     best = np.full(shape, -1, np.float32)
@@ -226,10 +222,8 @@ def _strongest(energy: Callable[[int], np.ndarray], number: int) -> tuple[np.nda
 
 
 def _mean_response(amplitudes: tuple[float, float]) -> float:
-    """Return the mean squared positive correlation of a perfect lattice with its own kernel.
-
-    It is 1 at the centre of each hexagon and less between them.
-    """
+    """Return the mean squared positive correlation of a perfect lattice with its own kernel."""
+    # It is 1 at the centre of each hexagon and less between them.
     power = np.square(amplitudes)
     place = np.arange(32) / 32 * 2 * np.pi
     u, v = place[:, None], place  # phases of two waves of the first ring; the third is −u − v

@@ -47,17 +47,11 @@ class Start:
 
     @classmethod
     def find(cls, name: str) -> "Start":
-        """Return the start of a name: ``nothing``, a bundled network or a weight file.
-
-        InputError if it is none of these.
-        """
+        """Return the start of ``nothing``, a bundled network or a weight file; else InputError."""
         return cls(name, None if name == NOTHING else pretrained.find(name))
 
     def parameters(self, classes: LabelClasses | None = None) -> dict:
-        """Return the parameters of the network, and of the training that suits the start.
-
-        ``classes`` are those of the labels if there are more than two.
-        """
+        """Return the parameters of network and training that suit the start and the classes."""
         chosen = {"test_time_augmentation": True}
         if classes is not None:
             chosen |= {"classes": len(classes), "contamination": classes.contamination}
@@ -149,12 +143,10 @@ def train_all(
     card: dict,
     reference: Callable[[UNetSegmenter], dict | None] = lambda _: None,
 ) -> dict:
-    """Train on all images, write the weights and beside them the card, and return it as written.
-
-    What `reference` says of the trained network goes to its card as ``reference_set``, and not to
-    the file beside it: it is thousands of numbers. A training that was killed continues from the
-    checkpoint in `run_folder_of`.
-    """
+    """Train on all images, write the weights and beside them the card, and return it as written."""
+    # What `reference` says of the trained network goes to its card as ``reference_set``, and not to
+    # the file beside it: it is thousands of numbers. A training that was killed continues from the
+    # checkpoint in `run_folder_of`.
     folder = run_folder_of(output)
     folder.mkdir(parents=True, exist_ok=True)
     at_scale.fit(segmenter.set_params(checkpoint=folder / CHECKPOINT), stack, scales)
@@ -238,10 +230,8 @@ def pretrain(
 
 
 def joined(first: LabelledStack, second: LabelledStack) -> LabelledStack:
-    """Return the images of both, those of the first before those of the second.
-
-    A stack that does not state its pixel sizes has none of them known: NaN.
-    """
+    """Return the images of both, those of the first before those of the second."""
+    # A stack that does not state its pixel sizes has none of them known: NaN.
     arrays = ("images", "masks", "groups", "dates")
     both = {name: np.concatenate([getattr(s, name) for s in (first, second)]) for name in arrays}
     sizes = [

@@ -33,10 +33,7 @@ SYMMETRIES = tuple((quarters, mirrored) for quarters in range(4) for mirrored in
 
 
 def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Pad an image (..., H, W) at its lower and right edge by mirroring, to multiples of a number.
-
-    It is the image itself where nothing is to be added.
-    """
+    """Mirror an image (..., H, W) at its lower and right edge, up to multiples of a number."""
     extra = [(0, -size % multiple) for size in image.shape[-2:]]
     if extra == [(0, 0), (0, 0)]:
         return image
@@ -44,11 +41,10 @@ def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
 
 
 def margin(network: UNet) -> int:
-    """Return how far the result of one pixel depends on others, in pixels.
-
-    Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add less
-    than the coarsest pixel. Farther than this from its inner edges, a tile is as the whole image.
-    """
+    """Return how far the result of one pixel depends on others, in pixels."""
+    # Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add
+    # less than the coarsest pixel. Farther than this from its inner edges, a tile is as the whole
+    # image.
     encoder = [2 * 2**level for level in range(network.levels)]
     return network.stride * (sum(encoder) + sum(encoder[:-1])) + network.multiple
 
@@ -132,11 +128,9 @@ def blend_tiles(
 
 
 def moments(image: np.ndarray) -> tuple[np.float64, np.float64]:
-    """Return mean and standard deviation of an image, (H, W), without a copy of it.
-
-    The deviation of a constant image is infinite, so that dividing by it gives zeros, as in
-    `graphseg.preprocessing.standardise`.
-    """
+    """Return mean and standard deviation of an image, (H, W), without a copy of it."""
+    # The deviation of a constant image is infinite, so that dividing by it gives zeros, as in
+    # `graphseg.preprocessing.standardise`.
     parts = range(0, len(image), BLOCK)
     mean = sum(image[i : i + BLOCK].sum(dtype=np.float64) for i in parts) / image.size
     square = sum(np.sum(np.subtract(image[i : i + BLOCK], mean, dtype=float) ** 2) for i in parts)
@@ -213,10 +207,8 @@ class Scale:
 
 
 def known_pixel_sizes(card: dict) -> tuple[float, float]:
-    """Return the smallest and the largest pixel size in Å that a network's card states.
-
-    Without a statement they are those of the published images.
-    """
+    """Return the smallest and the largest pixel size in Å that a network's card states."""
+    # Without a statement they are those of the published images.
     low, high = card.get("pixel_sizes") or KNOWN
     return float(low), float(high)
 

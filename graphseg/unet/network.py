@@ -180,10 +180,7 @@ def _without_normalisation(network: UNet, precision: torch.dtype) -> UNet:
 
 
 def choose_device(device: str) -> str:
-    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
-
-    InputError if CUDA is asked for and absent, or the name is unknown.
-    """
+    """Resolve "auto" to CUDA where there is one, else the CPU; InputError if absent or unknown."""
     available = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if available else "cpu"
@@ -243,10 +240,7 @@ def save_weights(path: Path, tensors: dict[str, torch.Tensor], header: dict, hal
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
-    """Write tensors and a header as safetensors, whole or not at all.
-
-    InputError if that is not possible; the file is then as it was.
-    """
+    """Write tensors and a header as safetensors, whole or not at all; InputError if impossible."""
     text = json.dumps(header)
     try:
         with whole_file(path, shared=False) as temporary:
@@ -268,10 +262,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict, dict[str, torch
 
 
 def load_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Read header and tensors of a weight file, floats as float32.
-
-    InputError if the file is missing, damaged, or not of this kind.
-    """
+    """Read header and tensors, floats as float32; InputError if the file is missing or damaged."""
     if not path.is_file():
         raise InputError(f"There is no weight file {path}: check the name.")
     try:
@@ -308,10 +299,7 @@ def _is_ours(header: object) -> bool:
 
 
 def checked_parameters(path: str | Path, header: dict, estimator: type[BaseEstimator]) -> dict:
-    """Return the parameters of an estimator that a header has, and look at its card.
-
-    InputError if it has others, or the card lacks what predictions need.
-    """
+    """Return a header's parameters for an estimator; InputError if these or its card are unfit."""
     parameters, card = header["parameters"], header["card"]
     known = estimator().get_params()
     try:

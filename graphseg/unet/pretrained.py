@@ -46,10 +46,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the weight file of a bundled network, or the file that is named itself.
-
-    InputError if there is neither such a network nor such a file.
-    """
+    """Return the file of a bundled network, or the file named itself; InputError if neither is."""
     if str(name) in names():
         return FOLDER / f"{name}.safetensors"
     if not Path(name).is_file():
@@ -105,10 +102,8 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
 
 
 def fold_of(images: Sequence[str]) -> np.ndarray:
-    """Return the number of the fold network that has not seen each image, (n,) int.
-
-    Images that no card lists are unknown to all networks, and are dealt out to them in turn.
-    """
+    """Return the number of the fold network that has not seen each image, (n,) int."""
+    # Images that no card lists are unknown to all networks, and are dealt out to them in turn.
     networks = [name for name in names() if name.startswith("fold_")]
     owner = {
         image: number
