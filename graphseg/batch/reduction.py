@@ -289,13 +289,11 @@ def write_reduced(
 
     Examples
     --------
-    >>> import pathlib, tempfile, numpy as np
+    >>> import tempfile, numpy as np
     >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name, "small.h5")
-    >>> write_reduced(path, image, classes=image > 40).original_bytes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_reduced(f"{folder}/small.h5", image, classes=image > 40).original_bytes
     64
-    >>> folder.cleanup()
     """
     if Path(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; name another file or set overwrite=True.")
@@ -395,14 +393,12 @@ def read_reduced(path: str | Path) -> ReducedStack:
 
     Examples
     --------
-    >>> import pathlib, tempfile, numpy as np
+    >>> import tempfile, numpy as np
     >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name, "small.h5")
-    >>> _ = write_reduced(path, image, classes=image > 40)
-    >>> (read_reduced(path).images == image).all()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_reduced(f"{folder}/small.h5", image, classes=image > 40)
+    ...     (read_reduced(f"{folder}/small.h5").images == image).all()
     np.True_
-    >>> folder.cleanup()
     """
     path = Path(path)
     if not path.is_file():

@@ -283,10 +283,8 @@ class BraggSegmenter(ThresholdedSegmenter):
 
         Raises
         ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
         """
         check_is_fitted(self)
         images, settings = checked_images(images, SMALLEST_SIDE), self._filter_settings()
@@ -315,10 +313,8 @@ class BraggSegmenter(ThresholdedSegmenter):
 
         Raises
         ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
         """
         return self.residuals(images) - np.float32(self.mask_threshold_)
 

@@ -36,10 +36,8 @@ class ThresholdedSegmenter(BaseEstimator):
 
         Raises
         ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
         """
         return self._mapped(self._margin, images, self._title)
 

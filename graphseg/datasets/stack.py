@@ -89,17 +89,7 @@ class LabelClasses:
         return cls(tuple(int(value) for value in clean + contaminated), tuple(numbers))
 
     def numbers(self, label: np.ndarray) -> np.ndarray:
-        """Return the number of the class of each pixel.
-
-        Parameters
-        ----------
-        label
-            Grey values, any shape.
-
-        Returns
-        -------
-        ndarray
-            uint8, the same shape.
+        """Return the number of the class of each pixel, uint8, of grey values of any shape.
 
         Raises
         ------

@@ -161,11 +161,10 @@ def write_record(path: str | Path, record: dict) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> write_record(f"{folder.name}/a.json", {"name": "a"})
-    >>> read_record(f"{folder.name}/a.json")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_record(f"{folder}/a.json", {"name": "a"})
+    ...     read_record(f"{folder}/a.json")
     {'name': 'a'}
-    >>> folder.cleanup()
     """
     with whole_file(Path(path), shared=False) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

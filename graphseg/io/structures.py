@@ -92,14 +92,9 @@ def write_bonds_csv(
     Parameters
     ----------
     path, positions, pixel_size, overwrite
-        As for `write_atoms_csv`.
+        As for `write_atoms_csv`, as are the errors.
     bonds
         (m, 2) int, pairs of atoms.
-
-    Raises
-    ------
-    InputError
-        If the file exists and `overwrite` is not set, or the pixel size is no positive number.
 
     Examples
     --------
@@ -167,19 +162,10 @@ def write_extended_xyz(
     amplitudes: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the atoms as extended XYZ, which OVITO, ASE and others read.
+    r"""Write the atoms as extended XYZ, which OVITO, ASE and others read.
 
-    The file is the one that ASE writes of `to_ase`, which need not be installed.
-
-    Parameters
-    ----------
-    path, positions, pixel_size, shape, amplitudes, overwrite
-        As for `write_atoms_csv`.
-
-    Raises
-    ------
-    InputError
-        As `write_atoms_csv`.
+    The file is the one that ASE writes of `to_ase`, which need not be installed. Parameters and
+    errors are those of `write_atoms_csv`.
 
     Examples
     --------
@@ -187,7 +173,7 @@ def write_extended_xyz(
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_extended_xyz(f"{folder}/atoms.xyz", np.array([[9.0, 3.55]]), 0.4, (10, 10))
-    ...     Path(folder, "atoms.xyz").read_text().split("\\n")[2].split()[:3]
+    ...     Path(folder, "atoms.xyz").read_text().split("\n")[2].split()[:3]
     ['C', '1.42000000', '0.00000000']
     """
     columns = to_angstrom(positions, pixel_size, shape)

@@ -113,20 +113,16 @@ def show_micrograph(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> AxesImage:
-    """Show a micrograph in grey with a scale bar and without ticks.
+    """Show a micrograph (H, W) in grey with a scale bar and without ticks.
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
-    image : array, shape (H, W)
-        Grey levels run from its 0.5th to its 99.5th percentile.
+    axes, image, title
+        Where to draw, what, and the text above it.
     pixel_size : float, optional
         Å per pixel; without it (None or NaN) the scale bar is in pixels.
-    title : str
-        Text above the image.
     limits : (float, float), optional
-        Values shown black and white, instead of the percentiles.
+        Values shown black and white, instead of the 0.5th and the 99.5th percentile.
 
     Examples
     --------
@@ -146,13 +142,12 @@ def overlay_mask(
     tint: float = 0.0,
     linewidth: float = 1.2,
 ) -> None:
-    """Draw the outline of a mask over an image, and tint its inside.
+    """Draw the outline of a mask (H, W) bool over an image, and tint its inside.
 
     Parameters
     ----------
-    axes : Axes
+    axes, mask
         Those of the image.
-    mask : array of bool, shape (H, W)
     colour : str
         By default that of labels.
     tint : float
@@ -184,19 +179,18 @@ def show_error_map(
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     error_map : array of uint8, shape (H, W, 3)
         Of `graphseg.metrics.error_map`.
     pixel_size : float, optional
         Å per pixel.
-    title : str
-        Text above the image.
 
     Examples
     --------
+    >>> from graphseg.metrics import error_map
     >>> label, found = np.eye(8, dtype=bool), np.ones((8, 8), bool)
-    >>> show_error_map(Figure().add_subplot(), metrics.error_map(label, found)).get_array().shape
+    >>> show_error_map(Figure().add_subplot(), error_map(label, found)).get_array().shape
     (8, 8, 3)
     """
     return show_picture(axes, error_map, pixel_size, title)

@@ -230,15 +230,11 @@ class LabelPainter(anywidget.AnyWidget):
 
     def _send_image(self) -> None:
         # Not traits: a large image would delay the start of the widget, for which there is a limit.
-        height, width = self._history.mask.shape
-        size = {"height": height, "width": width}
-        self.send({"kind": "image", **size}, [self._history.mask.tobytes(), self._picture])
+        self.send(*self._history.message(self._picture))
 
     def _send_patches(self, patches: list[Patch]) -> None:
         for patch in patches:
-            height, width = patch.values.shape
-            place = {"row": patch.row, "column": patch.column, "height": height, "width": width}
-            self.send({"kind": "patch", **place}, [patch.values.tobytes()])
+            self.send(*patch.message())
 
     def _receive(self, _: Any, content: dict, buffers: list) -> None:
         """Do what the browser asks for; what goes wrong is shown there."""

@@ -149,13 +149,13 @@ class Review:
                 self._status = f"All {len(self.names)} masks are accepted."
             return [self._image()]
         if kind == "threshold":
-            return self._patches([self._cut(float(content["value"]))])
+            return [self._cut(float(content["value"])).message()]
         steps = {"undo": self._history.undo, "redo": self._history.redo}
         if kind not in steps:
             raise InputError(f"{kind} is nothing that a page can ask for.")
         patches = steps[kind]()
         self._save()
-        return self._patches(patches)
+        return [patch.message() for patch in patches]
 
     def _paint(self, content: dict, body: bytes) -> None:
         row, column, height, width = (
@@ -191,18 +191,7 @@ class Review:
         return patch
 
     def _image(self) -> Message:
-        height, width = self._history.mask.shape
-        about = {"kind": "image", "height": height, "width": width}
-        return about, [self._history.mask.tobytes(), png(self._micrograph.image)]
-
-    @staticmethod
-    def _patches(patches: Sequence[Patch]) -> list[Message]:
-        found = []
-        for patch in patches:
-            height, width = patch.values.shape
-            place = {"row": patch.row, "column": patch.column, "height": height, "width": width}
-            found.append(({"kind": "patch", **place}, [patch.values.tobytes()]))
-        return found
+        return self._history.message(png(self._micrograph.image))
 
     def summary(self) -> str:
         """Return one sentence on what has been reviewed."""

@@ -24,6 +24,12 @@ class Patch(NamedTuple):
         mask[place] = self.values
         return before
 
+    def message(self) -> tuple[dict, list[bytes]]:
+        """Return what tells the browser of it: a description, and the values."""
+        height, width = self.values.shape
+        place = {"row": self.row, "column": self.column, "height": height, "width": width}
+        return {"kind": "patch", **place}, [self.values.tobytes()]
+
 
 class History:
     """A mask (H, W) uint8, changed in place, with the strokes that can be undone and redone."""
@@ -65,6 +71,12 @@ class History:
     def redo(self) -> list[Patch]:
         """Take the last step that was undone again; return what has changed."""
         return self._step(self._undone, self._done)
+
+    def message(self, picture: bytes) -> tuple[dict, list[bytes]]:
+        """Return what tells the browser of the mask and of the picture below it."""
+        height, width = self.mask.shape
+        about = {"kind": "image", "height": height, "width": width}
+        return about, [self.mask.tobytes(), picture]
 
     def keep(self) -> None:
         """Remember the mask as saved."""

@@ -64,12 +64,10 @@ def show_orientation(axes: Axes, orientation: OrientationMap, title: str = "") -
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     orientation : OrientationMap
         Of `graphseg.structure.orientation.map_orientation`.
-    title : str
-        Text above the image.
 
     Examples
     --------
@@ -129,12 +127,10 @@ def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     classes : ClassMap
         Of `graphseg.structure.classes.classify`.
-    title : str
-        Text above the image.
 
     Examples
     --------
@@ -189,13 +185,12 @@ def show_bonds(
     title: str = "",
     linewidth: float = 1.0,
 ) -> LineCollection:
-    """Show the bonds over a micrograph and its mask, as in Fig. 5 of the paper.
+    """Show the bonds over a micrograph (H, W) and its mask, as in Fig. 5 of the paper.
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
-    image : array, shape (H, W)
+    axes, image, title
+        Where to draw, over what, and the text above it.
     positions : array of float, shape (n, 2)
         Atoms in pixels, (row, column).
     bonds : array of int, shape (m, 2)
@@ -204,8 +199,6 @@ def show_bonds(
         True = contamination, tinted.
     pixel_size : float, optional
         Å per pixel; without it the scale bar is in pixels.
-    title : str
-        Text above the image.
     linewidth : float
         Of bonds, in points.
 

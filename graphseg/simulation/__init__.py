@@ -9,14 +9,13 @@ from graphseg.simulation.configuration import (
     CARBON,
     GRAPHENE,
     HEXAGONAL_BORON_NITRIDE,
+    LATTICE_CONSTANT,
     MOS2,
     Configuration,
 )
 from graphseg.simulation.crystal import Structure, crystal
 from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import Sample, image_of, sample_set, simulate
-
-LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
 
 __all__ = [
     "CARBON",

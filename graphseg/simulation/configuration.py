@@ -60,6 +60,7 @@ class Material:
 
 
 CARBON = Material()
+LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
 # Lattice constant of the bulk, 2.504 Å (Paszkowicz et al., Appl. Phys. A 75, 431, 2002).
 BORON_NITRIDE = Material(2.504, (((5, 0.0),), ((7, 0.0),)))
 # 3.16 Å; sulphur 1.56 Å above and below molybdenum (Schutte et al., J. Solid State Chem. 70, 1987).

@@ -137,15 +137,13 @@ def crystal(
 
     Parameters
     ----------
-    extent : float
-        Upper limit of rows and columns in Å.
+    extent, low : float
+        Upper and lower limit of rows and columns in Å.
     angle : float
         Direction of a lattice vector in radians, from the column axis towards the row axis.
     origin : (float, float)
         Centre of a ring in Å.
     material : Material
-    low : float
-        Lower limit in Å.
 
     Examples
     --------

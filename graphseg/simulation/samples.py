@@ -3,13 +3,10 @@
 Those of `sample_set` are in ``data/simulated``: single micrographs and series, like the published.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from graphseg.errors import InputError
@@ -460,20 +457,6 @@ def sample_set() -> Iterator[Sample]:
         clean = ContaminantRanges(clean_fraction=1.0 if index in EMPTY else 0.0)
         sample = simulate(SEED, index, replace(GRAPHENE, contaminant=clean), frame)
         yield replace(sample, name=name)
-
-
-def write_sample_set(folder: str | Path) -> None:
-    """Write the bundled sample: 8-bit ``name.png``, ``name_LABEL.png``, ``pixel_sizes.json``."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = {}
-    for sample in sample_set():
-        image = np.rint(255 * sample.image).astype(np.uint8)
-        label = np.where(sample.mask, 255, 0).astype(np.uint8)
-        Image.fromarray(image).save(folder / f"{sample.name}.png")
-        Image.fromarray(label).save(folder / f"{sample.name}_LABEL.png")
-        sizes[sample.name] = round(sample.pixel_size, 5)
-    (folder / "pixel_sizes.json").write_text(json.dumps(sizes, indent=1) + "\n")
 
 
 def _name(index: int, frame: int, frames: int) -> str:

@@ -21,7 +21,7 @@ from torch.nn.functional import grid_sample
 from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.preprocessing import bezier_surface, weighted_spectrum
-from graphseg.simulation import LATTICE_CONSTANT
+from graphseg.simulation.configuration import LATTICE_CONSTANT
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
 WINDOW_TAPER = 0.5  # fraction of each side of the Tukey window

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphseg.datasets.stack import LabelledStack, decide
+from graphseg.datasets.stack import LabelledStack
 from graphseg.unet import inference
 from graphseg.unet.inference import Scale
 from graphseg.unet.segmenter import UNetSegmenter
@@ -137,7 +137,4 @@ def predict(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarr
     """
     for index, image in enumerate(stack.images):
         probability, _ = inference.predict_proba(segmenter, image, stack.pixel_size_of(index))
-        if segmenter.classes == 2:
-            yield probability >= segmenter.threshold
-        else:
-            yield decide(probability, segmenter.contamination, segmenter.threshold)
+        yield segmenter.decided(probability)

@@ -275,14 +275,10 @@ class UNetSegmenter(BaseEstimator):
         return self
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of contamination, of the images as they are.
+        """Return the probability of contamination, of the images (n, H, W) as they are.
 
         They are not brought to the scale of the network, which `graphseg.segment` does. A network
         that was loaded warns once if the lattice of a first image is far from that scale.
-
-        Parameters
-        ----------
-        images : array of float, shape (n, H, W)
 
         Returns
         -------
@@ -291,10 +287,8 @@ class UNetSegmenter(BaseEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit`` or ``load``.
-        InputError
-            If the images are no stack of finite values.
+        InputError, NotFittedError
+            If the images are no stack of finite values; before ``fit`` or ``load``.
         """
         check_is_fitted(self, "module_")
         images = checked_images(images)
@@ -337,7 +331,10 @@ class UNetSegmenter(BaseEstimator):
 
         With more than two classes it is their numbers, uint8, see `graphseg.datasets.stack.decide`.
         """
-        probability = self.predict_proba(images)
+        return self.decided(self.predict_proba(images))
+
+    def decided(self, probability: np.ndarray) -> np.ndarray:
+        """Return masks of probabilities of contamination, or numbers of more than two classes."""
         if self.classes == 2:
             return probability >= self.threshold
         return decide(probability, self.contamination, self.threshold)
@@ -348,10 +345,7 @@ class UNetSegmenter(BaseEstimator):
         As ``graphseg segment`` does where no pixel size is stated; see
         :func:`graphseg.unet.inference.predict_proba`. Arguments and result as in `predict`.
         """
-        probability = np.stack([predict_proba(self, image)[0] for image in images])
-        if self.classes == 2:
-            return probability >= self.threshold
-        return decide(probability, self.contamination, self.threshold)
+        return self.decided(np.stack([predict_proba(self, image)[0] for image in images]))
 
     def score(self, images: np.ndarray, masks: np.ndarray) -> float:
         """Return the pooled accuracy over all pixels, the paper's model-selection score."""
@@ -360,13 +354,8 @@ class UNetSegmenter(BaseEstimator):
     def save(self, path: str | Path, half: bool = False, card: dict | None = None) -> None:
         """Write the trained network as safetensors with a JSON header.
 
-        Parameters
-        ----------
-        path : path
-        half : bool, default False
-            Store 16-bit floats: half the size, probabilities change by about 1e-3.
-        card : dict, optional
-            Anything to add to the header: scores, data, limits.
+        With `half` it stores 16-bit floats: half the size, probabilities change by about 1e-3. The
+        `card` is anything to add to the header: scores, data, limits.
         """
         check_is_fitted(self, "module_")
         header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
@@ -376,11 +365,7 @@ class UNetSegmenter(BaseEstimator):
     def load(cls, path: str | Path, **changes) -> Self:
         """Read what :meth:`save` wrote; nothing is unpickled.
 
-        Parameters
-        ----------
-        path : path
-        **changes
-            Parameters to change, for instance ``device`` or ``test_time_augmentation``.
+        Changes are parameters, for instance ``device`` or ``test_time_augmentation``.
 
         Raises
         ------
