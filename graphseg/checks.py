@@ -72,10 +72,8 @@ def check_parameters(
     estimator: BaseEstimator, ranges: Mapping[str, tuple[float, float]] | None = None
 ) -> None:
     """Refuse parameters that are not of the types that the constructor names, or out of range.
-
     `ranges` has the lowest and the highest value of some, both allowed; None is not checked.
-    InputError also for numbers that are not finite.
-    """
+    InputError also for numbers that are not finite."""
     kinds = get_type_hints(type(estimator).__init__)
     values = estimator.get_params(deep=False)
     for name, value in values.items():

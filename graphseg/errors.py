@@ -21,10 +21,8 @@ class InputError(ValueError):
 @contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
     """Let imports of the block that fail say which extra of graphseg brings the package.
-
     The InputError begins with `what` needs it, and names the extra of pyproject.toml: ``A Zarr
-    store needs the Python package zarr: pip install "graphseg[zarr]".``
-    """
+    store needs the Python package zarr: pip install "graphseg[zarr]".``"""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -109,11 +109,9 @@ def scores(
     table: np.ndarray, average: str = "pooled", zero_division: float = 1.0
 ) -> dict[str, float]:
     """Reduce a table of counts, (n, 4) or (4,), to the six scores: one for each name in ``NAMES``.
-
     ``"pooled"`` sums the counts over images first, ``"per_image"`` averages the scores of the
     images, of which ``zero_division=nan`` leaves out the undefined ones (see `score_table`).
-    InputError if the average is unknown or the table has no row.
-    """
+    InputError if the average is unknown or the table has no row."""
     table = np.atleast_2d(np.asarray(table))
     if average not in ("pooled", "per_image"):
         raise InputError(f"The average is unknown: expected pooled or per_image, got {average!r}.")
@@ -128,10 +126,8 @@ def scores(
 
 def error_map(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Colour every pixel by the kind of agreement, as in Fig. 4 of the paper, (H, W, 3) uint8.
-
     True positive white, true negative black, false positive red, false negative blue. InputError if
-    label and prediction are not two masks of one shape (H, W).
-    """
+    label and prediction are not two masks of one shape (H, W)."""
     true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
     if true.shape != predicted.shape or true.ndim != 2:
         raise InputError(

@@ -35,10 +35,8 @@ class FlatField:
 
 def bernstein_basis(degree: int, samples: int) -> np.ndarray:
     """Return the Bernstein polynomials of a degree on equidistant points from 0 to 1.
-
     (samples, degree + 1) float64; column i is B_i(u) = C(m, i) u^i (1 - u)^(m - i). InputError if
-    there are fewer points than polynomials, or the degree is negative.
-    """
+    there are fewer points than polynomials, or the degree is negative."""
     if not 0 <= degree < samples:
         raise InputError(
             f"A surface of degree {degree} cannot be fitted to {samples} pixels; "
@@ -134,9 +132,7 @@ def normalise(image: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 def standardise(image: np.ndarray) -> np.ndarray:
     """Bring each image of (H, W) or (n, H, W) to mean 0 and standard deviation 1 (eq. 3), float32.
-
-    A constant image becomes 0 everywhere. InputError if a value is not finite.
-    """
+    A constant image becomes 0 everywhere. InputError if a value is not finite."""
     image = _finite(image)
     if image.ndim < 2 or not image.size:
         raise InputError(f"Images: expected shape (H, W) or (n, H, W), got {image.shape}.")
@@ -152,12 +148,10 @@ def resize_area(
     image: np.ndarray, shape: tuple[int, int], pixel_size: float | None = None
 ) -> tuple[np.ndarray, float | None]:
     """Reduce an (H, W) or (n, H, W) image by averaging over the area that each new pixel covers.
-
     Each new pixel is the mean of the old ones below it, those at its rim weighted by the fraction
     that it covers, so any ratio works and the mean of the image is kept. Of a mask it gives the
     covered fraction. Returns the image, float32, and its pixel size in Å if one was given.
-    InputError if the image would be enlarged, or pixels of known size would no longer be square.
-    """
+    InputError if the image would be enlarged, or pixels of known size would no longer be square."""
     from skimage.transform import resize_local_mean  # on demand: few callers resize
 
     image = _finite(image)
@@ -264,12 +258,10 @@ def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
 
 def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) -> np.ndarray:
     r"""Return the smoothed height :math:`|q|\,|\mathcal F\{W I\}|` of eq. 4.
-
     The image, (H, W), has mean 0. W is a Tukey window that falls to zero over the fraction
     `window_taper` of each side (0 none, 1 Hann), and `peak_blur` the standard deviation in bins of
     the Gaussian that joins the speckles of a peak. (H, W // 2 + 1) float32 in the order of
-    `scipy.fft.rfft2`, scaled as in `Peaks`.
-    """
+    `scipy.fft.rfft2`, scaled as in `Peaks`."""
     height, width = image.shape
     spectrum = np.abs(fft.rfft2(image * _window(height, width, window_taper)))  # (H, W // 2 + 1)
     spectrum *= _distance(height, width)

@@ -46,9 +46,7 @@ EXPECTED = ("expected_jaccard", "expected_low", "expected_high", "look_first", "
 @dataclass(frozen=True)
 class MaskFolder:
     """A folder of results of ``graphseg segment``; to tasks it is in place of a `Network`.
-
-    The pixel size (Å) is that of all images, whatever was found when the masks were made.
-    """
+    The pixel size (Å) is that of all images, whatever was found when the masks were made."""
 
     folder: Path
     pixel_size: float | None = None
@@ -60,9 +58,7 @@ class MaskFolder:
 
     def names(self) -> list[str]:
         """Return the names of the masks: first those that need a look first, then by name.
-
-        InputError if there are none.
-        """
+        InputError if there are none."""
         folder = self.folder / HIDDEN / SEGMENT
         found = {}
         for path in sorted(folder.rglob("*.json")):
@@ -86,9 +82,7 @@ class MaskFolder:
 
     def micrograph(self, name: str) -> Micrograph:
         """Read the image that a mask belongs to, from where it was when the mask was made.
-
-        InputError if it is not there any more, or has changed.
-        """
+        InputError if it is not there any more, or has changed."""
         record = self.record(name)
         source, path = record["source"], Path(record["source"]["path"])
         now, then = Fingerprint.of(path), (source["path"], source["size"], source["modified"])
@@ -100,9 +94,7 @@ class MaskFolder:
 
     def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a mask with its corrections, and where somebody has looked; both (H, W) bool.
-
-        InputError if there is no such mask, or its files do not fit each other.
-        """
+        InputError if there is no such mask, or its files do not fit each other."""
         mask = _read_mask(self._file(name))
         reviewed = np.zeros(mask.shape, bool)
         paths = self._corrections(name)
@@ -114,10 +106,8 @@ class MaskFolder:
 
     def probability(self, name: str, micrograph: Micrograph, model: Path | None) -> np.ndarray:
         """Return the probability of contamination, as it was written or else computed again.
-
         The weight file that made the mask is given if it is neither bundled nor the one in
-        ``run.toml``. InputError if that network is not known.
-        """
+        ``run.toml``. InputError if that network is not known."""
         record = self.record(name)
         for file in record["outputs"]:
             if file == f"{name}_probability.tif" and (self.folder / file).exists():
@@ -196,10 +186,8 @@ class MaskFolder:
 
     def matched(self, sources: Sequence[Source]) -> list[Source]:
         """Return sources by the names of their masks, with a digest of these.
-
         They are found by their paths, or by their content where they have been moved. Those without
-        a mask have the digest `NONE`, and names that are no mask's.
-        """
+        a mask have the digest `NONE`, and names that are no mask's."""
         by_path, by_content, taken = {}, {}, set()
         for name in self.names():
             record = self.record(name)
@@ -235,10 +223,8 @@ class MaskFolder:
 
     def predict(self, micrograph: Micrograph, name: str) -> Prediction:
         """Return the mask of a micrograph, with its corrections, as if a network had made it.
-
         What spoke against the automatic mask does not speak against one that somebody accepted.
-        InputError if it has no mask, or one of another size.
-        """
+        InputError if it has no mask, or one of another size."""
         row = self.record(name)["row"]
         mask, reviewed = self.read(name)
         if mask.shape != micrograph.image.shape:
@@ -282,12 +268,10 @@ def is_reviewed(folder: Path) -> bool:
 
 def read_reviewed(folder: Path) -> tuple[LabelledStack, LabelClasses, FolderReport]:
     """Read what was reviewed in a folder of results as labels to train on, with ``reviewed``.
-
     The classes are 0 clean, 255 contamination; the report is as
     `graphseg.datasets.check.check_folder` gives it of other labels. Images of one file are one
     acquisition. InputError if nothing was reviewed, or everything reviewed is clean or
-    contaminated; if an image is gone or has changed.
-    """
+    contaminated; if an image is gone or has changed."""
     if pairs := load.find_pairs(folder)[0]:
         raise InputError(
             f"{folder} holds both corrected masks and labels ({next(iter(pairs))}{load.LABEL}); "

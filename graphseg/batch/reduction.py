@@ -55,14 +55,12 @@ CHUNK = 2**20  # bytes at most: what has to be read and unpacked for one pixel
 @dataclass(frozen=True)
 class Coarsening:
     """What may be stored coarsely, and how; InputError if a value makes no sense.
-
     Modes are ``lossless``: nothing is changed; ``levels``: values are rounded to `levels` grey
     levels between the least and the greatest of the image's coarse pixels; ``blocks``: means over
     blocks of `block` × `block` pixels; ``flat``: one mean for each image. Pixels of the less
     important `classes` that lie no further than `margin` pixels from one of the others stay exact:
     the outline of a predicted mask is not certain. The default is the longest lattice constant of
-    the published images.
-    """
+    the published images."""
 
     mode: str = "lossless"
     classes: tuple[str, ...] = ("vacuum", "contamination")
@@ -95,10 +93,8 @@ class Loss(NamedTuple):
 
 def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return images in the data type they have, and their class map as uint8.
-
     Images are (n, H, W) integers or floats of 8, 16 or 32 bits, classes (n, H, W) places in
-    ``CLASSES``, or bool with True = contamination; else InputError.
-    """
+    ``CLASSES``, or bool with True = contamination; else InputError."""
     images, classes = np.asarray(images), np.asarray(classes)
     if images.dtype.kind not in "uif" or images.dtype.itemsize not in SIZES:
         raise InputError(
@@ -127,10 +123,8 @@ def coarsen(
     images: ArrayLike, classes: ArrayLike, coarsening: Coarsening
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace the pixels of less important classes by coarse values, see `checked_stack`.
-
     Returns the images in the same data type, and where nothing was changed, (n, H, W) bool.
-    InputError also if a mode that loses something meets values that are not finite.
-    """
+    InputError also if a mode that loses something meets values that are not finite."""
     images, classes = checked_stack(images, classes)
     if coarsening.mode == "lossless":
         return images, np.ones(images.shape, bool)
@@ -173,9 +167,7 @@ def losses(
     images: np.ndarray, coarse: np.ndarray, exact: np.ndarray, classes: np.ndarray
 ) -> dict[str, Loss]:
     """Return the `Loss` of each class, and of all pixels under ``total``.
-
-    All arrays are (n, H, W): originals, what is stored for them, where it is exact, the classes.
-    """
+    All arrays are (n, H, W): originals, what is stored for them, where it is exact, the classes."""
     table = {
         name: _loss(images, coarse, exact, classes == place) for place, name in enumerate(CLASSES)
     }

@@ -105,20 +105,15 @@ def run(
     tables: Callable[[Run], object] | None = None,
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
-
     A file that cannot be read or a frame that fails is reported on stderr and skipped. `workers`
     are processes on this machine, with 1 it is this one; those of a Dask scheduler at an address do
     it instead. `resume` and `overwrite` are those of the `Manifest`; `progress` shows a bar with an
-    estimate of the time left on stderr.
-
-    `about` is what ``run.toml`` in the folder of results says of this run: ``options`` and
-    ``skipped``; times, versions, model digest and what failed are added. Without it there is no
-    such file, nor ``run.log``, to which the lines of each run are added. `tables` is called now and
-    then with what has been done so far, so that tables grow.
-
+    estimate of the time left on stderr. `about` is what ``run.toml`` in the folder of results says
+    of this run: ``options`` and ``skipped``; times, versions, model digest and what failed are
+    added. Without it there is no such file, nor ``run.log``, to which the lines of each run are
+    added. `tables` is called now and then with what has been done so far, so that tables grow.
     InputError if something is in the way of the results and may not be replaced, before anything is
-    done; if results cannot be written; if no scheduler answers.
-    """
+    done; if results cannot be written; if no scheduler answers."""
     begun, threads, made_by = _now(), task.threads(), task.made_by()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
@@ -272,11 +267,9 @@ def stream(
     task: "NetworkTask", manifest: Manifest, sources: Iterable[Source], threads: int
 ) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
-
     Frames that are finished are skipped. A frame that fails gives an outcome with a sentence and
     leaves the others alone. InputError if results cannot be written; then nothing else could be
-    either.
-    """
+    either."""
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
@@ -379,10 +372,8 @@ def _sentence(source: Source, problem: str | Exception, frame: int | None = None
 
 def write_run(manifest: Manifest, about: Mapping) -> None:
     """Write what this run is, into its command's part of ``run.toml``.
-
     The parts of other commands stay. A file that somebody has edited since is kept under another
-    name, which is said.
-    """
+    name, which is said."""
     path = manifest.folder / RUN
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
@@ -404,10 +395,8 @@ def write_run(manifest: Manifest, about: Mapping) -> None:
 
 def read_run(path: Path, command: str) -> dict:
     """Return what a ``run.toml`` says of a command.
-
     The paths in its ``options`` lead, from here, to where they led from the folder of that run.
-    InputError if there is no such file, it is no TOML, or does not tell of this command.
-    """
+    InputError if there is no such file, it is no TOML, or does not tell of this command."""
     try:
         part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
     except OSError as error:
@@ -431,10 +420,8 @@ def read_run(path: Path, command: str) -> dict:
 
 def toml_text(table: Mapping[str, Any], name: str = "") -> str:
     """Return a table as TOML, which the standard library reads and does not write.
-
     It may hold text, numbers, bool, lists of these, tables, and lists of tables; None is left out,
-    for TOML has no such value. `name` is that of the table it is in, with dots.
-    """
+    for TOML has no such value. `name` is that of the table it is in, with dots."""
     lines, inner = [], []
     for key, value in table.items():
         label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)

@@ -239,9 +239,7 @@ def _load(file: Path, digest: str, device: str, precision: str) -> UNetSegmenter
 @dataclass(frozen=True)
 class NetworkTask:
     """What the tasks have in common: the columns of the table that say what the network found.
-
-    In place of a network there may be the masks of an earlier one.
-    """
+    In place of a network there may be the masks of an earlier one."""
 
     network: "Network | MaskFolder"
     command: ClassVar[str]

@@ -49,21 +49,17 @@ def split_lattice(
 
 def band_pass(image: np.ndarray, low_pass: float, high_pass: float) -> np.ndarray:
     """Return an (H, W) image less its fine and its coarse structure.
-
     The difference of two Gaussian means of standard deviations `low_pass` and `high_pass` in
-    pixels, normalised at the edges. A low pass of 0 keeps the finest structure, and a high pass
-    of 0 the coarsest.
-    """
+    pixels, normalised at the edges. A low pass of 0 keeps the finest structure, and a high pass of
+    0 the coarsest."""
     fine = local_mean(image, low_pass)
     return fine - local_mean(image, high_pass) if high_pass else fine
 
 
 def log_energy(image: np.ndarray, window: float, smoothing: float) -> np.ndarray:
     """Return the local log-energy of an (H, W) image with mean zero, natural logarithm, float32.
-
-    The square is averaged over a Gaussian window of `window` pixels, and its logarithm over one
-    of `smoothing` pixels. In logarithms single bright atoms count for less: a geometric mean.
-    """
+    The square is averaged over a Gaussian window of `window` pixels, and its logarithm over one of
+    `smoothing` pixels. In logarithms single bright atoms count for less: a geometric mean."""
     energy = local_mean(np.square(image), window) + np.float32(FLOOR)
     return local_mean(np.log(energy), smoothing)
 
@@ -239,11 +235,9 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
 
 def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> float:
     """Return the gap up to which images are better left empty, by mean Jaccard index.
-
     Predictions without a guard and labels are (n, H, W) bool, gaps (n,). The result lies halfway
     between the last image to empty and the first to keep; it is 0 if all are to be kept, and the
-    widest gap if none is.
-    """
+    widest gap if none is."""
     order = np.argsort(gaps, kind="stable")
     kept = metrics.score_table(metrics.counts(masks, predicted))["jaccard"]
     empty = ~masks.any(axis=(1, 2))  # emptied, these score 1 and all others 0

@@ -45,10 +45,8 @@ _STEP = 0.02  # step of the difference quotients in the logarithm; the loss is s
 @dataclass(frozen=True)
 class SoftJaccard:
     """One minus the soft Jaccard index as a function of θ = (log σ, log G, log M).
-
     Sigmoids replace the two thresholds: a peak counts by how far the logarithm of its height lies
-    above log G, a pixel by how far its residual lies above M.
-    """
+    above log G, a pixel by how far its residual lies above M."""
 
     images: np.ndarray  # (n, H, W) float32 with mean zero, in the units of G and M
     masks: np.ndarray  # (n, H, W) bool
@@ -101,11 +99,9 @@ def descend(
     progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise with Adam (Kingma & Ba, 2015), the rate falling to zero as a cosine.
-
     `gradient` gives the loss and its (3,) gradient at θ = (log σ, log G, log M) for a batch of
     indices; σ is kept inside `WIDTH_RANGE`. Returns the (3,) end point, and (steps, 4) the loss, σ,
-    G and M of each step.
-    """
+    G and M of each step."""
     theta = torch.tensor(start, dtype=torch.float64)
     adam = torch.optim.Adam([theta], lr=rate, betas=(0.9, 0.99))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)

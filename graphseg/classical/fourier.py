@@ -40,11 +40,9 @@ def find_peaks(
     image: np.ndarray, count: int = 12, window_taper: float = 0.25, peak_blur: float = 2.0
 ) -> Peaks:
     """Return the `count` highest peaks of the weighted spectrum, one of each pair (eq. 4).
-
     A peak is a bin that none of its 8 neighbours exceeds; a parabola through the logarithm of
-    neighbouring heights places it below one bin, which narrow apertures need. Fewer peaks come
-    back if there are fewer, none for a constant image. See `weighted_spectrum` for the rest.
-    """
+    neighbouring heights places it below one bin, which narrow apertures need. Fewer peaks come back
+    if there are fewer, none for a constant image. See `weighted_spectrum` for the rest."""
     height, width = image.shape
     spectrum = weighted_spectrum(image, window_taper, peak_blur)
     # Maxima. One bin more on three sides, so that all but the Nyquist column have neighbours.
@@ -75,14 +73,12 @@ def lattice_image(
     combine: str = "sum",
 ) -> np.ndarray:
     r"""Return the Bragg-filtered image :math:`I_B` of eq. 5, (H, W) float32.
-
     :math:`I_B = \mathcal F^{-1}\{\mathcal F\{I\}\, A\}`, where A has a Gaussian of standard
     deviation `aperture_width` σ (cycles per pixel) at each peak and its opposite, times its weight
     (k,). Where apertures overlap their ``"sum"`` counts, or the ``"max"`` of them. The image, of
     mean zero, is padded with `padding` zeros on each side, and the result is divided by the
     fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the image: without
-    that a perfect lattice would fade to half its amplitude at every edge.
-    """
+    that a perfect lattice would fade to half its amplitude at every edge."""
     height, width = image.shape
     padded = tuple(fft.next_fast_len(n + 2 * padding, real=True) for n in image.shape)
     # The mask of apertures A, a product of Gaussians along rows and columns for each peak ±g.
@@ -127,10 +123,8 @@ def decompose(
     lattice_filter: bool,
 ) -> Decomposition:
     """Take an (H, W) float32 micrograph apart into lattice and residual (eqs 4–6).
-
     `width` is σ and `threshold` G; the others are those of
-    `graphseg.classical.bragg.BraggSegmenter`.
-    """
+    `graphseg.classical.bragg.BraggSegmenter`."""
     image = in_units(image, units)
     peaks = Peaks(np.empty((0, 2)), np.empty(0, np.float32))
     if lattice_filter:
@@ -146,10 +140,8 @@ def decompose(
 
 def in_units(image: np.ndarray, units: str) -> np.ndarray:
     """Return an (H, W) image as float32 with mean zero; a constant image becomes zeros.
-
     `units` is ``"standardised"`` (standard deviation 1, eq. 3), ``"contrast"`` (I/mean − 1) or
-    ``"raw"`` (I − mean).
-    """
+    ``"raw"`` (I − mean)."""
     if units == "standardised":
         return standardise(image)
     mean = image.mean(dtype=float)

@@ -178,9 +178,7 @@ class PixelClassifier(ThresholdedSegmenter):
 
 def feature_maps(image: np.ndarray, spacing: int = 1) -> np.ndarray:
     """Return the maps of local energy of an (H, W) micrograph, in the order of `FEATURES`.
-
-    (⌈H / spacing⌉, ⌈W / spacing⌉, 24) float32: every `spacing`-th pixel along each side.
-    """
+    (⌈H / spacing⌉, ⌈W / spacing⌉, 24) float32: every `spacing`-th pixel along each side."""
     # One map at a time at full size, so that large images need little memory.
     kept = np.stack([m[::spacing, ::spacing].copy() for m in _maps(image)], axis=-1)
     return kept.astype(np.float32, copy=False)

@@ -20,10 +20,9 @@ SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
 class ThresholdedSegmenter(BaseEstimator):
     """What estimators have in common that decide pixel by pixel by the sign of a margin.
-
     Subclasses give `_margin` of one image, have the parameters `softness` and `progress`, and name
-    in `_above` the value that parameters must exceed, and in `_not_negative` those that may be 0.
-    """
+    in `_above` the value that parameters must exceed, and in `_not_negative` those that may be
+    0."""
 
     _title: ClassVar[str]  # of the progress bar
     _above: ClassVar[dict[str, float]]
@@ -100,11 +99,9 @@ class ThresholdedSegmenter(BaseEstimator):
 
 def best_threshold(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
     """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard, and that.
-
     The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those are
     tried. Of equally good thresholds the highest is returned. Scores and masks (bool) have one
-    shape; empty masks give a threshold just above the highest score, and 1.
-    """
+    shape; empty masks give a threshold just above the highest score, and 1."""
     positive, negative = np.sort(scores[masks])[::-1], np.sort(scores[~masks])
     if not positive.size:
         return float(np.nextafter(scores.max(), np.array(np.inf, scores.dtype))), 1.0

@@ -40,10 +40,8 @@ def png(image: np.ndarray) -> bytes:
 
 def paired_files(source: str | Path, output: str | Path | None) -> list[tuple[Path, Path]]:
     """Return images with the paths of their labels, of a PNG or TIFF image or a folder of them.
-
     Labels are in the folder `output`, by default that of the images. InputError if it has no
-    images.
-    """
+    images."""
     source = Path(source)
     images = [source]
     if source.is_dir():
@@ -91,11 +89,9 @@ def as_values(
     mask: ArrayLike, shape: tuple[int, ...], classes: int, file: Path | None = None
 ) -> np.ndarray:
     """Return a mask (H, W) as it is saved, a new array: uint8, the values of `described`, else 0.
-
     It has bool or the number of the class, of `classes` without the background; with a single class
     also its value, and if it was read from a `file`, everything above 0 is that class. InputError
-    if the shape is not that of the image or a value does not fit.
-    """
+    if the shape is not that of the image or a value does not fit."""
     mask = np.asarray(mask)
     name = file or "The mask"
     if mask.shape != shape:

@@ -199,10 +199,8 @@ def assemble(
     classes: LabelClasses | None = None,
 ) -> LabelledStack:
     """Return images and labels as a stack, a `LabelledImages` if their sizes differ.
-
     Images (H, W) are float32 in [0, 1]; in labels everything above 0 is contamination; pixel sizes
-    are Å or None. `numbers` (H, W) uint8 are those of more than two `classes`.
-    """
+    are Å or None. `numbers` (H, W) uint8 are those of more than two `classes`."""
     same = len({image.shape for image in images}) == 1
     kind, joined = (LabelledStack, np.stack) if same else (LabelledImages, objects)
     sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
@@ -234,9 +232,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Return image and label of each name, and what is wrong with the names, one sentence each.
-
-    InputError if there is no such folder.
-    """
+    InputError if there is no such folder."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with name.png and name{LABEL}.png.")
     found, errors = {}, []

@@ -40,11 +40,9 @@ def fetch(
     timeout: float = 10.0,
 ) -> Path:
     """Download what the cache lacks of the published data and their licence; return their folder.
-
     Every cached file is checked; a damaged or partial one is downloaded again. The cache is by
     default the user's, the address `source_url()`, and `timeout` the seconds to wait for the
-    server. NotObtainableError if a file cannot be downloaded or is not the registered one.
-    """
+    server. NotObtainableError if a file cannot be downloaded or is not the registered one."""
     known = registry()
     images = {f"{known['folder']}/{name}": digest for name, digest in known["files"].items()}
     store = pooch.create(
@@ -108,9 +106,8 @@ def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None
 
 def read_published(progress: bool = True) -> dict[str, bytes]:
     """Return the checked content of every published file by its name.
-
-    InputError if `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
-    """
+    InputError if `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is
+    obtainable."""
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = _given_folder(Path(given)) if given else fetch(progress=progress)
     return {name: _verified(folder / name, sha) for name, sha in registry()["files"].items()}

@@ -139,11 +139,9 @@ def contamination_probability(probability: np.ndarray, contamination: Sequence[i
 
 def decide(probability: np.ndarray, contamination: Sequence[int], threshold: float) -> np.ndarray:
     """Return the class of each pixel (..., H, W) uint8, in agreement with the contamination mask.
-
     Of probabilities (..., classes, H, W). Where all classes of contamination together reach the
     threshold, it is the most probable of these, elsewhere the most probable of the others. The most
-    probable of all would contradict the mask where contamination is shared by several classes.
-    """
+    probable of all would contradict the mask where contamination is shared by several classes."""
     contaminated = np.array(contamination, np.uint8)
     clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), contaminated)
     found = contamination_probability(probability, contamination) >= threshold
@@ -255,10 +253,8 @@ class LabelledStack:
 
 class LabelledImages(LabelledStack):
     """Micrographs of different sizes with their labels.
-
     As `LabelledStack`, but ``images``, ``masks`` and ``labels`` are arrays of shape (n,) whose
-    items are the (H, W) arrays. Networks are trained on them by `graphseg.unet.at_scale`.
-    """
+    items are the (H, W) arrays. Networks are trained on them by `graphseg.unet.at_scale`."""
 
     @cached_property
     def digest(self) -> str:

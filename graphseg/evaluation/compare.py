@@ -108,10 +108,8 @@ def score_interval(
     zero_division: float = 1.0,
 ) -> tuple[float, float, float]:
     """Return a score as a mean over folds and shuffles, and its bootstrap interval over groups.
-
     The value is that of :func:`graphseg.evaluation.records.summary`; the parameters are those of
-    :func:`paired_difference`. A fold of which no image was drawn is left out of that draw.
-    """
+    :func:`paired_difference`. A fold of which no image was drawn is left out of that draw."""
     everything = sorted({name for result in record["results"] for name in result["test"]})
     kept = everything if names is None else [name for name in everything if name in names]
     weights = _drawn(kept, resamples, seed)

@@ -119,16 +119,13 @@ def evaluate_fold(
     extra: LabelledStack | None = None,
 ) -> dict:
     """Fit a clone on the training images and count its pixels on the test images.
-
     In `checkpoint` an estimator that can continue a killed training keeps its state; as `model` one
     that can be saved is saved, in half precision, with the images it was not trained on in its
-    card. `extra` are further training images, of other data.
-
-    Returns a dict of ``test`` (names), ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of
-    those before an interruption), ``predict_seconds``, ``fitted`` (the numbers the estimator chose:
-    its attributes that end in an underscore) and ``history`` (its loss, step by step or epoch by
-    epoch; empty where it keeps none). With more than two classes also their ``confusion``.
-    """
+    card. `extra` are further training images, of other data. Returns a dict of ``test`` (names),
+    ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of those before an interruption),
+    ``predict_seconds``, ``fitted`` (the numbers the estimator chose: its attributes that end in an
+    underscore) and ``history`` (its loss, step by step or epoch by epoch; empty where it keeps
+    none). With more than two classes also their ``confusion``."""
     estimator = clone(estimator)
     if checkpoint is not None and "checkpoint" in estimator.get_params():
         estimator.set_params(checkpoint=checkpoint)

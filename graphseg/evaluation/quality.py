@@ -40,11 +40,9 @@ def ensemble(
     segmenters: Sequence[UNetSegmenter], images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict (n, H, W) images by several networks in eight symmetries.
-
     Load them with ``test_time_augmentation=False``; for new images for instance all five fold
     networks. Returns mean and standard deviation of all predictions, both (n, H, W) float32;
-    InputError without a network.
-    """
+    InputError without a network."""
     if not segmenters:
         raise InputError("An ensemble needs at least one network.")
     total = np.zeros(images.shape)
@@ -62,9 +60,7 @@ def ensemble(
 
 def certain_fractions(probabilities: Iterable[np.ndarray]) -> np.ndarray:
     """Return how much of what may be contamination surely is, (n,) from 0 to 1, of n maps (H, W).
-
-    1 where nothing may be contamination; the sizes of maps may differ.
-    """
+    1 where nothing may be contamination; the sizes of maps may differ."""
     fractions = []
     for probability in probabilities:
         possible = np.count_nonzero(probability >= POSSIBLE)
@@ -128,13 +124,11 @@ def columns(
     probability: np.ndarray, digits: int = 6, flagged: bool = False, calibrated: bool = True
 ) -> dict[str, float | str | None]:
     """Return what a table says about an image (H, W) that a network has predicted.
-
     ``look_first`` is "yes" if the image is flagged, or its expected Jaccard index is lower than for
     nine tenths of the published images. If the line was fitted for this network (`calibrated`)
     there are also ``expected_jaccard``, ``expected_low`` and ``expected_high``, once `python -m
     book.studies calibrate` has measured them. It was fitted to images like those that the network
-    knows and says nothing of others: of what is flagged the three are None.
-    """
+    knows and says nothing of others: of what is flagged the three are None."""
     stored = package() if calibrated else None
     if stored is None:
         return {"look_first": "yes" if flagged else ""}
@@ -233,15 +227,13 @@ def calibrated_level(
     excluded: Sequence[np.ndarray] | None = None,
 ) -> float:
     """Return the level at which `clean_intervals` covers labels as often as wanted.
-
     Nested conformal prediction (Gupta, Kuchibhotla & Ramdas, Pattern Recognition 127, 108496,
     2022): the score of a labelled image is the smallest level whose interval holds its labelled
     fraction, and the result is the ⌈(n + 1)·coverage⌉-th smallest of the n scores. A new image that
     is exchangeable with these is then covered with at least that probability. Frames of one
     acquisition are not exchangeable with others: calibrate on other acquisitions, of images that
     the segmenter was not trained on. `labelled` (n,) are the clean fractions of labels, with the
-    same pixels excluded. In [0, 1]; 1 where there are too few images for the coverage wanted.
-    """
+    same pixels excluded. In [0, 1]; 1 where there are too few images for the coverage wanted."""
     usable, sizes = _usable(probabilities, excluded)
     labelled = one_each(labelled, len(usable), "labelled fractions")
     scores = [_score(p, round(c * n)) for p, c, n in zip(usable, labelled, sizes, strict=True)]

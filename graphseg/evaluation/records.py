@@ -26,11 +26,9 @@ from graphseg.unet.network import versions
 
 class StepStore:
     """Finished steps of a long computation, in memory and as one small file each in a folder.
-
     It is the only thing that lets a killed evaluation, training or study continue: what is finished
     is read, the rest is run. The header says what the steps belong to (data, parameters, seeds);
-    files of another one are refused. Without a folder all is in memory only.
-    """
+    files of another one are refused. Without a folder all is in memory only."""
 
     def __init__(self, folder: str | Path | None, header: dict):
         self.folder = Path(folder) if folder is not None else None
@@ -67,10 +65,9 @@ class StepStore:
         progress: bool = True,
     ) -> list:
         """Run the steps that are not finished yet, and return the results of all in their order.
-
         Each is a call without arguments, whose result JSON can hold. They run through joblib, so
-        ``joblib.parallel_config("dask")`` spreads them over machines. The title is that of the bar.
-        """
+        ``joblib.parallel_config("dask")`` spreads them over machines. The title is that of the
+        bar."""
         waiting = {key: step for key, step in steps.items() if self.get(key) is None}
         calls = (joblib.delayed(_timed)(key, step) for key, step in waiting.items())
         done = len(steps) - len(waiting)

@@ -46,19 +46,15 @@ def cross_validation(
     n_jobs: int = 1,
 ) -> dict | None:
     """Train and test on acquisitions that are kept apart; return what the card says of it.
-
     Every network gets the images as ``graphseg segment`` would give them to it, and its masks are
     scored on the grid of the labels. The weights that the training starts from are scored on the
     same images. Finished folds lie in `run_folder` and are not trained again; `n_jobs` run at a
-    time.
-
-    Returns ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
-    and score); ``default_network`` with the scores of the network that is taken without
+    time. Returns ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each
+    average and score); ``default_network`` with the scores of the network that is taken without
     ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
     ``keep_default``, whether that is too little; with a start also ``before_training``, and
     ``gain``; with more than two classes also ``classes``, the Jaccard index of each. None without
-    folds.
-    """
+    folds."""
     if not folds:
         return None
     header = {
@@ -181,9 +177,7 @@ def _class_scores(record: dict, classes: LabelClasses) -> list[dict]:
 
 def reference_set(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> dict | None:
     """Return by what images are found to be unlike those of a training, as JSON can hold it.
-
-    See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions.
-    """
+    See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions."""
     least = max(SMALLEST_SIDE, segmenter.module_.multiple)
     images, kept = [], []
     for index, (image, factor) in enumerate(zip(stack.images, scales.factors, strict=True)):

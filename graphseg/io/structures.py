@@ -120,9 +120,7 @@ def write_bonds_csv(
 
 def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
     """Return coordinates (n, 3) in Å, (x, y, z), of positions (n, 2) in pixels, (row, column).
-
-    The centre of the lower left pixel of a micrograph of `shape` (H, W) is the origin; z is 0.
-    """
+    The centre of the lower left pixel of a micrograph of `shape` (H, W) is the origin; z is 0."""
     _check_pixel_size(pixel_size)
     positions = np.asarray(positions, float)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
@@ -139,10 +137,8 @@ def to_ase(
     amplitudes: np.ndarray | None = None,
 ) -> "ase.Atoms":
     """Return the atoms as an `ase.Atoms` of carbon in Å, not periodic.
-
     The cell is as large as the micrograph, and 10 Å high; `amplitudes` are its array ``amplitude``.
-    InputError if ASE is not installed, or positions or pixel size are unusable.
-    """
+    InputError if ASE is not installed, or positions or pixel size are unusable."""
     coordinates = to_angstrom(positions, pixel_size, shape)
     with extra("physics", "A structure for ASE"):
         from ase import Atoms

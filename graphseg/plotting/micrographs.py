@@ -59,9 +59,7 @@ def use_style() -> None:
 
 def scale_bar_length(width: int, pixel_size: float | None) -> tuple[float, str]:
     """Return the round length nearest below a third of the width, in pixels, and its label.
-
-    Lengths are 1, 2 or 5 times a power of ten: Å below 1 nm, nm above, px without a pixel size.
-    """
+    Lengths are 1, 2 or 5 times a power of ten: Å below 1 nm, nm above, px without a pixel size."""
     extent = width * (pixel_size or 1.0) / 3
     power = 10.0 ** np.floor(np.log10(extent))
     length = max(r * power for r in ROUND_LENGTHS if r * power <= extent * (1 + 1e-9))
@@ -92,10 +90,8 @@ def show_picture(
     axes: Axes, picture: np.ndarray, pixel_size: float | None = None, title: str = "", **options
 ) -> AxesImage:
     """Show a picture, (H, W) or (H, W, 3), with a scale bar and without ticks or frame.
-
-    Without a ``pixel_size`` in Å (None or NaN) the scale bar is in pixels; ``options`` are those
-    of ``imshow``.
-    """
+    Without a ``pixel_size`` in Å (None or NaN) the scale bar is in pixels; ``options`` are those of
+    ``imshow``."""
     shown = axes.imshow(picture, **options)
     height, width = picture.shape[:2]
     known = pixel_size is not None and np.isfinite(pixel_size)
@@ -214,9 +210,8 @@ def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOUR
 
 def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None) -> None:
     """Save a figure so that the same figure gives the same bytes: without a date.
-
-    The ``target`` is a path or an open binary file, the ``form`` svg or png, by default the suffix.
-    """
+    The ``target`` is a path or an open binary file, the ``form`` svg or png, by default the
+    suffix."""
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
     figure.savefig(target, format=form, metadata=metadata)

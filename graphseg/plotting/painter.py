@@ -38,19 +38,15 @@ COMMANDS = ("ready", "undo", "redo", "save", "next", "previous")
 
 class LabelPainter(anywidget.AnyWidget):
     """A widget to paint labels of one micrograph or of all in a folder.
-
     A label that is saved already is the starting point, else `start`: a mask of a single image or
     anything with ``predict``, such as a trained `UNetSegmenter`; by default nothing is painted.
-    What was painted but not saved is kept when one goes to another image.
-
-    The source is a folder with PNG or TIFF images, one image file, or an image (H, W). A single
-    class is saved as 255, several as 1, 2, 3 and so on; 0 is what is not painted. Labels go to the
-    folder `output`, by default that of the images; for an array it is the file, whose name must end
-    in ``_LABEL.png``. Labels that exist are replaced with `overwrite`; in the widget a box says so
-    for each image. The brush has a diameter from 1 to 100 pixels.
-
-    InputError if there is no image, a file cannot be read, or a mask does not fit its image.
-    """
+    What was painted but not saved is kept when one goes to another image. The source is a folder
+    with PNG or TIFF images, one image file, or an image (H, W). A single class is saved as 255,
+    several as 1, 2, 3 and so on; 0 is what is not painted. Labels go to the folder `output`, by
+    default that of the images; for an array it is the file, whose name must end in ``_LABEL.png``.
+    Labels that exist are replaced with `overwrite`; in the widget a box says so for each image. The
+    brush has a diameter from 1 to 100 pixels. InputError if there is no image, a file cannot be
+    read, or a mask does not fit its image."""
 
     _esm = Path(__file__).with_name("painter.js")
     _css = Path(__file__).with_name("painter.css")
@@ -102,10 +98,8 @@ class LabelPainter(anywidget.AnyWidget):
 
     def paint(self, row: int, column: int, values: ArrayLike, last: bool = True) -> None:
         """Set a rectangle of the mask, as one step to undo together with those before it.
-
         It begins at the pixel (row, column) and has values (h, w) of classes, or 0; the step ends
-        with the `last` one. InputError if it does not lie inside the image or has other values.
-        """
+        with the `last` one. InputError if it does not lie inside the image or has other values."""
         values = np.asarray(values)
         known = [0, *(each["value"] for each in self._classes)]
         if values.ndim != 2 or not np.isin(values, known).all():
@@ -135,10 +129,8 @@ class LabelPainter(anywidget.AnyWidget):
 
     def save(self, overwrite: bool | None = None) -> Path:
         """Save the label as PNG of 8 bits, whole or not at all; return its path.
-
         A label that exists is replaced if `overwrite` says so, by default the box in the widget;
-        otherwise, or without a file to save to, there is an InputError.
-        """
+        otherwise, or without a file to save to, there is an InputError."""
         path = self.label_path
         if path is None:
             raise InputError(f"There is no file to save to; give output='name{LABEL}.png'.")

@@ -37,10 +37,8 @@ Message = tuple[dict, list[bytes]]
 
 class Review:
     """A walk through the masks of a run; those that need a look first come first.
-
     The model is the weight file that made them, for the threshold, if neither bundled nor in
-    ``run.toml``. InputError if there are no masks, or none of their images can be read.
-    """
+    ``run.toml``. InputError if there are no masks, or none of their images can be read."""
 
     def __init__(self, masks: MaskFolder, model: Path | None = None):
         self.masks, self._model = masks, model

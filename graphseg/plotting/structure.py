@@ -84,10 +84,8 @@ def show_orientation(axes: Axes, orientation: OrientationMap, title: str = "") -
 
 def add_orientation_key(axes: Axes, size: float = 0.22) -> Axes:
     """Draw a wheel of the orientations' colours in the lower right corner of an image.
-
-    A point of the wheel has the colour of a lattice with a vector in its direction; ``size`` is
-    the diameter as a fraction of the height of the image.
-    """
+    A point of the wheel has the colour of a lattice with a vector in its direction; ``size`` is the
+    diameter as a fraction of the height of the image."""
     return _add_wheel(axes, mpl.colormaps[ORIENTATION_COLOURS], size)
 
 
@@ -146,10 +144,8 @@ def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
 
 def bond_angles(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     """Return the directions of bonds (m, 2) between atoms (n, 2) modulo 60°, (m,) in [0, π/3).
-
-    Measured from the direction of the columns towards that of the rows. The three bonds of an
-    atom in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°.
-    """
+    Measured from the direction of the columns towards that of the rows. The three bonds of an atom
+    in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°."""
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
     angles = np.arctan2(between[:, 0], between[:, 1]) % SECTOR
     return np.where(angles >= SECTOR, 0.0, angles)  # the remainder of −1e-17 rounds up to π/3
@@ -159,9 +155,7 @@ def draw_bonds(
     axes: Axes, positions: np.ndarray, bonds: np.ndarray, linewidth: float = 1.0
 ) -> LineCollection:
     """Draw bonds (m, 2) between atoms (n, 2), in pixels, in the colour of their direction.
-
-    The direction is that of `bond_angles`; `add_direction_key` explains the colours.
-    """
+    The direction is that of `bond_angles`; `add_direction_key` explains the colours."""
     lines = LineCollection(
         positions[bonds][..., ::-1],
         array=bond_angles(positions, bonds),
@@ -219,10 +213,8 @@ def draw_rings(
     axes: Axes, rings: Rings, positions: np.ndarray, hexagons: bool = True
 ) -> PolyCollection:
     """Fill the rings of 4 to 9 atoms with the colours of `RING_COLOURS`, by their size.
-
     Positions of atoms are (n, 2) in pixels, (row, column). Without hexagons, which are grey, the
-    defects stand alone.
-    """
+    defects stand alone."""
     wanted = rings.regular & (hexagons | (rings.sizes != 6))
     shown = rings.keep(wanted)
     polygons = PolyCollection(

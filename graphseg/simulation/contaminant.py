@@ -72,10 +72,8 @@ def overlooked(positions: np.ndarray, heights, numbers) -> Contaminant:
 @lru_cache(maxsize=4)
 def amorphous_block(density: float, hard_core: float) -> np.ndarray:
     """Return a periodic block of atoms (n, 3) in Å, edge `BLOCK`, sorted by the last axis.
-
     Random points at the given density (atoms/Å³) are pushed apart until no two are closer than
-    `hard_core` (Å); the result is the same in every process.
-    """
+    `hard_core` (Å); the result is the same in every process."""
     rng = np.random.default_rng(BLOCK_SEED)
     points = rng.uniform(0, BLOCK, (round(density * BLOCK**3), 3))
     for _ in range(200):
@@ -103,10 +101,8 @@ def draw_contaminant(
     material: Material = CARBON,
 ) -> Contaminant:
     """Draw the contamination of one frame.
-
     The square from `low` to `high` (Å) is simulated, and `frame` (Å) is the part that is kept:
-    coverage refers to it.
-    """
+    coverage refers to it."""
     parts = [NOTHING]
     if rng.random() >= ranges.clean_fraction:
         patch, inside = _outlines(rng, low, high, frame, ranges)
@@ -150,9 +146,7 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
 
 def _shape(rng, rows, columns, ranges) -> np.ndarray:
     """Return a score that falls from the middle of a patch outwards: an ellipse or a triangle.
-
-    `rows` and `columns` are distances from the middle as fractions of the frame's side.
-    """
+    `rows` and `columns` are distances from the middle as fractions of the frame's side."""
     turn = rng.uniform(0, np.pi)
     along = np.cos(turn) * rows + np.sin(turn) * columns
     across = np.cos(turn) * columns - np.sin(turn) * rows

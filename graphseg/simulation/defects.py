@@ -40,10 +40,8 @@ def draw_loops(
     configuration: Configuration,
 ) -> tuple[np.ndarray, np.ndarray, GrainMap]:
     """Add grains that lie inside of others, if the frame is to have any.
-
     Their centres lie between the limits of `frame` (Å); takes and returns the `angles`, `origins`
-    and `grain_at` of `graphseg.simulation.grains.polycrystal`.
-    """
+    and `grain_at` of `graphseg.simulation.grains.polycrystal`."""
     ranges = configuration.defects
     if rng.random() >= ranges.loop_fraction:
         return angles, origins, grain_at
@@ -90,9 +88,7 @@ def with_stone_wales(layer: Structure, rng: np.random.Generator, count: int) -> 
 
 def turned_bonds(layer: Structure, which: np.ndarray, apart: bool = True) -> Structure:
     """Turn the bonds `which` (k,) int by 90 degrees and relax around them.
-
-    Bonds at edges stay as they are, and with `apart` those within 8 Å of one that was turned.
-    """
+    Bonds at edges stay as they are, and with `apart` those within 8 Å of one that was turned."""
     positions, bonds = layer.positions.copy(), layer.bonds.copy()
     moved = np.zeros(len(layer), bool)
     for chosen in which:
@@ -138,9 +134,8 @@ def draw_point_defects(
 
 def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int = 0) -> Structure:
     """Turn `length` parallel bonds in a row, two lattice constants apart, and relax.
-
-    The first is near `start` (2,) Å; `direction` 0 to 2 is the lattice vector that the row follows.
-    """
+    The first is near `start` (2,) Å; `direction` 0 to 2 is the lattice vector that the row
+    follows."""
     middles = layer.positions[layer.bonds].mean(axis=1)
     away = layer.positions[layer.bonds[:, 1]] - layer.positions[layer.bonds[:, 0]]
     nearest = squared_distance(middles, start).argmin()
@@ -188,10 +183,8 @@ def draw_on_top(
     ranges: DefectRanges,
 ) -> Contaminant:
     """Draw single heavy atoms and flakes of a second layer, all `overlooked`: no contamination.
-
     The square from `low` to `high` (Å) is simulated; flakes are centred in `frame` (Å), the part of
-    it that is kept, and `layer` is what they lie on.
-    """
+    it that is kept, and `layer` is what they lie on."""
     parts = [NOTHING]
     if rng.random() < ranges.adatom_fraction:
         number = int(rng.integers(ranges.adatoms[0], ranges.adatoms[1] + 1))
@@ -219,10 +212,8 @@ def island(
     limits: tuple[float, float],
 ) -> Contaminant:
     """Return a flake of one further layer of the same crystal, without any carbon on it.
-
     Its outline is a circle (Å) with three lobes of random height, inside the square `limits` (Å).
-    It lies at any angle, or `aligned` as in graphite (AB, one sublattice above ring centres).
-    """
+    It lies at any angle, or `aligned` as in graphite (AB, one sublattice above ring centres)."""
     site = squared_distance(layer.positions, centre).argmin()
     angle = layer.angles[layer.grains[site]] if aligned else rng.uniform(0, np.pi / 3)
     # A ring centre of the second layer above a site of the first is the stacking of graphite.
@@ -271,11 +262,9 @@ def pleated(
     along: np.ndarray, count: int, width: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fold a line back and forth: flat pieces, and half circles of radius `BULB` between them.
-
     `along` (n,) is the coordinate on the flat line; the first of `count` bends begins at 0, and
     flat pieces between them have this `width`. Returns where each point comes to lie along the
-    first piece, how high above it (Å all), and whether it lies in a bend, (n,) each.
-    """
+    first piece, how high above it (Å all), and whether it lies in a bend, (n,) each."""
     place, height, bent = along.copy(), np.zeros(len(along)), np.zeros(len(along), bool)
     start, edge, direction = 0.0, 0.0, 1.0
     for number in range(count):

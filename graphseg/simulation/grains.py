@@ -46,11 +46,9 @@ def bicrystal(
     material: Material = CARBON,
 ) -> Structure:
     """Return two grains that meet at a straight, relaxed boundary, from 0 to `extent` Å.
-
     `angles` are the directions of a lattice vector of each grain. The boundary goes through `point`
     (Å; by default the middle); its `normal` points into grain 1. Angles in radians, from the column
-    axis towards the row axis.
-    """
+    axis towards the row axis."""
     middle = np.full(2, extent / 2) if point is None else np.asarray(point, float)
     direction = np.array([np.sin(normal), np.cos(normal)])
 
@@ -72,11 +70,9 @@ def polycrystal(
     material: Material = CARBON,
 ) -> Structure:
     """Return a polycrystal whose boundaries are relaxed rows of rings of five to seven.
-
     It fills the square from `low` to `high` (Å), whose outermost `EDGE` is not to be trusted. Grain
-    i has a lattice vector in direction `angles[i]` (radians) and a ring centre at `origins[i]`
-    (g, 2) Å; `grain_at` maps positions (n, 2) Å to the grain there, (n,) int.
-    """
+    i has a lattice vector in direction `angles[i]` (radians) and a ring centre at `origins[i]` (g,
+    2) Å; `grain_at` maps positions (n, 2) Å to the grain there, (n,) int."""
     angles = np.asarray(angles, float)
     # Where boundaries run: between neighbouring ring centres of different grains.
     centres, owner = _assembled(low, high, angles, grain_at, origins, material)
@@ -132,12 +128,10 @@ def _interface(centres: np.ndarray, owner: np.ndarray, reach: float) -> np.ndarr
 
 def _smooth_boundary(centres, owner, free, near: cKDTree, material):
     """Thin, complete and smooth the ring centres along the boundaries.
-
-    Of two centres that are too close one is left out; centres with fewer than five neighbours
-    are removed and those with more than seven get another beside them; those that are `free` and
-    in the zone move to the mean of their neighbours. Returns centres (k, 2) near the boundaries
-    and their grains.
-    """
+    Of two centres that are too close one is left out; centres with fewer than five neighbours are
+    removed and those with more than seven get another beside them; those that are `free` and in the
+    zone move to the mean of their neighbours. Returns centres (k, 2) near the boundaries and their
+    grains."""
     constant = material.lattice_constant
     distance = near.query(centres, distance_upper_bound=(ZONE + 3) * constant)[0]
     frame = np.isfinite(distance)

@@ -42,12 +42,10 @@ def exit_wave(
     mobile: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the Fourier transform of the wave behind the specimen, referred to height 0.
-
     Positions (n, 2) and heights (n,), along the beam, in Å on a field of period `extent` (Å) with
     `shape` grid points, the first at (0, 0); `numbers` are atomic numbers. Atoms that are `mobile`
     (n,) bool move under the beam. The result is complex64 in the layout of `scipy.fft.fft2`, zero
-    beyond two thirds of the grid's Nyquist frequency.
-    """
+    beyond two thirds of the grid's Nyquist frequency."""
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     q_squared = frequencies(shape, steps)[2]
     limit = (BAND_LIMIT * 0.5 / max(steps)) ** 2
@@ -140,9 +138,7 @@ def deposit(
     positions: np.ndarray, shape: tuple[int, int], steps: tuple[float, float]
 ) -> np.ndarray:
     """Lay points (n, 2) in Å on a periodic grid, each spread bilinearly over four grid points.
-
-    Grid point (i, j) is at (i, j) times `steps` (Å); the sum of the float32 grid is n.
-    """
+    Grid point (i, j) is at (i, j) times `steps` (Å); the sum of the float32 grid is n."""
     scaled = positions / np.asarray(steps)
     corner = np.floor(scaled)
     rest = scaled - corner
@@ -162,11 +158,9 @@ def deposit(
 
 def aberration(rows: np.ndarray, columns: np.ndarray, conditions: Conditions) -> np.ndarray:
     """Return the aberration χ(q) in radians; the transfer function is exp(−iχ).
-
-    `rows` and `columns` are broadcastable frequencies in 1/Å. With the complex angle
-    ω = λ (q_column + i q_row), an aberration of multiplicity m is the real part of the product of
-    ω^m with the conjugate of its complex amplitude.
-    """
+    `rows` and `columns` are broadcastable frequencies in 1/Å. With the complex angle ω = λ
+    (q_column + i q_row), an aberration of multiplicity m is the real part of the product of ω^m
+    with the conjugate of its complex amplitude."""
     length = float(wavelength(conditions.energy))
     x, y = length * columns, length * rows
     radius, real, imaginary = x**2 + y**2, x**2 - y**2, 2 * x * y  # |ω|², parts of ω²
@@ -258,10 +252,8 @@ def micrograph(
     mobile: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the noiseless intensity on a periodic field of camera pixels, (H, W) float32.
-
     Positions (n, 2) in Å; pixel (0, 0) is centred on (0, 0). 1 is the intensity without specimen.
-    `step` and `mobile` are those of `grid_shape` and `exit_wave`.
-    """
+    `step` and `mobile` are those of `grid_shape` and `exit_wave`."""
     extent = tuple(number * pixel_size for number in shape)
     grid = grid_shape(shape, pixel_size, step)
     spectrum = exit_wave(positions, heights, numbers, grid, extent, conditions, mobile)

@@ -40,9 +40,8 @@ def wavelength(energy: float) -> float:
 
 def interaction_constant(energy: float) -> float:
     """Return the phase in radians per V·Å of projected potential, σ = 2π m e λ / h² (rad/(V·Å)).
-
-    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, eq. 5.6.
-    """
+    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, eq.
+    5.6."""
     mass = m_e + e * energy / c**2
     # λ in Å times one Å of path: two powers of the ångström.
     return 2 * np.pi * mass * e * wavelength(energy) * angstrom**2 / h**2
@@ -50,10 +49,8 @@ def interaction_constant(energy: float) -> float:
 
 def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     """Return the electron scattering factor f(q) of a neutral atom in Å (Lobato & Van Dyck).
-
     `q_squared` (1/Å²) has any shape and keeps its dtype. InputError if the atomic number is not in
-    the table `LOBATO`.
-    """
+    the table `LOBATO`."""
     if number not in LOBATO:
         raise InputError(
             f"There are no scattering factors for atomic number {number}; add its ten numbers to "

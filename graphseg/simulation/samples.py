@@ -89,9 +89,7 @@ def truth_maps(
     layer: Structure, contaminant: Contaminant, size: int, pixel_size: float, growth: float
 ) -> dict[str, np.ndarray]:
     """Return mask, physical_mask, vacuum, boundary (bool) and orientation (float32), (size, size).
-
-    The outline of the mask runs `growth` Å outside of the outermost contaminant atoms.
-    """
+    The outline of the mask runs `growth` Å outside of the outermost contaminant atoms."""
     patches = contaminant.positions[~contaminant.overlooked]
     grid = _Grid(size, pixel_size)
     distance = grid.distance(contaminant.positions)

@@ -85,11 +85,9 @@ def find_classes(
     image: np.ndarray, mask: np.ndarray, pixel_size: float | None = None
 ) -> tuple[Lattice, ClassMap] | None:
     """Return the lattice of the clean part of an image (H, W), and the four classes.
-
     The mask is (H, W) bool, True = contamination; the pixel size, in Å, is stated where it is known
     otherwise than from the lattice. None where there is no lattice, or none can be seen: in an
-    image that is too small or too coarse, or nearly all contamination.
-    """
+    image that is too small or too coarse, or nearly all contamination."""
     with suppress(InputError):
         lattice = measure_lattice(image, mask, pixel_size=pixel_size)
         if lattice.found:

@@ -142,9 +142,7 @@ def boundary_mask(
 @dataclass(frozen=True, eq=False)
 class _Field:
     """e^{6iθ} smoothed, the size of its steepest slope / 6, and its direction (H, W, 2).
-
-    `known` is 1 where the lattice is good enough to have an orientation, else 0.
-    """
+    `known` is 1 where the lattice is good enough to have an orientation, else 0."""
 
     turned: np.ndarray
     slope: np.ndarray
@@ -206,9 +204,7 @@ def _jumps(field: _Field, smallest: float) -> np.ndarray:
 
 def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -> np.ndarray:
     """Return e^{6iΔ} of the jump Δ across (n, 2) places; 0 where one side has no lattice.
-
-    The sides are `step` lattice parameters away along the normals.
-    """
+    The sides are `step` lattice parameters away along the normals."""
     sides = [places + side * step * field.parameter * normals for side in (-1, 1)]
     known = np.minimum(*(_at(field.known, side) for side in sides)) > 0.99
     first, second = (_at(field.turned, side) for side in sides)

@@ -141,17 +141,13 @@ def radius(shape: tuple[int, int]) -> np.ndarray:
 
 def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     r"""Return the denoised image with its targets as the highest maxima, (H, W) float32.
-
-    Windows 6 lattice parameters wide overlap by three quarters. In each, every Fourier
-    coefficient of power P (averaged over neighbouring bins) is multiplied by the gain
-    :math:`S/(S+N)` of a Wiener filter, with the power N of the noise and
-    :math:`S=\max(P-2N, 0)`, and by a sign that undoes the transfer: a linear operation that is
-    the same everywhere, so that defects stay what they are.
-
-    `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of
-    Bragg reflections is turned round but not the second, since both structure factors are positive
-    there.
-    """
+    Windows 6 lattice parameters wide overlap by three quarters. In each, every Fourier coefficient
+    of power P (averaged over neighbouring bins) is multiplied by the gain :math:`S/(S+N)` of a
+    Wiener filter, with the power N of the noise and :math:`S=\max(P-2N, 0)`, and by a sign that
+    undoes the transfer: a linear operation that is the same everywhere, so that defects stay what
+    they are. `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first
+    ring of Bragg reflections is turned round but not the second, since both structure factors are
+    positive there."""
     # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)
@@ -209,11 +205,9 @@ def _add_overlapping(strip: np.ndarray, pieces: np.ndarray, hop: int) -> None:
 
 def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
     """Return the maxima of an image, (n, 2), to sub-pixels.
-
     Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
     have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
-    that do not lie on the outermost pixels.
-    """
+    that do not lie on the outermost pixels."""
     # 1. All of them.
     highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
     highest[[0, -1]] = highest[:, [0, -1]] = False

@@ -156,9 +156,7 @@ def checked_micrograph(
     image: np.ndarray, mask: np.ndarray | None, smallest_side: int = SMALLEST_SIDE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one image as float32 and its mask as bool, all False if there is none.
-
-    InputError if the image is not 2-D, not finite or too small, or the mask does not match.
-    """
+    InputError if the image is not 2-D, not finite or too small, or the mask does not match."""
     image = real_numbers(image, "Images")
     if image.ndim != 2:
         raise InputError(f"Expected a single image of shape (H, W), got shape {image.shape}.")
@@ -170,9 +168,7 @@ def checked_micrograph(
 
 def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return an (H, W) image without its background, faded out towards the mask.
-
-    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros.
-    """
+    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros."""
     if mask.all():
         raise InputError("The mask covers the whole image; there is nothing clean to measure.")
     signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
@@ -208,9 +204,7 @@ def _bounds(
 
 def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the reflections of both rings, one of each pair ±g, as two (3, 2) float64 arrays.
-
-    In cycles per pixel, (row, column). The first three add up to zero.
-    """
+    In cycles per pixel, (row, column). The first three add up to zero."""
     first = orientation + np.pi / 6 + np.arange(3) * 2 * np.pi / 3
     second = orientation + np.arange(3) * SECTOR
     return tuple(
@@ -223,12 +217,9 @@ def search(
     spectrum: np.ndarray, shape: tuple[int, int], shortest: float, longest: float
 ) -> tuple[float, float, float]:
     """Return the lattice parameter, orientation and score that fit both rings best.
-
-    `spectrum` is the half spectrum of a signal of this `shape`, see `weighted_spectrum`.
-
-    What noise reaches counts nothing. Among equals the shortest period wins, because a longer one
-    would predict reflections that are not there.
-    """
+    `spectrum` is the half spectrum of a signal of this `shape`, see `weighted_spectrum`. What noise
+    reaches counts nothing. Among equals the shortest period wins, because a longer one would
+    predict reflections that are not there."""
     # 1. A logarithmic grid of radii, descending, with a whole number of steps in a factor of √3.
     size = min(shape)
     shift = int(np.ceil(size * np.log(3) / 4))  # steps in a factor √3; one bin at Nyquist
@@ -248,9 +239,7 @@ def search(
 
 def _spot_scores(spectrum: np.ndarray, shape: tuple[int, int], radii: np.ndarray) -> np.ndarray:
     """Return how far three reflections, 60° apart, stand out of the background at their radius.
-
-    (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
-    """
+    (angles, radii) float32; the first angle is 30°, and all of them cover 60°."""
     places, beyond = _polar_places(shape, tuple(radii))
     # 1. The power on circles. Frequencies wrap, so the first row is repeated at the end.
     rows = np.vstack([spectrum, spectrum[:1]])
@@ -273,10 +262,8 @@ def _spot_scores(spectrum: np.ndarray, shape: tuple[int, int], radii: np.ndarray
 @lru_cache(maxsize=4)
 def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Tensor, np.ndarray]:
     """Return where in the half spectrum the angles and radii lie, and which lie beyond it.
-
     Places are (1, angles, radii, 2) float32 as `torch.nn.functional.grid_sample` takes them:
-    (column, row), from -1 to 1 over the half spectrum with its first row repeated at the end.
-    """
+    (column, row), from -1 to 1 over the half spectrum with its first row repeated at the end."""
     width = shape[1]
     number = 6 * max(int(np.ceil(np.pi * min(shape) / 12)), 30)  # angles in 180°, even
     angles = -np.pi / 2 + np.arange(number) * np.pi / number

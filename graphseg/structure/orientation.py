@@ -138,10 +138,8 @@ def map_orientation(
 
 def preference(image: np.ndarray, region: np.ndarray, lattice: Lattice) -> float:
     """Return how much a region (H, W) bool of an image prefers one orientation.
-
     It is the largest over the median squared response, of its means over the region; only what is
-    inside takes part. Near 1 where the region holds no lattice.
-    """
+    inside takes part. Near 1 where the region holds no lattice."""
     margin = int(2 * lattice.parameter)
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)

@@ -185,10 +185,8 @@ def _without_chains(bonds: np.ndarray, number: int) -> np.ndarray:
 
 def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     """Return for each half-edge the one that follows it around the face on the same side, (2m,).
-
-    Half-edge i < m runs along bond i, half-edge i + m back. Arriving at an atom, the walk leaves
-    by the bond that comes before the way back in the order of angles.
-    """
+    Half-edge i < m runs along bond i, half-edge i + m back. Arriving at an atom, the walk leaves by
+    the bond that comes before the way back in the order of angles."""
     count = 2 * len(bonds)
     start = np.concatenate([bonds[:, 0], bonds[:, 1]])
     end = np.concatenate([bonds[:, 1], bonds[:, 0]])

@@ -59,11 +59,9 @@ def find_superposition(
     image: np.ndarray, mask: np.ndarray | None, lattice: Lattice
 ) -> Superposition:
     """Look for two lattices in the same windows all over a micrograph.
-
     A twist of less than 8° is not seen, and layers in register are one lattice here. The image is
     (H, W) of any real dtype; windows on the mask, (H, W) bool, are left out. Of the lattice only
-    the parameter counts. Raises InputError if the mask covers all of the image.
-    """
+    the parameter counts. Raises InputError if the mask covers all of the image."""
     image, mask = checked_micrograph(image, mask)
     # 1. How far both rings of reflections stand out in each window, for all orientations.
     scores = _window_scores(clean_signal(image, mask), ~mask, lattice.parameter)

@@ -43,13 +43,11 @@ class Scales:
 
 def find_scales(stack: LabelledStack, start: Sequence[float] | None = None) -> Scales:
     """Find the scale of labelled images for a network that knows certain pixel sizes.
-
     `start` is the smallest and largest Å per pixel that the training starts from; by default those
     of the published images. Where nothing is too fine for it, the network learns the images as they
     are, and knows their pixel sizes afterwards. Otherwise the fine ones are reduced to the middle
     of what it knew, which it goes on to know, and up to the coarsest image. Pixel sizes that the
-    stack does not state are measured from the lattice.
-    """
+    stack does not state are measured from the lattice."""
     known = tuple(start or inference.KNOWN)
     found = list(_scales(stack, known))
     sizes = [scale.pixel_size for scale in found if scale.pixel_size is not None]
@@ -75,13 +73,11 @@ def _scales(stack: LabelledStack, known: Sequence[float]) -> Iterator[Scale]:
 
 def training_set(stack: LabelledStack, factors: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Return images (m, h, w) float32 of one size and what is to be learnt of them, (m, h, w).
-
     With the `factors` of `Scales`. The images come as they are if they have one size that is not
     too large, else as tiles; what is smaller than a tile is mirrored at its edges, and its label
     too. Targets are those of the stack, bool or uint8; if not all was reviewed int16, with
     `graphseg.unet.training.IGNORED` where it was not. Images and tiles of which nothing was
-    reviewed are left out.
-    """
+    reviewed are left out."""
     targets = stack.targets
     if stack.reviewed is not None:
         pairs = zip(stack.targets, stack.reviewed, strict=True)
@@ -132,9 +128,7 @@ def fit(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> UNetS
 
 def predict(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarray]:
     """Yield what ``graphseg segment`` says of each image, on its own grid.
-
-    (H, W) bool, True = contamination; with more than two classes their numbers, uint8.
-    """
+    (H, W) bool, True = contamination; with more than two classes their numbers, uint8."""
     for index, image in enumerate(stack.images):
         probability, _ = inference.predict_proba(segmenter, image, stack.pixel_size_of(index))
         yield segmenter.decided(probability)

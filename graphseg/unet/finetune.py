@@ -73,11 +73,9 @@ def read_labels(
     report: FolderReport, contamination: Sequence[int] = (), two_classes: bool = False
 ) -> tuple[LabelledStack, LabelClasses]:
     """Read a folder of labels that `graphseg.datasets.check.check_folder` has reported on.
-
     Images of different sizes are a `LabelledImages`. The grey values `contamination` mean that, by
     default all above 0; `two_classes` tells it from the rest only, whatever other values there are.
-    InputError if the folder has errors, or the values do not tell contamination from the rest.
-    """
+    InputError if the folder has errors, or the values do not tell contamination from the rest."""
     report.raise_if_errors()
     classes = LabelClasses.of(report.values, contamination)
     stack = load.load_images(report.folder, classes=classes)
@@ -174,10 +172,8 @@ def simulated_stack(
     progress: bool = True,
 ) -> LabelledStack:
     """Simulate the samples (seed, 0) to (seed, number - 1); the same arguments give the same stack.
-
     Each image is an acquisition of its own, with masks as a person would outline them, in whatever
-    number of processes. `progress` shows a bar on stderr.
-    """
+    number of processes. `progress` shows a bar on stderr."""
     if number < 1 or seed < 0:
         raise InputError(
             f"{number} images of the seed {seed} are impossible; give 1 or more and 0."
@@ -207,11 +203,9 @@ def pretrain(
     defects: int = 0,
 ) -> UNetSegmenter:
     """Train an unfitted network on simulated images only and write it, in half precision.
-
     A training that was killed continues at its last finished epoch, from a checkpoint beside the
     weight file. `defects` further images are of the configuration of that name, full of structure
-    that is no contamination; the others are those of `simulated_stack`.
-    """
+    that is no contamination; the others are those of `simulated_stack`."""
     stack = simulated_stack(number, seed, configuration, n_jobs)
     if defects:
         stack = joined(stack, simulated_stack(defects, seed, DEFECTS, n_jobs))

@@ -51,12 +51,10 @@ def margin(network: UNet) -> int:
 
 def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list[slice]:
     """Cover a length with tiles of equal size that overlap by at least ``overlap``, all in pixels.
-
     There are as few of them as possible, and they are then made as small as possible, so that the
     work grows with the length and not in steps of a tile. They start at multiples of ``multiple``,
     where the coarse pixels of a network start; the last ends at ``length`` or less than
-    ``multiple`` behind it. InputError if the overlap is not between 0 and the tile.
-    """
+    ``multiple`` behind it. InputError if the overlap is not between 0 and the tile."""
     tile -= tile % multiple
     overlap += -overlap % multiple
     if not 0 <= overlap < tile:
@@ -75,10 +73,8 @@ def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list
 
 def tile_weights(slices: list[slice], blank: int) -> list[np.ndarray]:
     """Return the weights of overlapping tiles along an axis; at each pixel they add up to 1.
-
     ``blank`` pixels at the inner edges of a tile count nothing, because the tile does not know
-    their surroundings; at most half the overlap. Between these, weights rise and fall linearly.
-    """
+    their surroundings; at most half the overlap. Between these, weights rise and fall linearly."""
     length = slices[-1].stop
     total = np.zeros(length)
     weights = []
@@ -105,13 +101,11 @@ def blend_tiles(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Predict an image tile by tile, with memory for one of them, and blend where they overlap.
-
     `predict` maps a tile (h, w) of the image (H, W) to its result (..., h, w). Tiles of at most
     `tile` pixels overlap by at least `overlap`; both are made larger if ``blank`` needs it, and an
     image no larger than a tile is predicted whole. With the `margin` of a network as ``blank`` and
     its ``multiple`` (see `tile_weights` and `tile_slices`), the result is that of the whole image,
-    but for rounding: (..., H, W) float32, added to the zeros `out` if given.
-    """
+    but for rounding: (..., H, W) float32, added to the zeros `out` if given."""
     overlap = max(overlap, 2 * blank)
     tile = max(tile, 2 * overlap) if blank else tile
     slices = [tile_slices(length, tile, overlap, multiple) for length in image.shape]
@@ -162,11 +156,9 @@ def probabilities(
     network: UNet, image: np.ndarray, precision: torch.dtype, test_time_augmentation: bool
 ) -> np.ndarray:
     """Return the probability of each class in one standardised image or tile (H, W) float32.
-
     (classes, H, W) float32; of two classes only that of class 1, contamination, (H, W).
     Convolutions have this precision; test-time augmentation averages over the eight symmetries of
-    the square. The network is in evaluation mode.
-    """
+    the square. The network is in evaluation mode."""
     device = next(network.parameters()).device
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
     padded = padded.to(device, precision)
@@ -221,10 +213,8 @@ def working_pixel_size(card: dict) -> float | None:
 
 def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
     """Measure Å per pixel from the lattice of graphene, or return None where there is none.
-
     Of a larger image the middle and the four quarters are looked at, squares of `field` pixels, and
-    the clearest lattice counts. InputError if the image is no finite 2-D array.
-    """
+    the clearest lattice counts. InputError if the image is no finite 2-D array."""
     found = _clearest_lattice(image, field)
     return found.pixel_size if found is not None and found.found else None
 
@@ -321,12 +311,10 @@ def _warning(shape: tuple[int, int], size: float, factor: float, known: Sequence
 
 def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> np.ndarray:
     """Resize an (H, W) image about the corners of its pixels, averaging where it gets smaller.
-
     ``"bicubic"`` keeps a lattice sharp and treats the noise of all pixels alike (means over areas,
     `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard 0.60 instead of
     0.82); ``"bilinear"`` stays within the range of the image. float32; the image itself if the
-    shape is the same.
-    """
+    shape is the same."""
     image = np.asarray(image, np.float32)
     if image.shape == tuple(shape):
         return image
@@ -340,14 +328,12 @@ def predict_proba(
     segmenter: BaseEstimator, image: np.ndarray, pixel_size: float | None = None
 ) -> tuple[np.ndarray, Scale]:
     """Return the probability of contamination on the grid of the image, at the network's scale.
-
     The pixel sizes that the segmenter knows, and the one that it works at, are those of its
     ``card_``; else it knows those of the published images. Image and pixel size are those of
     `find_scale`, and the `Scale` says what was done, with a warning where the image is outside of
     what the network knows. The probability is (H, W) float32, of more than two classes (classes, H,
     W). InputError if the image is no finite 2-D array or the same everywhere, or the pixel size not
-    positive.
-    """
+    positive."""
     card = getattr(segmenter, "card_", {})
     scale = find_scale(image, pixel_size, known_pixel_sizes(card), working_pixel_size(card))
     if image.min() == image.max():

@@ -154,11 +154,9 @@ _MADE: WeakKeyDictionary[UNet, tuple[tuple, UNet]] = WeakKeyDictionary()
 
 def prepared(network: UNet, precision: torch.dtype) -> UNet:
     """Return a network for prediction, made once as long as the weights stay what they are.
-
     It has no batch normalisation, is channels last, on the same device and of this `precision`, as
     are its logits; they differ by rounding from those of `network`, which is in evaluation mode and
-    left as it is.
-    """
+    left as it is."""
     # A tensor's address and version change whenever weights are replaced or written.
     tensors = (*network.parameters(), *network.buffers())
     wanted = (precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
@@ -197,10 +195,8 @@ def choose_device(device: str) -> str:
 
 def choose_precision(precision: str, device: str) -> torch.dtype:
     """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
-
     Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
-    InputError if the name is unknown.
-    """
+    InputError if the name is unknown."""
     if precision == "auto":
         precision = os.environ.get("GRAPHSEG_PRECISION", precision)
     if precision == "auto":
@@ -337,11 +333,9 @@ def change_classes(
     tensors: dict[str, torch.Tensor], known: Sequence[bool], wanted: Sequence[bool]
 ) -> dict[str, torch.Tensor]:
     """Give the last layer of a U-Net other classes.
-
     `known` and `wanted` say for each class of the tensors, and of the result, whether it is
     contamination. Each starts as the first known class of its kind. Of two known classes, the new
-    ones of a kind together are as probable as the old one was, so that nothing is forgotten.
-    """
+    ones of a kind together are as probable as the old one was, so that nothing is forgotten."""
     source = [list(known).index(kind) for kind in wanted]
     fraction = torch.tensor([float(list(wanted).count(kind)) for kind in wanted]).log()
     head = {}

@@ -89,10 +89,8 @@ load_model = load  # its name in `graphseg`, where `load` would not say what
 
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
     """Predict every image of a stack with a fold network that has not seen it (see `fold_of`).
-
     (n, H, W) float32, the probability of contamination. `changes` are parameters to change, for
-    instance ``test_time_augmentation=False`` for speed.
-    """
+    instance ``test_time_augmentation=False`` for speed."""
     result = np.empty(stack.images.shape, np.float32)
     numbers = fold_of(stack.names)
     for number in np.unique(numbers):
