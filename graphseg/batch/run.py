@@ -268,8 +268,7 @@ def stream(
 ) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
     Frames that are finished are skipped. A frame that fails gives an outcome with a sentence and
-    leaves the others alone. InputError if results cannot be written; then nothing else could be
-    either."""
+    leaves the others alone. InputError if results cannot be written."""
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.

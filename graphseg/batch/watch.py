@@ -22,8 +22,7 @@ SHARE = 0.2  # of the time that looks may take, which is long in folders of thou
 
 def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[list[Source]]:
     """Yield files once they have not changed between two looks, and again if they do later.
-    Folders or patterns are those of `graphseg.batch.manifest.find_inputs`; they may be empty
-    yet."""
+    Folders or patterns are those of `find_inputs`; they may be empty yet."""
     before: dict[Path, Fingerprint] = {}
     given: dict[Path, Fingerprint] = {}
     while True:
@@ -61,8 +60,7 @@ def watch(
     The tables are written after each. A file that fails is tried again when it has changed; what
     was made of one that has changed since is made anew. Images are folders or quoted patterns, and
     the rest is as `graphseg.batch.run.run` takes it. InputError if a folder is not there or no
-    folder; if results may not be replaced, or not be written, when the first files are worked
-    on."""
+    folder; if results may not be replaced, or not be written."""
     for one in images:
         if not Path(one).is_dir() and not glob.has_magic(one):
             raise InputError(f"{one} is no folder; --watch needs a folder or a quoted pattern.")

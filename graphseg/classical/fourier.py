@@ -123,8 +123,7 @@ def decompose(
     lattice_filter: bool,
 ) -> Decomposition:
     """Take an (H, W) float32 micrograph apart into lattice and residual (eqs 4–6).
-    `width` is σ and `threshold` G; the others are those of
-    `graphseg.classical.bragg.BraggSegmenter`."""
+    `width` is σ and `threshold` G; the others are those of `BraggSegmenter`."""
     image = in_units(image, units)
     peaks = Peaks(np.empty((0, 2)), np.empty(0, np.float32))
     if lattice_filter:

@@ -21,8 +21,7 @@ SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 class ThresholdedSegmenter(BaseEstimator):
     """What estimators have in common that decide pixel by pixel by the sign of a margin.
     Subclasses give `_margin` of one image, have the parameters `softness` and `progress`, and name
-    in `_above` the value that parameters must exceed, and in `_not_negative` those that may be
-    0."""
+    in `_above` what parameters must exceed, and in `_not_negative` those that may be 0."""
 
     _title: ClassVar[str]  # of the progress bar
     _above: ClassVar[dict[str, float]]

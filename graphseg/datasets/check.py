@@ -130,10 +130,10 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     wrong, odd = _check_values(folder, pairs)
     alike = _near_duplicates(pairs)
     warnings += odd + _check_groups(folder, pairs) + describe_duplicates(alike)
-    return FolderReport(
-        folder, tuple(p.name for p in pairs), _fractions(pairs), alike, tuple(errors + wrong),
-        tuple(warnings),
-    )  # fmt: skip
+    counts = sum((Counter(pair.counts) for pair in pairs), Counter())
+    fractions = {value: counts[value] / counts.total() for value in sorted(counts)}
+    names = tuple(pair.name for pair in pairs)
+    return FolderReport(folder, names, fractions, alike, tuple(errors + wrong), tuple(warnings))
 
 
 def _left_out(folder: Path, used: set[Path]) -> list[str]:
@@ -178,8 +178,10 @@ def _read_pair(
         )
     if errors:
         return None, (errors, warnings)
-    pair = _Pair(name, image.shape, texture_map(image), counted, _solid_values(label))
-    return pair, (errors, warnings)
+    # Values that somewhere fill a square of 3 × 3 pixels.
+    lowest, highest = ndimage.minimum_filter(label, 3), ndimage.maximum_filter(label, 3)
+    solid = set(_count_values(label[lowest == highest]))
+    return _Pair(name, image.shape, texture_map(image), counted, solid), (errors, warnings)
 
 
 def _count_values(image: np.ndarray) -> dict[float, int]:
@@ -200,12 +202,6 @@ def _check_image(path: Path, image: np.ndarray) -> tuple[list[str], list[str]]:
     if fraction < FLAT:
         return [], []
     return [], [f"{path} has the value {common:g} in {fraction:.0%} of its pixels; look at it."]
-
-
-def _solid_values(label: np.ndarray) -> set[float]:
-    """Return the values that somewhere fill a square of 3 × 3 pixels."""
-    lowest, highest = ndimage.minimum_filter(label, 3), ndimage.maximum_filter(label, 3)
-    return set(_count_values(label[lowest == highest]))
 
 
 def _check_values(folder: Path, pairs: list[_Pair]) -> tuple[list[str], list[str]]:
@@ -281,13 +277,6 @@ def describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:
         "name that ends in _layer_1, _layer_2, or remove one."
         for (first, second, alike), *others in together.values()
     ]
-
-
-def _fractions(pairs: list[_Pair]) -> dict[float, float]:
-    counts = Counter()
-    for pair in pairs:
-        counts.update(pair.counts)
-    return {value: counts[value] / counts.total() for value in sorted(counts)}
 
 
 def _listed(names: list[str]) -> str:

@@ -40,8 +40,7 @@ def png(image: np.ndarray) -> bytes:
 
 def paired_files(source: str | Path, output: str | Path | None) -> list[tuple[Path, Path]]:
     """Return images with the paths of their labels, of a PNG or TIFF image or a folder of them.
-    Labels are in the folder `output`, by default that of the images. InputError if it has no
-    images."""
+    Labels are in the folder `output`, by default that of the images. InputError without any."""
     source = Path(source)
     images = [source]
     if source.is_dir():

@@ -51,7 +51,12 @@ def fetch(
         registry=known["licence"] | images,
     )
     folder = Path(store.path) / known["folder"]
-    missing = [name for name in store.registry if not _is_intact(store, name)]
+    paths = {name: Path(store.path) / name for name in store.registry}
+    missing = [
+        name
+        for name, path in paths.items()
+        if not path.is_file() or pooch.file_hash(path) != store.registry[name]
+    ]
     if missing:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +67,6 @@ def fetch(
             ) from error
         _download(store, missing, progress, timeout)
     return folder
-
-
-def _is_intact(store: pooch.Pooch, name: str) -> bool:
-    path = Path(store.path) / name
-    return path.is_file() and pooch.file_hash(path) == store.registry[name]
 
 
 def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: float) -> None:
@@ -106,8 +106,7 @@ def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None
 
 def read_published(progress: bool = True) -> dict[str, bytes]:
     """Return the checked content of every published file by its name.
-    InputError if `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is
-    obtainable."""
+    InputError if `$GRAPHSEG_DATA` lacks a file or has a damaged one, or nothing is obtainable."""
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = _given_folder(Path(given)) if given else fetch(progress=progress)
     return {name: _verified(folder / name, sha) for name, sha in registry()["files"].items()}

@@ -66,8 +66,7 @@ class StepStore:
     ) -> list:
         """Run the steps that are not finished yet, and return the results of all in their order.
         Each is a call without arguments, whose result JSON can hold. They run through joblib, so
-        ``joblib.parallel_config("dask")`` spreads them over machines. The title is that of the
-        bar."""
+        ``joblib.parallel_config("dask")`` spreads them over machines."""
         waiting = {key: step for key, step in steps.items() if self.get(key) is None}
         calls = (joblib.delayed(_timed)(key, step) for key, step in waiting.items())
         done = len(steps) - len(waiting)

@@ -53,8 +53,7 @@ def cross_validation(
     average and score); ``default_network`` with the scores of the network that is taken without
     ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
     ``keep_default``, whether that is too little; with a start also ``before_training``, and
-    ``gain``; with more than two classes also ``classes``, the Jaccard index of each. None without
-    folds."""
+    ``gain``; with more than two classes also ``classes``, the Jaccard index of each."""
     if not folds:
         return None
     header = {

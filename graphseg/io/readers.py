@@ -178,18 +178,15 @@ def open_hdf5(path: Path, stack: ExitStack) -> list[Signal]:
     groups = [file, *(item for item in file.values() if isinstance(item, h5py.Group))]
     if any({"version_major", "emd_group_type"} & set(group.attrs) for group in groups):
         return _ncem(path, stack)
-    delmic = [name for name, item in file.items() if _is_acquisition(name, item)]
+    # Groups of Odemis: AcquisitionN/{ImageData, PhysicalData, SVIData}.
+    named = [n for n, i in file.items() if isinstance(i, h5py.Group) and "ImageData" in i]
+    delmic = [name for name in named if name.startswith("Acquisition")]
     if delmic:
         raise InputError(
             f"{path} is a file of Odemis, Delmic's program, with {', '.join(delmic)}, and is not "
             "read; export the image as TIFF."
         )
     return [_plain(path, arrays)]
-
-
-def _is_acquisition(name: str, item: Any) -> bool:
-    """Tell whether a group is one of Odemis: AcquisitionN/{ImageData, PhysicalData, SVIData}."""
-    return name.startswith("Acquisition") and hasattr(item, "keys") and "ImageData" in item
 
 
 def _confined_arrays(path: Path, file: Any) -> list[Any]:

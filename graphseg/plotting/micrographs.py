@@ -90,8 +90,7 @@ def show_picture(
     axes: Axes, picture: np.ndarray, pixel_size: float | None = None, title: str = "", **options
 ) -> AxesImage:
     """Show a picture, (H, W) or (H, W, 3), with a scale bar and without ticks or frame.
-    Without a ``pixel_size`` in Å (None or NaN) the scale bar is in pixels; ``options`` are those of
-    ``imshow``."""
+    Without a ``pixel_size`` in Å (None, NaN) the scale bar is in pixels; options are `imshow`'s."""
     shown = axes.imshow(picture, **options)
     height, width = picture.shape[:2]
     known = pixel_size is not None and np.isfinite(pixel_size)
@@ -210,8 +209,7 @@ def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOUR
 
 def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None) -> None:
     """Save a figure so that the same figure gives the same bytes: without a date.
-    The ``target`` is a path or an open binary file, the ``form`` svg or png, by default the
-    suffix."""
+    The ``target`` is a path or an open binary file, the ``form`` svg or png, else the suffix."""
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
     figure.savefig(target, format=form, metadata=metadata)

@@ -67,17 +67,15 @@ class Review:
             self._history = History(mask * np.uint8(CONTAMINATED) + reviewed * np.uint8(SEEN))
             self._probability = None
             self._threshold = self.masks.threshold
-            self._status = str(problem or self._doubt(name))
+            # Why the mask needs a look, or what is to be expected of it.
+            row = self.masks.record(name)["row"]
+            expected = row.get("expected_jaccard")
+            jaccard = f"Expected Jaccard index: {expected:.2f}." if expected else ""
+            self._status = str(problem or row["warning"] or jaccard)
             return
         if problem and not hasattr(self, "_history"):
             raise problem
         self._status = str(problem or self._status)
-
-    def _doubt(self, name: str) -> str:
-        """Return why a mask needs a look, or what is to be expected of it; else ""."""
-        row = self.masks.record(name)["row"]
-        expected = row.get("expected_jaccard")
-        return row["warning"] or (f"Expected Jaccard index: {expected:.2f}." if expected else "")
 
     def _save(self) -> None:
         state = self._history.mask

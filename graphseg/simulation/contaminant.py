@@ -108,7 +108,9 @@ def draw_contaminant(
         patch, inside = _outlines(rng, low, high, frame, ranges)
         parts.append(_fill(rng, patch, inside, low, ranges, material))
         parts.append(_chains(rng, inside, low, ranges))
-    parts.append(_adatoms(rng, low, high, ranges))
+    adatoms = rng.uniform(low, high, (int(rng.integers(ranges.adatoms + 1)), 2))
+    silicon = rng.random(len(adatoms)) < ranges.adatom_silicon
+    parts.append(overlooked(adatoms, 2.0, np.where(silicon, 14, 6)))
     found = joined(parts)
     if rng.random() < ranges.heavy_fraction and len(found):
         fraction = rng.uniform(*ranges.heavy)
@@ -244,10 +246,3 @@ def _chains(rng, inside, low, ranges) -> Contaminant:
         chains.append(low + (edge[rng.integers(len(edge))] + 0.5) * CELL + walk)
     positions = np.concatenate(chains) if chains else np.zeros((0, 2))
     return overlooked(positions, 3.0, 6)
-
-
-def _adatoms(rng, low, high, ranges) -> Contaminant:
-    number = int(rng.integers(ranges.adatoms + 1))
-    positions = rng.uniform(low, high, (number, 2))
-    numbers = np.where(rng.random(number) < ranges.adatom_silicon, 14, 6)
-    return overlooked(positions, 2.0, numbers)

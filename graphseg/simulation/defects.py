@@ -134,8 +134,7 @@ def draw_point_defects(
 
 def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int = 0) -> Structure:
     """Turn `length` parallel bonds in a row, two lattice constants apart, and relax.
-    The first is near `start` (2,) Å; `direction` 0 to 2 is the lattice vector that the row
-    follows."""
+    The first is near `start` (2,) Å; `direction` 0 to 2 is the lattice vector of the row."""
     middles = layer.positions[layer.bonds].mean(axis=1)
     away = layer.positions[layer.bonds[:, 1]] - layer.positions[layer.bonds[:, 0]]
     nearest = squared_distance(middles, start).argmin()

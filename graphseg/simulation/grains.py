@@ -76,7 +76,9 @@ def polycrystal(
     angles = np.asarray(angles, float)
     # Where boundaries run: between neighbouring ring centres of different grains.
     centres, owner = _assembled(low, high, angles, grain_at, origins, material)
-    near = _interface(centres, owner, 1.5 * material.lattice_constant)
+    reach = 1.5 * material.lattice_constant
+    pairs = cKDTree(centres).query_pairs(reach, output_type="ndarray")
+    near = centres[pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]].mean(axis=1)  # (k, 2)
     # The sites of every lattice in its own grain.
     sites = [
         honeycomb(low, high, angle, origin, material)
@@ -119,19 +121,11 @@ def _assembled(low, high, angles, grain_at, origins, material) -> tuple[np.ndarr
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _interface(centres: np.ndarray, owner: np.ndarray, reach: float) -> np.ndarray:
-    """Return the midpoints (k, 2) of neighbouring centres that belong to different grains."""
-    pairs = cKDTree(centres).query_pairs(reach, output_type="ndarray")
-    pairs = pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]
-    return centres[pairs].mean(axis=1)
-
-
 def _smooth_boundary(centres, owner, free, near: cKDTree, material):
     """Thin, complete and smooth the ring centres along the boundaries.
     Of two centres that are too close one is left out; centres with fewer than five neighbours are
     removed and those with more than seven get another beside them; those that are `free` and in the
-    zone move to the mean of their neighbours. Returns centres (k, 2) near the boundaries and their
-    grains."""
+    zone move to the mean of their neighbours. Returns centres (k, 2) near these, and grains."""
     constant = material.lattice_constant
     distance = near.query(centres, distance_upper_bound=(ZONE + 3) * constant)[0]
     frame = np.isfinite(distance)

@@ -61,7 +61,9 @@ def exit_wave(
     for number in range(int(slab.max(initial=0)) + 1):
         chosen = slab == number
         phase = strength * _potential(positions[chosen], kinds[chosen], shape, steps, spread)
-        transmitted = _transmission(phase, conditions.absorption)
+        transmitted = unit_phase(phase)
+        if conditions.absorption:
+            transmitted *= np.exp(-conditions.absorption * phase)
         if spectrum is None:
             spectrum = fft.fft2(transmitted, overwrite_x=True)
         else:
@@ -96,13 +98,6 @@ def unit_phase(phase: np.ndarray) -> np.ndarray:
     result = np.empty(phase.shape, np.complex64)
     result.real, result.imag = np.cos(phase), np.sin(phase)
     return result
-
-
-def _transmission(phase: np.ndarray, absorption: float) -> np.ndarray:
-    transmitted = unit_phase(phase)
-    if absorption:
-        transmitted *= np.exp(-absorption * phase)
-    return transmitted
 
 
 def _form_factors(kinds, shape, steps, conditions, limit) -> dict[int, np.ndarray]:

@@ -40,8 +40,7 @@ def wavelength(energy: float) -> float:
 
 def interaction_constant(energy: float) -> float:
     """Return the phase in radians per V·Å of projected potential, σ = 2π m e λ / h² (rad/(V·Å)).
-    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, eq.
-    5.6."""
+    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, 5.6."""
     mass = m_e + e * energy / c**2
     # λ in Å times one Å of path: two powers of the ångström.
     return 2 * np.pi * mass * e * wavelength(energy) * angstrom**2 / h**2

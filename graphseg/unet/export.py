@@ -32,8 +32,7 @@ ROUNDING = 1e-6  # relative deviation that the float32 mean of a constant image 
 class PortableNetwork(nn.Module):
     """A network with all that belongs to it: standardising, padding, probabilities.
     It does what `graphseg.unet.segmenter.UNetSegmenter.predict_proba` does with a whole image in
-    one pass, in float32. The network is in evaluation mode; images that come `standardised` are not
-    standardised again."""
+    one pass, in float32. The network is in evaluation mode; images may come `standardised`."""
 
     def __init__(self, network: UNet, standardised: bool = False):
         super().__init__()
@@ -43,8 +42,7 @@ class PortableNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the probability of contamination (n, H, W), or of more than two classes each.
         Takes images (n, H, W) float32 of any scale, and of any size of at least half the network's
-        ``multiple``; each is standardised by itself (eq. 3). More classes give (n, classes, H,
-        W)."""
+        ``multiple``; each is standardised by itself (eq. 3). More give (n, classes, H, W)."""
         height, width = images.shape[-2:]
         rows, columns = (self._mirrored(length) for length in (height, width))
         padded = self._standard(images)[:, rows][:, :, columns]

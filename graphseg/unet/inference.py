@@ -332,8 +332,7 @@ def predict_proba(
     ``card_``; else it knows those of the published images. Image and pixel size are those of
     `find_scale`, and the `Scale` says what was done, with a warning where the image is outside of
     what the network knows. The probability is (H, W) float32, of more than two classes (classes, H,
-    W). InputError if the image is no finite 2-D array or the same everywhere, or the pixel size not
-    positive."""
+    W). InputError for an image that is not 2-D, not finite or constant, or a bad pixel size."""
     card = getattr(segmenter, "card_", {})
     scale = find_scale(image, pixel_size, known_pixel_sizes(card), working_pixel_size(card))
     if image.min() == image.max():
