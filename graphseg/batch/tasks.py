@@ -89,11 +89,9 @@ class Network:
         ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
     pixel_size
         Å per pixel of all images, whatever their files say.
-    digest
-        SHA-256 of the weight file; a process that finds another one refuses to work.
-    precision
-        Of the convolutions: what suits the machine that `choose` was called on, so that others
-        give the same results.
+    digest, precision
+        SHA-256 of the weight file, without which a process refuses to work, and what suits the
+        machine that `choose` was called on, so that others give the same results.
 
     Examples
     --------
@@ -118,8 +116,7 @@ class Network:
         Raises
         ------
         InputError
-            If the file is missing or no weight file, the device is absent, or the
-            pixel size is not positive.
+            If the file is missing or no weight file, the device absent, or the pixel size impossible.
         """
         if model is not None:
             named = str(model) in pretrained.names() and not Path(model).exists()
@@ -300,10 +297,8 @@ class Segment(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    masks
-        ``"tif"`` or ``"png"``.
+    network, masks
+        What predicts, and the format of masks, ``"tif"`` or ``"png"``.
     probabilities
         ``"float32"``, ``"float16"`` or None.
     overlays
@@ -365,10 +360,8 @@ class Sort(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    exclude_vacuum
-        Whether holes count as not usable.
+    network, exclude_vacuum
+        What predicts, and whether holes count as not usable.
 
     Examples
     --------
@@ -404,10 +397,8 @@ class Analyse(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    structures
-        Whether to write extended XYZ files.
+    network, structures
+        What predicts, and whether to write extended XYZ files.
 
     Examples
     --------
@@ -460,10 +451,8 @@ class Reduce(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    coarsening
-        What may be lost; by default nothing.
+    network, coarsening
+        What predicts, and what may be lost; by default nothing.
 
     Examples
     --------
