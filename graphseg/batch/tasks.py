@@ -116,7 +116,7 @@ class Network:
         Raises
         ------
         InputError
-            If the file is missing or no weight file, the device absent, or the pixel size impossible.
+            If the file is missing or no weight file, the device absent, or the pixel size bad.
         """
         if model is not None:
             named = str(model) in pretrained.names() and not Path(model).exists()
