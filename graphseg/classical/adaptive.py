@@ -31,19 +31,8 @@ def split_lattice(
     """Return a micrograph, its lattice and the difference of the two, (H, W) float32 each."""
     # The image is standardised (eq. 3); the other choices are the defaults of
     # `graphseg.classical.bragg.BraggSegmenter`, whose parameters these are.
-    found = decompose(
-        image,
-        width=aperture_width,
-        threshold=peak_threshold,
-        n_peaks=n_peaks,
-        smoothing=0,
-        padding=32,
-        window_taper=0.25,
-        peak_blur=2.0,
-        units="standardised",
-        combine="sum",
-        lattice_filter=True,
-    )
+    chosen = {"width": aperture_width, "threshold": peak_threshold, "n_peaks": n_peaks}
+    found = decompose(image, **chosen, smoothing=0)
     return found.image, found.lattice, found.image - found.lattice
 
 

@@ -113,14 +113,14 @@ def decompose(
     *,
     width: float,
     threshold: float,
-    n_peaks: int,
-    smoothing: float,
-    padding: int,
-    window_taper: float,
-    peak_blur: float,
-    units: str,
-    combine: str,
-    lattice_filter: bool,
+    n_peaks: int = 12,
+    smoothing: float = 6.0,
+    padding: int = 32,
+    window_taper: float = 0.25,
+    peak_blur: float = 2.0,
+    units: str = "standardised",
+    combine: str = "sum",
+    lattice_filter: bool = True,
 ) -> Decomposition:
     """Take an (H, W) float32 micrograph apart into lattice and residual (eqs 4–6).
     `width` is σ and `threshold` G; the others are those of `BraggSegmenter`."""

@@ -46,16 +46,14 @@ def paired_difference(
         Records of the same data set.
     score : str
         One of :data:`graphseg.metrics.NAMES`.
-    average : {"pooled", "per_image"}
-        Over all images, see :func:`graphseg.metrics.scores`.
-    resamples : int, default 10,000
+    average, zero_division
+        Over all images, and the value of 0/0, see :func:`graphseg.metrics.scores`.
+    resamples, seed : int
+        Draws, and the seed of these.
     level : float, default 0.95
         Of the percentile interval.
-    seed : int, default 0
     names : collection of str, optional
         Compare on these images only.
-    zero_division : float, default 1.0
-        The value of 0/0, see :func:`graphseg.metrics.score_table`.
 
     Returns
     -------

@@ -82,9 +82,8 @@ def pixel_scorer(name: str, average: str = "pooled") -> Callable[..., float]:
 
     Parameters
     ----------
-    name : str
-        One of :data:`graphseg.metrics.NAMES`.
-    average : {"pooled", "per_image"}
+    name, average : str
+        One of :data:`graphseg.metrics.NAMES`; ``"pooled"`` or ``"per_image"``.
 
     Returns
     -------
@@ -179,15 +178,14 @@ def cross_validate(
     ----------
     estimator : BaseEstimator
         Unfitted; whatever it chooses, it chooses inside ``fit`` from the training images.
-    stack : LabelledStack
-    name : str
-        Of the method, as tables show it.
+    stack, name
+        The images, and what tables call the method.
     protocol, folds, shuffles
         See :func:`splits`; the shuffles 0, 1, … are all run.
     run_folder : path, optional
         Each finished fold is kept here as a file, and not run again.
-    n_jobs : int, default 1
-    progress : bool, default True
+    n_jobs, progress
+        Folds at a time, and whether to show a bar.
     only : sequence of int, optional
         Run these folds of each shuffle only, where all would take too long. The record says so
         under ``only``, and its images are those of these folds.

@@ -81,19 +81,13 @@ class Conditions:
         Two-fold astigmatism, axial coma and three-fold astigmatism as (amplitude, angle): the
         coefficients C12, C21 and C23 of χ = 2π/λ Σ C_nm α^(n+1) cos(m(φ − φ_nm)) / (n+1), with φ
         from the column axis towards the row axis.
-    focal_spread
-        Standard deviation of the focus.
-    divergence
-        Semi-angle of illumination.
-    vibration
-        Mean square displacement of atoms along one axis, Å².
-    blur
-        Standard deviation of isotropic blur of the image.
-    mobility
-        Further mean square displacement of mobile atoms along one axis, Å²: contamination moves
-        under the beam.
-    drift
-        Displacement (row, column) during the exposure.
+    focal_spread, divergence
+        Standard deviation of the focus; semi-angle of illumination.
+    vibration, mobility
+        Mean square displacement of atoms along one axis, Å², and the further one of mobile atoms:
+        contamination moves under the beam.
+    blur, drift
+        Standard deviation of isotropic blur; displacement (row, column) during the exposure.
     absorption
         Imaginary over real potential.
     modulation

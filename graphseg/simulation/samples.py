@@ -207,31 +207,24 @@ class Sample:
         float32, electrons in each pixel, before they were stretched to 8 bits.
     illumination
         float32, of the field, relative to its mean; 1 where it is even.
-    mask
-        bool, contamination as a person would outline it.
-    physical_mask
-        bool, within one bond length of a projected contaminant atom.
-    vacuum
-        bool, holes: no atom at all.
-    boundary
-        bool, grain boundaries.
+    mask, physical_mask
+        bool, contamination as a person would outline it, and within one bond length of a projected
+        contaminant atom.
+    vacuum, boundary
+        bool, holes without any atom, and grain boundaries.
     orientation
         float32 radians in [0, π/3), the direction of a lattice vector, from the column axis
         towards the row axis.
     positions
         (n, 2) float64, the sites of the layer in pixels (row, column), also below contamination.
-    numbers
-        (n,) int, their atomic numbers.
+    numbers, grains
+        (n,) int, the atomic number and the grain of each site.
     bonds
         (m, 2) int, pairs of sites.
-    grains
-        (n,) int, the grain of each site.
     angles
         (g,) float64, the lattice direction of each grain, radians.
-    conditions
-        How it was imaged.
-    pixel_size
-        Å.
+    conditions, pixel_size
+        How it was imaged; Å.
 
     Examples
     --------
