@@ -134,8 +134,8 @@ class BraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
 
     Our interpretation of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
-    above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back,
-    give the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
+    above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back, give
+    the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
     contamination (6). `fit` finds σ, G and M. The sign of the contrast does not matter.
 
     Parameters
@@ -151,14 +151,12 @@ class BraggSegmenter(ThresholdedSegmenter):
         M, in units of the image. Start as above. None: from `STARTS`.
     n_peaks
         Largest number of pairs of peaks ±g.
-    smoothing
-        Standard deviation of the local average in pixels.
-    padding
-        Zeros added on each side before the filter, in pixels.
-    window_taper
-        Fraction of each side over which W, a Tukey window, falls to zero; for the search only.
-    peak_blur
-        Standard deviation in bins of the Gaussian that smooths the spectrum for the search.
+    smoothing, padding
+        Standard deviation of the local average, and zeros added on each side before the filter,
+        in pixels.
+    window_taper, peak_blur
+        For the search of peaks only: fraction of each side over which W, a Tukey window, falls to
+        zero, and standard deviation in bins of the Gaussian that smooths the spectrum.
     units
         ``"standardised"``: mean 0 and standard deviation 1 (eq. 3); ``"contrast"``: I/mean − 1;
         ``"raw"``: grey levels minus their mean.
@@ -167,10 +165,9 @@ class BraggSegmenter(ThresholdedSegmenter):
     lattice_filter
         False gives the no-lattice baseline: no lattice is removed, and the locally averaged \|I\|
         is thresholded by the same code. Then only M is fitted.
-    softness
-        Width of the sigmoid around M, as a fraction of M, in `fit` and in `predict_proba`.
-    peak_softness
-        Width of the sigmoid around G in the logarithm of the peak height, in `fit`.
+    softness, peak_softness
+        Width of the sigmoid around M, as a fraction of M, in `fit` and in `predict_proba`; and
+        around G in the logarithm of the peak height, in `fit`.
     steps, learning_rate, batch_size
         Steps of gradient descent, its first step length in the logarithm of the parameters
         (it falls to zero as a cosine), and images a step.
@@ -197,10 +194,8 @@ class BraggSegmenter(ThresholdedSegmenter):
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
     >>> segmenter = BraggSegmenter(steps=2).fit(images, masks)
-    >>> segmenter.predict(images).shape
-    (2, 128, 128)
-    >>> bool(segmenter.mask_threshold_ > 0)
-    True
+    >>> segmenter.predict(images).shape, bool(segmenter.mask_threshold_ > 0)
+    ((2, 128, 128), True)
     """
 
     _above: ClassVar = dict.fromkeys(

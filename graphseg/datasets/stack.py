@@ -174,17 +174,13 @@ class LabelledStack:
     groups
         (n,) str, what must stay on one side of a split, see `group_of`: the frames of one focal or
         time series share it, and so do acquisitions that show the same place.
-    dates
-        (n,) str such as ``2014_0601``, the day of recording.
-    source
-        ``published``, ``simulated`` or ``folder``.
+    dates, source
+        (n,) str such as ``2014_0601``, the day; ``published``, ``simulated`` or ``folder``.
     pixel_size
         (n,) float64 in Å per pixel, NaN where unknown; None if none is known.
-    labels
-        (n, H, W) uint8, the number of the class of each pixel; None if there are no classes but
-        contamination and the rest.
-    classes
-        What those numbers mean; None without `labels`.
+    labels, classes
+        (n, H, W) uint8, the number of the class of each pixel, and what these mean; None if there
+        are no classes but contamination and the rest.
     reviewed
         (n, H, W) bool, where somebody has looked; the label of the rest is unknown. None where all
         of it is known.

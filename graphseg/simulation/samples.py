@@ -373,10 +373,8 @@ def image_of(
         ``positions / pixel_size`` in the image.
     numbers : int or array of int, shape (n,)
         Atomic numbers, or one number for all.
-    extent : float or (float, float)
-        Height and width of the image in Å.
-    pixel_size : float
-        Å.
+    extent, pixel_size : float or (float, float), float
+        Height and width of the image, and of its pixels, in Å.
     conditions : Conditions, optional
         By default 80 kV, 25 Å overfocus, atoms bright.
     dose : float, optional

@@ -47,10 +47,8 @@ class UNet(nn.Module):
     ----------
     classes : int, default 2
         Output channels, one logit for each class; class 1 is contamination.
-    levels : int, default 4
-        Number of resolutions; the network has ``2 * levels - 1`` blocks.
-    features : int, default 32
-        Features of the first block.
+    levels, features : int, default 4 and 32
+        Number of resolutions, ``2 * levels - 1`` blocks, and features of the first block.
     normalisation : {"none", "batch"}, default "none"
         What stands between a convolution and its rectifier. The paper's network has none.
     input_channels : int, default 1

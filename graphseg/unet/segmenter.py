@@ -62,9 +62,9 @@ MOST_FEATURES = 4096  # of a block; the largest published network has 1024
 class UNetSegmenter(BaseEstimator):
     """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
 
-    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
-    eight symmetries of the square and a one-cycle schedule, which reach the paper's scores in a
-    tenth of its epochs. :meth:`paper` and :meth:`original` give the published configurations.
+    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the eight
+    symmetries of the square and a one-cycle schedule, which reach the paper's scores in a tenth of
+    its epochs. :meth:`paper` and :meth:`original` give the published configurations.
 
     Parameters
     ----------
@@ -77,17 +77,15 @@ class UNetSegmenter(BaseEstimator):
         Å per pixel near which a network is trained by domain randomisation, and at which it wants
         its images: :func:`graphseg.unet.inference.predict_proba` brings them to it, ``predict``
         does not. Training images need a visible lattice for it; others are taken as they are.
-    noise : float, default 0
-        Largest standard deviation of white noise that is added to standardised images.
-    blur : float, default 0
-        Largest blur of training images in pixels, in every direction another, as by focus, drift
-        and a coarser camera; see :func:`graphseg.unet.augmentation.blurred`.
+    noise, blur : float, default 0
+        Largest standard deviation of white noise that is added to standardised images, and largest
+        blur in pixels, in every direction another, as by focus, drift and a coarser camera; see
+        :func:`graphseg.unet.augmentation.blurred`.
     adversarial : float, default 0
         Largest step against its label that an image is moved by, in standard deviations; twice as
         slow, see :func:`graphseg.unet.training.moved`.
-    epochs : int, default 25
-    batch_size : int, default 4
-        Images a step.
+    epochs, batch_size : int, default 25 and 4
+        Passes over the images, and images a step.
     learning_rate : float, default 1e-3
         Constant, or the highest of the cycle.
     schedule : {"one-cycle", "constant"}
@@ -105,14 +103,12 @@ class UNetSegmenter(BaseEstimator):
     contamination : sequence of int, default (1,)
         The numbers of the classes that are contamination.
     test_time_augmentation : bool, default False
-        Average predictions over the eight symmetries of the square (test-time augmentation);
-        eight times slower.
+        Average predictions over the eight symmetries of the square; eight times slower.
     threshold : float, default 0.5
         Probability at and above which a pixel is called contamination.
     precision : {"auto", "float32", "bfloat16"}
         Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
-    device : str, default "auto"
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    device : {"auto", "cpu", "cuda"}
     tile, overlap : int, default 1024 and 128
         Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
         said if the network sees farther.
