@@ -182,15 +182,8 @@ def simulated_stack(
     pairs = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls)
     bar = tqdm(pairs, total=number, desc="simulating", unit="image", disable=not progress)
     names, images, masks, sizes = zip(*bar, strict=True)
-    return LabelledStack(
-        images=np.stack(images),
-        masks=np.stack(masks),
-        names=names,
-        groups=np.array(names),
-        dates=np.array(names),
-        source="generated",
-        pixel_size=np.array(sizes),
-    )
+    stack = load.assemble(names, images, masks, "generated", sizes)
+    return replace(stack, dates=np.array(names))
 
 
 def pretrain(
