@@ -15,14 +15,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from graphseg.datasets.duplicates import near_duplicates, texture_map
-from graphseg.datasets.load import (
-    LABEL,
-    PIXEL_SIZES,
-    SUFFIXES,
-    find_pairs,
-    size,
-    visible_files,
-)
+from graphseg.datasets.load import LABEL, PIXEL_SIZES, SUFFIXES, find_pairs, size, visible_files
 from graphseg.datasets.stack import acquisition_of
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph

@@ -61,15 +61,15 @@ def similarities(maps: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(
-    maps: np.ndarray, groups: Sequence[str] | np.ndarray, threshold: float = THRESHOLD
+    maps: np.ndarray, groups: Sequence[str] | np.ndarray
 ) -> list[tuple[int, int, float]]:
     """Return the pairs of images of different groups (n,) that show the same place.
-    Indices of the two images, the lower first, and their similarity, of at least `threshold`, the
+    Indices of the two images, the lower first, and their similarity, of at least `THRESHOLD`, the
     most alike first; see `similarities`, which has the maps."""
     alike = np.triu(similarities(maps), 1)
     groups = np.asarray(groups)
     alike[groups[:, None] == groups] = -1
-    first, second = np.nonzero(alike >= threshold)
+    first, second = np.nonzero(alike >= THRESHOLD)
     order = np.argsort(-alike[first, second], kind="stable")
     return [
         (int(i), int(j), float(alike[i, j]))

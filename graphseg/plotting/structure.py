@@ -105,19 +105,16 @@ def _add_wheel(axes: Axes, colours: mpl.colors.Colormap, size: float) -> Axes:
     return key
 
 
-def overlay_boundaries(
-    axes: Axes, boundaries: Sequence[Boundary], angles: bool = True, linewidth: float = 2.0
-) -> None:
+def overlay_boundaries(axes: Axes, boundaries: Sequence[Boundary]) -> None:
     """Draw boundaries over an image, each with its misorientation in degrees at its middle."""
     for boundary in boundaries:
         rows, columns = boundary.positions.T
-        axes.plot(columns, rows, color=CLASS_COLOURS["boundary"], linewidth=linewidth)
-        if angles:
-            middle = len(rows) // 2
-            axes.text(
-                columns[middle], rows[middle], f"{np.degrees(boundary.misorientation):.1f}°",
-                fontsize=8, ha="center", va="center", bbox=TEXT_BOX,
-            )  # fmt: skip
+        axes.plot(columns, rows, color=CLASS_COLOURS["boundary"], linewidth=2.0)
+        middle = len(rows) // 2
+        axes.text(
+            columns[middle], rows[middle], f"{np.degrees(boundary.misorientation):.1f}°",
+            fontsize=8, ha="center", va="center", bbox=TEXT_BOX,
+        )  # fmt: skip
 
 
 def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
