@@ -85,11 +85,13 @@ def flat_field(
     """Divide an (H, W) image by its background, fitted where the surface is clean (eqs 1 and 2).
     Without `exclude` (H, W) bool, contaminated areas are found by at most that many `iterations`:
     fit, leave out where the local mean or the local standard deviation of the residual is an
-    outlier, fit again. This needs more than half of the field to be clean. Below a patch that fills
-    a corner the surface is continued from the clean part; there a lower degree is safer. Means go
-    over squares of `window` pixels, some lattice periods, so that the lattice averages out; more
-    than `threshold` robust standard deviations make an outlier. Zero must mean no electrons.
-    InputError if the image is not 2-D or not finite, or its background not positive everywhere."""
+    outlier (by more than `threshold` robust standard deviations, over squares of `window` pixels,
+    which hold some lattice periods), fit again.
+
+    This needs more than half of the field to be clean. Below a patch that fills a corner the
+    surface is continued from the clean part; there a lower degree is safer. Zero must mean no
+    electrons. InputError if the image is not 2-D or not finite, or its background not positive
+    everywhere."""
     image = _checked(image)
     if exclude is not None or iterations == 0:
         excluded = np.zeros(image.shape, bool) if exclude is None else np.asarray(exclude, bool)

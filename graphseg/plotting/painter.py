@@ -40,13 +40,15 @@ class LabelPainter(anywidget.AnyWidget):
     """A widget to paint labels of one micrograph or of all in a folder.
     A label that is saved already is the starting point, else `start`: a mask of a single image or
     anything with ``predict``, such as a trained `UNetSegmenter`; by default nothing is painted.
-    What was painted but not saved is kept when one goes to another image. The source is a folder
-    with PNG or TIFF images, one image file, or an image (H, W). A single class is saved as 255,
-    several as 1, 2, 3 and so on; 0 is what is not painted. Labels go to the folder `output`, by
-    default that of the images; for an array it is the file, whose name must end in ``_LABEL.png``.
-    Labels that exist are replaced with `overwrite`; in the widget a box says so for each image. The
-    brush has a diameter from 1 to 100 pixels. InputError if there is no image, a file cannot be
-    read, or a mask does not fit its image."""
+    What was painted but not saved is kept when one goes to another image. The brush has a diameter
+    from 1 to 100 pixels.
+
+    The source is a folder with PNG or TIFF images, one image file, or an image (H, W). Labels go to
+    the folder `output`, by default that of the images; for an array it is the file, whose name must
+    end in ``_LABEL.png``. A single class is saved as 255, several as 1, 2, 3 and so on; 0 is what
+    is not painted. Labels that exist are replaced with `overwrite`; in the widget a box says so for
+    each image. InputError if there is no image, a file cannot be read, or a mask does not fit its
+    image."""
 
     _esm = Path(__file__).with_name("painter.js")
     _css = Path(__file__).with_name("painter.css")

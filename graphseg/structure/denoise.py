@@ -146,7 +146,7 @@ def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     Wiener filter, with the power N of the noise and :math:`S=\max(P-2N, 0)`, and by a sign that
     undoes the transfer: a linear operation that is the same everywhere, so that defects stay what
     they are. `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first
-    ring of Bragg reflections is turned round: there both structure factors are positive."""
+    ring of reflections is turned round and not the second: there both factors are positive."""
     # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)

@@ -73,12 +73,14 @@ def export_onnx(
     ``probability`` of the same shape; of more than two classes ``probabilities``, (n, classes,
     height, width), in the order of the card's ``classes``. It is the single pass, without averaging
     over symmetries and without tiles. Its metadata hold the card of the network, as JSON, the
-    threshold and the range of pixel sizes. With `standardised` it leaves out standardising, for
-    programs that cut large images into tiles: these are standardised by the mean and the deviation
-    of the whole image. With `half` it stores weights that float16 holds exactly, as those of the
-    bundled networks, as float16: half the size and the same probabilities, but twice the time to
-    load. An existing file is replaced only by one that agrees: InputError if the difference exceeds
-    1e-4, or a package is missing; NotFittedError if the segmenter is not trained."""
+    threshold and the range of pixel sizes. An existing file is replaced only by one that agrees:
+    InputError if the difference exceeds 1e-4, or a package is missing; NotFittedError if the
+    segmenter is not trained.
+
+    With `standardised` it leaves out standardising, for programs that cut large images into tiles:
+    these are standardised by the mean and the deviation of the whole image. With `half` it stores
+    weights that float16 holds exactly, as those of the bundled networks, as float16: half the size
+    and the same probabilities, but twice the time to load."""
     check_is_fitted(segmenter, "module_")
     with extra("onnx", "An open model"):
         onnx, _, runtime = (import_module(name) for name in PACKAGES)
