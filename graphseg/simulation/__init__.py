@@ -18,17 +18,6 @@ from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import Sample, image_of, sample_set, simulate
 
 __all__ = [
-    "CARBON",
-    "GRAPHENE",
-    "HEXAGONAL_BORON_NITRIDE",
-    "LATTICE_CONSTANT",
-    "MOS2",
-    "Conditions",
-    "Configuration",
-    "Sample",
-    "Structure",
-    "crystal",
-    "image_of",
-    "sample_set",
-    "simulate",
-]
+    "CARBON", "GRAPHENE", "HEXAGONAL_BORON_NITRIDE", "LATTICE_CONSTANT", "MOS2", "Conditions",
+    "Configuration", "Sample", "Structure", "crystal", "image_of", "sample_set", "simulate",
+]  # fmt: skip
