@@ -23,6 +23,19 @@ from graphseg.classical.thresholded import ThresholdedSegmenter, best_threshold
 # Energies of standardised images below this are rounding: without it, log 0.
 FLOOR = 1e-6
 SPACING = 4  # pixels between samples; energies are averaged over more, so few samples say it all
+# What `fit` tries, one parameter after the other: pixels, and cycles per pixel for the aperture.
+CANDIDATES = {
+    "low_pass": (0.0, 0.5, 0.7, 0.9, 1.2),
+    "smoothing": (4.0, 5.0, 6.0, 8.0, 10.0),
+    "window": (0.7, 1.0, 1.5, 2.0, 3.0),
+    "high_pass": (5.0, 8.0, 12.0, 20.0),
+    "aperture_width": (1 / 100, 1 / 80, 1 / 64, 1 / 50),
+}
+OTSU_WEIGHTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+MEDIAN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+# Two populations closer than this in log-energy (1 %) are one: a constant image is clean.
+SMALLEST_GAP = 0.01
+_START = (*CANDIDATES, "otsu_weight", "median_weight")
 
 
 def split_lattice(
@@ -72,20 +85,6 @@ def two_levels(values: np.ndarray) -> tuple[float, float]:
     if not between.size or ordered[0] == ordered[-1]:
         return float(ordered[0]), 0.0
     return float(ordered[best : best + 2].mean()), float(high[best] - low[best])
-
-
-# What `fit` tries, one parameter after the other: pixels, and cycles per pixel for the aperture.
-CANDIDATES = {
-    "low_pass": (0.0, 0.5, 0.7, 0.9, 1.2),
-    "smoothing": (4.0, 5.0, 6.0, 8.0, 10.0),
-    "window": (0.7, 1.0, 1.5, 2.0, 3.0),
-    "high_pass": (5.0, 8.0, 12.0, 20.0),
-    "aperture_width": (1 / 100, 1 / 80, 1 / 64, 1 / 50),
-}
-OTSU_WEIGHTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
-MEDIAN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-# Two populations closer than this in log-energy (1 %) are one: a constant image is clean.
-SMALLEST_GAP = 0.01
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -235,9 +234,6 @@ def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> fl
     if best == 0:
         return 0.0
     return float(gaps[order][best - 1 : best + 1].mean())
-
-
-_START = (*CANDIDATES, "otsu_weight", "median_weight")
 
 
 class _Search:

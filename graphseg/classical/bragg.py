@@ -40,6 +40,10 @@ from graphseg.io.outputs import whole_file
 # and a tenth of the sampling frequency (apertures of neighbouring peaks merge).
 WIDTH_RANGE = (5e-4, 0.1)
 _STEP = 0.02  # step of the difference quotients in the logarithm; the loss is smooth on this scale
+# Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
+# belong to grey levels in [0, 1]; the others are near what the published images give.
+STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
+COMBINE = ("sum", "max")
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,6 @@ def batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     while True:
         yield from np.array_split(rng.permutation(count), -(-count // size))
-
-
-# Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
-# belong to grey levels in [0, 1]; the others are near what the published images give.
-STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
-COMBINE = ("sum", "max")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -15,6 +15,14 @@ import numpy as np
 from graphseg.errors import InputError
 
 HIGHEST = 2**16 - 1  # grey value that a file can hold
+# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
+# or turned: found by `graphseg.datasets.duplicates`, confirmed by eye. Later one: earlier one.
+SAME_PLACE = {
+    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
+    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
+    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
+    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
+}
 
 
 @dataclass(frozen=True)
@@ -147,16 +155,6 @@ def decide(probability: np.ndarray, contamination: Sequence[int], threshold: flo
     found = contamination_probability(probability, contamination) >= threshold
     best = (group[probability[..., group, :, :].argmax(-3)] for group in (contaminated, clean))
     return np.where(found, *best)
-
-
-# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
-# or turned: found by `graphseg.datasets.duplicates`, confirmed by eye. Later one: earlier one.
-SAME_PLACE = {
-    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
-    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
-    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
-    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
-}
 
 
 @dataclass(frozen=True, eq=False)

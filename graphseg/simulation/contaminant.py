@@ -11,6 +11,16 @@ from scipy.spatial import cKDTree
 from graphseg.simulation.configuration import CARBON, ContaminantRanges, Material
 from graphseg.simulation.crystal import crystal
 
+CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
+BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from
+BLOCK_SEED = 80  # every process cuts from the same block
+LAYER_DISTANCE = 3.35  # Å, between layers of graphite
+FINE = 1.5  # Å, correlation length of the finest roughness of outlines, about one bond
+RIM_DEPTH, RIM_WIDTH = 1.0, 1.4  # Å, where an atomic wall stands and its standard deviation
+CHAIN_TURN = 0.35  # rad, standard deviation of the turn from one atom of a chain to the next
+CHAIN_BOND = 1.35  # Å, in a chain of carbon atoms
+LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
+
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
     """Return Gaussian noise of unit variance with correlation length `width` in grid points."""
@@ -25,17 +35,6 @@ def lobes(rng: np.random.Generator, angles: np.ndarray, deviations: dict[int, fl
         rng.normal(0, deviation) * np.cos(n * angles + rng.uniform(0, 2 * np.pi))
         for n, deviation in deviations.items()
     )
-
-
-CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
-BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from
-BLOCK_SEED = 80  # every process cuts from the same block
-LAYER_DISTANCE = 3.35  # Å, between layers of graphite
-FINE = 1.5  # Å, correlation length of the finest roughness of outlines, about one bond
-RIM_DEPTH, RIM_WIDTH = 1.0, 1.4  # Å, where an atomic wall stands and its standard deviation
-CHAIN_TURN = 0.35  # rad, standard deviation of the turn from one atom of a chain to the next
-CHAIN_BOND = 1.35  # Å, in a chain of carbon atoms
-LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
 
 
 @dataclass(frozen=True, eq=False)

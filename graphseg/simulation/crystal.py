@@ -14,6 +14,8 @@ from graphseg.simulation.configuration import CARBON, Material
 
 SITES = ("positions", "sublattice", "heights", "grains")  # what a structure has for each site
 BONDED = 1.3  # bond lengths, below which two sites are bonded; second neighbours are at 1.73
+STEPS = 40  # bond lengths then change by less than 0.01 Å a step
+INERTIA, STEP = 0.7, 0.12  # of the heavy-ball method; stable for three bonds and six neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +164,6 @@ def crystal(
         np.array([angle]),
         material,
     )
-
-
-STEPS = 40  # bond lengths then change by less than 0.01 Å a step
-INERTIA, STEP = 0.7, 0.12  # of the heavy-ball method; stable for three bonds and six neighbours
 
 
 def relaxed(structure: Structure, movable: np.ndarray) -> Structure:

@@ -31,6 +31,7 @@ from graphseg.simulation.crystal import (
 
 EDGE = 10.0  # Å, outermost part of a built polycrystal whose boundaries are not to be trusted
 HELD = 4.0  # Å, outermost part of it where ring centres are held
+WAVES = 3  # sinusoids that make up ripples and wavy boundaries
 # In lattice constants:
 ZONE = 3.25  # the width on each side of a boundary within which centres and sites may move
 CLOSEST = 0.5  # of two centres nearer than this one is left out; bonds then stretch by 1 %
@@ -193,9 +194,6 @@ def _dual(centres, owner, angles, material) -> Structure:
         positions, sublattice, np.zeros(len(positions)), grains, bonds, angles, material
     )
     return whole.keep(kept)
-
-
-WAVES = 3  # sinusoids that make up ripples and wavy boundaries
 
 
 def draw_layer(

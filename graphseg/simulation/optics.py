@@ -30,6 +30,7 @@ LOBATO = {int(row[0]): (row[1:6].tolist(), row[6:].tolist()) for row in _TABLE}
 
 # h² / (2π mₑ e), V·Å²: turns a scattering factor in Å into a projected potential in V·Å [2].
 POTENTIAL_CONSTANT = h**2 / (2 * np.pi * m_e * e) / angstrom**2
+ATTEMPTS = 100  # draws of the imaging conditions before the last one is taken as it is
 
 
 def wavelength(energy: float) -> float:
@@ -59,9 +60,6 @@ def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     for a, b in zip(*LOBATO[number], strict=True):
         total += a * (2 + b * q_squared) / (1 + b * q_squared) ** 2
     return total
-
-
-ATTEMPTS = 100  # draws of the imaging conditions before the last one is taken as it is
 
 
 @dataclass(frozen=True)

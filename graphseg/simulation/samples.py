@@ -23,6 +23,19 @@ from graphseg.simulation.defects import draw_on_top
 from graphseg.simulation.multislice import micrograph
 from graphseg.simulation.optics import Conditions, draw_visible_conditions
 
+GRID = 0.7  # Å, of the grid on which distances to atoms are computed
+CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
+SMALLEST = 30  # atoms: a person does not outline what is smaller
+BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
+HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
+REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
+ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
+MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
+# The bundled sample. Frames of each acquisition: a third are series, as in the published set.
+FRAMES = (1, 2, 1, 3, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1)
+SEED, DAYS = 2021, 5
+EMPTY = (4, 11)  # acquisitions without contamination
+
 
 def illumination(
     rng: np.random.Generator, shape: tuple[int, int], ranges: DetectorRanges
@@ -73,16 +86,6 @@ def to_8_bit(counts: np.ndarray) -> np.ndarray:
     """Stretch an image between its smallest and largest value to uint8, as published."""
     low, high = float(counts.min()), float(counts.max())
     return np.rint((counts - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
-
-
-GRID = 0.7  # Å, of the grid on which distances to atoms are computed
-CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
-SMALLEST = 30  # atoms: a person does not outline what is smaller
-BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
-HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
-REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
-ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
-MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
 
 
 def truth_maps(
@@ -422,13 +425,6 @@ def image_of(
         )
     per_pixel = conditions.dose * pixel_size**2
     return shot_noise(rng, np.maximum(image, 0) * per_pixel) / np.float32(per_pixel)
-
-
-SEED = 2021
-# Frames of each acquisition: a third are series, as in the published set.
-FRAMES = (1, 2, 1, 3, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1)
-EMPTY = (4, 11)  # acquisitions without contamination
-DAYS = 5
 
 
 def sample_set() -> Iterator[Sample]:

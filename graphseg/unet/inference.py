@@ -30,6 +30,10 @@ BLOCK = 256  # rows of an image that are worked on at a time
 
 # The eight symmetries of the square: quarter turns, and whether to mirror first.
 SYMMETRIES = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
+KNOWN = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
+TOLERANCE = 0.05  # relative; so little beyond the range, resizing costs more than it gains
+FIELD = 1024  # pixels; side of the parts of a larger image in which the lattice is measured
+SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
 
 
 def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
@@ -173,12 +177,6 @@ def probabilities(
         total = total + (result.flip(-1) if mirrored else result)
     probability = (total / len(symmetries))[..., : image.shape[0], : image.shape[1]]
     return probability.cpu().numpy()
-
-
-KNOWN = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
-TOLERANCE = 0.05  # relative; so little beyond the range, resizing costs more than it gains
-FIELD = 1024  # pixels; side of the parts of a larger image in which the lattice is measured
-SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
 
 
 @dataclass(frozen=True)
