@@ -41,7 +41,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import explore, figures, paper_figures
+from book.tools import explore, paper_figures
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
 from graphseg import metrics
@@ -573,7 +573,7 @@ for column, case in zip(axes.T, cases, strict=True):
     values = {name: result["fitted"][f"{name}_"] for name in names}
     unseen = gs.BraggSegmenter(progress=False, **values).fit(stack.images[[case]])
     predicted = {"Bragg filter": unseen.predict(stack.images[[case]])[0]}
-    figures.show_case(
+    paper_figures.show_case(
         column,
         stack.images[case],
         stack.masks[case],

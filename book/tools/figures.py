@@ -11,7 +11,6 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
-from graphseg import metrics
 from graphseg.batch.ranking import Ranking
 from graphseg.colours import BLUE, ORANGE, SKY, VERMILION
 from graphseg.errors import InputError
@@ -20,7 +19,6 @@ from graphseg.io.outputs import small_picture
 from graphseg.plotting.micrographs import (
     overlay_mask,
     scale_bar_length,
-    show_error_map,
     show_micrograph,
 )
 from graphseg.simulation.samples import Sample
@@ -38,26 +36,6 @@ def show_sample(axes: Axes, sample: Sample, title: str = "") -> None:
     overlay_mask(axes, sample.boundary, BLUE, linewidth=1.0)
     overlay_mask(axes, sample.vacuum, SKY, linewidth=0.8)
     overlay_mask(axes, sample.mask)
-
-
-def show_case(
-    axes: Sequence[Axes],
-    image: np.ndarray,
-    label: np.ndarray,
-    predictions: dict[str, np.ndarray],
-    pixel_size: float | None = None,
-) -> None:
-    """Show a labelled micrograph and the error map of each prediction by name, side by side.
-
-    One of the axes is for the image, on which the label is outlined, then come those for the
-    predictions with the per-image Jaccard in their titles. All are (H, W); pixel size in Å.
-    """
-    show_micrograph(axes[0], image, pixel_size, "label")
-    overlay_mask(axes[0], label)
-    for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
-        jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
-        title = f"{name}, Jaccard {jaccard:.2f}"
-        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)
 
 
 def show_sheet(axes: Axes, images: Sequence[np.ndarray], columns: int = 8) -> None:

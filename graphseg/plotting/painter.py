@@ -14,7 +14,12 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.base import BaseEstimator
 
-from graphseg.datasets.labelfiles import (
+from graphseg.datasets.load import LABEL
+from graphseg.errors import InputError, extra
+from graphseg.io.outputs import whole_file
+from graphseg.plotting.labels import (
+    History,
+    Patch,
     as_values,
     checked_image,
     described,
@@ -24,10 +29,6 @@ from graphseg.datasets.labelfiles import (
     png,
     read_image,
 )
-from graphseg.datasets.load import LABEL
-from graphseg.errors import InputError, extra
-from graphseg.io.outputs import whole_file
-from graphseg.plotting.strokes import History, Patch
 
 with extra("notebook", "The label painter"):
     import anywidget

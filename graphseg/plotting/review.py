@@ -19,9 +19,8 @@ import numpy as np
 from graphseg.batch.manifest import HIDDEN
 from graphseg.batch.masks import MaskFolder
 from graphseg.colours import SKY, VERMILION
-from graphseg.datasets.labelfiles import png
 from graphseg.errors import InputError
-from graphseg.plotting.strokes import History, Patch
+from graphseg.plotting.labels import History, Patch, png
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
