@@ -171,18 +171,15 @@ class Network:
         return self.segmenter().threshold
 
     def threads(self) -> int:
-        """Return how many micrographs are best worked on at a time: on a processor one a core.
-
-        The threads that share one convolution wait for each other, those with an image of their own
-        do not. A graphics processor has one in hand while the results of another are written.
-        """
+        """Return how many micrographs are best worked on at a time: on a processor one a core."""
+        # The threads that share one convolution wait for each other, those with an image of their
+        # own do not. A graphics processor has one in hand while another's results are written.
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
 
     def predict(self, micrograph: Micrograph, name: str = "") -> Prediction:
         """Predict one micrograph of any size and scale, see `graphseg.unet.inference`.
 
-        The `name` of its results makes no difference here, as it does to
-        `graphseg.batch.masks.MaskFolder`.
+        The `name` of its results makes no difference here, as it does to `MaskFolder`.
         """
         segmenter, classes, labels = self.segmenter(), self.classes, None
         threads = CORES if micrograph.image.size > ALONE else 1
