@@ -91,21 +91,20 @@ def two_levels(values: np.ndarray) -> tuple[float, float]:
 class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where the residual of the lattice has more energy than the image's level.
 
-    With E the local energy of the band-passed residual (see `graphseg.classical.adaptive`), a
-    pixel counts as contamination where
+    With E the local energy of the band-passed residual (see `graphseg.classical.adaptive`), a pixel
+    counts as contamination where
 
     .. math:: \log E - a\,\mathrm{Otsu}(\log E) - b\,\mathrm{median}(\log E) \ge t .
 
     With a = b = 0 this is eq. 6 with one threshold for all images; with a + b = 1 the answer does
-    not change with the strength of the residual. Since Otsu's method splits a clean image as
-    well, an image whose two sides lie no further apart than a guard comes out empty.
+    not change with the strength of the residual. Since Otsu's method splits a clean image as well,
+    an image whose two sides lie no further apart than a guard comes out empty.
 
     Parameters
     ----------
-    low_pass, high_pass
-        Standard deviations of the Gaussians that bound the band of the residual, in pixels.
-    window, smoothing
-        Those of the averages of the energy and of its logarithm, in pixels.
+    low_pass, high_pass, window, smoothing
+        Standard deviations in pixels of the Gaussians that bound the band of the residual, and of
+        those that average the energy and its logarithm.
     aperture_width
         σ of eq. 5 in cycles per pixel.
     otsu_weight, median_weight
@@ -142,8 +141,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     >>> import graphseg as gs
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
-    >>> segmenter = AdaptiveBraggSegmenter(rounds=0).fit(images, masks)
-    >>> segmenter.predict_proba(images).shape
+    >>> AdaptiveBraggSegmenter(rounds=0).fit(images, masks).predict_proba(images).shape
     (2, 128, 128)
     """
 

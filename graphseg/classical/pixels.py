@@ -74,18 +74,16 @@ class PixelClassifier(ThresholdedSegmenter):
     ----------
     trees_
         The fitted `HistGradientBoostingClassifier`.
-    threshold_
-        Threshold on the logarithm of the odds.
-    held_out_jaccard_
-        Pooled Jaccard index at that threshold, on training pixels that the trees had not seen.
+    threshold_, held_out_jaccard_
+        Threshold on the logarithm of the odds, and the pooled Jaccard index there on training
+        pixels that the trees had not seen.
 
     Examples
     --------
     >>> import graphseg as gs
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
-    >>> segmenter = PixelClassifier(trees=5).fit(images, masks)
-    >>> segmenter.predict(images).dtype
+    >>> PixelClassifier(trees=5).fit(images, masks).predict(images).dtype
     dtype('bool')
     """
 

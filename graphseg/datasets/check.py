@@ -82,19 +82,17 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
 
     Parameters
     ----------
-    path
-        The folder.
-    progress
-        Whether to show a progress bar.
+    path, progress
+        The folder, and whether to show a progress bar.
 
     Returns
     -------
     FolderReport
         Errors are: files that cannot be read, missing partners, sizes that differ between image
-        and label, constant images, labels with smoothed or compressed values,
-        and labels that all hold one value. Warnings are: near-duplicates in different
-        acquisitions, nearly constant images, values that occur along edges only or are written in
-        two ways, classes or folders of a single acquisition, and files that are left out.
+        and label, constant images, labels with smoothed or compressed values, and labels that all
+        hold one value. Warnings are: near-duplicates in different acquisitions, nearly constant
+        images, values that occur along edges only or are written in two ways, classes or folders of
+        a single acquisition, and files that are left out.
 
     Raises
     ------

@@ -34,9 +34,8 @@ def splits(
         What must stay on one side of a split: the frames of one focal or time series and of one
         place (:func:`graphseg.datasets.stack.group_of`), the images of one day, or nothing. Frames
         of one series resemble each other, so random folds leak.
-    folds : int, default 5
-    shuffle : int, default 0
-        Seed of the assignment; each value is another shuffle.
+    folds, shuffle : int, default 5 and 0
+        Number of folds, and seed of the assignment; each value is another shuffle.
 
     Returns
     -------

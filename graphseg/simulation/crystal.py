@@ -24,14 +24,10 @@ class Structure:
 
     Attributes
     ----------
-    positions
-        (n, 2) float64 in Å, (row, column).
-    sublattice
-        (n,) int, which of the two sites of the material.
-    heights
-        (n,) float64 in Å, of the sheet at each site.
-    grains
-        (n,) int.
+    positions, heights
+        (n, 2) float64 in Å, (row, column), and (n,) float64 in Å, of the sheet at each site.
+    sublattice, grains
+        (n,) int, which of the two sites of the material, and which grain.
     bonds
         (m, 2) int, pairs of sites, each once, the smaller first.
     angles

@@ -58,18 +58,6 @@ def illumination(
     return result
 
 
-def expose(
-    rng: np.random.Generator,
-    image: np.ndarray,
-    pixel_size: float,
-    conditions: Conditions,
-    detector: DetectorRanges,
-) -> np.ndarray:
-    """Return electron counts (H, W) float32: Poisson noise on the illuminated intensity."""
-    lit = image * illumination(rng, image.shape, detector)
-    return count_electrons(rng, lit, pixel_size, conditions)
-
-
 def count_electrons(
     rng: np.random.Generator, image: np.ndarray, pixel_size: float, conditions: Conditions
 ) -> np.ndarray:

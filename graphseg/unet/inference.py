@@ -266,10 +266,8 @@ def find_scale(
     --------
     >>> image = np.zeros((512, 512))
     >>> fine = find_scale(image, pixel_size=0.1)
-    >>> round(fine.factor, 3), fine.warning
-    (0.212, '')
-    >>> find_scale(image, pixel_size=2.0).outside
-    True
+    >>> round(fine.factor, 3), fine.warning, find_scale(image, pixel_size=2.0).outside
+    (0.212, '', True)
     >>> find_scale(image, pixel_size=0.6, working=0.45).factor
     1.3333333333333333
     """
