@@ -72,22 +72,13 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, zero_division: float)
 
 def score_table(table: np.ndarray, zero_division: float = 1.0) -> dict[str, np.ndarray]:
     """Score every row of a table of counts (..., 4): (...) float64 for each name in ``NAMES``.
-
     With :math:`t_p, f_p, f_n, t_n` the counts of a row: accuracy
     :math:`(t_p+t_n)/(t_p+f_p+f_n+t_n)`, precision :math:`t_p/(t_p+f_p)`, recall
     :math:`t_p/(t_p+f_n)`, Jaccard :math:`t_p/(t_p+f_p+f_n)`, F1 :math:`2t_p/(2t_p+f_p+f_n)`, and
     balanced accuracy, the mean of recall and :math:`t_n/(t_n+f_p)` over the classes that occur in
-    the label.
-
-    `zero_division` is the value of 0/0. The default calls "nothing to find, nothing found" a
-    success; an empty label with a non-empty prediction still has Jaccard, F1 and precision 0, but
-    its recall is 0/0. ``nan`` leaves such values out of a mean over images.
-
-    Examples
-    --------
-    >>> score_table([[2, 1, 1, 4], [0, 0, 0, 8]])["jaccard"]
-    array([0.5, 1. ])
-    """
+    the label. `zero_division` is the value of 0/0. The default calls "nothing to find, nothing
+    found" a success; an empty label with a non-empty prediction still has Jaccard, F1 and precision
+    0, but its recall is 0/0. ``nan`` leaves such values out of a mean over images."""
     tp, fp, fn, tn = np.moveaxis(np.asarray(table, dtype=np.int64), -1, 0)
     recall = _ratio(tp, tp + fn, zero_division)
     # As scikit-learn does, a class that is absent from the label takes no part in the mean.

@@ -34,10 +34,8 @@ class LabelClasses:
 
     Attributes
     ----------
-    values
-        The grey value of each class.
-    contamination
-        The numbers of the classes that are contamination.
+    values, contamination
+        The grey value of each class, and the numbers of the classes that are contamination.
 
     Examples
     --------
@@ -61,14 +59,7 @@ class LabelClasses:
 
     @classmethod
     def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
-        """Return the classes of grey values.
-
-        Parameters
-        ----------
-        values
-            Those that occur.
-        contamination
-            Those that mean contamination; by default all above 0.
+        """Return the classes of grey values, with those that mean contamination, by default above 0.
 
         Raises
         ------

@@ -202,10 +202,8 @@ def summary(record: dict, average: str = "pooled") -> dict[str, tuple[float, flo
 
     Parameters
     ----------
-    record : dict
-        As :func:`cross_validate` returns it.
-    average : {"pooled", "per_image"}
-        Inside a fold, see :func:`graphseg.metrics.scores`.
+    record, average
+        As :func:`cross_validate` returns it; inside a fold, see :func:`graphseg.metrics.scores`.
 
     Returns
     -------

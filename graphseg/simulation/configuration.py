@@ -215,10 +215,8 @@ class Configuration:
 
     Attributes
     ----------
-    name
-        Part of the names of the samples.
-    size
-        Height and width of a sample in pixels.
+    name, size
+        Part of the names of the samples, and their height and width in pixels.
     pixel_size
         Å; the 2.46 Å of graphene are 3.32 to 8.23 pixels in the published images, and within this
         range in five of six.

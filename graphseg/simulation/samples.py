@@ -249,12 +249,11 @@ def simulate(
 
     Parameters
     ----------
-    seed, index : int
-        Choose structure and contamination.
+    seed, index, frame : int
+        The first two choose structure and contamination. Other frames show the same place under
+        other conditions and with other noise.
     configuration : Configuration
         What is drawn from which ranges.
-    frame : int
-        Other frames show the same place under other conditions and with other noise.
 
     Returns
     -------

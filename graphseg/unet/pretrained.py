@@ -64,11 +64,9 @@ def load(name: str | Path = "default", **changes) -> UNetSegmenter:
     ----------
     name : str or path
         ``default``, ``general`` (for other recordings), ``simulated``, ``initial``,
-        ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
-        wrote.
+        ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train`` wrote.
     **changes
-        Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for
-        speed.
+        Parameters, for instance ``device``, or ``test_time_augmentation=False`` for speed.
 
     Raises
     ------
