@@ -55,11 +55,10 @@ def read(path: str | Path, frame: int | None = None) -> Micrograph:
     --------
     >>> import tempfile, numpy as np, graphseg as gs
     >>> from PIL import Image
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder.name}/dark.png")
-    >>> gs.read(f"{folder.name}/dark.png").image.shape
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder}/dark.png")
+    ...     gs.read(f"{folder}/dark.png").image.shape
     (4, 6)
-    >>> folder.cleanup()
     """
     return read_micrograph(path, frame)
 
@@ -75,11 +74,10 @@ def read_series(path: str | Path) -> Iterator[Micrograph]:
     Examples
     --------
     >>> import tempfile, numpy as np, tifffile, graphseg as gs
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> tifffile.imwrite(f"{folder.name}/series.tif", np.zeros((3, 4, 6)), photometric="minisblack")
-    >>> [frame.image.shape for frame in gs.read_series(f"{folder.name}/series.tif")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tifffile.imwrite(f"{folder}/a.tif", np.zeros((3, 4, 6)), photometric="minisblack")
+    ...     [frame.image.shape for frame in gs.read_series(f"{folder}/a.tif")]
     [(4, 6), (4, 6), (4, 6)]
-    >>> folder.cleanup()
     """
     with open_series(path) as series:
         yield from series
@@ -93,22 +91,13 @@ class Segmentation:
     ----------
     image
         (H, W), as it was given.
-    mask
-        (H, W) bool, True = contamination.
-    probability
-        (H, W) float32 in [0, 1], of contamination.
-    pixel_size, pixel_size_from
-        Å per pixel or None, and where that is from: ``"given"``, ``"file"``, ``"lattice"`` or
-        ``"none"``.
-    flags
-        Names of what speaks against the mask; empty if nothing does.
-    warning
-        The first of these as a sentence, or "".
-    given
-        What `segment` was given, for `to_signal`.
+    prediction
+        What the network said, see `graphseg.batch.tasks.Prediction`.
     quality
         ``expected_jaccard`` with ``expected_low`` and ``expected_high`` (a 90 % interval); empty
         where nothing is known of the network, or the image is flagged.
+    given
+        What `segment` was given, for `to_signal`.
 
     Examples
     --------
@@ -130,7 +119,7 @@ class Segmentation:
 
     @property
     def probability(self) -> np.ndarray:
-        """(H, W) float32, of contamination."""
+        """(H, W) float32 in [0, 1], of contamination."""
         return self.prediction.probability
 
     @property
@@ -140,17 +129,17 @@ class Segmentation:
 
     @property
     def pixel_size_from(self) -> str:
-        """Where the pixel size is from."""
+        """Where the pixel size is from: ``"given"``, ``"file"``, ``"lattice"`` or ``"none"``."""
         return self.prediction.pixel_size_from
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What speaks against the mask."""
+        """Names of what speaks against the mask; empty if nothing does."""
         return self.prediction.flags
 
     @property
     def warning(self) -> str:
-        """One sentence, or ""."""
+        """The first of the flags as a sentence, or ""."""
         return self.prediction.warning
 
     @property
@@ -311,13 +300,7 @@ def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options
 
 
 def as_micrograph(given: Any) -> Micrograph:
-    """Return what can be segmented as a `Micrograph`.
-
-    Raises
-    ------
-    InputError
-        If it is none of the kinds that `segment` takes.
-    """
+    """Return what `segment` takes as a `Micrograph`; InputError if it is of no such kind."""
     if isinstance(given, str | Path):
         return read(given)
     if hasattr(given, "axes_manager"):

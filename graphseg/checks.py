@@ -14,30 +14,7 @@ LARGEST = 2**63  # parameters are smaller; NaN is neither smaller nor larger
 
 
 def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
-    """Return a stack of images as float32.
-
-    Parameters
-    ----------
-    images
-        (n, H, W), any real numbers.
-    smallest_side
-        Least height and width in pixels.
-
-    Returns
-    -------
-    ndarray
-        (n, H, W) float32.
-
-    Raises
-    ------
-    InputError
-        If the shape is another one, too small, or a value is not finite.
-
-    Examples
-    --------
-    >>> checked_images(np.ones((2, 8, 8), int)).dtype
-    dtype('float32')
-    """
+    """Return finite real images (n, H, W), not smaller than a side, as float32; else InputError."""
     images = real_numbers(images, "Images")
     if images.ndim != 3 or not images.size or min(images.shape[1:]) < smallest_side:
         raise InputError(
@@ -53,20 +30,7 @@ def checked_images(images: ArrayLike, smallest_side: int = 1) -> np.ndarray:
 
 
 def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Return masks as bool.
-
-    Parameters
-    ----------
-    masks
-        Bool, or numbers that are 0 or 1; True = contamination.
-    shape
-        Shape of the images they belong to.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or a value is neither 0 nor 1.
-    """
+    """Return masks of a shape, bool or 0 and 1, as bool (True = contamination); else InputError."""
     masks = real_numbers(masks, "Masks")
     if masks.shape != shape:
         raise InputError(
@@ -79,22 +43,7 @@ def checked_masks(masks: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def checked_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int) -> np.ndarray:
-    """Return labels of several classes as uint8.
-
-    Parameters
-    ----------
-    labels
-        Numbers of classes, from 0.
-    shape
-        Shape of the images they belong to.
-    classes
-        How many there are.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or a value is the number of no class.
-    """
+    """Return numbers of classes, 0 to below `classes`, of a shape as uint8; else InputError."""
     labels = real_numbers(labels, "Labels")
     if labels.shape != shape:
         raise InputError(
@@ -107,20 +56,7 @@ def checked_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int) -> n
 
 
 def real_numbers(values: ArrayLike, what: str) -> np.ndarray:
-    """Return an array of real numbers or bool.
-
-    Parameters
-    ----------
-    values
-        Anything.
-    what
-        How to call it in a message, in the plural.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
+    """Return an array of real numbers or bool; InputError, which calls it `what`, if it is none."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of different lengths
@@ -135,20 +71,9 @@ def real_numbers(values: ArrayLike, what: str) -> np.ndarray:
 def check_parameters(
     estimator: BaseEstimator, ranges: Mapping[str, tuple[float, float]] | None = None
 ) -> None:
-    """Refuse parameters of a wrong type, or out of their range.
-
-    Parameters
-    ----------
-    estimator
-        Its parameters must be of the types that its constructor names.
-    ranges
-        Lowest and highest value of some parameters, both allowed; None is not checked.
-
-    Raises
-    ------
-    InputError
-        If a parameter is of another type, is not finite, or lies outside.
-    """
+    """Refuse parameters that are not of the types that the constructor names, or out of range.
+    `ranges` has the lowest and the highest value of some, both allowed; None is not checked.
+    InputError also for numbers that are not finite."""
     kinds = get_type_hints(type(estimator).__init__)
     values = estimator.get_params(deep=False)
     for name, value in values.items():

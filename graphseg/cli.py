@@ -1,6 +1,5 @@
 """The command line, ``graphseg --help``: every command is a few calls into the package."""
 
-import ast
 import inspect
 import sys
 from collections import Counter
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphseg import __version__
+from graphseg import __version__, networks
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,31 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="parameter of the method, as NAME=VALUE; may be repeated"),
-]
-
-
-def parsed(changes: list[str] | None, option: str = "--set") -> dict:
-    """Turn NAME=VALUE into parameters; a value that is no Python literal is a string."""
-    parsed = {}
-    for change in changes or []:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise InputError(f"{option} {change} has no value: write NAME=VALUE.")
-        try:
-            parsed[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            parsed[name] = text
-    return parsed
-
-
-def refuse_existing(path: Path) -> None:
-    """Raise InputError if there is something at `path`: nothing is overwritten silently."""
-    if path.exists():
-        raise InputError(f"{path} exists already: name another file or remove it.")
-
 
 EXAMPLES = """\b
 Examples:
@@ -150,8 +124,7 @@ def _on_a_folder(
         ),
     ] = None,
     pixel_size: Annotated[
-        float | None,
-        typer.Option(help="Å per pixel of all images; overrides what their files say"),
+        float | None, typer.Option(help="Å per pixel of all images; overrides what their files say")
     ] = None,
     watch: Annotated[
         bool,
@@ -172,8 +145,7 @@ def _on_a_folder(
         ),
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(help="skip what an earlier run with the same options has finished"),
+        bool, typer.Option(help="skip what an earlier run with the same options has finished")
     ] = True,
     overwrite: Annotated[
         bool,
@@ -383,200 +355,8 @@ def skipped_text(skipped: list[dict[str, str]]) -> str:
     return f"Files left out: {len(files)} ({counted}): {', '.join(files[:3])}{rest}."
 
 
-@app.command()
-def review(
-    results: Annotated[Path, typer.Argument(help="the folder of results of `graphseg segment`")],
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="the weight file that made the masks, if it is not where it was: the threshold "
-            "needs its probabilities, unless they were written"
-        ),
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: any")] = 0,
-    browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
-) -> None:
-    """Correct masks in the browser: threshold, brush, accept.
-
-    \b
-    Example:
-      graphseg segment night/ --output masks
-      graphseg review masks
-      graphseg analyse night/ --output atoms --masks masks
-      graphseg train masks --output my_unet.safetensors
-
-    The masks that need a look first come first. Beside NAME_mask.tif, which stays, come
-    NAME_corrected.tif and NAME_reviewed.tif (where you have looked: what was painted, or all of an
-    accepted image). analyse, sort and reduce take corrected masks with --masks; train learns from
-    them, and what nobody has looked at is unknown to it. Every stroke is saved at once, and the
-    same command goes on where you stopped. The page is served to this machine only.
-    """
-    import webbrowser
-
-    from graphseg.batch.masks import MaskFolder
-    from graphseg.plotting.review import Review, Server, alone
-
-    masks = MaskFolder(results)
-    walk = Review(masks, model)
-    with alone(results), Server(walk, port) as server:
-        typer.echo(
-            f"{len(walk.names)} masks to review at {server.address}\nCtrl-C ends the review."
-        )
-        if browser:
-            webbrowser.open(server.address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            typer.echo(walk.summary())
-
-
-@app.command()
-def train(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="a folder of micrographs NAME.dm4, .tif, .png … and NAME_LABEL.png, or results "
-            "of `graphseg segment` that `graphseg review` has corrected"
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="the weight file to write")],
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            help="initial weights: default, simulated, nothing (random ones), or a weight file",
-        ),
-    ] = "default",
-    contamination: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="grey value that means contamination; may be repeated; by default any above 0"
-        ),
-    ] = None,
-    two_classes: Annotated[
-        bool,
-        typer.Option(
-            "--two-classes",
-            help="learn contamination against the rest, whatever values labels have",
-        ),
-    ] = False,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="folds of the cross-validation by acquisition; 0: none; by default 5 if possible",
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1 for one per core")] = 1,
-    changes: Changes = None,
-) -> None:
-    """Train a network on your labelled micrographs and score it.
-
-    \b
-    Examples:
-      graphseg train my_labels --output my_unet.safetensors
-      graphseg train my_labels --from nothing --output new.safetensors
-
-    The folder is checked first; the scores come from a cross-validation by acquisition, with every
-    image at the scale that segment brings it to. Sizes and pixel sizes may differ. Of corrected
-    masks only what was reviewed counts, in the training and in the scores. If the training
-    is no better than the default network, the last line says to keep that one. Labels may
-    have any number of classes, one grey value each; with more than two, `graphseg segment --model`
-    also writes class maps. A model card with the scores is in the weight file, and beside it as
-    JSON.
-    An interrupted training resumes when the same command is given again.
-    """
-    from graphseg.batch import masks
-    from graphseg.datasets import check
-    from graphseg.evaluation import methods, scorecard
-    from graphseg.unet import finetune
-
-    refuse_existing(output)
-    refuse_existing(finetune.card_file_of(output))
-    initial, changed = finetune.Start.find(start), parsed(changes)
-    for name in sorted({"classes", "contamination", "initial", "checkpoint"} & set(changed)):
-        raise InputError(f"--set {name} is not possible here; see graphseg train --help.")
-    if masks.is_reviewed(folder):
-        if contamination or two_classes:
-            raise InputError("Corrected masks have two classes: leave out what names others.")
-        stack, classes, report = masks.read_reviewed(folder)
-    else:
-        report = check.check_folder(folder, progress=True)
-        stack, classes = finetune.read_labels(report, contamination or (), two_classes)
-    number = scorecard.number_of_folds(stack, folds)
-    scales = finetune.scales_of(stack, initial)
-    segmenter = methods.make("unet", **(initial.parameters(stack.classes) | changed))
-    typer.echo("\n".join([f"{report}\nclasses: {classes}", *scales.told()]), err=True)
-    scores = scorecard.cross_validation(
-        segmenter, stack, scales, number, initial.path, finetune.run_folder_of(output), jobs
-    )
-    card = finetune.model_card(stack, classes, report, initial, scales, scores)
-    card = finetune.train_all(
-        segmenter, stack, scales, output, card,
-        lambda trained: scorecard.reference_set(trained, stack, scales),
-    )  # fmt: skip
-    typer.echo(f"{output}: {card['data']}, from {initial.name}; {classes}")
-    typer.echo(scorecard.scores_text(card))
-
-
-@app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="a weight file, or the name of a bundled network")],
-    output: Annotated[Path, typer.Option(help="the ONNX file to write")],
-) -> None:
-    """Write a network as ONNX, for programs without Python.
-
-    \b
-    Example:
-      graphseg export my_unet.safetensors --output my_unet.onnx
-
-    Needs graphseg[onnx]. The ONNX network takes images as float32 (n, height, width) of any scale
-    and size, and gives probabilities. The file is only written if ONNX Runtime agrees with PyTorch
-    within 1e-4.
-    """
-    from graphseg.unet import finetune
-    from graphseg.unet.export import export_onnx
-    from graphseg.unet.segmenter import UNetSegmenter
-
-    refuse_existing(output)
-    path = finetune.Start.find(model).path
-    if path is None:
-        raise InputError("There is nothing to export; name a weight file.")
-    segmenter = UNetSegmenter.load(path, device="cpu")
-    difference = export_onnx(segmenter, output)
-    typer.echo(f"{output}: ONNX Runtime agrees with PyTorch within {difference:.0e}")
-
-
-@app.command()
-def pretrain(
-    output: Annotated[Path, typer.Option(help="the weight file to write")],
-    images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
-    seed: Annotated[int, typer.Option(help="seed of the simulation and of the training")] = 0,
-    jobs: Annotated[int, typer.Option(help="worker processes for the simulation")] = 1,
-    defects: Annotated[
-        int,
-        typer.Option(
-            help="further simulated training images, with many defects that are not contamination"
-        ),
-    ] = 0,
-    changes: Changes = None,
-) -> None:
-    """Train a network on simulated images, without labels.
-
-    \b
-    Example:
-      graphseg pretrain --images 600 --set epochs=20 --output simulated.safetensors
-
-    An interrupted training resumes when the same command is given again.
-    """
-    from graphseg.evaluation import methods
-    from graphseg.unet import finetune
-
-    refuse_existing(output)
-    segmenter = methods.make("unet", **({"seed": seed} | parsed(changes)))
-    finetune.pretrain(segmenter, output, images, seed, n_jobs=jobs, defects=defects)
-    number = images + defects
-    typer.echo(f"{output}: trained on {number} simulated images; segment --model takes it")
+for command in (networks.review, networks.train, networks.export, networks.pretrain):
+    app.command()(command)
 
 
 def main() -> None:

@@ -21,28 +21,8 @@ class InputError(ValueError):
 @contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
     """Let imports of the block that fail say which extra of graphseg brings the package.
-
-    Parameters
-    ----------
-    name
-        Of the extra in pyproject.toml.
-    what
-        Needs the package; how the sentence begins.
-
-    Raises
-    ------
-    InputError
-        If a package is not installed.
-
-    Examples
-    --------
-    >>> try:
-    ...     with extra("zarr", "A Zarr store"):
-    ...         import no_such_package
-    ... except InputError as error:
-    ...     print(error)
-    A Zarr store needs the Python package no_such_package: pip install "graphseg[zarr]".
-    """
+    The InputError begins with `what` needs it, and names the extra of pyproject.toml: ``A Zarr
+    store needs the Python package zarr: pip install "graphseg[zarr]".``"""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -28,22 +28,10 @@ FALSE_NEGATIVE = (0, 0, 255)
 
 
 def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Count true positive, false positive, false negative and true negative pixels.
+    """Count true positive, false positive, false negative and true negative pixels, in this order.
 
-    Parameters
-    ----------
-    true, predicted
-        (H, W) or (n, H, W) bool, True = contamination.
-
-    Returns
-    -------
-    ndarray
-        (4,) or (n, 4) int64; columns: true positive, false positive, false negative, true negative.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or are not those of a mask or a stack of masks.
+    Masks (H, W) or (n, H, W), True = contamination, give (4,) or (n, 4) int64; InputError if their
+    shapes differ.
 
     Examples
     --------
@@ -61,44 +49,13 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count the pixels of each class by the class that they were given.
-
-    Parameters
-    ----------
-    true, predicted
-        Numbers of classes, from 0; any shape.
-    classes
-        How many there are.
-
-    Returns
-    -------
-    ndarray
-        (classes, classes) int64; rows: true class, columns: predicted class.
-
-    Examples
-    --------
-    >>> confusion([0, 0, 1, 2], [0, 1, 1, 2], 3)
-    array([[1, 1, 0],
-           [0, 1, 0],
-           [0, 0, 1]])
-    """
+    """Count pixels by true class (rows) and given class (columns), (classes, classes) int64."""
     places = np.asarray(true, np.int64) * classes + predicted
     return np.bincount(places.ravel(), minlength=classes**2).reshape(classes, classes)
 
 
 def class_jaccard(table: np.ndarray) -> np.ndarray:
-    """Return the Jaccard index of each class from what :func:`confusion` returns.
-
-    Returns
-    -------
-    ndarray
-        (classes,) float64; NaN for a class that neither occurs nor was given.
-
-    Examples
-    --------
-    >>> class_jaccard(np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]]))
-    array([0.5       , 0.66666667,        nan])
-    """
+    """Return the Jaccard index of each class of a `confusion`, (classes,); NaN where absent."""
     both = np.diagonal(table)
     return _ratio(both, table.sum(axis=0) + table.sum(axis=1) - both, np.nan)
 
@@ -114,33 +71,14 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, zero_division: float)
 
 
 def score_table(table: np.ndarray, zero_division: float = 1.0) -> dict[str, np.ndarray]:
-    r"""Score every row of a table of counts.
-
-    With :math:`t_p, f_p, f_n, t_n` the counts of a row:
-    accuracy :math:`(t_p+t_n)/(t_p+f_p+f_n+t_n)`, precision :math:`t_p/(t_p+f_p)`,
-    recall :math:`t_p/(t_p+f_n)`, Jaccard :math:`t_p/(t_p+f_p+f_n)`,
-    F1 :math:`2t_p/(2t_p+f_p+f_n)`, and balanced accuracy, the mean of recall and
-    :math:`t_n/(t_n+f_p)` over the classes that occur in the label.
-
-    Parameters
-    ----------
-    table
-        (..., 4) int, as :func:`counts` returns them.
-    zero_division
-        The value of 0/0. The default calls "nothing to find, nothing found" a success; an empty
-        label with a non-empty prediction still has Jaccard, F1 and precision 0, but its recall
-        is 0/0. ``nan`` leaves such values out of a mean over images.
-
-    Returns
-    -------
-    dict of str to ndarray
-        (...) float64 for each name in ``NAMES``.
-
-    Examples
-    --------
-    >>> score_table([[2, 1, 1, 4], [0, 0, 0, 8]])["jaccard"]
-    array([0.5, 1. ])
-    """
+    """Score every row of a table of counts (..., 4): (...) float64 for each name in ``NAMES``.
+    With :math:`t_p, f_p, f_n, t_n` the counts of a row: accuracy
+    :math:`(t_p+t_n)/(t_p+f_p+f_n+t_n)`, precision :math:`t_p/(t_p+f_p)`, recall
+    :math:`t_p/(t_p+f_n)`, Jaccard :math:`t_p/(t_p+f_p+f_n)`, F1 :math:`2t_p/(2t_p+f_p+f_n)`, and
+    balanced accuracy, the mean of recall and :math:`t_n/(t_n+f_p)` over the classes that occur in
+    the label. `zero_division` is the value of 0/0. The default calls "nothing to find, nothing
+    found" a success; an empty label with a non-empty prediction still has Jaccard, F1 and precision
+    0, but its recall is 0/0. ``nan`` leaves such values out of a mean over images."""
     tp, fp, fn, tn = np.moveaxis(np.asarray(table, dtype=np.int64), -1, 0)
     recall = _ratio(tp, tp + fn, zero_division)
     # As scikit-learn does, a class that is absent from the label takes no part in the mean.
@@ -161,33 +99,10 @@ def score_table(table: np.ndarray, zero_division: float = 1.0) -> dict[str, np.n
 def scores(
     table: np.ndarray, average: str = "pooled", zero_division: float = 1.0
 ) -> dict[str, float]:
-    """Reduce a table of counts to the six scores.
-
-    Parameters
-    ----------
-    table
-        (n, 4) or (4,) int, as :func:`counts` returns them.
-    average
-        ``"pooled"``: sum the counts over images first; ``"per_image"``: average the scores of the
-        images.
-    zero_division
-        See :func:`score_table`. With ``nan``, undefined images are left out of the mean.
-
-    Returns
-    -------
-    dict of str to float
-        One entry for each name in ``NAMES``.
-
-    Raises
-    ------
-    InputError
-        If ``average`` is unknown or the table has no row.
-
-    Examples
-    --------
-    >>> scores([[2, 1, 1, 4]])["jaccard"]
-    0.5
-    """
+    """Reduce a table of counts, (n, 4) or (4,), to the six scores: one for each name in ``NAMES``.
+    ``"pooled"`` sums the counts over images first, ``"per_image"`` averages the scores of the
+    images, of which ``zero_division=nan`` leaves out the undefined ones (see `score_table`).
+    InputError if the average is unknown or the table has no row."""
     table = np.atleast_2d(np.asarray(table))
     if average not in ("pooled", "per_image"):
         raise InputError(f"The average is unknown: expected pooled or per_image, got {average!r}.")
@@ -201,30 +116,9 @@ def scores(
 
 
 def error_map(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Colour every pixel by the kind of agreement, as in Fig. 4 of the paper.
-
-    Parameters
-    ----------
-    true, predicted
-        (H, W) bool, label and prediction, True = contamination.
-
-    Returns
-    -------
-    ndarray
-        (H, W, 3) uint8: true positive white, true negative black, false positive red, false
-        negative blue.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ.
-
-    Examples
-    --------
-    >>> error_map([[True, False]], [[True, True]])
-    array([[[255, 255, 255],
-            [255,   0,   0]]], dtype=uint8)
-    """
+    """Colour every pixel by the kind of agreement, as in Fig. 4 of the paper, (H, W, 3) uint8.
+    True positive white, true negative black, false positive red, false negative blue. InputError if
+    label and prediction are not two masks of one shape (H, W)."""
     true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
     if true.shape != predicted.shape or true.ndim != 2:
         raise InputError(

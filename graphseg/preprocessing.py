@@ -26,50 +26,17 @@ NEGLIGIBLE_CHANGE = 1e-3  # fraction of pixels; below it the search for contamin
 
 @dataclass(frozen=True, eq=False)
 class FlatField:
-    """What `flat_field` found.
+    """What `flat_field` found."""
 
-    Attributes
-    ----------
-    corrected
-        (H, W) float32, the image divided by its background (eq. 2); its mean is near 1.
-    background
-        (H, W) float64, the Bézier surface of eq. 1, in the units of the image.
-    excluded
-        (H, W) bool, the pixels that were left out of the fit.
-    """
-
-    corrected: np.ndarray
-    background: np.ndarray
-    excluded: np.ndarray
+    corrected: np.ndarray  # (H, W) float32, the image divided by its background; mean near 1
+    background: np.ndarray  # (H, W) float64, the surface of eq. 1, in the units of the image
+    excluded: np.ndarray  # (H, W) bool, the pixels that were left out of the fit
 
 
 def bernstein_basis(degree: int, samples: int) -> np.ndarray:
     """Return the Bernstein polynomials of a degree on equidistant points from 0 to 1.
-
-    Parameters
-    ----------
-    degree
-        Degree m of the polynomials, 0 or more.
-    samples
-        Number of points; the first lies at 0 and the last at 1.
-
-    Returns
-    -------
-    ndarray
-        (samples, degree + 1) float64; column i is B_i(u) = C(m, i) u^i (1 - u)^(m - i).
-
-    Raises
-    ------
-    InputError
-        If there are fewer points than polynomials, or the degree is negative.
-
-    Examples
-    --------
-    >>> bernstein_basis(2, 3)  # (1 - u)², 2 u (1 - u) and u² at 0, 0.5 and 1
-    array([[1.  , 0.  , 0.  ],
-           [0.25, 0.5 , 0.25],
-           [0.  , 0.  , 1.  ]])
-    """
+    (samples, degree + 1) float64; column i is B_i(u) = C(m, i) u^i (1 - u)^(m - i). InputError if
+    there are fewer points than polynomials, or the degree is negative."""
     if not 0 <= degree < samples:
         raise InputError(
             f"A surface of degree {degree} cannot be fitted to {samples} pixels; "
@@ -83,37 +50,10 @@ def bernstein_basis(degree: int, samples: int) -> np.ndarray:
 def fit_bezier_surface(
     image: np.ndarray, degree: tuple[int, int] = (2, 2), exclude: np.ndarray | None = None
 ) -> np.ndarray:
-    """Fit a Bézier surface to an image by least squares (eq. 1).
-
-    I0(u, v) = Σ_i Σ_j B_i(u) B_j(v) k_ij, with u along the rows and v along the columns, both
-    from 0 to 1.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    degree
-        Degrees (m, n) along the rows and the columns.
-    exclude
-        (H, W) bool, True where a pixel shall not take part.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float64, the surface in the units of the image.
-
-    Raises
-    ------
-    InputError
-        If the image is not 2-D or not finite, or too few pixels take part to fix the surface.
-
-    Examples
-    --------
-    >>> rows, columns = np.indices((20, 30))
-    >>> plane = 100 + 2 * rows - columns
-    >>> bool(np.allclose(fit_bezier_surface(plane), plane))
-    True
-    """
+    """Fit a Bézier surface to an (H, W) image by least squares (eq. 1), (H, W) float64.
+    I0(u, v) = Σ_i Σ_j B_i(u) B_j(v) k_ij, with u along the rows and v along the columns, both from
+    0 to 1; `degree` is (m, n). Pixels that are True in `exclude` (H, W) take no part. InputError if
+    the image is not 2-D or not finite, or too few pixels are left to fix the surface."""
     return bezier_surface(_checked(image), degree, exclude)
 
 
@@ -142,47 +82,16 @@ def flat_field(
     window: int = 16,
     threshold: float = 3.0,
 ) -> FlatField:
-    """Divide an image by its background, fitted where the surface is clean (eqs 1 and 2).
+    """Divide an (H, W) image by its background, fitted where the surface is clean (eqs 1 and 2).
+    Without `exclude` (H, W) bool, contaminated areas are found by at most that many `iterations`:
+    fit, leave out where the local mean or the local standard deviation of the residual is an
+    outlier (by more than `threshold` robust standard deviations, over squares of `window` pixels,
+    which hold some lattice periods), fit again.
 
-    Without `exclude`, contaminated areas are found by iteration: fit, leave out where the local
-    mean or the local standard deviation of the residual is an outlier, fit again. This needs more
-    than half of the field to be clean. Below a patch that fills a corner the surface is continued
-    from the clean part; there a lower degree is safer.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype; zero must mean no electrons.
-    degree
-        Degrees (m, n) of the Bézier surface along the rows and the columns.
-    exclude
-        (H, W) bool, True where a pixel shall not take part; given, nothing is searched for.
-    iterations
-        Largest number of searches; 0 is the plain fit.
-    window
-        Side, in pixels, of the square over which the residual is averaged: some lattice periods,
-        so that the lattice itself averages out.
-    threshold
-        How many robust standard deviations make an outlier.
-
-    Returns
-    -------
-    FlatField
-        The corrected image, its background, and the pixels that were left out.
-
-    Raises
-    ------
-    InputError
-        If the image is not 2-D or not finite, or its background is not positive everywhere.
-
-    Examples
-    --------
-    >>> rows, columns = np.indices((64, 64))
-    >>> tilted = (100 + rows) * (1 + 0.1 * np.cos(columns))  # a lattice under uneven light
-    >>> flat = flat_field(tilted, degree=(1, 1), iterations=0)
-    >>> round(float(flat.corrected[:8].mean()), 2), round(float(flat.corrected[-8:].mean()), 2)
-    (1.0, 1.0)
-    """
+    This needs more than half of the field to be clean. Below a patch that fills a corner the
+    surface is continued from the clean part; there a lower degree is safer. Zero must mean no
+    electrons. InputError if the image is not 2-D or not finite, or its background not positive
+    everywhere."""
     image = _checked(image)
     if exclude is not None or iterations == 0:
         excluded = np.zeros(image.shape, bool) if exclude is None else np.asarray(exclude, bool)
@@ -193,13 +102,7 @@ def flat_field(
 
 
 def normalise(image: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Divide an image by its background (eq. 2), as float32.
-
-    Raises
-    ------
-    InputError
-        If the background is zero or negative anywhere.
-    """
+    """Divide an image by its background (eq. 2), as float32; InputError if that is not positive."""
     if not background.min() > 0:
         raise InputError(
             "The fitted background is not positive everywhere; restore the image's zero level "
@@ -209,29 +112,8 @@ def normalise(image: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 
 def standardise(image: np.ndarray) -> np.ndarray:
-    """Bring each image to mean 0 and standard deviation 1 (eq. 3).
-
-    Parameters
-    ----------
-    image
-        (H, W) or (n, H, W); each image of a stack is standardised by itself.
-
-    Returns
-    -------
-    ndarray
-        float32 of the same shape; a constant image becomes 0 everywhere.
-
-    Raises
-    ------
-    InputError
-        If a value is not finite.
-
-    Examples
-    --------
-    >>> standardise(np.array([[1, 3], [3, 1]]))
-    array([[-1.,  1.],
-           [ 1., -1.]], dtype=float32)
-    """
+    """Bring each image of (H, W) or (n, H, W) to mean 0 and standard deviation 1 (eq. 3), float32.
+    A constant image becomes 0 everywhere. InputError if a value is not finite."""
     image = _finite(image)
     if image.ndim < 2 or not image.size:
         raise InputError(f"Images: expected shape (H, W) or (n, H, W), got {image.shape}.")
@@ -246,38 +128,11 @@ def standardise(image: np.ndarray) -> np.ndarray:
 def resize_area(
     image: np.ndarray, shape: tuple[int, int], pixel_size: float | None = None
 ) -> tuple[np.ndarray, float | None]:
-    """Reduce an image by averaging over the area that each new pixel covers.
-
+    """Reduce an (H, W) or (n, H, W) image by averaging over the area that each new pixel covers.
     Each new pixel is the mean of the old ones below it, those at its rim weighted by the fraction
     that it covers, so any ratio works and the mean of the image is kept. Of a mask it gives the
-    covered fraction.
-
-    Parameters
-    ----------
-    image
-        (H, W) or (n, H, W).
-    shape
-        New (H, W), at most the old one.
-    pixel_size
-        Å per pixel of the image, or None.
-
-    Returns
-    -------
-    resized
-        (H, W) or (n, H, W) float32.
-    pixel_size
-        Of the resized image in Å; None if none was given.
-
-    Raises
-    ------
-    InputError
-        If the image would be enlarged, or pixels of known size would no longer be square.
-
-    Examples
-    --------
-    >>> resize_area(np.array([[1, 2, 4, 8], [3, 4, 0, 0]]), (1, 2), pixel_size=0.1)
-    (array([[2.5, 3. ]], dtype=float32), 0.2)
-    """
+    covered fraction. Returns the image, float32, and its pixel size in Å if one was given.
+    InputError if the image would be enlarged, or pixels of known size would no longer be square."""
     from skimage.transform import resize_local_mean  # on demand: few callers resize
 
     image = _finite(image)
@@ -317,11 +172,9 @@ def _finite(image: np.ndarray) -> np.ndarray:
 
 
 def _project(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return rows.T @ image @ columns.
-
-    With so few columns this is several times faster than BLAS, which spends its time on starting
-    threads.
-    """
+    """Return rows.T @ image @ columns."""
+    # With so few columns this is several times faster than BLAS, which spends its time on starting
+    # threads.
     return np.einsum("iv,vj->ij", np.einsum("ui,uv->iv", rows, image), columns)
 
 
@@ -377,33 +230,19 @@ def _find_contaminated(
 
 
 def _robust_score(values: np.ndarray, step: int) -> np.ndarray:
-    """Return the distance from the median in standard deviations of the clean part.
-
-    Outliers widen one side of the distribution; the narrower side between the median and one
-    standard deviation (16 % or 84 %) is the one that the clean part fills.
-    """
+    """Return the distance from the median in standard deviations of the clean part."""
+    # Outliers widen one side of the distribution; the narrower side between the median and one
+    # standard deviation (16 % or 84 %) is the one that the clean part fills.
     low, middle, high = np.percentile(values[::step, ::step], [15.87, 50, 84.13])
     return (values - middle) / max(min(middle - low, high - middle), ROUNDING)
 
 
 def weighted_spectrum(image: np.ndarray, window_taper: float, peak_blur: float) -> np.ndarray:
     r"""Return the smoothed height :math:`|q|\,|\mathcal F\{W I\}|` of eq. 4.
-
-    Parameters
-    ----------
-    image
-        (H, W) float32 with mean zero.
-    window_taper
-        Fraction of each side over which the Tukey window W falls to zero: 0 is no window, 1 is
-        Hann.
-    peak_blur
-        Standard deviation in bins of the Gaussian that joins the speckles of one peak.
-
-    Returns
-    -------
-    ndarray
-        (H, W // 2 + 1) float32 in the order of `scipy.fft.rfft2`, scaled as in `Peaks`.
-    """
+    The image, (H, W), has mean 0. W is a Tukey window that falls to zero over the fraction
+    `window_taper` of each side (0 none, 1 Hann), and `peak_blur` the standard deviation in bins of
+    the Gaussian that joins the speckles of a peak. (H, W // 2 + 1) float32 in the order of
+    `scipy.fft.rfft2`, scaled as in `Peaks`."""
     height, width = image.shape
     spectrum = np.abs(fft.rfft2(image * _window(height, width, window_taper)))  # (H, W // 2 + 1)
     spectrum *= _distance(height, width)

@@ -40,8 +40,8 @@ from sklearn.model_selection import GroupKFold, KFold
 from book.tools.notebook import record, show_source
 from book.tools.paper import printed
 from graphseg.colours import CLASS_COLOURS
-from graphseg.datasets import duplicates, load
-from graphseg.datasets.stack import SAME_PLACE, acquisition_of
+from graphseg.datasets import duplicates
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of, label_overlaps
 from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 
@@ -265,7 +265,7 @@ record("data_threshold", duplicates.THRESHOLD)
 # Pairs of two acquisitions that show one place are left out: their labels are shifted.
 
 # %%
-overlaps = load.label_overlaps(stack.masks)
+overlaps = label_overlaps(stack.masks)
 same = acquisitions[:, None] == acquisitions
 same_place = stack.groups[:, None] == stack.groups
 same_day = (stack.dates[:, None] == stack.dates) & ~same_place

@@ -573,7 +573,7 @@ for column, case in zip(axes.T, cases, strict=True):
     values = {name: result["fitted"][f"{name}_"] for name in names}
     unseen = gs.BraggSegmenter(progress=False, **values).fit(stack.images[[case]])
     predicted = {"Bragg filter": unseen.predict(stack.images[[case]])[0]}
-    micrographs.show_case(
+    paper_figures.show_case(
         column,
         stack.images[case],
         stack.masks[case],

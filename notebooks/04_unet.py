@@ -43,7 +43,7 @@ from IPython.display import SVG, Markdown
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from book.tools import architecture, explore
+from book.tools import architecture, explore, paper_figures
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
 from graphseg import metrics
@@ -269,7 +269,7 @@ for row, index in zip(axes, chosen, strict=True):
     image, label = stack.images[test[index]], stack.masks[test[index]]
     size = find_scale(image, stack.pixel_size_of(test[index])).pixel_size
     found = {"U-Net": predicted[index]}
-    micrographs.show_case(row[::2], image, label, found, size)
+    paper_figures.show_case(row[::2], image, label, found, size)
     micrographs.show_micrograph(
         row[1], probability[index], size, "probability", (0, 1)
     )

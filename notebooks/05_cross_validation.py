@@ -52,7 +52,7 @@ from book.tools.tables import (
 from graphseg import metrics
 from graphseg.colours import BLUE, GREEN, ORANGE
 from graphseg.datasets import load
-from graphseg.datasets.stack import SAME_PLACE
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of
 from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference, verdict
 from graphseg.evaluation.records import read_record, summary
@@ -101,7 +101,7 @@ for protocol in ("random", "acquisition", "date"):
 
 # %% tags=["remove-input"]
 record("images", len(stack))
-record("acquisitions", len({load.acquisition_of(n) for n in stack.names}))
+record("acquisitions", len({acquisition_of(n) for n in stack.names}))
 record("groups", len(np.unique(stack.groups)))
 record("same_place_pairs", len(SAME_PLACE))
 record("leaking_random", int(leaks["random"]))
@@ -357,7 +357,7 @@ for key, protocol in (
 # %% tags=["hide-input"]
 unmerged = read_result("ours_acquisition_unmerged")
 places = set(SAME_PLACE) | set(SAME_PLACE.values())
-partners = [n for n in groups if load.acquisition_of(n) in places]
+partners = [n for n in groups if acquisition_of(n) in places]
 merging = {
     label: paired_difference(
         unmerged,

@@ -841,7 +841,7 @@ for rows, index in zip(axes.reshape(2, 2, 3), order[[-1, 0]], strict=True):
     number = unseen[index]
     image = stack.images[number]
     size = stack.pixel_size_of(number) or measure_pixel_size(image)
-    micrographs.show_case(rows[0], image, stack.masks[number], found, size)
+    paper_figures.show_case(rows[0], image, stack.masks[number], found, size)
     likely = unet.predict_proba(image[None])[0]
     micrographs.show_micrograph(rows[1, 0], likely, size, "probability", (0, 1))
     for panel, (name, mask) in zip(rows[1, 1:], found.items(), strict=True):

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from book.studies.configurations import NO_DEFECTS
 from graphseg.errors import InputError
 from graphseg.simulation import defects, grains, samples
 from graphseg.simulation.configuration import (
     CARBON,
     GRAPHENE,
-    NO_DEFECTS,
     Configuration,
     ContaminantRanges,
     CrystalRanges,
@@ -31,7 +31,7 @@ from graphseg.simulation.contaminant import NOTHING, Contaminant, draw_contamina
 from graphseg.simulation.crystal import Structure, crystal
 from graphseg.simulation.grains import EDGE, bicrystal, polycrystal
 from graphseg.simulation.optics import Conditions, draw_conditions
-from graphseg.simulation.samples import expose, image_layers, to_8_bit
+from graphseg.simulation.samples import image_layers, to_8_bit
 from graphseg.structure.rings import find_rings
 
 MISORIENTATIONS = (4.0, 9.0, 13.2, 21.8, 27.8, 30.0)  # degrees; 13.2, 21.8, 27.8 are Σ19, Σ7, Σ13
@@ -316,7 +316,8 @@ def sheet(
     if visible.any():
         clean = image_layers(layer, NOTHING, pixel_size, conditions, configuration)
         visible &= _stands_out(exact - clean, pixel_size, dose)
-    counts = expose(camera, exact, pixel_size, conditions, configuration.detector)
+    lit = exact * samples.illumination(camera, exact.shape, configuration.detector)
+    counts = samples.count_electrons(camera, lit, pixel_size, conditions)
     image = to_8_bit(counts).astype(np.float32) / np.float32(255)
     points = points / pixel_size
     return Sheet(kind, image, maps["mask"], near, visible, points, pixel_size, dose, contrast)

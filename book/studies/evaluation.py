@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from book.studies.configurations import LAYERS
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.records import summary
-from graphseg.simulation.configuration import LAYERS
 from graphseg.unet import finetune
 
 AVERAGES = ("pooled", "per_image")

@@ -9,8 +9,7 @@ from sklearn.base import clone
 
 from book.studies.evaluation import jaccard_line
 from graphseg import metrics
-from graphseg.datasets.load import LabelledStack, acquisition_of
-from graphseg.datasets.stack import SAME_PLACE
+from graphseg.datasets.stack import SAME_PLACE, LabelledStack, acquisition_of
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 from graphseg.evaluation.crossval import evaluate_fold, splits

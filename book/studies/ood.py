@@ -37,7 +37,6 @@ from graphseg.simulation.contaminant import BLOCK, amorphous_block
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.multislice import micrograph
 from graphseg.simulation.optics import Conditions
-from graphseg.simulation.samples import expose
 from graphseg.unet import inference, pretrained
 from graphseg.unet.augmentation import otherwise
 from graphseg.unet.inference import resize
@@ -190,7 +189,15 @@ def _exposed(
     shape = (SIZE + 2 * MARGIN,) * 2
     whole = micrograph(positions, heights, numbers, shape, pixel_size, conditions)
     inner = whole[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return expose(rng, inner, pixel_size, conditions, configuration.GRAPHENE.detector)
+    return _counted(rng, inner, pixel_size, conditions)
+
+
+def _counted(
+    rng: np.random.Generator, image: np.ndarray, pixel_size: float, conditions: Conditions
+) -> np.ndarray:
+    """Return the electrons that the camera counts of an intensity, under uneven light."""
+    lit = image * samples.illumination(rng, image.shape, configuration.GRAPHENE.detector)
+    return samples.count_electrons(rng, lit, pixel_size, conditions)
 
 
 Made = tuple[np.ndarray, float | None]  # an image and its pixel size
@@ -200,7 +207,7 @@ def _vacuum(rng: np.random.Generator, index: int) -> Made:
     """No specimen at all."""
     conditions = Conditions(dose=float(np.exp(rng.uniform(*np.log(DOSES)))))
     ones, size = np.ones((SIZE, SIZE), np.float32), rng.uniform(*PIXEL_SIZES)
-    return expose(rng, ones, size, conditions, configuration.GRAPHENE.detector), size
+    return _counted(rng, ones, size, conditions), size
 
 
 def _film(rng: np.random.Generator, index: int) -> Made:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from book.studies.configurations import LAYERS
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
-from graphseg.simulation.configuration import LAYERS
 from graphseg.unet.finetune import joined, simulated_stack
 from graphseg.unet.network import current, weights_digest
 from graphseg.unet.pretrained import (

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
+from book.studies.configurations import ABLATION
 from book.studies.evaluation import jaccard_line
 from graphseg import metrics
-from graphseg.datasets.load import LabelledStack, acquisition_of, group_of
+from graphseg.datasets.stack import LabelledStack, acquisition_of, group_of
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key
-from graphseg.simulation.configuration import ABLATION, GRAPHENE, Configuration
+from graphseg.simulation.configuration import GRAPHENE, Configuration
 from graphseg.unet import finetune
 from graphseg.unet.segmenter import UNetSegmenter
 
@@ -49,7 +50,7 @@ def steps_of_realism(names: Sequence[str] | None = None) -> dict[str, Configurat
     Raises
     ------
     InputError
-        If a name is not in :data:`graphseg.simulation.configuration.ABLATION`.
+        If a name is not in :data:`book.studies.configurations.ABLATION`.
     """
     if not names:
         return {GRAPHENE.name: GRAPHENE}

@@ -15,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from book.studies.clean_sheets import Field, irregular_sites
+from book.studies.configurations import NO_DEFECTS
 from graphseg.simulation import grains
-from graphseg.simulation.configuration import NO_DEFECTS, ContaminantRanges, CrystalRanges
+from graphseg.simulation.configuration import ContaminantRanges, CrystalRanges
 from graphseg.simulation.contaminant import (
     BLOCK,
     LAYER_DISTANCE,

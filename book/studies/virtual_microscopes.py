@@ -12,15 +12,9 @@ import numpy as np
 from scipy import fft, ndimage
 
 from book.studies.clean_sheets import GROWTH, NEAR, REACH, WINDOW, Field
+from book.studies.configurations import LAYERS
 from book.studies.unusual_structures import KINDS, Scene, scene
-from graphseg.simulation.configuration import (
-    CARBON,
-    DEFECTS,
-    GRAPHENE,
-    LAYERS,
-    Configuration,
-    Range,
-)
+from graphseg.simulation.configuration import CARBON, DEFECTS, GRAPHENE, Configuration, Range
 from graphseg.simulation.contaminant import NOTHING
 from graphseg.simulation.optics import Conditions, draw_conditions, lattice_contrast
 from graphseg.simulation.samples import image_layers, interface, shot_noise, truth_maps

@@ -16,7 +16,11 @@ from graphseg.colours import BLUE, ORANGE, SKY, VERMILION
 from graphseg.errors import InputError
 from graphseg.evaluation import records
 from graphseg.io.outputs import small_picture
-from graphseg.plotting.micrographs import overlay_mask, scale_bar_length, show_micrograph
+from graphseg.plotting.micrographs import (
+    overlay_mask,
+    scale_bar_length,
+    show_micrograph,
+)
 from graphseg.simulation.samples import Sample
 
 SHEET_GAP = 4  # pixels between the tiles of a sheet

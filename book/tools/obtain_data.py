@@ -15,11 +15,11 @@ def main() -> int:
     registry = json.loads(Path("graphseg", "datasets", "registry.json").read_text(encoding="utf8"))
     if len(list(image_listing())) >= len(registry["files"]):
         return 0
-    from graphseg.datasets import load
+    from graphseg.datasets import published
 
     try:
-        load.fetch()
-    except load.NotObtainableError as error:
+        published.fetch()
+    except published.NotObtainableError as error:
         print(f"{error} The book will show the bundled simulated sample.", file=sys.stderr)
     return 0
 

@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from book.tools import explore
+from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.colours import CLASS_COLOURS, VERMILION
-from graphseg.plotting.micrographs import overlay_mask, show_micrograph
+from graphseg.plotting.micrographs import overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import show_classes
 from graphseg.structure.boundaries import Boundary
 from graphseg.structure.classes import ClassMap
@@ -119,3 +120,23 @@ def show_outline(
     """Show a mask on its micrograph, tinted, as in Fig. 4 of the paper."""
     show_micrograph(axes, image, pixel_size, title)
     overlay_mask(axes, mask, VERMILION, tint=0.35)
+
+
+def show_case(
+    axes: Sequence[Axes],
+    image: np.ndarray,
+    label: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    pixel_size: float | None = None,
+) -> None:
+    """Show a labelled micrograph and the error map of each prediction by name, side by side.
+
+    One of the axes is for the image, on which the label is outlined, then come those for the
+    predictions with the per-image Jaccard in their titles. All are (H, W); pixel size in Å.
+    """
+    show_micrograph(axes[0], image, pixel_size, "label")
+    overlay_mask(axes[0], label)
+    for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
+        jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
+        title = f"{name}, Jaccard {jaccard:.2f}"
+        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)

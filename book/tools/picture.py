@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from book.tools import paper_figures
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.evaluation import crossval, methods
@@ -43,7 +44,7 @@ def draw(output: Path = OUTPUT, epochs: int = 30) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
     image, mask = stack.images[test[chosen]], stack.masks[test[chosen]]
     masks = {name: prediction[chosen] for name, prediction in predictions.items()}
-    micrographs.show_case(axes, image, mask, masks, stack.pixel_size_of(test[chosen]))
+    paper_figures.show_case(axes, image, mask, masks, stack.pixel_size_of(test[chosen]))
     micrographs.add_error_legend(figure)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110, metadata={"Software": None})

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from graphseg import metrics
-from graphseg.datasets.load import acquisition_of, date_of
+from graphseg.datasets.stack import acquisition_of, date_of
 from graphseg.errors import InputError
 from graphseg.evaluation.compare import fold_tables, image_counts
 from graphseg.evaluation.records import read_record, summary

@@ -162,9 +162,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> Inputs:
 
 def _expand(given: str) -> tuple[Path | None, list[Path]]:
     """Return the files that are there, and the folder that the names of their results start from.
-
-    That is None for a file that was named itself; it counts whatever its suffix is.
-    """
+    That is None for a file that was named itself; it counts whatever its suffix is."""
     path = Path(given)
     if _is_folder(path):
         return path, list(_inside(path))
@@ -236,30 +234,14 @@ def _with_digest(clash: list[Path], names: dict[Path, PurePath]) -> dict[Path, P
 
 @dataclass(eq=False)
 class Manifest:
-    """The records of one command in a folder of results.
+    """The records of one command in a folder of results."""
 
-    Parameters
-    ----------
-    folder
-        Of the results.
-    command
-        Records of different commands do not see each other.
-    made_by
-        What decides on the results besides the input: model digest and options, as JSON holds it.
-    suffixes
-        Ends of the names of the results.
-    resume
-        If False, nothing counts as finished.
-    overwrite
-        Whether results of other inputs, models or options may be replaced.
-    """
-
-    folder: Path
-    command: str
-    made_by: Mapping
-    suffixes: Sequence[str] = ()
-    resume: bool = True
-    overwrite: bool = False
+    folder: Path  # of the results
+    command: str  # records of different commands do not see each other
+    made_by: Mapping  # what decides on the results besides the input, as JSON holds it
+    suffixes: Sequence[str] = ()  # ends of the names of the results
+    resume: bool = True  # if False, nothing counts as finished
+    overwrite: bool = False  # whether results of other inputs, models or options may be replaced
 
     def __post_init__(self):
         self.made_by = json.loads(json.dumps(self.made_by))
@@ -270,12 +252,7 @@ class Manifest:
 
     def finished(self, sources: Iterable[Source]) -> dict[Source, int]:
         """Return for each source the number of its frames if all of them are finished, else 0.
-
-        Raises
-        ------
-        InputError
-            If what lies in the place of the others or of the tables may not be replaced.
-        """
+        InputError if what lies in the place of the others or of the tables may not be replaced."""
         done = {source: self._finished(source) for source in sources}
         if not self.overwrite:
             self._refuse_conflicts([source for source, frames in done.items() if not frames])
@@ -307,12 +284,7 @@ class Manifest:
 
     def is_finished(self, name: str, now: Fingerprint) -> bool:
         """Tell whether a frame is finished; `now` is that of its source.
-
-        Raises
-        ------
-        InputError
-            If it is not, and something lies in its place that may not be replaced.
-        """
+        InputError if it is not, and something lies in its place that may not be replaced."""
         record = self._read(name)
         if self.resume and self._is_finished(record, now):
             return True
@@ -325,10 +297,8 @@ class Manifest:
         self, sources: Sequence[Source], failed: Sequence[dict] = ()
     ) -> list[tuple[dict, str | None]]:
         """Return the rows and thumbnails of what is finished, and `failed` rows, in order of files.
-
         Of `sources` those whose results are from this input, model and options; of other files
-        those whose results are still there as they were left.
-        """
+        those whose results are still there as they were left."""
         found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
         named, now = {source.name: source for source in sources}, cache(Source.fingerprint)
         paths = {str(source.path) for source in sources}
@@ -377,9 +347,7 @@ class Manifest:
 
     def _conflicts(self, record: dict | None, now: Fingerprint, targets: list[Path]) -> list[Path]:
         """Return what exists, would go, and is not of this input, model and options.
-
-        Those are the targets, and the results that the frame's last record covers.
-        """
+        Those are the targets, and the results that the frame's last record covers."""
         ours = self.resume and self._is_ours(record, now)
         known = record["outputs"] if ours else {}
         present = dict.fromkeys(target for target in targets if target.exists())
@@ -396,11 +364,9 @@ class Manifest:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Have a folder for files that are being written, and clear it of what was left over.
-
-        A run that was killed leaves files there. What is younger than this run's start is spared:
-        another run may be writing to the same folder.
-        """
+        """Have a folder for files that are being written, and clear it of what was left over."""
+        # A run that was killed leaves files there. What is younger than this run's start is spared:
+        # another run may be writing to the same folder.
         self.partial.mkdir(parents=True, exist_ok=True)
         started = self.partial / "started"
         started.touch()
@@ -413,10 +379,8 @@ class Manifest:
 
     def write(self, name: str, now: Fingerprint, outputs: dict[str, Writer], record: dict) -> None:
         """Write the results of a frame, each by what writes it, and its record.
-
         `now` is its source before it was read; the record has ``frame``, ``frames``, ``row`` and
-        ``thumbnail``, bytes or None.
-        """
+        ``thumbnail``, bytes or None."""
         source = now._asdict() | {"sha256": content_digest(now)}
         place = self.records / f"{name}.json"
         targets = {suffix: self.folder / f"{name}{suffix}" for suffix in outputs}
@@ -448,10 +412,8 @@ class Manifest:
                 temporary.unlink(missing_ok=True)
 
     def write_tables(self, table: str, page: str) -> tuple[Path, Path]:
-        """Write the table of all images as CSV and the report as HTML; return their paths.
-
-        How they were left is noted, so that a later run knows whether somebody has edited them.
-        """
+        """Write the table of all images as CSV and the report as HTML; return their paths."""
+        # How they were left is noted, so that a later run knows whether somebody has edited them.
         contents = [text.encode("utf-8", "backslashreplace") for text in (table, page)]  # as names
         digests = [*self._table_digests(), *map(_sha256, contents)]
         # The notes go first; the newest are enough, and whoever is killed in between loses nothing.

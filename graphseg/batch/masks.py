@@ -46,14 +46,7 @@ EXPECTED = ("expected_jaccard", "expected_low", "expected_high", "look_first", "
 @dataclass(frozen=True)
 class MaskFolder:
     """A folder of results of ``graphseg segment``; to tasks it is in place of a `Network`.
-
-    Parameters
-    ----------
-    folder
-        Of the results.
-    pixel_size
-        Å per pixel of all images, whatever was found when the masks were made.
-    """
+    The pixel size (Å) is that of all images, whatever was found when the masks were made."""
 
     folder: Path
     pixel_size: float | None = None
@@ -65,12 +58,7 @@ class MaskFolder:
 
     def names(self) -> list[str]:
         """Return the names of the masks: first those that need a look first, then by name.
-
-        Raises
-        ------
-        InputError
-            If there are none.
-        """
+        InputError if there are none."""
         folder = self.folder / HIDDEN / SEGMENT
         found = {}
         for path in sorted(folder.rglob("*.json")):
@@ -86,13 +74,7 @@ class MaskFolder:
         return sorted(found, key=lambda name: (found[name], name))
 
     def record(self, name: str) -> dict:
-        """Return the record of a mask.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
+        """Return the record of a mask; InputError if there is none."""
         record = read_record(self.folder / HIDDEN / SEGMENT / f"{name}.json")
         if record is None:
             raise InputError(f"{name} has no mask in {self.folder}; run graphseg segment first.")
@@ -100,12 +82,7 @@ class MaskFolder:
 
     def micrograph(self, name: str) -> Micrograph:
         """Read the image that a mask belongs to, from where it was when the mask was made.
-
-        Raises
-        ------
-        InputError
-            If it is not there any more, or has changed.
-        """
+        InputError if it is not there any more, or has changed."""
         record = self.record(name)
         source, path = record["source"], Path(record["source"]["path"])
         now, then = Fingerprint.of(path), (source["path"], source["size"], source["modified"])
@@ -117,12 +94,7 @@ class MaskFolder:
 
     def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a mask with its corrections, and where somebody has looked; both (H, W) bool.
-
-        Raises
-        ------
-        InputError
-            If there is no such mask, or its files do not fit each other.
-        """
+        InputError if there is no such mask, or its files do not fit each other."""
         mask = _read_mask(self._file(name))
         reviewed = np.zeros(mask.shape, bool)
         paths = self._corrections(name)
@@ -134,21 +106,8 @@ class MaskFolder:
 
     def probability(self, name: str, micrograph: Micrograph, model: Path | None) -> np.ndarray:
         """Return the probability of contamination, as it was written or else computed again.
-
-        Parameters
-        ----------
-        name
-            Of the mask.
-        micrograph
-            Its image.
-        model
-            The weight file that made it, if it is neither bundled nor the one in ``run.toml``.
-
-        Raises
-        ------
-        InputError
-            If that network is not known.
-        """
+        The weight file that made the mask is given if it is neither bundled nor the one in
+        ``run.toml``. InputError if that network is not known."""
         record = self.record(name)
         for file in record["outputs"]:
             if file == f"{name}_probability.tif" and (self.folder / file).exists():
@@ -227,10 +186,8 @@ class MaskFolder:
 
     def matched(self, sources: Sequence[Source]) -> list[Source]:
         """Return sources by the names of their masks, with a digest of these.
-
         They are found by their paths, or by their content where they have been moved. Those without
-        a mask have the digest `NONE`, and names that are no mask's.
-        """
+        a mask have the digest `NONE`, and names that are no mask's."""
         by_path, by_content, taken = {}, {}, set()
         for name in self.names():
             record = self.record(name)
@@ -266,14 +223,8 @@ class MaskFolder:
 
     def predict(self, micrograph: Micrograph, name: str) -> Prediction:
         """Return the mask of a micrograph, with its corrections, as if a network had made it.
-
         What spoke against the automatic mask does not speak against one that somebody accepted.
-
-        Raises
-        ------
-        InputError
-            If it has no mask, or one of another size.
-        """
+        InputError if it has no mask, or one of another size."""
         row = self.record(name)["row"]
         mask, reviewed = self.read(name)
         if mask.shape != micrograph.image.shape:
@@ -317,25 +268,11 @@ def is_reviewed(folder: Path) -> bool:
 
 
 def read_reviewed(folder: Path) -> tuple[LabelledStack, LabelClasses, FolderReport]:
-    """Read what was reviewed in a folder of results as labels to train on.
-
-    Images of one file are one acquisition.
-
-    Returns
-    -------
-    stack : LabelledStack
-        The images that somebody has looked at, with ``reviewed``.
-    classes : LabelClasses
-        0 clean, 255 contamination.
-    report : FolderReport
-        As `graphseg.datasets.check.check_folder` gives it of other labels.
-
-    Raises
-    ------
-    InputError
-        If nothing was reviewed, or everything reviewed is clean or contaminated; if an image is
-        gone or has changed.
-    """
+    """Read what was reviewed in a folder of results as labels to train on, with ``reviewed``.
+    The classes are 0 clean, 255 contamination; the report is as
+    `graphseg.datasets.check.check_folder` gives it of other labels. Images of one file are one
+    acquisition. InputError if nothing was reviewed, or everything reviewed is clean or
+    contaminated; if an image is gone or has changed."""
     if pairs := load.find_pairs(folder)[0]:
         raise InputError(
             f"{folder} holds both corrected masks and labels ({next(iter(pairs))}{load.LABEL}); "

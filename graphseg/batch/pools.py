@@ -52,15 +52,9 @@ Work = Callable[[list[Source]], list]
 
 def distribute(work: Work, sources: Sequence[Source], open_pool: OpenPool) -> Iterator[Any]:
     """Work on files in the processes of a pool, `local_processes` or `dask_workers`.
-
     `work` is called there with some of the files at a time. What it returns is passed on one by one
-    as soon as it is there; returned are the files whose worker died twice.
-
-    Raises
-    ------
-    InputError
-        If there is no pool any more; and what `work` raises.
-    """
+    as soon as it is there; returned are the files whose worker died twice. InputError if there is
+    no pool any more; and what `work` raises."""
     suspects = yield from _hand_out(work, sources, open_pool)
     # One after the other, so that there is no doubt which of them a worker dies with.
     return (yield from _hand_out(work, suspects, open_pool, alone=True))
@@ -119,13 +113,8 @@ def _end_with(parent: int) -> None:
 @contextmanager
 def dask_workers(address: str) -> Iterator[Pool]:
     """Use the workers of a Dask scheduler; they need this package and must see the same folders.
-
-    Raises
-    ------
-    InputError
-        If Dask is not installed, or nothing answers at the address, or it has no worker, or it
-        goes away.
-    """
+    InputError if Dask is not installed, or nothing answers at the address, or it has no worker, or
+    it goes away."""
     with extra("dask", "A Dask scheduler"):
         from distributed.scheduler import KilledWorker  # slow to import, and seldom needed
 
@@ -146,22 +135,15 @@ def dask_workers(address: str) -> Iterator[Pool]:
 
 
 def connect(address: str) -> Client:
-    """Return a client of the Dask scheduler at an address.
-
-    Raises
-    ------
-    InputError
-        If Dask is not installed, or nothing answers there.
-    """
+    """Return a client of a Dask scheduler; InputError if nothing answers, or without Dask."""
     with extra("dask", "A Dask scheduler"):
         from distributed import Client
 
     class ClosingClient(Client):
-        """Closed at once if it finds no scheduler.
+        """Closed at once if it finds no scheduler."""
 
-        Dask leaves that to the garbage collector, and it can then wait for ever for a lock that
-        the interrupted thread holds; until then it stays the default client of everything.
-        """
+        # Dask leaves that to the garbage collector, and it can then wait for ever for a lock that
+        # the interrupted thread holds; until then it stays the default client of everything.
 
         def start(self, **kwargs):
             try:
@@ -182,18 +164,8 @@ def connect(address: str) -> Client:
 @contextmanager
 def workers(scheduler: str | None) -> Iterator[None]:
     """Let what joblib runs, for instance folds, run on the workers of a Dask scheduler.
-
-    Parameters
-    ----------
-    scheduler
-        Its address; None leaves them on this machine. The workers need this package, and the run
-        folder if checkpoints are to be found again.
-
-    Raises
-    ------
-    InputError
-        As `connect`.
-    """
+    Without its address all stays on this machine. The workers need this package, and the run folder
+    if checkpoints are to be found again. InputError as `connect`."""
     if scheduler is None:
         yield
         return

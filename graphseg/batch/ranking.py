@@ -16,28 +16,14 @@ from graphseg.evaluation.quality import one_each
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Images in order of their clean fraction, the cleanest first.
-
-    Attributes
-    ----------
-    names
-        n names in order.
-    index
-        (n,) int, place of each image in what was ranked: ``images[ranking.index]`` is in order.
-    fraction
-        (n,) clean fraction.
-    low, high
-        (n,) ends of its interval; equal to `fraction` where none was given.
-    labelled
-        (n,) clean fraction according to labels, NaN where unknown.
-    """
+    """Images in order of their clean fraction, the cleanest first."""
 
     names: tuple[str, ...]
-    index: np.ndarray
-    fraction: np.ndarray
-    low: np.ndarray
+    index: np.ndarray  # (n,) int, place of each in what was ranked: images[index] is in order
+    fraction: np.ndarray  # (n,) clean fraction
+    low: np.ndarray  # (n,) ends of its interval; equal to the fraction where none was given
     high: np.ndarray
-    labelled: np.ndarray
+    labelled: np.ndarray  # (n,) clean fraction according to labels, NaN where unknown
 
     def __len__(self) -> int:
         return len(self.names)

@@ -54,30 +54,13 @@ CHUNK = 2**20  # bytes at most: what has to be read and unpacked for one pixel
 
 @dataclass(frozen=True)
 class Coarsening:
-    """What may be stored coarsely, and how.
-
-    Attributes
-    ----------
-    mode
-        ``lossless``: nothing is changed. ``levels``: values are rounded to `levels` grey levels
-        between the least and the greatest of the image's coarse pixels. ``blocks``: means over
-        blocks of `block` × `block` pixels. ``flat``: one mean for each image.
-    classes
-        Names of the less important classes, of ``CLASSES``.
-    margin
-        Pixels of these classes that lie no further than this from one of the others stay exact:
-        the outline of a predicted mask is not certain. The default, in pixels, is the longest
-        lattice constant of the published images.
-    block
-        Side of a block in pixels.
-    levels
-        Number of grey levels, at least 2.
-
-    Raises
-    ------
-    InputError
-        If a value makes no sense.
-    """
+    """What may be stored coarsely, and how; InputError if a value makes no sense.
+    Modes are ``lossless``: nothing is changed; ``levels``: values are rounded to `levels` grey
+    levels between the least and the greatest of the image's coarse pixels; ``blocks``: means over
+    blocks of `block` × `block` pixels; ``flat``: one mean for each image. Pixels of the less
+    important `classes` that lie no further than `margin` pixels from one of the others stay exact:
+    the outline of a predicted mask is not certain. The default is the longest lattice constant of
+    the published images."""
 
     mode: str = "lossless"
     classes: tuple[str, ...] = ("vacuum", "contamination")
@@ -110,14 +93,8 @@ class Loss(NamedTuple):
 
 def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return images in the data type they have, and their class map as uint8.
-
-    Parameters
-    ----------
-    images
-        (n, H, W) integers or floats of 8, 16 or 32 bits.
-    classes
-        (n, H, W) places in ``CLASSES``, or bool with True = contamination.
-    """
+    Images are (n, H, W) integers or floats of 8, 16 or 32 bits, classes (n, H, W) places in
+    ``CLASSES``, or bool with True = contamination; else InputError."""
     images, classes = np.asarray(images), np.asarray(classes)
     if images.dtype.kind not in "uif" or images.dtype.itemsize not in SIZES:
         raise InputError(
@@ -145,27 +122,9 @@ def checked_stack(images: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np
 def coarsen(
     images: ArrayLike, classes: ArrayLike, coarsening: Coarsening
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace the pixels of less important classes by coarse values.
-
-    Parameters
-    ----------
-    images, classes
-        As in `checked_stack`.
-    coarsening
-        What and how.
-
-    Returns
-    -------
-    coarse
-        (n, H, W) in the same data type.
-    exact
-        (n, H, W) bool, True where nothing was changed.
-
-    Raises
-    ------
-    InputError
-        As `checked_stack`, or if a mode that loses something meets values that are not finite.
-    """
+    """Replace the pixels of less important classes by coarse values, see `checked_stack`.
+    Returns the images in the same data type, and where nothing was changed, (n, H, W) bool.
+    InputError also if a mode that loses something meets values that are not finite."""
     images, classes = checked_stack(images, classes)
     if coarsening.mode == "lossless":
         return images, np.ones(images.shape, bool)
@@ -208,9 +167,7 @@ def losses(
     images: np.ndarray, coarse: np.ndarray, exact: np.ndarray, classes: np.ndarray
 ) -> dict[str, Loss]:
     """Return the `Loss` of each class, and of all pixels under ``total``.
-
-    All arrays are (n, H, W): originals, what is stored for them, where it is exact, the classes.
-    """
+    All arrays are (n, H, W): originals, what is stored for them, where it is exact, the classes."""
     table = {
         name: _loss(images, coarse, exact, classes == place) for place, name in enumerate(CLASSES)
     }
@@ -324,13 +281,11 @@ def write_reduced(
 
     Examples
     --------
-    >>> import pathlib, tempfile, numpy as np
+    >>> import tempfile, numpy as np
     >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name, "small.h5")
-    >>> write_reduced(path, image, classes=image > 40).original_bytes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_reduced(f"{folder}/small.h5", image, classes=image > 40).original_bytes
     64
-    >>> folder.cleanup()
     """
     if Path(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; name another file or set overwrite=True.")
@@ -408,10 +363,8 @@ def _fill(file: h5py.File, stack: ReducedStack) -> None:
 
 
 def _encoded(texts: Sequence[str]) -> np.ndarray:
-    """Return texts as UTF-8 of fixed length.
-
-    HDF5 keeps texts of variable length in a heap that has no checksum.
-    """
+    """Return texts as UTF-8 of fixed length."""
+    # HDF5 keeps texts of variable length in a heap that has no checksum.
     # File names need not be UTF-8; what cannot be encoded is written as its escape.
     encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded)) or 1))
@@ -432,14 +385,12 @@ def read_reduced(path: str | Path) -> ReducedStack:
 
     Examples
     --------
-    >>> import pathlib, tempfile, numpy as np
+    >>> import tempfile, numpy as np
     >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name, "small.h5")
-    >>> _ = write_reduced(path, image, classes=image > 40)
-    >>> (read_reduced(path).images == image).all()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_reduced(f"{folder}/small.h5", image, classes=image > 40)
+    ...     (read_reduced(f"{folder}/small.h5").images == image).all()
     np.True_
-    >>> folder.cleanup()
     """
     path = Path(path)
     if not path.is_file():

@@ -74,28 +74,15 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run has done.
+    """What a run has done."""
 
-    Attributes
-    ----------
-    manifest
-        Of the folder of results.
-    pairs
-        A row for each image, in order of files and frames, as the table shows them, and its
-        thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those
-        of earlier runs whose results lie in the same folder.
-    finished
-        Images of this run that are finished, earlier ones included.
-    errors
-        One sentence for each that failed.
-    warnings
-        Sentences.
-    """
-
-    manifest: Manifest
+    manifest: Manifest  # of the folder of results
+    # A row for each image, in order of files and frames, as the table shows them, and its
+    # thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those of
+    # earlier runs whose results lie in the same folder.
     pairs: list[tuple[dict, str | None]]
-    finished: int
-    errors: list[str]
+    finished: int  # images of this run, earlier ones included
+    errors: list[str]  # one sentence for each that failed
     warnings: list[str]
 
     @property
@@ -118,40 +105,15 @@ def run(
     tables: Callable[[Run], object] | None = None,
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
-
-    A file that cannot be read or a frame that fails is reported on stderr and skipped.
-
-    Parameters
-    ----------
-    task
-        What to do.
-    sources
-        See `graphseg.batch.manifest.find_inputs`.
-    folder
-        Of the results.
-    resume
-        If False, nothing counts as finished.
-    overwrite
-        Replace results of other inputs, models or options.
-    workers
-        Processes on this machine; with 1 it is this one.
-    scheduler
-        Address of a Dask scheduler whose workers do it instead.
-    progress
-        Show a bar with an estimate of the time left on stderr.
-    about
-        What ``run.toml`` in the folder of results says of this run: ``options`` and ``skipped``;
-        times, versions, model digest and what failed are added. By default there is no such file,
-        nor ``run.log``, to which the lines of each run are added.
-    tables
-        Called now and then with what has been done so far, so that tables grow.
-
-    Raises
-    ------
-    InputError
-        If something is in the way of the results and may not be replaced, before anything is done;
-        if results cannot be written; if no scheduler answers.
-    """
+    A file that cannot be read or a frame that fails is reported on stderr and skipped. `workers`
+    are processes on this machine, with 1 it is this one; those of a Dask scheduler at an address do
+    it instead. `resume` and `overwrite` are those of the `Manifest`; `progress` shows a bar with an
+    estimate of the time left on stderr. `about` is what ``run.toml`` in the folder of results says
+    of this run: ``options`` and ``skipped``; times, versions, model digest and what failed are
+    added. Without it there is no such file, nor ``run.log``, to which the lines of each run are
+    added. `tables` is called now and then with what has been done so far, so that tables grow.
+    InputError if something is in the way of the results and may not be replaced, before anything is
+    done; if results cannot be written; if no scheduler answers."""
     begun, threads, made_by = _now(), task.threads(), task.made_by()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
@@ -214,11 +176,9 @@ def _keep_log(stack: ExitStack, path: Path) -> None:
 
 
 def _begun(outcomes: Iterable[Outcome], begin: Callable[[], None]) -> Iterator[Outcome]:
-    """Pass outcomes on; with the first one, or their end, the run has begun.
-
-    Before that it may still be refused, for instance for want of a scheduler, and leaves nothing.
-    Afterwards what it is stands on disk, whatever happens.
-    """
+    """Pass outcomes on; with the first one, or their end, the run has begun."""
+    # Before that it may still be refused, for instance for want of a scheduler, and leaves nothing.
+    # Afterwards what it is stands on disk, whatever happens.
     outcomes = iter(outcomes)
     first = list(itertools.islice(outcomes, 1))
     begin()
@@ -307,15 +267,8 @@ def stream(
     task: "NetworkTask", manifest: Manifest, sources: Iterable[Source], threads: int
 ) -> Iterator[Outcome]:
     """Work on files in this process: this thread reads, others do the task and write.
-
-    Frames that are finished are skipped. A frame that fails gives an outcome with a sentence
-    and leaves the others alone.
-
-    Raises
-    ------
-    InputError
-        If results cannot be written; then nothing else could be either.
-    """
+    Frames that are finished are skipped. A frame that fails gives an outcome with a sentence and
+    leaves the others alone. InputError if results cannot be written."""
     running: dict[Future[Outcome], int] = {}  # to the bytes of its image
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
@@ -418,10 +371,8 @@ def _sentence(source: Source, problem: str | Exception, frame: int | None = None
 
 def write_run(manifest: Manifest, about: Mapping) -> None:
     """Write what this run is, into its command's part of ``run.toml``.
-
     The parts of other commands stay. A file that somebody has edited since is kept under another
-    name, which is said.
-    """
+    name, which is said."""
     path = manifest.folder / RUN
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if text and not text.endswith(_seal(text.rpartition(SEAL)[0])):
@@ -443,14 +394,8 @@ def write_run(manifest: Manifest, about: Mapping) -> None:
 
 def read_run(path: Path, command: str) -> dict:
     """Return what a ``run.toml`` says of a command.
-
     The paths in its ``options`` lead, from here, to where they led from the folder of that run.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it is no TOML, or does not tell of this command.
-    """
+    InputError if there is no such file, it is no TOML, or does not tell of this command."""
     try:
         part = tomllib.loads(path.read_text(encoding="utf-8")).get(command, {})
     except OSError as error:
@@ -474,18 +419,8 @@ def read_run(path: Path, command: str) -> dict:
 
 def toml_text(table: Mapping[str, Any], name: str = "") -> str:
     """Return a table as TOML, which the standard library reads and does not write.
-
     It may hold text, numbers, bool, lists of these, tables, and lists of tables; None is left out,
-    for TOML has no such value. `name` is that of the table it is in, with dots.
-
-    Examples
-    --------
-    >>> print(toml_text({"a": 1, "b": {"c": ["x", "y"], "d": None}}), end="")
-    a = 1
-    <BLANKLINE>
-    [b]
-    c = ["x", "y"]
-    """
+    for TOML has no such value. `name` is that of the table it is in, with dots."""
     lines, inner = [], []
     for key, value in table.items():
         label = key if re.fullmatch(r"[-\w]+", key, re.ASCII) else _toml_value(key)

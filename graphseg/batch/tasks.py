@@ -90,11 +90,9 @@ class Network:
         ``"auto"``, ``"cpu"`` or ``"cuda"``; results are taken for the same on all of them.
     pixel_size
         Å per pixel of all images, whatever their files say.
-    digest
-        SHA-256 of the weight file; a process that finds another one refuses to work.
-    precision
-        Of the convolutions: what suits the machine that `choose` was called on, so that others
-        give the same results.
+    digest, precision
+        SHA-256 of the weight file, without which a process refuses to work, and what suits the
+        machine that `choose` was called on, so that others give the same results.
 
     Examples
     --------
@@ -119,8 +117,7 @@ class Network:
         Raises
         ------
         InputError
-            If the file is missing or no weight file, the device is absent, or the
-            pixel size is not positive.
+            If the file is missing or no weight file, the device absent, or the pixel size bad.
         """
         if model is not None:
             named = str(model) in pretrained.names() and not Path(model).exists()
@@ -180,18 +177,15 @@ class Network:
         return self.segmenter().threshold
 
     def threads(self) -> int:
-        """Return how many micrographs are best worked on at a time: on a processor one a core.
-
-        The threads that share one convolution wait for each other, those with an image of their own
-        do not. A graphics processor has one in hand while the results of another are written.
-        """
+        """Return how many micrographs are best worked on at a time: on a processor one a core."""
+        # The threads that share one convolution wait for each other, those with an image of their
+        # own do not. A graphics processor has one in hand while another's results are written.
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
 
     def predict(self, micrograph: Micrograph, name: str = "") -> Prediction:
         """Predict one micrograph of any size and scale, see `graphseg.unet.inference`.
 
-        The `name` of its results makes no difference here, as it does to
-        `graphseg.batch.masks.MaskFolder`.
+        The `name` of its results makes no difference here, as it does to `MaskFolder`.
         """
         segmenter, classes, labels = self.segmenter(), self.classes, None
         threads = CORES if micrograph.image.size > ALONE else 1
@@ -246,9 +240,7 @@ def _load(file: Path, digest: str, device: str, precision: str) -> UNetSegmenter
 @dataclass(frozen=True)
 class NetworkTask:
     """What the tasks have in common: the columns of the table that say what the network found.
-
-    In place of a network there may be the masks of an earlier one.
-    """
+    In place of a network there may be the masks of an earlier one."""
 
     network: "Network | MaskFolder"
     command: ClassVar[str]
@@ -312,10 +304,8 @@ class Segment(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    masks
-        ``"tif"`` or ``"png"``.
+    network, masks
+        What predicts, and the format of masks, ``"tif"`` or ``"png"``.
     probabilities
         ``"float32"``, ``"float16"`` or None.
     overlays
@@ -377,10 +367,8 @@ class Sort(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    exclude_vacuum
-        Whether holes count as not usable.
+    network, exclude_vacuum
+        What predicts, and whether holes count as not usable.
 
     Examples
     --------
@@ -416,10 +404,8 @@ class Analyse(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    structures
-        Whether to write extended XYZ files.
+    network, structures
+        What predicts, and whether to write extended XYZ files.
 
     Examples
     --------
@@ -472,10 +458,8 @@ class Reduce(NetworkTask):
 
     Parameters
     ----------
-    network
-        That predicts.
-    coarsening
-        What may be lost; by default nothing.
+    network, coarsening
+        What predicts, and what may be lost; by default nothing.
 
     Examples
     --------

@@ -22,14 +22,7 @@ SHARE = 0.2  # of the time that looks may take, which is long in folders of thou
 
 def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[list[Source]]:
     """Yield files once they have not changed between two looks, and again if they do later.
-
-    Parameters
-    ----------
-    images
-        Folders or patterns, see `graphseg.batch.manifest.find_inputs`; they may be empty yet.
-    seconds
-        Between two looks.
-    """
+    Folders or patterns are those of `find_inputs`; they may be empty yet."""
     before: dict[Path, Fingerprint] = {}
     given: dict[Path, Fingerprint] = {}
     while True:
@@ -64,23 +57,10 @@ def watch(
     **options: Any,
 ) -> Run:
     """Do a task with micrographs as they come, until Ctrl-C; then return what was done.
-
     The tables are written after each. A file that fails is tried again when it has changed; what
-    was made of one that has changed since is made anew.
-
-    Parameters
-    ----------
-    task, folder, overwrite, about, options
-        As `graphseg.batch.run.run` takes them.
-    images
-        Folders or quoted patterns.
-
-    Raises
-    ------
-    InputError
-        If a folder is not there or no folder; if results may not be replaced, or not be written,
-        when the first files are worked on.
-    """
+    was made of one that has changed since is made anew. Images are folders or quoted patterns, and
+    the rest is as `graphseg.batch.run.run` takes it. InputError if a folder is not there or no
+    folder; if results may not be replaced, or not be written."""
     for one in images:
         if not Path(one).is_dir() and not glob.has_magic(one):
             raise InputError(f"{one} is no folder; --watch needs a folder or a quoted pattern.")

@@ -8,92 +8,21 @@ pixels and in logarithms. Contamination has more of it than the lattice, by a fa
 less between micrographs than the energy itself. `graphseg.classical.pixels` looks at it too.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import checked_images, checked_masks
 from graphseg.classical.fourier import decompose, local_mean
-from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
+from graphseg.classical.thresholded import ThresholdedSegmenter, best_threshold
 
 # Energies of standardised images below this are rounding: without it, log 0.
 FLOOR = 1e-6
 SPACING = 4  # pixels between samples; energies are averaged over more, so few samples say it all
-
-
-def split_lattice(
-    image: np.ndarray, aperture_width: float, peak_threshold: float, n_peaks: int = 12
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a micrograph, its lattice and the difference of the two, (H, W) float32 each.
-
-    The image is standardised (eq. 3); the other choices are the defaults of
-    `graphseg.classical.bragg.BraggSegmenter`, whose parameters these are.
-    """
-    found = decompose(
-        image,
-        width=aperture_width,
-        threshold=peak_threshold,
-        n_peaks=n_peaks,
-        smoothing=0,
-        padding=32,
-        window_taper=0.25,
-        peak_blur=2.0,
-        units="standardised",
-        combine="sum",
-        lattice_filter=True,
-    )
-    return found.image, found.lattice, found.image - found.lattice
-
-
-def band_pass(image: np.ndarray, low_pass: float, high_pass: float) -> np.ndarray:
-    """Return an (H, W) image less its fine and its coarse structure.
-
-    The difference of two Gaussian means of standard deviations `low_pass` and `high_pass` in
-    pixels, normalised at the edges. A low pass of 0 keeps the finest structure, and a high pass
-    of 0 the coarsest.
-    """
-    fine = local_mean(image, low_pass)
-    return fine - local_mean(image, high_pass) if high_pass else fine
-
-
-def log_energy(image: np.ndarray, window: float, smoothing: float) -> np.ndarray:
-    """Return the local log-energy of an (H, W) image with mean zero, natural logarithm, float32.
-
-    The square is averaged over a Gaussian window of `window` pixels, and its logarithm over one
-    of `smoothing` pixels. In logarithms single bright atoms count for less: a geometric mean.
-    """
-    energy = local_mean(np.square(image), window) + np.float32(FLOOR)
-    return local_mean(np.log(energy), smoothing)
-
-
-def samples(image: np.ndarray) -> np.ndarray:
-    """Return every `SPACING`-th pixel of (..., H, W) along both sides, denser in small images."""
-    spacing = min(SPACING, max(1, min(image.shape[-2:]) // 16))
-    return image[..., ::spacing, ::spacing]
-
-
-def two_levels(values: np.ndarray) -> tuple[float, float]:
-    """Return Otsu's threshold of some values, and how far apart the means of its two sides lie.
-
-    Exact, without a histogram (Otsu 1979): of all places between two sorted values the one with
-    the largest variance between the sides. Equal values give that value and a distance of 0.
-    """
-    ordered = np.sort(values, axis=None).astype(float)
-    count = np.arange(1, ordered.size)
-    total = np.cumsum(ordered)
-    low, high = total[:-1] / count, (total[-1] - total[:-1]) / count[::-1]
-    between = count * count[::-1] * np.square(high - low)
-    best = int(between.argmax()) if between.size else 0
-    if not between.size or ordered[0] == ordered[-1]:
-        return float(ordered[0]), 0.0
-    return float(ordered[best : best + 2].mean()), float(high[best] - low[best])
-
-
 # What `fit` tries, one parameter after the other: pixels, and cycles per pixel for the aperture.
 CANDIDATES = {
     "low_pass": (0.0, 0.5, 0.7, 0.9, 1.2),
@@ -106,26 +35,76 @@ OTSU_WEIGHTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 MEDIAN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 # Two populations closer than this in log-energy (1 %) are one: a constant image is clean.
 SMALLEST_GAP = 0.01
+_START = (*CANDIDATES, "otsu_weight", "median_weight")
 
 
+def split_lattice(
+    image: np.ndarray, aperture_width: float, peak_threshold: float, n_peaks: int = 12
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a micrograph, its lattice and the difference of the two, (H, W) float32 each."""
+    # The image is standardised (eq. 3); the other choices are the defaults of
+    # `graphseg.classical.bragg.BraggSegmenter`, whose parameters these are.
+    chosen = {"width": aperture_width, "threshold": peak_threshold, "n_peaks": n_peaks}
+    found = decompose(image, **chosen, smoothing=0)
+    return found.image, found.lattice, found.image - found.lattice
+
+
+def band_pass(image: np.ndarray, low_pass: float, high_pass: float) -> np.ndarray:
+    """Return an (H, W) image less its fine and its coarse structure.
+    The difference of two Gaussian means of standard deviations `low_pass` and `high_pass` in
+    pixels, normalised at the edges. A low pass of 0 keeps the finest structure, and a high pass of
+    0 the coarsest."""
+    fine = local_mean(image, low_pass)
+    return fine - local_mean(image, high_pass) if high_pass else fine
+
+
+def log_energy(image: np.ndarray, window: float, smoothing: float) -> np.ndarray:
+    """Return the local log-energy of an (H, W) image with mean zero, natural logarithm, float32.
+    The square is averaged over a Gaussian window of `window` pixels, and its logarithm over one of
+    `smoothing` pixels. In logarithms single bright atoms count for less: a geometric mean."""
+    energy = local_mean(np.square(image), window) + np.float32(FLOOR)
+    return local_mean(np.log(energy), smoothing)
+
+
+def samples(image: np.ndarray) -> np.ndarray:
+    """Return every `SPACING`-th pixel of (..., H, W) along both sides, denser in small images."""
+    spacing = min(SPACING, max(1, min(image.shape[-2:]) // 16))
+    return image[..., ::spacing, ::spacing]
+
+
+def two_levels(values: np.ndarray) -> tuple[float, float]:
+    """Return Otsu's threshold of some values, and how far apart the means of its two sides lie."""
+    # Exact, without a histogram (Otsu 1979): of all places between two sorted values the one with
+    # the largest variance between the sides. Equal values give that value and a distance of 0.
+    ordered = np.sort(values, axis=None).astype(float)
+    count = np.arange(1, ordered.size)
+    total = np.cumsum(ordered)
+    low, high = total[:-1] / count, (total[-1] - total[:-1]) / count[::-1]
+    between = count * count[::-1] * np.square(high - low)
+    best = int(between.argmax()) if between.size else 0
+    if not between.size or ordered[0] == ordered[-1]:
+        return float(ordered[0]), 0.0
+    return float(ordered[best : best + 2].mean()), float(high[best] - low[best])
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where the residual of the lattice has more energy than the image's level.
 
-    With E the local energy of the band-passed residual (see `graphseg.classical.adaptive`), a
-    pixel counts as contamination where
+    With E the local energy of the band-passed residual (see `graphseg.classical.adaptive`), a pixel
+    counts as contamination where
 
     .. math:: \log E - a\,\mathrm{Otsu}(\log E) - b\,\mathrm{median}(\log E) \ge t .
 
     With a = b = 0 this is eq. 6 with one threshold for all images; with a + b = 1 the answer does
-    not change with the strength of the residual. Since Otsu's method splits a clean image as
-    well, an image whose two sides lie no further apart than a guard comes out empty.
+    not change with the strength of the residual. Since Otsu's method splits a clean image as well,
+    an image whose two sides lie no further apart than a guard comes out empty.
 
     Parameters
     ----------
-    low_pass, high_pass
-        Standard deviations of the Gaussians that bound the band of the residual, in pixels.
-    window, smoothing
-        Those of the averages of the energy and of its logarithm, in pixels.
+    low_pass, high_pass, window, smoothing
+        Standard deviations in pixels of the Gaussians that bound the band of the residual, and of
+        those that average the energy and its logarithm.
     aperture_width
         σ of eq. 5 in cycles per pixel.
     otsu_weight, median_weight
@@ -162,47 +141,30 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
     >>> import graphseg as gs
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
-    >>> segmenter = AdaptiveBraggSegmenter(rounds=0).fit(images, masks)
-    >>> segmenter.predict_proba(images).shape
+    >>> AdaptiveBraggSegmenter(rounds=0).fit(images, masks).predict_proba(images).shape
     (2, 128, 128)
     """
 
+    _title: ClassVar = "adaptive"
     _above: ClassVar = {"aperture_width": 0, "softness": 0}
     _not_negative = (
         "low_pass", "high_pass", "window", "smoothing", "otsu_weight", "median_weight",
         "peak_threshold", "n_peaks", "rounds",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        low_pass: float = 0.7,
-        high_pass: float = 8.0,
-        window: float = 1.5,
-        smoothing: float = 6.0,
-        aperture_width: float = 1 / 64,
-        otsu_weight: float = 0.6,
-        median_weight: float = 0.0,
-        peak_threshold: float = 60.0,
-        n_peaks: int = 12,
-        rounds: int = 2,
-        guard: bool = True,
-        softness: float = 0.25,
-        progress: bool = True,
-    ) -> None:
-        self.low_pass = low_pass
-        self.high_pass = high_pass
-        self.window = window
-        self.smoothing = smoothing
-        self.aperture_width = aperture_width
-        self.otsu_weight = otsu_weight
-        self.median_weight = median_weight
-        self.peak_threshold = peak_threshold
-        self.n_peaks = n_peaks
-        self.rounds = rounds
-        self.guard = guard
-        self.softness = softness
-        self.progress = progress
+    low_pass: float = 0.7
+    high_pass: float = 8.0
+    window: float = 1.5
+    smoothing: float = 6.0
+    aperture_width: float = 1 / 64
+    otsu_weight: float = 0.6
+    median_weight: float = 0.0
+    peak_threshold: float = 60.0
+    n_peaks: int = 12
+    rounds: int = 2
+    guard: bool = True
+    softness: float = 0.25
+    progress: bool = True
 
     def fit(self, images: ArrayLike, masks: ArrayLike) -> "AdaptiveBraggSegmenter":
         """Choose parameters, threshold and guard on labelled images.
@@ -223,9 +185,7 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
-        self._check_parameters()
-        images = checked_images(images, SMALLEST_SIDE)
-        masks = checked_masks(masks, images.shape)
+        images, masks = self._checked(images, masks)
         search = _Search(self, images, samples(masks))
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
             chosen = search.run(self.rounds, self.progress)
@@ -241,30 +201,15 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
             )
         return self
 
-    def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far the log-energy lies above the level of its image, (n, H, W) float32.
-
-        In images that the guard calls clean all of it is moved below 0.
-
-        Raises
-        ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        """
-        check_is_fitted(self)
-        images = checked_images(images, SMALLEST_SIDE)
+    def _margin(self, image: np.ndarray) -> np.ndarray:
         chosen = {name: getattr(self, f"{name}_") for name in _START}
-        result = np.empty(images.shape, np.float32)
-        with threadpool_limits(1, "blas"):
-            for i in tqdm(range(len(images)), desc="adaptive", delay=1, disable=not self.progress):
-                energy = self._energy(images[i], chosen)
-                level, gap = _level(samples(energy), chosen)
-                result[i] = energy - np.float32(level) - np.float32(self.threshold_)
-                if gap <= self.guard_:
-                    result[i] -= max(result[i].max(), 0) + np.float32(self.softness)
-        return result
+        energy = self._energy(image, chosen)
+        otsu, median, gap = _statistics(samples(energy))
+        level = chosen["otsu_weight"] * otsu + chosen["median_weight"] * median
+        margin = energy - np.float32(level) - np.float32(self.threshold_)
+        if gap <= self.guard_:  # a clean image: all of it is moved below 0
+            margin -= max(margin.max(), 0) + np.float32(self.softness)
+        return margin
 
     def _energy(self, image: np.ndarray, chosen: dict[str, float]) -> np.ndarray:
         _, _, residual = split_lattice(
@@ -276,19 +221,9 @@ class AdaptiveBraggSegmenter(ThresholdedSegmenter):
 
 def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> float:
     """Return the gap up to which images are better left empty, by mean Jaccard index.
-
-    Parameters
-    ----------
-    predicted, masks
-        (n, H, W) bool, prediction without a guard and label.
-    gaps
-        (n,) float, what the guard is compared with.
-
-    Returns
-    -------
-        Halfway between the last image to empty and the first to keep; 0 if all are to be kept,
-        and the widest gap if none is.
-    """
+    Predictions without a guard and labels are (n, H, W) bool, gaps (n,). The result lies halfway
+    between the last image to empty and the first to keep; it is 0 if all are to be kept, and the
+    widest gap if none is."""
     order = np.argsort(gaps, kind="stable")
     kept = metrics.score_table(metrics.counts(masks, predicted))["jaccard"]
     empty = ~masks.any(axis=(1, 2))  # emptied, these score 1 and all others 0
@@ -297,9 +232,6 @@ def best_guard(predicted: np.ndarray, masks: np.ndarray, gaps: np.ndarray) -> fl
     if best == 0:
         return 0.0
     return float(gaps[order][best - 1 : best + 1].mean())
-
-
-_START = (*CANDIDATES, "otsu_weight", "median_weight")
 
 
 class _Search:
@@ -356,8 +288,3 @@ def _statistics(energy: np.ndarray) -> tuple[float, float, float]:
     """Return Otsu's threshold, the median and the gap of one image's log-energies."""
     otsu, gap = two_levels(energy)
     return otsu, float(np.median(energy)), gap
-
-
-def _level(energy: np.ndarray, chosen: dict[str, float]) -> tuple[float, float]:
-    otsu, median, gap = _statistics(energy)
-    return chosen["otsu_weight"] * otsu + chosen["median_weight"] * median, gap

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.checks import checked_images, checked_masks
+from graphseg.checks import checked_images
 from graphseg.classical.fourier import (
     Decomposition,
     Peaks,
@@ -40,44 +40,31 @@ from graphseg.io.outputs import whole_file
 # and a tenth of the sampling frequency (apertures of neighbouring peaks merge).
 WIDTH_RANGE = (5e-4, 0.1)
 _STEP = 0.02  # step of the difference quotients in the logarithm; the loss is smooth on this scale
+# Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
+# belong to grey levels in [0, 1]; the others are near what the published images give.
+STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
+COMBINE = ("sum", "max")
 
 
 @dataclass(frozen=True)
 class SoftJaccard:
     """One minus the soft Jaccard index as a function of θ = (log σ, log G, log M).
-
     Sigmoids replace the two thresholds: a peak counts by how far the logarithm of its height lies
-    above log G, a pixel by how far its residual lies above M.
+    above log G, a pixel by how far its residual lies above M."""
 
-    Attributes
-    ----------
-    images
-        (n, H, W) float32 with mean zero, in the units of G and M.
-    masks
-        (n, H, W) bool.
-    peaks
-        The peaks of each image.
-    softness, peak_softness
-        Widths of the sigmoids: around M as a fraction of M, around G in the logarithm.
-    smoothing, padding, combine
-        As in `graphseg.classical.bragg.BraggSegmenter`.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
-    peaks: list[Peaks]
-    softness: float
-    peak_softness: float
-    smoothing: float
+    images: np.ndarray  # (n, H, W) float32 with mean zero, in the units of G and M
+    masks: np.ndarray  # (n, H, W) bool
+    peaks: list[Peaks]  # of each image
+    softness: float  # width of the sigmoid around M, as a fraction of M
+    peak_softness: float  # width of the sigmoid around G in the logarithm
+    smoothing: float  # this and the others as in BraggSegmenter
     padding: int
     combine: str
 
     def gradient(self, theta: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the loss of the images `chosen` and its (3,) gradient.
-
-        M enters in closed form; σ and G act through the whole filter, so their derivatives are
-        difference quotients, which cost no more than a backward pass would.
-        """
+        """Return the loss of the images `chosen` and its (3,) gradient."""
+        # M enters in closed form; σ and G act through the whole filter, so their derivatives are
+        # difference quotients, which cost no more than a backward pass would.
         loss, slope = self.loss(theta, chosen)
         shifted = theta + _STEP * np.eye(3)[:2]
         quotients = [(self.loss(near, chosen)[0] - loss) / _STEP for near in shifted]
@@ -116,25 +103,9 @@ def descend(
     progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise with Adam (Kingma & Ba, 2015), the rate falling to zero as a cosine.
-
-    Parameters
-    ----------
-    gradient
-        Gives the loss and its (3,) gradient at θ for a batch of indices.
-    start
-        (3,) where θ starts: log σ, log G, log M. σ is kept inside `WIDTH_RANGE`.
-    batches
-        Indices of the images of each step.
-    steps, rate
-        Number of steps, and the length of the first one.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    tuple of ndarray
-        The (3,) end point, and (steps, 4) the loss, σ, G and M of each step.
-    """
+    `gradient` gives the loss and its (3,) gradient at θ = (log σ, log G, log M) for a batch of
+    indices; σ is kept inside `WIDTH_RANGE`. Returns the (3,) end point, and (steps, 4) the loss, σ,
+    G and M of each step."""
     theta = torch.tensor(start, dtype=torch.float64)
     adam = torch.optim.Adam([theta], lr=rate, betas=(0.9, 0.99))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
@@ -156,18 +127,13 @@ def batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
         yield from np.array_split(rng.permutation(count), -(-count // size))
 
 
-# Where the search for G and M starts, by units. "raw" has the printed values of the paper, which
-# belong to grey levels in [0, 1]; the others are near what the published images give.
-STARTS = {"standardised": (110.0, 0.8), "contrast": (25.0, 0.12), "raw": (12.5, 0.054)}
-COMBINE = ("sum", "max")
-
-
+@dataclass(eq=False, repr=False, kw_only=True)
 class BraggSegmenter(ThresholdedSegmenter):
     r"""Contamination is where a micrograph differs from its Bragg-filtered lattice.
 
     Our interpretation of eqs 4–6 of Sadre et al. (2021). Peaks of :math:`|q|\,|\mathcal F\{W I\}|`
-    above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back,
-    give the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
+    above G are lattice peaks (4); Gaussian apertures of width σ around them, transformed back, give
+    the lattice image :math:`I_B` (5); the locally averaged :math:`|I - I_B|` above M is
     contamination (6). `fit` finds σ, G and M. The sign of the contrast does not matter.
 
     Parameters
@@ -183,14 +149,12 @@ class BraggSegmenter(ThresholdedSegmenter):
         M, in units of the image. Start as above. None: from `STARTS`.
     n_peaks
         Largest number of pairs of peaks ±g.
-    smoothing
-        Standard deviation of the local average in pixels.
-    padding
-        Zeros added on each side before the filter, in pixels.
-    window_taper
-        Fraction of each side over which W, a Tukey window, falls to zero; for the search only.
-    peak_blur
-        Standard deviation in bins of the Gaussian that smooths the spectrum for the search.
+    smoothing, padding
+        Standard deviation of the local average, and zeros added on each side before the filter,
+        in pixels.
+    window_taper, peak_blur
+        For the search of peaks only: fraction of each side over which W, a Tukey window, falls to
+        zero, and standard deviation in bins of the Gaussian that smooths the spectrum.
     units
         ``"standardised"``: mean 0 and standard deviation 1 (eq. 3); ``"contrast"``: I/mean − 1;
         ``"raw"``: grey levels minus their mean.
@@ -199,10 +163,9 @@ class BraggSegmenter(ThresholdedSegmenter):
     lattice_filter
         False gives the no-lattice baseline: no lattice is removed, and the locally averaged \|I\|
         is thresholded by the same code. Then only M is fitted.
-    softness
-        Width of the sigmoid around M, as a fraction of M, in `fit` and in `predict_proba`.
-    peak_softness
-        Width of the sigmoid around G in the logarithm of the peak height, in `fit`.
+    softness, peak_softness
+        Width of the sigmoid around M, as a fraction of M, in `fit` and in `predict_proba`; and
+        around G in the logarithm of the peak height, in `fit`.
     steps, learning_rate, batch_size
         Steps of gradient descent, its first step length in the logarithm of the parameters
         (it falls to zero as a cosine), and images a step.
@@ -229,10 +192,8 @@ class BraggSegmenter(ThresholdedSegmenter):
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
     >>> segmenter = BraggSegmenter(steps=2).fit(images, masks)
-    >>> segmenter.predict(images).shape
-    (2, 128, 128)
-    >>> bool(segmenter.mask_threshold_ > 0)
-    True
+    >>> segmenter.predict(images).shape, bool(segmenter.mask_threshold_ > 0)
+    ((2, 128, 128), True)
     """
 
     _above: ClassVar = dict.fromkeys(
@@ -240,61 +201,33 @@ class BraggSegmenter(ThresholdedSegmenter):
          "learning_rate", "batch_size"), 0)  # fmt: skip
     _not_negative = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
 
-    def __init__(
-        self,
-        *,
-        aperture_width: float = 1 / 64,
-        peak_threshold: float | None = None,
-        mask_threshold: float | None = None,
-        n_peaks: int = 12,
-        smoothing: float = 6.0,
-        padding: int = 32,
-        window_taper: float = 0.25,
-        peak_blur: float = 2.0,
-        units: str = "standardised",
-        combine: str = "sum",
-        lattice_filter: bool = True,
-        softness: float = 0.05,
-        peak_softness: float = 0.1,
-        steps: int = 40,
-        learning_rate: float = 0.15,
-        batch_size: int = 10,
-        random_state: int = 0,
-        memory: str | Path | None = None,
-        progress: bool = True,
-    ) -> None:
-        self.aperture_width = aperture_width
-        self.peak_threshold = peak_threshold
-        self.mask_threshold = mask_threshold
-        self.n_peaks = n_peaks
-        self.smoothing = smoothing
-        self.padding = padding
-        self.window_taper = window_taper
-        self.peak_blur = peak_blur
-        self.units = units
-        self.combine = combine
-        self.lattice_filter = lattice_filter
-        self.softness = softness
-        self.peak_softness = peak_softness
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.random_state = random_state
-        self.memory = memory
-        self.progress = progress
+    aperture_width: float = 1 / 64
+    peak_threshold: float | None = None
+    mask_threshold: float | None = None
+    n_peaks: int = 12
+    smoothing: float = 6.0
+    padding: int = 32
+    window_taper: float = 0.25
+    peak_blur: float = 2.0
+    units: str = "standardised"
+    combine: str = "sum"
+    lattice_filter: bool = True
+    softness: float = 0.05
+    peak_softness: float = 0.1
+    steps: int = 40
+    learning_rate: float = 0.15
+    batch_size: int = 10
+    random_state: int = 0
+    memory: str | Path | None = None
+    progress: bool = True
 
     @classmethod
     def paper(cls, **changes) -> "BraggSegmenter":
-        """Return the Bragg filter with the settings that the paper prints.
+        """Return the Bragg filter with the settings that the paper prints, and what shall differ.
 
-        24 peaks, Gaussians of 2 bins for the peak search and of 5 pixels for the difference,
-        σ = 0.0156 cycles per pixel, and images standardised (eq. 3). The printed G and M belong
-        to other units (see `STARTS`): G is left at its usual start, and only M is fitted.
-
-        Parameters
-        ----------
-        **changes
-            Parameters that shall differ.
+        24 peaks, Gaussians of 2 bins for the peak search and of 5 pixels for the difference, σ =
+        0.0156 cycles per pixel, and images standardised (eq. 3). The printed G and M belong to
+        other units (see `STARTS`): G is left at its usual start, and only M is fitted.
         """
         printed = {"aperture_width": 0.0156, "n_peaks": 12, "peak_blur": 2.0, "smoothing": 5.0}
         return cls(**(printed | {"units": "standardised", "steps": 0} | changes))
@@ -319,9 +252,7 @@ class BraggSegmenter(ThresholdedSegmenter):
         InputError
             If a parameter is out of range, a value is not finite or shapes do not agree.
         """
-        self._check_parameters()
-        images = checked_images(images, SMALLEST_SIDE)
-        masks = None if masks is None else checked_masks(masks, images.shape)
+        images, masks = self._checked(images, masks)
         given = (self.peak_threshold, self.mask_threshold)
         usual = STARTS[self.units]
         thresholds = [u if g is None else g for g, u in zip(given, usual, strict=True)]
@@ -341,15 +272,16 @@ class BraggSegmenter(ThresholdedSegmenter):
 
         Raises
         ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
         """
         check_is_fitted(self)
-        images = checked_images(images, SMALLEST_SIDE)
-        settings = self._filter_settings()
-        compute = partial(_residuals, images, settings, self.progress)
+        images, settings = checked_images(images, SMALLEST_SIDE), self._filter_settings()
+
+        def residual(image: np.ndarray) -> np.ndarray:
+            return decompose(image, **settings).residual
+
+        compute = partial(self._mapped, residual, images, "Bragg filter")
         return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
@@ -370,10 +302,8 @@ class BraggSegmenter(ThresholdedSegmenter):
 
         Raises
         ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
         """
         return self.residuals(images) - np.float32(self.mask_threshold_)
 
@@ -397,7 +327,7 @@ class BraggSegmenter(ThresholdedSegmenter):
             self.combine,
         )
         order = batches(len(images), self.batch_size, self.random_state)
-        with threadpool_limits(1, "blas"):  # see _residuals
+        with threadpool_limits(1, "blas"):  # see `_mapped`
             theta, history = descend(
                 objective.gradient,
                 np.log(start),
@@ -423,23 +353,12 @@ class BraggSegmenter(ThresholdedSegmenter):
                 )
 
 
-def _residuals(images: np.ndarray, settings: dict, progress: bool) -> np.ndarray:
-    result = np.empty(images.shape, np.float32)
-    # Matrices this small gain nothing from a second thread, and lose tenfold on a busy machine.
-    with threadpool_limits(1, "blas"):
-        for i in tqdm(range(len(images)), desc="Bragg filter", delay=1, disable=not progress):
-            result[i] = decompose(images[i], **settings).residual
-    return result
-
-
 def kept(
     folder: str | Path, compute: Callable[[], np.ndarray], array: np.ndarray, settings: dict
 ) -> np.ndarray:
-    """Return what was computed of an array before, or compute it and keep it.
-
-    The folder holds one ``.npy`` file for each array and settings (as JSON holds them). They are
-    plain numbers: loading them runs no code, unlike the pickles of `joblib.Memory`.
-    """
+    """Return what was computed of an array before, or compute it and keep it."""
+    # The folder holds one ``.npy`` file for each array and settings (as JSON holds them). They are
+    # plain numbers: loading them runs no code, unlike the pickles of `joblib.Memory`.
     digest = hashlib.sha256(json.dumps([settings, array.shape, str(array.dtype)]).encode())
     digest.update(np.ascontiguousarray(array))
     path = Path(folder) / f"{digest.hexdigest()}.npy"

@@ -19,54 +19,30 @@ _BLOCK = 256  # rows smoothed at once: a matrix product of this size is faster t
 
 @dataclass(frozen=True)
 class Peaks:
-    """Peaks of a spectrum, one of each pair ±g, highest first.
+    """Peaks of a spectrum, one of each pair ±g, highest first."""
 
-    Attributes
-    ----------
-    positions
-        (k, 2) float64 in cycles per pixel, (row, column), refined below one bin.
-    heights
-        (k,) float32, |q|·|F| at the peak, as for an image of 256 × 256 pixels.
-    """
-
-    positions: np.ndarray
-    heights: np.ndarray
+    positions: np.ndarray  # (k, 2) float64 in cycles per pixel, (row, column), finer than one bin
+    heights: np.ndarray  # (k,) float32, |q|·|F| there, as for an image of 256 × 256 pixels
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The images on the way from a micrograph to its residual, all (H, W) float32.
+    """The images on the way from a micrograph to its residual, all (H, W) float32."""
 
-    Attributes
-    ----------
-    image
-        The micrograph in the units of the estimator, with mean zero.
-    peaks
-        The peaks found, and in `used` (k,) bool which of them exceed the peak threshold G.
-    used
-        See `peaks`.
-    lattice
-        The Bragg-filtered image, eq. 5; zeros for the no-lattice baseline.
-    residual
-        The locally averaged absolute difference of the two, eq. 6 before its threshold M.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # the micrograph in the units of the estimator, with mean zero
     peaks: Peaks
-    used: np.ndarray
-    lattice: np.ndarray
-    residual: np.ndarray
+    used: np.ndarray  # (k,) bool, which of them exceed the peak threshold G
+    lattice: np.ndarray  # the Bragg-filtered image, eq. 5; zeros for the no-lattice baseline
+    residual: np.ndarray  # locally averaged |image − lattice|, eq. 6 before its threshold M
 
 
 def find_peaks(
     image: np.ndarray, count: int = 12, window_taper: float = 0.25, peak_blur: float = 2.0
 ) -> Peaks:
     """Return the `count` highest peaks of the weighted spectrum, one of each pair (eq. 4).
-
     A peak is a bin that none of its 8 neighbours exceeds; a parabola through the logarithm of
-    neighbouring heights places it below one bin, which narrow apertures need. Fewer peaks come
-    back if there are fewer, none for a constant image. See `weighted_spectrum` for the rest.
-    """
+    neighbouring heights places it below one bin, which narrow apertures need. Fewer peaks come back
+    if there are fewer, none for a constant image. See `weighted_spectrum` for the rest."""
     height, width = image.shape
     spectrum = weighted_spectrum(image, window_taper, peak_blur)
     # Maxima. One bin more on three sides, so that all but the Nyquist column have neighbours.
@@ -96,33 +72,13 @@ def lattice_image(
     padding: int = 32,
     combine: str = "sum",
 ) -> np.ndarray:
-    r"""Return the Bragg-filtered image :math:`I_B` of eq. 5.
-
+    r"""Return the Bragg-filtered image :math:`I_B` of eq. 5, (H, W) float32.
     :math:`I_B = \mathcal F^{-1}\{\mathcal F\{I\}\, A\}`, where A has a Gaussian of standard
-    deviation σ at each peak and its opposite. The image is padded with zeros, and the result is
-    divided by the fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the
-    image: without that a perfect lattice would fade to half its amplitude at every edge.
-
-    Parameters
-    ----------
-    image
-        (H, W) float32 with mean zero.
-    peaks
-        Where the apertures are.
-    weights
-        (k,) factor of each aperture: 1 for peaks in use, 0 for others.
-    aperture_width
-        σ in cycles per pixel.
-    padding
-        Zeros added on each side, in pixels.
-    combine
-        Where apertures overlap: their ``"sum"``, or the ``"max"`` of them.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32.
-    """
+    deviation `aperture_width` σ (cycles per pixel) at each peak and its opposite, times its weight
+    (k,). Where apertures overlap their ``"sum"`` counts, or the ``"max"`` of them. The image, of
+    mean zero, is padded with `padding` zeros on each side, and the result is divided by the
+    fraction of each Gaussian's footprint (1/2πσ pixels wide) that lies inside the image: without
+    that a perfect lattice would fade to half its amplitude at every edge."""
     height, width = image.shape
     padded = tuple(fft.next_fast_len(n + 2 * padding, real=True) for n in image.shape)
     # The mask of apertures A, a product of Gaussians along rows and columns for each peak ±g.
@@ -144,11 +100,9 @@ def lattice_image(
 
 
 def local_mean(image: np.ndarray, smoothing: float) -> np.ndarray:
-    """Return an (H, W) image averaged with a Gaussian of `smoothing` pixels (normalised, eq. 6).
-
-    Normalised convolution: weights that would lie outside the image are left out and the others
-    add up to one, so a constant stays constant up to its edges. 0 pixels leaves the image alone.
-    """
+    """Return an (H, W) image averaged with a Gaussian of `smoothing` pixels (normalised, eq. 6)."""
+    # Normalised convolution: weights that would lie outside the image are left out and the others
+    # add up to one, so a constant stays constant up to its edges. 0 pixels leaves the image alone.
     if smoothing == 0:
         return image
     return _smooth_rows(_smooth_rows(image, smoothing).T, smoothing).T
@@ -159,20 +113,17 @@ def decompose(
     *,
     width: float,
     threshold: float,
-    n_peaks: int,
-    smoothing: float,
-    padding: int,
-    window_taper: float,
-    peak_blur: float,
-    units: str,
-    combine: str,
-    lattice_filter: bool,
+    n_peaks: int = 12,
+    smoothing: float = 6.0,
+    padding: int = 32,
+    window_taper: float = 0.25,
+    peak_blur: float = 2.0,
+    units: str = "standardised",
+    combine: str = "sum",
+    lattice_filter: bool = True,
 ) -> Decomposition:
     """Take an (H, W) float32 micrograph apart into lattice and residual (eqs 4–6).
-
-    `width` is σ and `threshold` G; the others are those of
-    `graphseg.classical.bragg.BraggSegmenter`.
-    """
+    `width` is σ and `threshold` G; the others are those of `BraggSegmenter`."""
     image = in_units(image, units)
     peaks = Peaks(np.empty((0, 2)), np.empty(0, np.float32))
     if lattice_filter:
@@ -188,10 +139,8 @@ def decompose(
 
 def in_units(image: np.ndarray, units: str) -> np.ndarray:
     """Return an (H, W) image as float32 with mean zero; a constant image becomes zeros.
-
     `units` is ``"standardised"`` (standard deviation 1, eq. 3), ``"contrast"`` (I/mean − 1) or
-    ``"raw"`` (I − mean).
-    """
+    ``"raw"`` (I − mean)."""
     if units == "standardised":
         return standardise(image)
     mean = image.mean(dtype=float)

@@ -1,6 +1,7 @@
 """A learned classical baseline: boosted trees on maps of local energy, pixel by pixel."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
@@ -9,20 +10,12 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from graphseg.checks import checked_images, checked_masks
-from graphseg.classical.adaptive import (
-    band_pass,
-    log_energy,
-    samples,
-    split_lattice,
-    two_levels,
-)
+from graphseg.classical.adaptive import band_pass, log_energy, samples, split_lattice, two_levels
 from graphseg.classical.fourier import local_mean
-from graphseg.classical.thresholded import SMALLEST_SIDE, ThresholdedSegmenter, best_threshold
+from graphseg.classical.thresholded import ThresholdedSegmenter, best_threshold
 from graphseg.errors import InputError
 
 BANDS = (0.0, 0.7, 1.4, 2.8, 5.6, 11.2)  # pixels; each band lies between two neighbours
@@ -46,6 +39,7 @@ FEATURES = (
 )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PixelClassifier(ThresholdedSegmenter):
     """Contamination is where boosted trees say so from 24 maps of local energy.
 
@@ -80,50 +74,35 @@ class PixelClassifier(ThresholdedSegmenter):
     ----------
     trees_
         The fitted `HistGradientBoostingClassifier`.
-    threshold_
-        Threshold on the logarithm of the odds.
-    held_out_jaccard_
-        Pooled Jaccard index at that threshold, on training pixels that the trees had not seen.
+    threshold_, held_out_jaccard_
+        Threshold on the logarithm of the odds, and the pooled Jaccard index there on training
+        pixels that the trees had not seen.
 
     Examples
     --------
     >>> import graphseg as gs
     >>> stack = gs.load_stack("simulated")
     >>> images, masks = stack.images[:2, :128, :128], stack.masks[:2, :128, :128]
-    >>> segmenter = PixelClassifier(trees=5).fit(images, masks)
-    >>> segmenter.predict(images).dtype
+    >>> PixelClassifier(trees=5).fit(images, masks).predict(images).dtype
     dtype('bool')
     """
 
+    _title: ClassVar = "trees"
     _above: ClassVar = {
         "pixels": 0, "trees": 0, "learning_rate": 0, "leaf_pixels": 0, "spacing": 0, "softness": 0,
         "leaves": 1, "folds": 1,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        pixels: int = 800,
-        trees: int = 200,
-        learning_rate: float = 0.05,
-        leaves: int = 15,
-        leaf_pixels: int = 200,
-        folds: int = 4,
-        spacing: int = 4,
-        softness: float = 1.0,
-        random_state: int = 0,
-        progress: bool = True,
-    ) -> None:
-        self.pixels = pixels
-        self.trees = trees
-        self.learning_rate = learning_rate
-        self.leaves = leaves
-        self.leaf_pixels = leaf_pixels
-        self.folds = folds
-        self.spacing = spacing
-        self.softness = softness
-        self.random_state = random_state
-        self.progress = progress
+    pixels: int = 800
+    trees: int = 200
+    learning_rate: float = 0.05
+    leaves: int = 15
+    leaf_pixels: int = 200
+    folds: int = 4
+    spacing: int = 4
+    softness: float = 1.0
+    random_state: int = 0
+    progress: bool = True
 
     def fit(self, images: ArrayLike, masks: ArrayLike) -> "PixelClassifier":
         """Learn from labelled images.
@@ -145,9 +124,7 @@ class PixelClassifier(ThresholdedSegmenter):
             If a parameter is out of range, a value is not finite, shapes do not agree or there is
             one image only.
         """
-        self._check_parameters()
-        images = checked_images(images, SMALLEST_SIDE)
-        masks = checked_masks(masks, images.shape)
+        images, masks = self._checked(images, masks)
         if len(images) < 2:
             raise InputError("One image leaves none to choose the threshold on; give at least 2.")
         with threadpool_limits(1, "blas"):  # small matrices: threads only get in the way
@@ -158,24 +135,6 @@ class PixelClassifier(ThresholdedSegmenter):
             self.threshold_, self.held_out_jaccard_ = best_threshold(held_out, labels)
         self.trees_ = self._grow(values, labels)
         return self
-
-    def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return the logarithm of the odds above the threshold, (n, H, W) float32.
-
-        Raises
-        ------
-        InputError
-            If `images` is no stack of finite numbers.
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        """
-        check_is_fitted(self)
-        images = checked_images(images, SMALLEST_SIDE)
-        result = np.empty(images.shape, np.float32)
-        with threadpool_limits(1, "blas"):
-            for i in tqdm(range(len(images)), desc="trees", delay=1, disable=not self.progress):
-                result[i] = self._margin(images[i])
-        return result
 
     def _draw(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the features and labels of random pixels, (n, pixels, 24) and (n, pixels)."""
@@ -216,19 +175,8 @@ class PixelClassifier(ThresholdedSegmenter):
 
 
 def feature_maps(image: np.ndarray, spacing: int = 1) -> np.ndarray:
-    """Return the maps of local energy of one micrograph.
-
-    Parameters
-    ----------
-    image
-        (H, W), any finite numbers.
-    spacing
-        Keep every how many pixels along each side.
-
-    Returns
-    -------
-        (⌈H / spacing⌉, ⌈W / spacing⌉, 24) float32, in the order of `FEATURES`.
-    """
+    """Return the maps of local energy of an (H, W) micrograph, in the order of `FEATURES`.
+    (⌈H / spacing⌉, ⌈W / spacing⌉, 24) float32: every `spacing`-th pixel along each side."""
     # One map at a time at full size, so that large images need little memory.
     kept = np.stack([m[::spacing, ::spacing].copy() for m in _maps(image)], axis=-1)
     return kept.astype(np.float32, copy=False)

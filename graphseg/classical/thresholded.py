@@ -1,15 +1,18 @@
 """What the methods without a network have in common: a score at every pixel, and one threshold."""
 
-from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from graphseg import metrics
-from graphseg.checks import check_parameters, checked_masks
+from graphseg.checks import check_parameters, checked_images, checked_masks
 from graphseg.errors import InputError
 
 SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
@@ -17,17 +20,24 @@ SMALLEST_SIDE = 8  # pixels; below it there is no spectrum to speak of
 
 class ThresholdedSegmenter(BaseEstimator):
     """What estimators have in common that decide pixel by pixel by the sign of a margin.
+    Subclasses give `_margin` of one image, have the parameters `softness` and `progress`, and name
+    in `_above` what parameters must exceed, and in `_not_negative` those that may be 0."""
 
-    Subclasses give `decision_function`, have a parameter `softness`, and name in `_above` the value
-    that parameters must exceed, and in `_not_negative` those that may be 0.
-    """
-
+    _title: ClassVar[str]  # of the progress bar
     _above: ClassVar[dict[str, float]]
     _not_negative: ClassVar[tuple[str, ...]] = ()
 
-    @abstractmethod
     def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far each pixel lies above its threshold, (n, H, W) float32."""
+        """Return how far each pixel lies above its threshold, (n, H, W) float32.
+
+        In log-energy, logarithms of odds, or units of the image, as the method has it.
+
+        Raises
+        ------
+        InputError, sklearn.exceptions.NotFittedError
+            If `images` is no stack of finite numbers; before `fit`.
+        """
+        return self._mapped(self._margin, images, self._title)
 
     def predict_proba(self, images: ArrayLike) -> np.ndarray:
         """Return the probability of contamination, (n, H, W) float32 in [0, 1].
@@ -54,6 +64,25 @@ class ThresholdedSegmenter(BaseEstimator):
     def _scale(self) -> float:
         return self.softness
 
+    def _mapped(
+        self, compute: Callable[[np.ndarray], np.ndarray], images: ArrayLike, title: str
+    ) -> np.ndarray:
+        """Return what is computed of each image, (n, H, W) float32."""
+        check_is_fitted(self)
+        images = checked_images(images, SMALLEST_SIDE)
+        result = np.empty(images.shape, np.float32)
+        # Matrices this small gain nothing from a second thread, and lose tenfold on a busy machine.
+        with threadpool_limits(1, "blas"):
+            for i in tqdm(range(len(images)), desc=title, delay=1, disable=not self.progress):
+                result[i] = compute(images[i])
+        return result
+
+    def _checked(self, images: ArrayLike, masks: ArrayLike | None) -> tuple[np.ndarray, Any]:
+        """Check the parameters; return images as float32, and masks as bool if there are any."""
+        self._check_parameters()
+        images = checked_images(images, SMALLEST_SIDE)
+        return images, None if masks is None else checked_masks(masks, images.shape)
+
     def _check_parameters(self) -> None:
         """Refuse parameters of a wrong type or out of their range."""
         seed = {"random_state": (0, 2**32 - 1)} if "random_state" in self.get_params() else {}
@@ -68,29 +97,10 @@ class ThresholdedSegmenter(BaseEstimator):
 
 
 def best_threshold(scores: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard.
-
-    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those
-    are tried. Of equally good thresholds the highest is returned.
-
-    Parameters
-    ----------
-    scores
-        Finite numbers of any shape.
-    masks
-        Bool of the same shape, True = contamination.
-
-    Returns
-    -------
-    tuple of float
-        The threshold and its Jaccard index; just above the highest score and 1 if `masks` is
-        empty.
-
-    Examples
-    --------
-    >>> best_threshold(np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True]))
-    (0.4, 0.6666666666666666)
-    """
+    """Return the threshold t whose masks ``scores >= t`` have the highest pooled Jaccard, and that.
+    The optimum is exact: it can only lie at the score of a contaminated pixel, and all of those are
+    tried. Of equally good thresholds the highest is returned. Scores and masks (bool) have one
+    shape; empty masks give a threshold just above the highest score, and 1."""
     positive, negative = np.sort(scores[masks])[::-1], np.sort(scores[~masks])
     if not positive.size:
         return float(np.nextafter(scores.max(), np.array(np.inf, scores.dtype))), 1.0

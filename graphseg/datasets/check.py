@@ -15,15 +15,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from graphseg.datasets.duplicates import near_duplicates, texture_map
-from graphseg.datasets.load import (
-    LABEL,
-    PIXEL_SIZES,
-    SUFFIXES,
-    acquisition_of,
-    find_pairs,
-    size,
-    visible_files,
-)
+from graphseg.datasets.load import LABEL, PIXEL_SIZES, SUFFIXES, find_pairs, size, visible_files
+from graphseg.datasets.stack import acquisition_of
 from graphseg.errors import InputError
 from graphseg.io.micrographs import read_micrograph
 
@@ -35,32 +28,17 @@ SHOWN = 5  # errors that `FolderReport.raise_if_errors` quotes
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What `check_folder` found.
-
-    Attributes
-    ----------
-    folder
-        The folder.
-    names
-        Names of the usable pairs, without suffix.
-    values
-        Grey values of the labels, lowest first, with the fraction of all label pixels that has
-        them.
-    near_duplicates
-        Pairs of names in different acquisitions that show the same place, with their similarity
-        in [0, 1], the most alike first; see `duplicates.similarities`.
-    errors
-        What must be put right before training; one sentence each.
-    warnings
-        What should be looked at; one sentence each.
-    """
+    """What `check_folder` found; errors must be put right before training."""
 
     folder: Path
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # of the usable pairs, without suffix
+    # Grey values of the labels, lowest first, with the fraction of all label pixels that has them.
     values: dict[float, float] = field(default_factory=dict)
+    # Pairs of names in different acquisitions that show the same place, with their similarity in
+    # [0, 1], the most alike first; see `duplicates.similarities`.
     near_duplicates: tuple[tuple[str, str, float], ...] = ()
-    errors: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()  # one sentence each, as are
+    warnings: tuple[str, ...] = ()  # what should be looked at
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -104,19 +82,17 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
 
     Parameters
     ----------
-    path
-        The folder.
-    progress
-        Whether to show a progress bar.
+    path, progress
+        The folder, and whether to show a progress bar.
 
     Returns
     -------
     FolderReport
         Errors are: files that cannot be read, missing partners, sizes that differ between image
-        and label, constant images, labels with smoothed or compressed values,
-        and labels that all hold one value. Warnings are: near-duplicates in different
-        acquisitions, nearly constant images, values that occur along edges only or are written in
-        two ways, classes or folders of a single acquisition, and files that are left out.
+        and label, constant images, labels with smoothed or compressed values, and labels that all
+        hold one value. Warnings are: near-duplicates in different acquisitions, nearly constant
+        images, values that occur along edges only or are written in two ways, classes or folders of
+        a single acquisition, and files that are left out.
 
     Raises
     ------
@@ -145,10 +121,10 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
     wrong, odd = _check_values(folder, pairs)
     alike = _near_duplicates(pairs)
     warnings += odd + _check_groups(folder, pairs) + describe_duplicates(alike)
-    return FolderReport(
-        folder, tuple(p.name for p in pairs), _fractions(pairs), alike, tuple(errors + wrong),
-        tuple(warnings),
-    )  # fmt: skip
+    counts = sum((Counter(pair.counts) for pair in pairs), Counter())
+    fractions = {value: counts[value] / counts.total() for value in sorted(counts)}
+    names = tuple(pair.name for pair in pairs)
+    return FolderReport(folder, names, fractions, alike, tuple(errors + wrong), tuple(warnings))
 
 
 def _left_out(folder: Path, used: set[Path]) -> list[str]:
@@ -193,8 +169,10 @@ def _read_pair(
         )
     if errors:
         return None, (errors, warnings)
-    pair = _Pair(name, image.shape, texture_map(image), counted, _solid_values(label))
-    return pair, (errors, warnings)
+    # Values that somewhere fill a square of 3 × 3 pixels.
+    lowest, highest = ndimage.minimum_filter(label, 3), ndimage.maximum_filter(label, 3)
+    solid = set(_count_values(label[lowest == highest]))
+    return _Pair(name, image.shape, texture_map(image), counted, solid), (errors, warnings)
 
 
 def _count_values(image: np.ndarray) -> dict[float, int]:
@@ -215,12 +193,6 @@ def _check_image(path: Path, image: np.ndarray) -> tuple[list[str], list[str]]:
     if fraction < FLAT:
         return [], []
     return [], [f"{path} has the value {common:g} in {fraction:.0%} of its pixels; look at it."]
-
-
-def _solid_values(label: np.ndarray) -> set[float]:
-    """Return the values that somewhere fill a square of 3 × 3 pixels."""
-    lowest, highest = ndimage.minimum_filter(label, 3), ndimage.maximum_filter(label, 3)
-    return set(_count_values(label[lowest == highest]))
 
 
 def _check_values(folder: Path, pairs: list[_Pair]) -> tuple[list[str], list[str]]:
@@ -296,13 +268,6 @@ def describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:
         "name that ends in _layer_1, _layer_2, or remove one."
         for (first, second, alike), *others in together.values()
     ]
-
-
-def _fractions(pairs: list[_Pair]) -> dict[float, float]:
-    counts = Counter()
-    for pair in pairs:
-        counts.update(pair.counts)
-    return {value: counts[value] / counts.total() for value in sorted(counts)}
 
 
 def _listed(names: list[str]) -> str:

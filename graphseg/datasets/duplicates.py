@@ -30,18 +30,9 @@ REACH = 4  # cells: shifts up to an eighth of the image
 
 
 def texture_map(image: ArrayLike) -> np.ndarray:
-    """Return where an image is rough, as the logarithm of its local energy in a band.
-
-    Parameters
-    ----------
-    image
-        (H, W) of any size and scale.
-
-    Returns
-    -------
-    ndarray
-        (CELLS, CELLS) float32 with mean 0 and standard deviation 1; 0 for a constant image.
-    """
+    """Return where an (H, W) image is rough, as the logarithm of its local energy in a band.
+    (CELLS, CELLS) float32 with mean 0 and standard deviation 1; 0 for a constant image. Size and
+    scale of the image do not matter."""
     whole = Image.fromarray(np.asarray(image, np.float32))
     # Pillow's bilinear filter averages over the area of each new pixel when it reduces.
     small = np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float64)
@@ -57,20 +48,9 @@ def texture_map(image: ArrayLike) -> np.ndarray:
 
 def similarities(maps: np.ndarray) -> np.ndarray:
     """Return how alike all pairs of images are, as correlation of their maps over small shifts.
-
-    Each shift is one product of matrices, so that 1,000 images take seconds.
-
-    Parameters
-    ----------
-    maps
-        (n, CELLS, CELLS) from `texture_map`.
-
-    Returns
-    -------
-    ndarray
-        (n, n) float32 in [-1, 1], symmetric: the highest normalised cross-correlation over all
-        shifts up to REACH cells along each axis, over the overlap of the two maps.
-    """
+    Maps are those of `texture_map`. (n, n) float32 in [-1, 1], symmetric: the highest normalised
+    cross-correlation over all shifts up to REACH cells along each axis, over the overlap of the two
+    maps. Each shift is one product of matrices, so that 1,000 images take seconds."""
     best = np.full((len(maps), len(maps)), -1, np.float32)
     for down in range(REACH + 1):
         for right in range(-REACH, REACH + 1):
@@ -81,28 +61,15 @@ def similarities(maps: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(
-    maps: np.ndarray, groups: Sequence[str] | np.ndarray, threshold: float = THRESHOLD
+    maps: np.ndarray, groups: Sequence[str] | np.ndarray
 ) -> list[tuple[int, int, float]]:
-    """Return the pairs of images of different groups that show the same place.
-
-    Parameters
-    ----------
-    maps
-        (n, CELLS, CELLS) from `texture_map`.
-    groups
-        (n,) the group of each image; pairs inside one are left out.
-    threshold
-        Least similarity, see `similarities`.
-
-    Returns
-    -------
-    list of (int, int, float)
-        Indices of the two images, the lower first, and their similarity, the most alike first.
-    """
+    """Return the pairs of images of different groups (n,) that show the same place.
+    Indices of the two images, the lower first, and their similarity, of at least `THRESHOLD`, the
+    most alike first; see `similarities`, which has the maps."""
     alike = np.triu(similarities(maps), 1)
     groups = np.asarray(groups)
     alike[groups[:, None] == groups] = -1
-    first, second = np.nonzero(alike >= threshold)
+    first, second = np.nonzero(alike >= THRESHOLD)
     order = np.argsort(-alike[first, second], kind="stable")
     return [
         (int(i), int(j), float(alike[i, j]))

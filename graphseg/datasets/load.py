@@ -7,7 +7,6 @@ focal or time series can stay on one side of a split.
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,36 +14,18 @@ import numpy as np
 from PIL import Image
 
 from graphseg import simulation
-from graphseg.datasets.published import NotObtainableError, fetch, read_published, registry
+from graphseg.datasets.published import NotObtainableError, read_published
 from graphseg.datasets.stack import (
     LabelClasses,
     LabelledImages,
     LabelledStack,
-    acquisition_of,
     as_mask,
     date_of,
     group_of,
-    label_overlaps,
 )
 from graphseg.errors import InputError
 from graphseg.io import micrographs
 from graphseg.io.micrographs import read_micrograph
-
-__all__ = [
-    "LabelledStack",
-    "NotObtainableError",
-    "acquisition_of",
-    "date_of",
-    "fetch",
-    "group_of",
-    "label_overlaps",
-    "load_default",
-    "load_folder",
-    "load_published",
-    "load_simulated_sample",
-    "load_stack",
-    "registry",
-]
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "simulated"
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -77,11 +58,9 @@ def load_stack(source: str = "auto") -> LabelledStack:
 
 
 def load_default() -> LabelledStack:
-    """Return the published data, or the simulated sample if they cannot be obtained.
-
-    Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never
-    a reason to fall back.
-    """
+    """Return the published data, or the simulated sample if they cannot be obtained."""
+    # Falling back gives a UserWarning. A `$GRAPHSEG_DATA` that is set but wrong is an error, never
+    # a reason to fall back.
     try:
         return load_published()
     except NotObtainableError as error:
@@ -111,7 +90,7 @@ def load_published(progress: bool = True) -> LabelledStack:
     names = sorted(Path(name).stem for name in content if LABEL not in name)
     images = [_decode(content[f"{name}.png"]) for name in names]
     labels = [_decode(content[f"{name}{LABEL}.png"]) for name in names]
-    return _assemble(names, [scaled(image) for image in images], labels, "published")
+    return assemble(names, [scaled(image) for image in images], labels, "published")
 
 
 def load_simulated_sample() -> LabelledStack:
@@ -126,7 +105,7 @@ def load_simulated_sample() -> LabelledStack:
     if SAMPLE_FOLDER.is_dir():
         return load_folder(SAMPLE_FOLDER, source="simulated")
     samples = list(simulation.sample_set())
-    return _assemble(
+    return assemble(
         [s.name for s in samples],
         [s.image for s in samples],
         [s.mask for s in samples],
@@ -185,10 +164,7 @@ def load_folder(
 def load_images(
     path: str | Path, source: str = "folder", classes: LabelClasses | None = None
 ) -> LabelledStack:
-    """Return the labelled images of a folder, a `LabelledImages` if their sizes differ.
-
-    Parameters and exceptions are those of `load_folder`.
-    """
+    """Do what `load_folder` does; if the sizes differ the result is a `LabelledImages`."""
     folder = Path(path)
     pairs, errors = find_pairs(folder)
     if errors:
@@ -223,33 +199,22 @@ def assemble(
     classes: LabelClasses | None = None,
 ) -> LabelledStack:
     """Return images and labels as a stack, a `LabelledImages` if their sizes differ.
-
-    Parameters
-    ----------
-    names
-        n names.
-    images
-        n images (H, W) float32 in [0, 1].
-    labels
-        n labels (H, W); everything above 0 is contamination.
-    source
-        What the stack is called.
-    pixel_sizes
-        n sizes in Å per pixel, or None where unknown.
-    numbers, classes
-        n arrays (H, W) uint8 of the numbers of more than two classes, and what they mean.
-    """
-    if len({image.shape for image in images}) == 1:
-        stack = _assemble(names, images, labels, source, pixel_sizes)
-        return stack if numbers is None else replace(
-            stack, labels=np.stack(numbers), classes=classes)  # fmt: skip
-    # Names, groups and sizes as ever, of pictures of one pixel each.
-    one = [np.zeros((1, 1), np.float32)] * len(images)
-    known = vars(_assemble(names, one, one, source, pixel_sizes))
-    known |= {"images": objects(images), "masks": objects([label > 0 for label in labels])}
-    if numbers is not None:
-        known |= {"labels": objects(numbers), "classes": classes}
-    return LabelledImages(**known)
+    Images (H, W) are float32 in [0, 1]; in labels everything above 0 is contamination; pixel sizes
+    are Å or None. `numbers` (H, W) uint8 are those of more than two `classes`."""
+    same = len({image.shape for image in images}) == 1
+    kind, joined = (LabelledStack, np.stack) if same else (LabelledImages, objects)
+    sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
+    several = {} if numbers is None else {"labels": joined(numbers), "classes": classes}
+    return kind(
+        images=joined(images),
+        masks=joined([label > 0 for label in labels]),
+        names=tuple(names),
+        groups=np.array([group_of(name) for name in names]),
+        dates=np.array([date_of(name) for name in names]),
+        source=source,
+        pixel_size=sizes if np.isfinite(sizes).any() else None,
+        **several,
+    )
 
 
 def objects(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -267,12 +232,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 def find_pairs(folder: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Return image and label of each name, and what is wrong with the names, one sentence each.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder.
-    """
+    InputError if there is no such folder."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with name.png and name{LABEL}.png.")
     found, errors = {}, []
@@ -344,22 +304,3 @@ def scaled(image: np.ndarray) -> np.ndarray:
 def size(shape: tuple[int, ...]) -> str:
     """Return a shape as messages show it: ``H × W``."""
     return " × ".join(str(n) for n in shape)
-
-
-def _assemble(
-    names: Sequence[str],
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray] | np.ndarray,
-    source: str,
-    pixel_sizes: Sequence[float | None] = (),
-) -> LabelledStack:
-    sizes = np.array([np.nan if s is None else s for s in pixel_sizes], dtype=float)
-    return LabelledStack(
-        images=np.stack(images),  # (n, H, W)
-        masks=np.stack([label > 0 for label in labels]),
-        names=tuple(names),
-        groups=np.array([group_of(name) for name in names]),
-        dates=np.array([date_of(name) for name in names]),
-        source=source,
-        pixel_size=sizes if np.isfinite(sizes).any() else None,
-    )

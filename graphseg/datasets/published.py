@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from graphseg.errors import InputError
 
 ENVIRONMENT_VARIABLE = "GRAPHSEG_DATA"
+TIMEOUT = 10.0  # seconds to wait for the server before giving up
 
 
 class NotObtainableError(InputError):
@@ -34,36 +35,12 @@ def source_url() -> str:
 
 
 def fetch(
-    cache_folder: str | Path | None = None,
-    base_url: str | None = None,
-    progress: bool = True,
-    timeout: float = 10.0,
+    cache_folder: str | Path | None = None, base_url: str | None = None, progress: bool = True
 ) -> Path:
-    """Download what the cache lacks of the published data and their licence.
-
-    Every cached file is checked; a damaged or partial one is downloaded again.
-
-    Parameters
-    ----------
-    cache_folder
-        Where to keep the files; by default the user's cache folder.
-    base_url
-        Where to download from; by default `source_url()`.
-    progress
-        Show a progress bar on stderr while downloading.
-    timeout
-        Seconds to wait for the server before giving up.
-
-    Returns
-    -------
-    Path
-        The folder that holds the images.
-
-    Raises
-    ------
-    NotObtainableError
-        If a file cannot be downloaded or is not the registered one.
-    """
+    """Download what the cache lacks of the published data and their licence; return their folder.
+    Every cached file is checked; a damaged or partial one is downloaded again. The cache is by
+    default the user's, the address `source_url()`. NotObtainableError if a file cannot be
+    downloaded or is not the registered one."""
     known = registry()
     images = {f"{known['folder']}/{name}": digest for name, digest in known["files"].items()}
     store = pooch.create(
@@ -72,7 +49,12 @@ def fetch(
         registry=known["licence"] | images,
     )
     folder = Path(store.path) / known["folder"]
-    missing = [name for name in store.registry if not _is_intact(store, name)]
+    paths = {name: Path(store.path) / name for name in store.registry}
+    missing = [
+        name
+        for name, path in paths.items()
+        if not path.is_file() or pooch.file_hash(path) != store.registry[name]
+    ]
     if missing:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -81,23 +63,17 @@ def fetch(
                 f"{folder} cannot be created to keep the data ({error.strerror}); make it "
                 f"writable, or set ${ENVIRONMENT_VARIABLE} to a copy of the published folder."
             ) from error
-        _download(store, missing, progress, timeout)
+        _download(store, missing, progress)
     return folder
 
 
-def _is_intact(store: pooch.Pooch, name: str) -> bool:
-    path = Path(store.path) / name
-    return path.is_file() and pooch.file_hash(path) == store.registry[name]
-
-
-def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: float) -> None:
-    downloader = partial(_get, timeout=timeout)
+def _download(store: pooch.Pooch, names: list[str], progress: bool) -> None:
     logger = pooch.get_logger()
     level = logger.level
 
     def obtain(name: str) -> None:
         try:
-            store.fetch(name, downloader=downloader)
+            store.fetch(name, downloader=_get)
         except (requests.RequestException, ValueError, OSError) as error:
             wrong = isinstance(error, ValueError)  # its SHA-256
             cause = "is not the registered file" if wrong else "cannot be downloaded"
@@ -118,21 +94,16 @@ def _download(store: pooch.Pooch, names: list[str], progress: bool, timeout: flo
         logger.setLevel(level)
 
 
-def _get(url: str, output_file: str, store: pooch.Pooch, timeout: float) -> None:
+def _get(url: str, output_file: str, store: pooch.Pooch) -> None:
     """Download one file for pooch; unlike pooch's own, this closes the connection on errors."""
-    with requests.get(url, timeout=timeout) as response:
+    with requests.get(url, timeout=TIMEOUT) as response:
         response.raise_for_status()
         Path(output_file).write_bytes(response.content)
 
 
 def read_published(progress: bool = True) -> dict[str, bytes]:
     """Return the checked content of every published file by its name.
-
-    Raises
-    ------
-    InputError
-        If `$GRAPHSEG_DATA` lacks a file or holds a damaged one, or if nothing is obtainable.
-    """
+    InputError if `$GRAPHSEG_DATA` lacks a file or has a damaged one, or nothing is obtainable."""
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = _given_folder(Path(given)) if given else fetch(progress=progress)
     return {name: _verified(folder / name, sha) for name, sha in registry()["files"].items()}

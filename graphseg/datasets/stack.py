@@ -15,6 +15,14 @@ import numpy as np
 from graphseg.errors import InputError
 
 HIGHEST = 2**16 - 1  # grey value that a file can hold
+# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
+# or turned: found by `graphseg.datasets.duplicates`, confirmed by eye. Later one: earlier one.
+SAME_PLACE = {
+    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
+    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
+    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
+    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
+}
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,8 @@ class LabelClasses:
 
     Attributes
     ----------
-    values
-        The grey value of each class.
-    contamination
-        The numbers of the classes that are contamination.
+    values, contamination
+        The grey value of each class, and the numbers of the classes that are contamination.
 
     Examples
     --------
@@ -53,14 +59,7 @@ class LabelClasses:
 
     @classmethod
     def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
-        """Return the classes of grey values.
-
-        Parameters
-        ----------
-        values
-            Those that occur.
-        contamination
-            Those that mean contamination; by default all above 0.
+        """Return the classes of grey values, with those that mean contamination, by default above 0.
 
         Raises
         ------
@@ -89,17 +88,7 @@ class LabelClasses:
         return cls(tuple(int(value) for value in clean + contaminated), tuple(numbers))
 
     def numbers(self, label: np.ndarray) -> np.ndarray:
-        """Return the number of the class of each pixel.
-
-        Parameters
-        ----------
-        label
-            Grey values, any shape.
-
-        Returns
-        -------
-        ndarray
-            uint8, the same shape.
+        """Return the number of the class of each pixel, uint8, of grey values of any shape.
 
         Raises
         ------
@@ -138,77 +127,25 @@ class LabelClasses:
 
 
 def as_mask(labels: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
-    """Return where labels are contamination.
-
-    Parameters
-    ----------
-    labels
-        Numbers of classes, or bool, which is returned as it is; any shape.
-    contamination
-        The numbers that are contamination.
-
-    Returns
-    -------
-    ndarray
-        bool, the same shape.
-    """
+    """Return where numbers of classes are contamination, bool; bool is returned as it is."""
     return labels if labels.dtype == bool else np.isin(labels, contamination)
 
 
 def contamination_probability(probability: np.ndarray, contamination: Sequence[int]) -> np.ndarray:
-    """Return the probability that it is one of the classes that are contamination.
-
-    Parameters
-    ----------
-    probability
-        (..., classes, H, W) float32, of each class.
-    contamination
-        The numbers of those classes.
-
-    Returns
-    -------
-    ndarray
-        (..., H, W) float32, at most 1 whatever the rounding.
-    """
+    """Return the probability (..., H, W) of all classes of contamination together, at most 1."""
     return np.minimum(probability[..., list(contamination), :, :].sum(-3), np.float32(1))
 
 
 def decide(probability: np.ndarray, contamination: Sequence[int], threshold: float) -> np.ndarray:
-    """Return the class of each pixel, in agreement with the mask of contamination.
-
-    Where all classes of contamination together reach the threshold, it is the most probable of
-    these, elsewhere the most probable of the others. The most probable of all would contradict the
-    mask where contamination is shared by several classes.
-
-    Parameters
-    ----------
-    probability
-        (..., classes, H, W) float32, of each class.
-    contamination
-        The numbers of the classes that are contamination.
-    threshold
-        Of their common probability.
-
-    Returns
-    -------
-    ndarray
-        (..., H, W) uint8, numbers of classes.
-    """
+    """Return the class of each pixel (..., H, W) uint8, in agreement with the contamination mask.
+    Of probabilities (..., classes, H, W). Where all classes of contamination together reach the
+    threshold, it is the most probable of these, elsewhere the most probable of the others. The most
+    probable of all would contradict the mask where contamination is shared by several classes."""
     contaminated = np.array(contamination, np.uint8)
     clean = np.setdiff1d(np.arange(probability.shape[-3], dtype=np.uint8), contaminated)
     found = contamination_probability(probability, contamination) >= threshold
     best = (group[probability[..., group, :, :].argmax(-3)] for group in (contaminated, clean))
     return np.where(found, *best)
-
-
-# Published acquisitions that show a place which an earlier one of the same day shows too, shifted
-# or turned: found by `graphseg.datasets.duplicates`, confirmed by eye. Later one: earlier one.
-SAME_PLACE = {
-    "2014_0104_Gr_FS_008": "2014_0104_Gr_FS_005",
-    "2014_0105_Gr_FS_024": "2014_0105_Gr_FS_023",
-    "2014_0601_Gr_FS_Dyna1_02": "2014_0601_Gr_FS_Dyna1_01",
-    "2015_0310_Gr_D4_FS_002": "2015_0310_Gr_D4_FS_001",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,17 +163,13 @@ class LabelledStack:
     groups
         (n,) str, what must stay on one side of a split, see `group_of`: the frames of one focal or
         time series share it, and so do acquisitions that show the same place.
-    dates
-        (n,) str such as ``2014_0601``, the day of recording.
-    source
-        ``published``, ``simulated`` or ``folder``.
+    dates, source
+        (n,) str such as ``2014_0601``, the day; ``published``, ``simulated`` or ``folder``.
     pixel_size
         (n,) float64 in Å per pixel, NaN where unknown; None if none is known.
-    labels
-        (n, H, W) uint8, the number of the class of each pixel; None if there are no classes but
-        contamination and the rest.
-    classes
-        What those numbers mean; None without `labels`.
+    labels, classes
+        (n, H, W) uint8, the number of the class of each pixel, and what these mean; None if there
+        are no classes but contamination and the rest.
     reviewed
         (n, H, W) bool, where somebody has looked; the label of the rest is unknown. None where all
         of it is known.
@@ -305,10 +238,8 @@ class LabelledStack:
 
 class LabelledImages(LabelledStack):
     """Micrographs of different sizes with their labels.
-
     As `LabelledStack`, but ``images``, ``masks`` and ``labels`` are arrays of shape (n,) whose
-    items are the (H, W) arrays. Networks are trained on them by `graphseg.unet.at_scale`.
-    """
+    items are the (H, W) arrays. Networks are trained on them by `graphseg.unet.at_scale`."""
 
     @cached_property
     def digest(self) -> str:
@@ -357,18 +288,7 @@ def date_of(name: str) -> str:
 
 
 def label_overlaps(masks: np.ndarray) -> np.ndarray:
-    """Return the overlap of each pair of labels, intersection over union (Jaccard index).
-
-    Parameters
-    ----------
-    masks
-        (n, H, W) bool.
-
-    Returns
-    -------
-    ndarray
-        (n, n) float64, symmetric; NaN for a pair of empty labels.
-    """
+    """Return the Jaccard index of all pairs of masks (n, H, W), (n, n); NaN if both are empty."""
     flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
     intersection = (flat @ flat.T).astype(np.float64)
     areas = np.diagonal(intersection)

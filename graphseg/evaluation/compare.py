@@ -14,13 +14,7 @@ RESAMPLES = 10_000
 
 
 def image_counts(record: dict, shuffle: int = 0) -> dict[str, np.ndarray]:
-    """Return the counts of every image in one shuffle of a record.
-
-    Returns
-    -------
-    dict of str to ndarray of int64, shape (4,)
-        Image name to true positive, false positive, false negative and true negative pixels.
-    """
+    """Return the `metrics.counts` (4,) of each image in one shuffle of a record, by its name."""
     found = {}
     for result in record["results"]:
         if result["shuffle"] == shuffle:
@@ -52,16 +46,14 @@ def paired_difference(
         Records of the same data set.
     score : str
         One of :data:`graphseg.metrics.NAMES`.
-    average : {"pooled", "per_image"}
-        Over all images, see :func:`graphseg.metrics.scores`.
-    resamples : int, default 10,000
+    average, zero_division
+        Over all images, and the value of 0/0, see :func:`graphseg.metrics.scores`.
+    resamples, seed : int
+        Draws, and the seed of these.
     level : float, default 0.95
         Of the percentile interval.
-    seed : int, default 0
     names : collection of str, optional
         Compare on these images only.
-    zero_division : float, default 1.0
-        The value of 0/0, see :func:`graphseg.metrics.score_table`.
 
     Returns
     -------
@@ -114,14 +106,8 @@ def score_interval(
     zero_division: float = 1.0,
 ) -> tuple[float, float, float]:
     """Return a score as a mean over folds and shuffles, and its bootstrap interval over groups.
-
     The value is that of :func:`graphseg.evaluation.records.summary`; the parameters are those of
-    :func:`paired_difference`. A fold of which no image was drawn is left out of that draw.
-
-    Returns
-    -------
-    value, low, high : float
-    """
+    :func:`paired_difference`. A fold of which no image was drawn is left out of that draw."""
     everything = sorted({name for result in record["results"] for name in result["test"]})
     kept = everything if names is None else [name for name in everything if name in names]
     weights = _drawn(kept, resamples, seed)
@@ -135,17 +121,10 @@ def score_interval(
 
 
 def verdict(low: float, high: float) -> str:
-    """Say what a 95 % interval of :data:`RESAMPLES` draws says.
-
-    The ends move with the seed. Their standard error is about 0.7 % of the width of the interval
-    if the draws are normally distributed. Where zero is less than three of those from an end,
-    another seed could say another thing, and the verdict is "ends at zero".
-
-    Returns
-    -------
-    str
-        "excludes zero", "includes zero" or "ends at zero".
-    """
+    """Say what a 95 % interval of `RESAMPLES` draws says: whether it excludes or includes zero."""
+    # The ends move with the seed. Their standard error is about 0.7 % of the width of the interval
+    # if the draws are normally distributed. Where zero is less than three of those from an end,
+    # another seed could say another thing, and the verdict is "ends at zero".
     if min(abs(low), abs(high)) < 0.02 * (high - low):
         return "ends at zero"
     return "excludes zero" if low > 0 or high < 0 else "includes zero"

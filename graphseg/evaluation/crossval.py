@@ -17,13 +17,7 @@ from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.datasets.stack import as_mask
 from graphseg.errors import InputError
-from graphseg.evaluation.records import (
-    StepStore,
-    describe,
-    describe_data,
-    fold_key,
-    provenance,
-)
+from graphseg.evaluation.records import StepStore, describe, describe_data, fold_key, provenance
 
 PROTOCOLS = ("random", "acquisition", "date")
 
@@ -40,9 +34,8 @@ def splits(
         What must stay on one side of a split: the frames of one focal or time series and of one
         place (:func:`graphseg.datasets.stack.group_of`), the images of one day, or nothing. Frames
         of one series resemble each other, so random folds leak.
-    folds : int, default 5
-    shuffle : int, default 0
-        Seed of the assignment; each value is another shuffle.
+    folds, shuffle : int, default 5 and 0
+        Number of folds, and seed of the assignment; each value is another shuffle.
 
     Returns
     -------
@@ -75,13 +68,7 @@ def splits(
 
 
 def groups_of(stack: LabelledStack, protocol: str) -> np.ndarray | None:
-    """Return what a protocol keeps on one side of a split, (n,) str, or None for random folds.
-
-    Raises
-    ------
-    InputError
-        If the protocol is unknown.
-    """
+    """Return what a protocol keeps together, (n,) str, None if random; InputError if unknown."""
     if protocol not in PROTOCOLS:
         raise InputError(
             f"The protocol {protocol!r} is unknown: use {' or '.join(map(repr, PROTOCOLS))}."
@@ -94,9 +81,8 @@ def pixel_scorer(name: str, average: str = "pooled") -> Callable[..., float]:
 
     Parameters
     ----------
-    name : str
-        One of :data:`graphseg.metrics.NAMES`.
-    average : {"pooled", "per_image"}
+    name, average : str
+        One of :data:`graphseg.metrics.NAMES`; ``"pooled"`` or ``"per_image"``.
 
     Returns
     -------
@@ -131,30 +117,13 @@ def evaluate_fold(
     extra: LabelledStack | None = None,
 ) -> dict:
     """Fit a clone on the training images and count its pixels on the test images.
-
-    Parameters
-    ----------
-    estimator : BaseEstimator
-    stack : LabelledStack
-    train, test : array of int
-        Indices into the stack.
-    checkpoint : Path, optional
-        Where an estimator that can continue a killed training keeps its state.
-    model : Path, optional
-        Where an estimator that can be saved is saved, in half precision, with the images it was
-        not trained on in its card.
-    extra : LabelledStack, optional
-        Further training images, of other data.
-
-    Returns
-    -------
-    dict
-        ``test`` (names), ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of those before an
-        interruption), ``predict_seconds``, ``fitted`` (the
-        numbers the estimator chose: its attributes that end in an underscore) and ``history``
-        (its loss, step by step or epoch by epoch; empty where it keeps none). With more than two
-        classes also their ``confusion``, see :func:`graphseg.metrics.confusion`.
-    """
+    In `checkpoint` an estimator that can continue a killed training keeps its state; as `model` one
+    that can be saved is saved, in half precision, with the images it was not trained on in its
+    card. `extra` are further training images, of other data. Returns a dict of ``test`` (names),
+    ``counts`` (n, 4), ``fit_seconds`` (of all epochs, also of those before an interruption),
+    ``predict_seconds``, ``fitted`` (the numbers the estimator chose: its attributes that end in an
+    underscore) and ``history`` (its loss, step by step or epoch by epoch; empty where it keeps
+    none). With more than two classes also their ``confusion``."""
     estimator = clone(estimator)
     if checkpoint is not None and "checkpoint" in estimator.get_params():
         estimator.set_params(checkpoint=checkpoint)
@@ -208,15 +177,14 @@ def cross_validate(
     ----------
     estimator : BaseEstimator
         Unfitted; whatever it chooses, it chooses inside ``fit`` from the training images.
-    stack : LabelledStack
-    name : str
-        Of the method, as tables show it.
+    stack, name
+        The images, and what tables call the method.
     protocol, folds, shuffles
         See :func:`splits`; the shuffles 0, 1, … are all run.
     run_folder : path, optional
         Each finished fold is kept here as a file, and not run again.
-    n_jobs : int, default 1
-    progress : bool, default True
+    n_jobs, progress
+        Folds at a time, and whether to show a bar.
     only : sequence of int, optional
         Run these folds of each shuffle only, where all would take too long. The record says so
         under ``only``, and its images are those of these folds.
@@ -276,10 +244,8 @@ def cross_validate(
 
 
 def _seconds_of_training(estimator: BaseEstimator, seconds: float) -> float:
-    """Return how long a training took in all, where it keeps the time of each of its epochs.
-
-    A training that was interrupted has spent less in this process, here `seconds`.
-    """
+    """Return how long a training took in all, where it keeps the time of each of its epochs."""
+    # A training that was interrupted has spent less in this process, here `seconds`.
     epochs = [
         row.get("dur", 0.0) for row in getattr(estimator, "history_", []) if type(row) is dict
     ]

@@ -24,14 +24,12 @@ METHODS: dict[str, Callable[..., BaseEstimator]] = {
 
 
 def make(name: str, **parameters) -> BaseEstimator:
-    """Return the estimator of a method with some parameters changed.
+    """Return the estimator of a method, one of :data:`METHODS`, with some parameters changed.
 
     Parameters
     ----------
-    name : str
-        One of :data:`METHODS`.
-    **parameters
-        Constructor parameters.
+    name, **parameters
+        Of the method, and for its constructor.
 
     Raises
     ------

@@ -44,25 +44,10 @@ def view(segmenter: UNetSegmenter, images: np.ndarray, quarters: int, mirrored: 
 def ensemble(
     segmenters: Sequence[UNetSegmenter], images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predict by several networks in eight symmetries.
-
-    Parameters
-    ----------
-    segmenters
-        Loaded with ``test_time_augmentation=False``; for new images for instance all five fold
-        networks.
-    images
-        (n, H, W) float.
-
-    Returns
-    -------
-        Mean and standard deviation of all predictions, both (n, H, W) float32.
-
-    Raises
-    ------
-    InputError
-        Without a network.
-    """
+    """Predict (n, H, W) images by several networks in eight symmetries.
+    Load them with ``test_time_augmentation=False``; for new images for instance all five fold
+    networks. Returns mean and standard deviation of all predictions, both (n, H, W) float32;
+    InputError without a network."""
     if not segmenters:
         raise InputError("An ensemble needs at least one network.")
     total = np.zeros(images.shape)
@@ -79,17 +64,8 @@ def ensemble(
 
 
 def certain_fractions(probabilities: Iterable[np.ndarray]) -> np.ndarray:
-    """Return how much of what may be contamination surely is, for every image.
-
-    Parameters
-    ----------
-    probabilities
-        Maps (H, W); their sizes may differ.
-
-    Returns
-    -------
-        (n,) from 0 to 1; 1 where nothing may be contamination.
-    """
+    """Return how much of what may be contamination surely is, (n,) from 0 to 1, of n maps (H, W).
+    1 where nothing may be contamination; the sizes of maps may differ."""
     fractions = []
     for probability in probabilities:
         possible = np.count_nonzero(probability >= POSSIBLE)
@@ -100,43 +76,23 @@ def certain_fractions(probabilities: Iterable[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ExpectedJaccard:
-    """A line from the certain fraction to the Jaccard index.
-
-    Attributes
-    ----------
-    slope, intercept
-        Of the line.
-    below, above
-        How far below and above it the interval reaches.
-    look_below
-        An index below this is expected of one in ten of the images that it was fitted to: their
-        masks are to be looked at first.
-    """
+    """A line from the certain fraction to the Jaccard index, and how far its interval reaches."""
 
     slope: float
     intercept: float
     below: float
     above: float
-    look_below: float = 0.0
+    look_below: float = 0.0  # an index that is expected of one in ten of the images fitted to
 
     @classmethod
     def fit(
         cls, fractions: np.ndarray, jaccards: np.ndarray, coverage: float = COVERAGE
     ) -> "ExpectedJaccard":
-        """Fit to images whose labels are known.
-
-        Slope and intercept are repeated medians (Siegel, Biometrika 69, 242, 1982), so that single
-        odd labels do not turn the line. The interval is that of the residuals of images left out
-        one at a time, widened for their finite number (jackknife, Barber et al., Ann. Statist. 49,
-        486, 2021).
-
-        Parameters
-        ----------
-        fractions, jaccards
-            (n,) each.
-        coverage
-            Fraction of new images that the interval is to hold.
-        """
+        """Fit to images (n,) whose labels are known, for an interval of the given coverage."""
+        # Slope and intercept are repeated medians (Siegel, Biometrika 69, 242, 1982), so that
+        # single odd labels do not turn the line. The interval is that of the residuals of images
+        # left out one at a time, widened for their finite number (jackknife, Barber et al., Ann.
+        # Statist. 49, 486, 2021).
         line = _line(fractions, jaccards)
         left_out = np.ones(len(fractions), bool)
         residuals = np.empty(len(fractions))
@@ -191,27 +147,11 @@ def columns(
     flagged: bool = False,
     digits: int = 6,
 ) -> dict[str, float | str | None]:
-    """Return what a table says about an image that a network has predicted.
-
-    Parameters
-    ----------
-    probability
-        (H, W).
-    line
-        That of the network, see `known_to`; None if it has none.
-    flagged
-        Whether something speaks against the mask. The line was fitted to images like those that the
-        network knows, so it says nothing of others: the index is None, and the image is one to look
-        at first.
-    digits
-        Of the fractions.
-
-    Returns
-    -------
-        ``look_first``, "yes" if the image is flagged, or its index is lower than for nine tenths
-        of the images that the line was fitted to; with a line also ``expected_jaccard`` with
-        ``expected_low`` and ``expected_high``.
-    """
+    """Return what a table says about an image (H, W) that a network has predicted.
+    ``look_first`` is "yes" if the image is flagged, or its expected Jaccard index is lower than for
+    nine tenths of the images that the line was fitted to. With a line there are also
+    ``expected_jaccard``, ``expected_low`` and ``expected_high``. It was fitted to images like those
+    that the network knows and says nothing of others: of what is flagged the three are None."""
     if line is None:
         return {"look_first": "yes" if flagged else ""}
     names = ("expected_jaccard", "expected_low", "expected_high")
@@ -308,31 +248,13 @@ def calibrated_level(
     excluded: Sequence[np.ndarray] | None = None,
 ) -> float:
     """Return the level at which `clean_intervals` covers labels as often as wanted.
-
     Nested conformal prediction (Gupta, Kuchibhotla & Ramdas, Pattern Recognition 127, 108496,
     2022): the score of a labelled image is the smallest level whose interval holds its labelled
-    fraction, and the result is the ⌈(n + 1)·coverage⌉-th smallest of the n scores. A new image
-    that is exchangeable with these is then covered with at least that probability. Frames of one
-    acquisition are not exchangeable with others: calibrate on other acquisitions.
-
-    Parameters
-    ----------
-    probabilities, excluded
-        As in `clean_fractions`, of images that the segmenter was not trained on.
-    labelled
-        (n,) clean fractions according to the labels, with the same pixels excluded.
-    coverage
-        Wanted fraction of images whose interval holds the labelled fraction.
-
-    Returns
-    -------
-        In [0, 1]; 1 where there are too few images for the coverage wanted.
-
-    Raises
-    ------
-    InputError
-        If the numbers of maps and fractions differ, or as in `clean_fractions`.
-    """
+    fraction, and the result is the ⌈(n + 1)·coverage⌉-th smallest of the n scores. A new image that
+    is exchangeable with these is then covered with at least that probability. Frames of one
+    acquisition are not exchangeable with others: calibrate on other acquisitions, of images that
+    the segmenter was not trained on. `labelled` (n,) are the clean fractions of labels, with the
+    same pixels excluded. In [0, 1]; 1 where there are too few images for the coverage wanted."""
     usable, sizes = _usable(probabilities, excluded)
     labelled = one_each(labelled, len(usable), "labelled fractions")
     scores = [_score(p, round(c * n)) for p, c, n in zip(usable, labelled, sizes, strict=True)]

@@ -25,18 +25,10 @@ from graphseg.unet.network import versions
 
 
 class StepStore:
-    """Finished steps of a long computation, in memory and as one small file each.
-
+    """Finished steps of a long computation, in memory and as one small file each in a folder.
     It is the only thing that lets a killed evaluation, training or study continue: what is finished
-    is read, the rest is run.
-
-    Parameters
-    ----------
-    folder : path or None
-        Where the files are; None keeps them in memory only.
-    header : dict
-        What the steps belong to: data, parameters, seeds. Files of another header are refused.
-    """
+    is read, the rest is run. The header says what the steps belong to (data, parameters, seeds);
+    files of another one are refused. Without a folder all is in memory only."""
 
     def __init__(self, folder: str | Path | None, header: dict):
         self.folder = Path(folder) if folder is not None else None
@@ -73,18 +65,8 @@ class StepStore:
         progress: bool = True,
     ) -> list:
         """Run the steps that are not finished yet, and return the results of all in their order.
-
-        They run through joblib, so ``joblib.parallel_config("dask")`` spreads them over machines.
-
-        Parameters
-        ----------
-        steps : mapping of str to callable
-            Key to a call without arguments, whose result JSON can hold.
-        title : str
-            Of the bar on stderr.
-        n_jobs : int, default 1
-        progress : bool, default True
-        """
+        Each is a call without arguments, whose result JSON can hold. They run through joblib, so
+        ``joblib.parallel_config("dask")`` spreads them over machines."""
         waiting = {key: step for key, step in steps.items() if self.get(key) is None}
         calls = (joblib.delayed(_timed)(key, step) for key, step in waiting.items())
         done = len(steps) - len(waiting)
@@ -175,11 +157,10 @@ def write_record(path: str | Path, record: dict) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> write_record(f"{folder.name}/a.json", {"name": "a"})
-    >>> read_record(f"{folder.name}/a.json")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_record(f"{folder}/a.json", {"name": "a"})
+    ...     read_record(f"{folder}/a.json")
     {'name': 'a'}
-    >>> folder.cleanup()
     """
     with whole_file(Path(path), shared=False) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -221,10 +202,8 @@ def summary(record: dict, average: str = "pooled") -> dict[str, tuple[float, flo
 
     Parameters
     ----------
-    record : dict
-        As :func:`cross_validate` returns it.
-    average : {"pooled", "per_image"}
-        Inside a fold, see :func:`graphseg.metrics.scores`.
+    record, average
+        As :func:`cross_validate` returns it; inside a fold, see :func:`graphseg.metrics.scores`.
 
     Returns
     -------

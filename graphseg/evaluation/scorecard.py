@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from graphseg import metrics
-from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask, decide
+from graphseg.datasets.stack import LabelClasses, LabelledStack, as_mask
 from graphseg.errors import InputError
 from graphseg.evaluation import crossval, ood, quality, records
 from graphseg.structure.lattice import SMALLEST_SIDE
@@ -23,13 +23,7 @@ AVERAGES = ("per_image", "pooled")
 
 
 def number_of_folds(stack: LabelledStack, wanted: int | None = None) -> int:
-    """Return how many folds can be made of the acquisitions; 0 if there is only one.
-
-    Raises
-    ------
-    InputError
-        If more are wanted than there are acquisitions.
-    """
+    """Return how many folds acquisitions allow, 0 for one; InputError if more are wanted."""
     groups = len(np.unique(stack.groups))
     if wanted is None:
         return min(FOLDS, groups) if groups > 1 else 0
@@ -52,37 +46,15 @@ def cross_validation(
     n_jobs: int = 1,
 ) -> dict | None:
     """Train and test on acquisitions that are kept apart; return what the card says of it.
-
     Every network gets the images as ``graphseg segment`` would give them to it, and its masks are
-    scored on the grid of the labels.
-
-    Parameters
-    ----------
-    segmenter
-        Not trained.
-    stack
-        The labelled images, of any sizes.
-    scales
-        At which the images are learnt.
-    folds
-        0: none.
-    start
-        Weights that the training starts from: before it, they are scored on the same images.
-    run_folder
-        Finished folds lie here and are not trained again.
-    n_jobs
-        Folds at a time.
-
-    Returns
-    -------
-        ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each average
-        and score); ``default_network`` with the scores of the network that is taken without
-        ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
-        ``keep_default``, whether that is too little; from `quality.FEWEST` images on
-        ``expected_jaccard``, see `expected_jaccard`; with a start also ``before_training``, and
-        ``gain``; with more than two classes also ``classes``, the Jaccard index of each.
-        None without folds.
-    """
+    scored on the grid of the labels. The weights that the training starts from are scored on the
+    same images. Finished folds lie in `run_folder` and are not trained again; `n_jobs` run at a
+    time. Returns ``protocol``, ``folds``, ``shuffles``, ``mean_and_spread`` (over folds, for each
+    average and score); ``default_network`` with the scores of the network that is taken without
+    ``--model``, ``default_gain``, how much the Jaccard index rises above it inside folds, and
+    ``keep_default``, whether that is too little; from `quality.FEWEST` images on
+    ``expected_jaccard``; with a start also ``before_training``, and ``gain``; with more than two
+    classes also ``classes``, the Jaccard index of each."""
     if not folds:
         return None
     header = {
@@ -148,12 +120,10 @@ def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
     predicted = at_scale.predict_proba(segmenter, stack)
     triples = zip(stack.masks, stack.targets, predicted, strict=True)
     for index, (mask, target, probability) in enumerate(triples):
+        found = segmenter.decided(probability)
+        contaminated = as_mask(found, segmenter.contamination)
         if segmenter.classes == 2:
-            contaminated = probability >= segmenter.threshold
             certain += quality.certain_fractions([probability]).tolist()
-        else:
-            found = decide(probability, segmenter.contamination, segmenter.threshold)
-            contaminated = as_mask(found, segmenter.contamination)
         seen = stack.reviewed_of(index)  # of the rest nobody knows what it is
         table = metrics.counts(mask[seen][None, None], contaminated[seen][None, None])
         counts.append(table[0].tolist())
@@ -164,23 +134,10 @@ def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
 
 
 def expected_jaccard(record: dict, stack: LabelledStack, averages: bool) -> dict[str, dict]:
-    """Fit which Jaccard index to expect of the masks of images of other acquisitions.
-
-    Parameters
-    ----------
-    record
-        Of a cross-validation.
-    stack
-        The labelled images.
-    averages
-        Whether the network averaged over the symmetries of the square.
-
-    Returns
-    -------
-        The way of predicting to the `graphseg.evaluation.quality.ExpectedJaccard`, as JSON can hold
-        it; empty with fewer than `quality.FEWEST` images, more than two classes, or labels of which
-        not all was reviewed.
-    """
+    """Fit which Jaccard index to expect of the masks of images of other acquisitions, from the
+    record of a cross-validation whose networks averaged over the symmetries of the square or not.
+    Returns the way of predicting to the `quality.ExpectedJaccard`, as JSON can hold it; nothing
+    with fewer than `quality.FEWEST` images, more than two classes, or labels not wholly reviewed."""
     # A fold that an earlier version finished lacks the fractions.
     certain = [value for fold in record["results"] for value in fold.get("certain", ())]
     counts = np.concatenate([table for _, _, table in records.fold_counts(record)])
@@ -242,20 +199,7 @@ def _class_scores(record: dict, classes: LabelClasses) -> list[dict]:
 
 def reference_set(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> dict | None:
     """Return by what images are found to be unlike those of a training, as JSON can hold it.
-
-    Parameters
-    ----------
-    segmenter
-        Trained.
-    stack
-        The labelled images, of any sizes.
-    scales
-        At which they were learnt.
-
-    Returns
-    -------
-        See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions.
-    """
+    See `graphseg.evaluation.ood.ReferenceSet`; None for too few images or acquisitions."""
     least = max(SMALLEST_SIDE, segmenter.module_.multiple)
     images, kept = [], []
     for index, (image, factor) in enumerate(zip(stack.images, scales.factors, strict=True)):

@@ -53,13 +53,7 @@ class _Child:
         self._owner = 0
 
     def ask(self, path: Path, *request: Any) -> tuple[Any, bytes]:
-        """Return the answer to a request, and the bytes after it.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be used, or the process ended over it.
-        """
+        """Return the answer to a request and the bytes after it; InputError if there is none."""
         with self._lock:
             if not self.is_ready():
                 self.stop()

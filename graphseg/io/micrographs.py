@@ -82,10 +82,8 @@ class Micrograph:
 
 class Series(Sequence[Micrograph]):
     """The micrographs of an open file; each is read when it is asked for.
-
     Iterating it or indexing it with an integer gives a `Micrograph` and raises an `InputError` for
-    a frame that is damaged, which leaves the others usable.
-    """
+    a frame that is damaged, which leaves the others usable."""
 
     def __init__(self, path: Path, signals: list[Signal]):
         self.path = path
@@ -189,19 +187,8 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
 
 def from_signal(signal: Signal, name: str) -> Micrograph:
     """Return the one micrograph of a data set in memory, checked as that of a file is.
-
-    Parameters
-    ----------
-    signal
-        As `readers.from_rosetta` and `readers.from_hyperspy` return it.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    InputError
-        If it holds no micrograph, or several.
-    """
+    The signal is as `readers.from_rosetta` and `readers.from_hyperspy` return it; messages call it
+    `name`. InputError if it holds no micrograph, or several."""
     reason, whole = _refusal(signal), len(signal.axes) == len(signal.shape)
     if reason is not None or not whole:
         raise InputError(f"{name} {reason or 'does not say what each of its axes is; add them'}.")
@@ -268,10 +255,8 @@ def _pillow_pixels(image: Image.Image, index: tuple[int, ...]) -> np.ndarray:
 
 def open_tiff(path: Path, stack: ExitStack) -> list[Signal]:
     """Return one signal for each series of a TIFF file, without previews of reduced size.
-
     The pixel size is that of Digital Micrograph's, ImageJ's, FEI's, Olympus's or TVIPS's tags, or
-    of OME's description.
-    """
+    of OME's description."""
     tiff = stack.enter_context(tifffile.TiffFile(path))
     series = [one for one in tiff.series if not one.keyframe.is_reduced]
     return [_tiff_signal(path, tiff, one) for one in series]
@@ -426,10 +411,7 @@ def _refusal(signal: Signal) -> str | None:
 
 
 def _pixel_size(signal: Signal) -> tuple[float | None, str]:
-    """Return Å per pixel, None if the file does not say it for both directions.
-
-    And a clause if pixels are not square, else "".
-    """
+    """Return Å per pixel or None, and a clause if pixels are not square, else an empty text."""
     sides = [to_angstrom(abs(axis.scale), axis.unit) for axis in signal.axes[-2:]]
     if None in sides:
         return None, ""

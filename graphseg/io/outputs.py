@@ -31,20 +31,11 @@ TINTED = 128  # in an overlay's palette grey levels come first and tinted ones f
 @contextmanager
 def whole_file(path: Path, folder: Path | None = None, shared: bool = True) -> Iterator[Path]:
     """Give a temporary name to write to, and rename it at the end of the ``with`` block.
-
-    So nobody ever sees half a file, even if the process is killed.
-
-    Parameters
-    ----------
-    path
-        The file that is to be; replaced if it exists.
-    folder
-        Where the temporary file lies, on the same file system; by default beside the file.
-    shared
-        Whether several processes may write the same file: the temporary name is then a new one
-        each time. Otherwise it is always the same, so that one that was killed leaves nothing
-        behind that the next does not take up.
-    """
+    So nobody ever sees half a file, even if the process is killed; an existing one is replaced. The
+    temporary file lies in `folder`, on the same file system, or beside the file. If several
+    processes may write the same file, it is `shared`, with a new temporary name each time.
+    Otherwise that is always the same, so that one that was killed leaves nothing behind that the
+    next does not take up."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     if shared or folder is not None:
@@ -110,10 +101,7 @@ def write_labels(
 
 
 def write_probability(
-    path: Path,
-    probability: np.ndarray,
-    pixel_size: float | None = None,
-    dtype: str = "float32",
+    path: Path, probability: np.ndarray, pixel_size: float | None = None, dtype: str = "float32"
 ) -> None:
     """Write a map of the probability of contamination as TIFF, not compressed.
 
@@ -164,9 +152,7 @@ def _write_tiff(
 
 def grey_levels(image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Return an image (H, W) of any real dtype as 8-bit grey levels; a constant one is black.
-
-    `limits` are the values shown black and white, by default the quantiles 0.005 and 0.995.
-    """
+    `limits` are the values shown black and white, by default the quantiles 0.005 and 0.995."""
     low, high = limits or _limits(image)
     if high - low < TINY:
         return np.zeros(image.shape, np.uint8)
@@ -218,27 +204,9 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
 
 
 def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.ndarray:
-    """Return a thumbnail with contamination tinted red.
-
-    Parameters
-    ----------
-    image
-        (H, W), any real dtype.
-    mask
-        (H, W) bool, True = contamination.
-    side
-        Longest side of the result in pixels.
-
-    Returns
-    -------
-    ndarray
-        (h, w, 3) uint8; the ratio of the sides is kept.
-
-    Raises
-    ------
-    InputError
-        If image and mask have different shapes.
-    """
+    """Return a thumbnail with contamination tinted red, (h, w, 3) uint8.
+    The longest side has `side` pixels, and the ratio of the sides is kept. InputError if image and
+    mask have different shapes."""
     if image.ndim != 2 or image.shape != mask.shape:
         raise InputError(
             "The mask does not fit the image: expected both of the same shape (H, W), got "

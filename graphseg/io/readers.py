@@ -53,28 +53,15 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """One data set of a file.
+    """One data set of a file."""
 
-    Attributes
-    ----------
-    shape
-        (..., H, W), without colour channels.
-    dtype
-        As stored, of one colour channel.
-    axes
-        One for each dimension of `shape`.
-    read
-        Maps an index into the leading dimensions to the frame, (H, W), or (H, W, channels) where
-        pixels have several.
-    metadata
-        What else the file says.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    axes: tuple[Axis, ...]
+    shape: tuple[int, ...]  # (..., H, W), without colour channels
+    dtype: np.dtype  # as stored, of one colour channel
+    axes: tuple[Axis, ...]  # one for each dimension of the shape
+    # Maps an index into the leading dimensions to the frame, (H, W), or (H, W, channels) where
+    # pixels have several.
     read: Callable[[tuple[int, ...]], np.ndarray]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # what else the file says
 
 
 def image_axes(
@@ -131,10 +118,8 @@ def _axis(values: Any) -> Axis:
 
 
 def open_mrc(path: Path, stack: ExitStack) -> list[Signal]:
-    """Return the one signal of an MRC file; its unit is Å and its rows are as in the file.
-
-    FEI's older extended header has the pixel size, in metres, that the header itself then lacks.
-    """
+    """Return the one signal of an MRC file; its unit is Å and its rows are as in the file."""
+    # FEI's older extended header has the pixel size, in metres, that the header itself then lacks.
     with path.open("rb") as file:
         header = file.read(MRC_HEADER)
     order = ">" if header[212:214] == b"\x11\x11" else "<"
@@ -152,12 +137,10 @@ def open_mrc(path: Path, stack: ExitStack) -> list[Signal]:
 
 
 def open_ser(path: Path, stack: ExitStack) -> list[Signal]:
-    """Return the one signal of a SER file of TIA; its unit is m, or 1/m in diffraction.
-
-    The first row of the file is the lowest of the image, and is turned here. Whether it is a
-    diffraction pattern only the accompanying EMI file says, but the step tells: a pixel larger than
-    a millimetre is none of a micrograph.
-    """
+    """Return the one signal of a SER file of TIA; its unit is m, or 1/m in diffraction."""
+    # The first row of the file is the lowest of the image, and is turned here. Whether it is a
+    # diffraction pattern only the accompanying EMI file says, but the step tells: a pixel larger
+    # than a millimetre is none of a micrograph.
     content = np.memmap(path, np.uint8, "r")
     mark, _, version, kind, _, _, valid = struct.unpack_from("<HHHIIII", content)
     if mark != 0x4949 or valid < 1:
@@ -195,18 +178,15 @@ def open_hdf5(path: Path, stack: ExitStack) -> list[Signal]:
     groups = [file, *(item for item in file.values() if isinstance(item, h5py.Group))]
     if any({"version_major", "emd_group_type"} & set(group.attrs) for group in groups):
         return _ncem(path, stack)
-    delmic = [name for name, item in file.items() if _is_acquisition(name, item)]
+    # Groups of Odemis: AcquisitionN/{ImageData, PhysicalData, SVIData}.
+    named = [n for n, i in file.items() if isinstance(i, h5py.Group) and "ImageData" in i]
+    delmic = [name for name in named if name.startswith("Acquisition")]
     if delmic:
         raise InputError(
             f"{path} is a file of Odemis, Delmic's program, with {', '.join(delmic)}, and is not "
             "read; export the image as TIFF."
         )
     return [_plain(path, arrays)]
-
-
-def _is_acquisition(name: str, item: Any) -> bool:
-    """Tell whether a group is one of Odemis: AcquisitionN/{ImageData, PhysicalData, SVIData}."""
-    return name.startswith("Acquisition") and hasattr(item, "keys") and "ImageData" in item
 
 
 def _confined_arrays(path: Path, file: Any) -> list[Any]:

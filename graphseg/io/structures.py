@@ -92,14 +92,9 @@ def write_bonds_csv(
     Parameters
     ----------
     path, positions, pixel_size, overwrite
-        As for `write_atoms_csv`.
+        As for `write_atoms_csv`, as are the errors.
     bonds
         (m, 2) int, pairs of atoms.
-
-    Raises
-    ------
-    InputError
-        If the file exists and `overwrite` is not set, or the pixel size is no positive number.
 
     Examples
     --------
@@ -125,9 +120,7 @@ def write_bonds_csv(
 
 def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
     """Return coordinates (n, 3) in Å, (x, y, z), of positions (n, 2) in pixels, (row, column).
-
-    The centre of the lower left pixel of a micrograph of `shape` (H, W) is the origin; z is 0.
-    """
+    The centre of the lower left pixel of a micrograph of `shape` (H, W) is the origin; z is 0."""
     _check_pixel_size(pixel_size)
     positions = np.asarray(positions, float)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
@@ -144,14 +137,8 @@ def to_ase(
     amplitudes: np.ndarray | None = None,
 ) -> "ase.Atoms":
     """Return the atoms as an `ase.Atoms` of carbon in Å, not periodic.
-
     The cell is as large as the micrograph, and 10 Å high; `amplitudes` are its array ``amplitude``.
-
-    Raises
-    ------
-    InputError
-        If ASE is not installed, or positions or pixel size are unusable.
-    """
+    InputError if ASE is not installed, or positions or pixel size are unusable."""
     coordinates = to_angstrom(positions, pixel_size, shape)
     with extra("physics", "A structure for ASE"):
         from ase import Atoms
@@ -171,19 +158,10 @@ def write_extended_xyz(
     amplitudes: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the atoms as extended XYZ, which OVITO, ASE and others read.
+    r"""Write the atoms as extended XYZ, which OVITO, ASE and others read.
 
-    The file is the one that ASE writes of `to_ase`, which need not be installed.
-
-    Parameters
-    ----------
-    path, positions, pixel_size, shape, amplitudes, overwrite
-        As for `write_atoms_csv`.
-
-    Raises
-    ------
-    InputError
-        As `write_atoms_csv`.
+    The file is the one that ASE writes of `to_ase`, which need not be installed. Parameters and
+    errors are those of `write_atoms_csv`.
 
     Examples
     --------
@@ -191,7 +169,7 @@ def write_extended_xyz(
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_extended_xyz(f"{folder}/atoms.xyz", np.array([[9.0, 3.55]]), 0.4, (10, 10))
-    ...     Path(folder, "atoms.xyz").read_text().split("\\n")[2].split()[:3]
+    ...     Path(folder, "atoms.xyz").read_text().split("\n")[2].split()[:3]
     ['C', '1.42000000', '0.00000000']
     """
     columns = to_angstrom(positions, pixel_size, shape)

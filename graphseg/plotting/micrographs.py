@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
-from graphseg import metrics
 from graphseg.colours import (
     BLACK,
     BLUE,
@@ -60,9 +59,7 @@ def use_style() -> None:
 
 def scale_bar_length(width: int, pixel_size: float | None) -> tuple[float, str]:
     """Return the round length nearest below a third of the width, in pixels, and its label.
-
-    Lengths are 1, 2 or 5 times a power of ten: Å below 1 nm, nm above, px without a pixel size.
-    """
+    Lengths are 1, 2 or 5 times a power of ten: Å below 1 nm, nm above, px without a pixel size."""
     extent = width * (pixel_size or 1.0) / 3
     power = 10.0 ** np.floor(np.log10(extent))
     length = max(r * power for r in ROUND_LENGTHS if r * power <= extent * (1 + 1e-9))
@@ -93,10 +90,7 @@ def show_picture(
     axes: Axes, picture: np.ndarray, pixel_size: float | None = None, title: str = "", **options
 ) -> AxesImage:
     """Show a picture, (H, W) or (H, W, 3), with a scale bar and without ticks or frame.
-
-    Without a ``pixel_size`` in Å (None or NaN) the scale bar is in pixels; ``options`` are those
-    of ``imshow``.
-    """
+    Without a ``pixel_size`` in Å (None, NaN) the scale bar is in pixels; options are `imshow`'s."""
     shown = axes.imshow(picture, **options)
     height, width = picture.shape[:2]
     known = pixel_size is not None and np.isfinite(pixel_size)
@@ -114,20 +108,16 @@ def show_micrograph(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> AxesImage:
-    """Show a micrograph in grey with a scale bar and without ticks.
+    """Show a micrograph (H, W) in grey with a scale bar and without ticks.
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
-    image : array, shape (H, W)
-        Grey levels run from its 0.5th to its 99.5th percentile.
+    axes, image, title
+        Where to draw, what, and the text above it.
     pixel_size : float, optional
         Å per pixel; without it (None or NaN) the scale bar is in pixels.
-    title : str
-        Text above the image.
     limits : (float, float), optional
-        Values shown black and white, instead of the percentiles.
+        Values shown black and white, instead of the 0.5th and the 99.5th percentile.
 
     Examples
     --------
@@ -147,13 +137,12 @@ def overlay_mask(
     tint: float = 0.0,
     linewidth: float = 1.2,
 ) -> None:
-    """Draw the outline of a mask over an image, and tint its inside.
+    """Draw the outline of a mask (H, W) bool over an image, and tint its inside.
 
     Parameters
     ----------
-    axes : Axes
+    axes, mask
         Those of the image.
-    mask : array of bool, shape (H, W)
     colour : str
         By default that of labels.
     tint : float
@@ -185,19 +174,18 @@ def show_error_map(
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     error_map : array of uint8, shape (H, W, 3)
         Of `graphseg.metrics.error_map`.
     pixel_size : float, optional
         Å per pixel.
-    title : str
-        Text above the image.
 
     Examples
     --------
+    >>> from graphseg.metrics import error_map
     >>> label, found = np.eye(8, dtype=bool), np.ones((8, 8), bool)
-    >>> show_error_map(Figure().add_subplot(), metrics.error_map(label, found)).get_array().shape
+    >>> show_error_map(Figure().add_subplot(), error_map(label, found)).get_array().shape
     (8, 8, 3)
     """
     return show_picture(axes, error_map, pixel_size, title)
@@ -221,39 +209,7 @@ def add_class_legend(figure: Figure, classes: Sequence[str] = tuple(CLASS_COLOUR
 
 def save(figure: Figure, target: str | Path | IO[bytes], form: str | None = None) -> None:
     """Save a figure so that the same figure gives the same bytes: without a date.
-
-    The ``target`` is a path or an open binary file, the ``form`` svg or png, by default the suffix.
-    """
+    The ``target`` is a path or an open binary file, the ``form`` svg or png, else the suffix."""
     form = form or Path(str(target)).suffix.removeprefix(".")
     metadata = {"Date": None} if form == "svg" else {}
     figure.savefig(target, format=form, metadata=metadata)
-
-
-def show_case(
-    axes: Sequence[Axes],
-    image: np.ndarray,
-    label: np.ndarray,
-    predictions: dict[str, np.ndarray],
-    pixel_size: float | None = None,
-) -> None:
-    """Show one labelled micrograph and the error map of each prediction, side by side.
-
-    Parameters
-    ----------
-    axes : sequence of Axes
-        One for the image, then one for each prediction.
-    image : array, shape (H, W)
-        The label is outlined on it.
-    label : array of bool, shape (H, W)
-        True where the surface is contaminated.
-    predictions : mapping of str to array of bool, shape (H, W)
-        Name of a method to its mask; the per-image Jaccard stands in the title.
-    pixel_size : float, optional
-        Å per pixel.
-    """
-    show_micrograph(axes[0], image, pixel_size, "label")
-    overlay_mask(axes[0], label)
-    for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
-        jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
-        title = f"{name}, Jaccard {jaccard:.2f}"
-        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)

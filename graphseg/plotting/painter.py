@@ -14,7 +14,12 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.base import BaseEstimator
 
-from graphseg.datasets.labelfiles import (
+from graphseg.datasets.load import LABEL
+from graphseg.errors import InputError, extra
+from graphseg.io.outputs import whole_file
+from graphseg.plotting.labels import (
+    History,
+    Patch,
     as_values,
     checked_image,
     described,
@@ -24,10 +29,6 @@ from graphseg.datasets.labelfiles import (
     png,
     read_image,
 )
-from graphseg.datasets.load import LABEL
-from graphseg.errors import InputError, extra
-from graphseg.io.outputs import whole_file
-from graphseg.plotting.strokes import History, Patch
 
 with extra("notebook", "The label painter"):
     import anywidget
@@ -38,35 +39,17 @@ COMMANDS = ("ready", "undo", "redo", "save", "next", "previous")
 
 class LabelPainter(anywidget.AnyWidget):
     """A widget to paint labels of one micrograph or of all in a folder.
+    A label that is saved already is the starting point, else `start`: a mask of a single image or
+    anything with ``predict``, such as a trained `UNetSegmenter`; by default nothing is painted.
+    What was painted but not saved is kept when one goes to another image. The brush has a diameter
+    from 1 to 100 pixels.
 
-    A label that is saved already is the starting point, else `start`. What was painted but not
-    saved is kept when one goes to another image.
-
-    Parameters
-    ----------
-    source : path or array, shape (H, W)
-        A folder with PNG or TIFF images, one image file, or an image.
-    start : array, shape (H, W), or estimator, optional
-        The starting point where no label is saved: a mask of a single image or anything with
-        ``predict``, such as a trained `UNetSegmenter`. By default nothing is painted.
-    classes : sequence of str
-        What can be painted. A single class is saved as 255, several as 1, 2, 3 and so on; 0 is
-        what is not painted.
-    output : path, optional
-        The folder for the labels, by default that of the images; for an array the file, whose
-        name must end in ``_LABEL.png``.
-    overwrite : bool
-        Whether labels that exist are replaced. In the widget a box says so for each image.
-    opacity : float
-        Of the label over the image, from 0 to 1.
-    brush : int
-        Diameter of the brush in pixels, from 1 to 100.
-
-    Raises
-    ------
-    InputError
-        If there is no image, a file cannot be read, or a mask does not fit its image.
-    """
+    The source is a folder with PNG or TIFF images, one image file, or an image (H, W). Labels go to
+    the folder `output`, by default that of the images; for an array it is the file, whose name must
+    end in ``_LABEL.png``. A single class is saved as 255, several as 1, 2, 3 and so on; 0 is what
+    is not painted. Labels that exist are replaced with `overwrite`; in the widget a box says so for
+    each image. InputError if there is no image, a file cannot be read, or a mask does not fit its
+    image."""
 
     _esm = Path(__file__).with_name("painter.js")
     _css = Path(__file__).with_name("painter.css")
@@ -118,21 +101,8 @@ class LabelPainter(anywidget.AnyWidget):
 
     def paint(self, row: int, column: int, values: ArrayLike, last: bool = True) -> None:
         """Set a rectangle of the mask, as one step to undo together with those before it.
-
-        Parameters
-        ----------
-        row, column : int
-            Its first pixel.
-        values : array, shape (h, w)
-            The values of classes, or 0.
-        last : bool
-            Whether the step ends here.
-
-        Raises
-        ------
-        InputError
-            If it does not lie inside the image or has other values.
-        """
+        It begins at the pixel (row, column) and has values (h, w) of classes, or 0; the step ends
+        with the `last` one. InputError if it does not lie inside the image or has other values."""
         values = np.asarray(values)
         known = [0, *(each["value"] for each in self._classes)]
         if values.ndim != 2 or not np.isin(values, known).all():
@@ -162,17 +132,8 @@ class LabelPainter(anywidget.AnyWidget):
 
     def save(self, overwrite: bool | None = None) -> Path:
         """Save the label as PNG of 8 bits, whole or not at all; return its path.
-
-        Parameters
-        ----------
-        overwrite : bool, optional
-            Whether a label that exists is replaced; by default as the box in the widget says.
-
-        Raises
-        ------
-        InputError
-            If the label exists and is not to be replaced, or there is no file to save to.
-        """
+        A label that exists is replaced if `overwrite` says so, by default the box in the widget;
+        otherwise, or without a file to save to, there is an InputError."""
         path = self.label_path
         if path is None:
             raise InputError(f"There is no file to save to; give output='name{LABEL}.png'.")
@@ -264,15 +225,11 @@ class LabelPainter(anywidget.AnyWidget):
 
     def _send_image(self) -> None:
         # Not traits: a large image would delay the start of the widget, for which there is a limit.
-        height, width = self._history.mask.shape
-        size = {"height": height, "width": width}
-        self.send({"kind": "image", **size}, [self._history.mask.tobytes(), self._picture])
+        self.send(*self._history.message(self._picture))
 
     def _send_patches(self, patches: list[Patch]) -> None:
         for patch in patches:
-            height, width = patch.values.shape
-            place = {"row": patch.row, "column": patch.column, "height": height, "width": width}
-            self.send({"kind": "patch", **place}, [patch.values.tobytes()])
+            self.send(*patch.message())
 
     def _receive(self, _: Any, content: dict, buffers: list) -> None:
         """Do what the browser asks for; what goes wrong is shown there."""

@@ -19,9 +19,8 @@ import numpy as np
 from graphseg.batch.manifest import HIDDEN
 from graphseg.batch.masks import MaskFolder
 from graphseg.colours import SKY, VERMILION
-from graphseg.datasets.labelfiles import png
 from graphseg.errors import InputError
-from graphseg.plotting.strokes import History, Patch
+from graphseg.plotting.labels import History, Patch, png
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -37,19 +36,8 @@ Message = tuple[dict, list[bytes]]
 
 class Review:
     """A walk through the masks of a run; those that need a look first come first.
-
-    Parameters
-    ----------
-    masks
-        Of the run.
-    model
-        The weight file that made them, for the threshold, if neither bundled nor in ``run.toml``.
-
-    Raises
-    ------
-    InputError
-        If there are no masks, or none of their images can be read.
-    """
+    The model is the weight file that made them, for the threshold, if neither bundled nor in
+    ``run.toml``. InputError if there are no masks, or none of their images can be read."""
 
     def __init__(self, masks: MaskFolder, model: Path | None = None):
         self.masks, self._model = masks, model
@@ -78,17 +66,15 @@ class Review:
             self._history = History(mask * np.uint8(CONTAMINATED) + reviewed * np.uint8(SEEN))
             self._probability = None
             self._threshold = self.masks.threshold
-            self._status = str(problem or self._doubt(name))
+            # Why the mask needs a look, or what is to be expected of it.
+            row = self.masks.record(name)["row"]
+            expected = row.get("expected_jaccard")
+            jaccard = f"Expected Jaccard index: {expected:.2f}." if expected else ""
+            self._status = str(problem or row["warning"] or jaccard)
             return
         if problem and not hasattr(self, "_history"):
             raise problem
         self._status = str(problem or self._status)
-
-    def _doubt(self, name: str) -> str:
-        """Return why a mask needs a look, or what is to be expected of it; else ""."""
-        row = self.masks.record(name)["row"]
-        expected = row.get("expected_jaccard")
-        return row["warning"] or (f"Expected Jaccard index: {expected:.2f}." if expected else "")
 
     def _save(self) -> None:
         state = self._history.mask
@@ -158,13 +144,13 @@ class Review:
                 self._status = f"All {len(self.names)} masks are accepted."
             return [self._image()]
         if kind == "threshold":
-            return self._patches([self._cut(float(content["value"]))])
+            return [self._cut(float(content["value"])).message()]
         steps = {"undo": self._history.undo, "redo": self._history.redo}
         if kind not in steps:
             raise InputError(f"{kind} is nothing that a page can ask for.")
         patches = steps[kind]()
         self._save()
-        return self._patches(patches)
+        return [patch.message() for patch in patches]
 
     def _paint(self, content: dict, body: bytes) -> None:
         row, column, height, width = (
@@ -181,10 +167,8 @@ class Review:
             self._save()
 
     def _cut(self, threshold: float) -> Patch:
-        """Mark what reaches a threshold wherever nobody has painted.
-
-        In a mask that was accepted nothing tells what was painted, so that all of it is marked.
-        """
+        """Mark what reaches a threshold wherever nobody has painted."""
+        # In a mask that was accepted nothing tells what was painted, so that all of it is marked.
         if self._probability is None:
             self._probability = self.masks.probability(self._name, self._micrograph, self._model)
         self._threshold = threshold
@@ -202,18 +186,7 @@ class Review:
         return patch
 
     def _image(self) -> Message:
-        height, width = self._history.mask.shape
-        about = {"kind": "image", "height": height, "width": width}
-        return about, [self._history.mask.tobytes(), png(self._micrograph.image)]
-
-    @staticmethod
-    def _patches(patches: Sequence[Patch]) -> list[Message]:
-        found = []
-        for patch in patches:
-            height, width = patch.values.shape
-            place = {"row": patch.row, "column": patch.column, "height": height, "width": width}
-            found.append(({"kind": "patch", **place}, [patch.values.tobytes()]))
-        return found
+        return self._history.message(png(self._micrograph.image))
 
     def summary(self) -> str:
         """Return one sentence on what has been reviewed."""
@@ -295,13 +268,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep a second review of the same folder out; the system lets go when this one dies.
-
-    Raises
-    ------
-    InputError
-        If there is another one.
-    """
+    """Keep a second review of a folder out (InputError), by a lock that ends with this process."""
     with (folder / HIDDEN / "review.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,10 +51,8 @@ GAP_COLOUR = YELLOW
 
 
 def orientation_image(orientation: OrientationMap) -> np.ndarray:
-    """Return an orientation map as (H, W, 3) float in [0, 1]: hue for angle, grey for disorder.
-
-    Full colour is the order that 95 % of the valid pixels stay below.
-    """
+    """Return an orientation map as (H, W, 3) float in [0, 1]: hue for angle, grey for disorder."""
+    # Full colour is the order that 95 % of the valid pixels stay below.
     colours = mpl.colormaps[ORIENTATION_COLOURS](orientation.orientation / SECTOR)[..., :3]
     usual = np.quantile(orientation.order[orientation.valid], 0.95)
     strength = np.clip(orientation.order / usual, 0, 1)[..., None]
@@ -66,12 +64,10 @@ def show_orientation(axes: Axes, orientation: OrientationMap, title: str = "") -
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     orientation : OrientationMap
         Of `graphseg.structure.orientation.map_orientation`.
-    title : str
-        Text above the image.
 
     Examples
     --------
@@ -88,10 +84,8 @@ def show_orientation(axes: Axes, orientation: OrientationMap, title: str = "") -
 
 def add_orientation_key(axes: Axes, size: float = 0.22) -> Axes:
     """Draw a wheel of the orientations' colours in the lower right corner of an image.
-
-    A point of the wheel has the colour of a lattice with a vector in its direction; ``size`` is
-    the diameter as a fraction of the height of the image.
-    """
+    A point of the wheel has the colour of a lattice with a vector in its direction; ``size`` is the
+    diameter as a fraction of the height of the image."""
     return _add_wheel(axes, mpl.colormaps[ORIENTATION_COLOURS], size)
 
 
@@ -111,19 +105,16 @@ def _add_wheel(axes: Axes, colours: mpl.colors.Colormap, size: float) -> Axes:
     return key
 
 
-def overlay_boundaries(
-    axes: Axes, boundaries: Sequence[Boundary], angles: bool = True, linewidth: float = 2.0
-) -> None:
+def overlay_boundaries(axes: Axes, boundaries: Sequence[Boundary]) -> None:
     """Draw boundaries over an image, each with its misorientation in degrees at its middle."""
     for boundary in boundaries:
         rows, columns = boundary.positions.T
-        axes.plot(columns, rows, color=CLASS_COLOURS["boundary"], linewidth=linewidth)
-        if angles:
-            middle = len(rows) // 2
-            axes.text(
-                columns[middle], rows[middle], f"{np.degrees(boundary.misorientation):.1f}°",
-                fontsize=8, ha="center", va="center", bbox=TEXT_BOX,
-            )  # fmt: skip
+        axes.plot(columns, rows, color=CLASS_COLOURS["boundary"], linewidth=2.0)
+        middle = len(rows) // 2
+        axes.text(
+            columns[middle], rows[middle], f"{np.degrees(boundary.misorientation):.1f}°",
+            fontsize=8, ha="center", va="center", bbox=TEXT_BOX,
+        )  # fmt: skip
 
 
 def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
@@ -131,12 +122,10 @@ def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
+    axes, title
+        Where to draw, and the text above it.
     classes : ClassMap
         Of `graphseg.structure.classes.classify`.
-    title : str
-        Text above the image.
 
     Examples
     --------
@@ -152,10 +141,8 @@ def show_classes(axes: Axes, classes: ClassMap, title: str = "") -> AxesImage:
 
 def bond_angles(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     """Return the directions of bonds (m, 2) between atoms (n, 2) modulo 60°, (m,) in [0, π/3).
-
-    Measured from the direction of the columns towards that of the rows. The three bonds of an
-    atom in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°.
-    """
+    Measured from the direction of the columns towards that of the rows. The three bonds of an atom
+    in a perfect lattice have the same value: 30° more than a lattice vector, modulo 60°."""
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
     angles = np.arctan2(between[:, 0], between[:, 1]) % SECTOR
     return np.where(angles >= SECTOR, 0.0, angles)  # the remainder of −1e-17 rounds up to π/3
@@ -165,9 +152,7 @@ def draw_bonds(
     axes: Axes, positions: np.ndarray, bonds: np.ndarray, linewidth: float = 1.0
 ) -> LineCollection:
     """Draw bonds (m, 2) between atoms (n, 2), in pixels, in the colour of their direction.
-
-    The direction is that of `bond_angles`; `add_direction_key` explains the colours.
-    """
+    The direction is that of `bond_angles`; `add_direction_key` explains the colours."""
     lines = LineCollection(
         positions[bonds][..., ::-1],
         array=bond_angles(positions, bonds),
@@ -191,13 +176,12 @@ def show_bonds(
     title: str = "",
     linewidth: float = 1.0,
 ) -> LineCollection:
-    """Show the bonds over a micrograph and its mask, as in Fig. 5 of the paper.
+    """Show the bonds over a micrograph (H, W) and its mask, as in Fig. 5 of the paper.
 
     Parameters
     ----------
-    axes : Axes
-        Where to draw.
-    image : array, shape (H, W)
+    axes, image, title
+        Where to draw, over what, and the text above it.
     positions : array of float, shape (n, 2)
         Atoms in pixels, (row, column).
     bonds : array of int, shape (m, 2)
@@ -206,8 +190,6 @@ def show_bonds(
         True = contamination, tinted.
     pixel_size : float, optional
         Å per pixel; without it the scale bar is in pixels.
-    title : str
-        Text above the image.
     linewidth : float
         Of bonds, in points.
 
@@ -228,18 +210,8 @@ def draw_rings(
     axes: Axes, rings: Rings, positions: np.ndarray, hexagons: bool = True
 ) -> PolyCollection:
     """Fill the rings of 4 to 9 atoms with the colours of `RING_COLOURS`, by their size.
-
-    Parameters
-    ----------
-    axes : Axes
-        Those of the image.
-    rings : Rings
-        Faces of the bond graph.
-    positions : array of float, shape (n, 2)
-        The atoms in pixels, (row, column).
-    hexagons : bool
-        Fill hexagons too, in grey; without them the defects stand alone.
-    """
+    Positions of atoms are (n, 2) in pixels, (row, column). Without hexagons, which are grey, the
+    defects stand alone."""
     wanted = rings.regular & (hexagons | (rings.sizes != 6))
     shown = rings.keep(wanted)
     polygons = PolyCollection(

@@ -9,6 +9,7 @@ from graphseg.simulation.configuration import (
     CARBON,
     GRAPHENE,
     HEXAGONAL_BORON_NITRIDE,
+    LATTICE_CONSTANT,
     MOS2,
     Configuration,
 )
@@ -16,20 +17,7 @@ from graphseg.simulation.crystal import Structure, crystal
 from graphseg.simulation.optics import Conditions
 from graphseg.simulation.samples import Sample, image_of, sample_set, simulate
 
-LATTICE_CONSTANT = CARBON.lattice_constant  # Å, graphene
-
 __all__ = [
-    "CARBON",
-    "GRAPHENE",
-    "HEXAGONAL_BORON_NITRIDE",
-    "LATTICE_CONSTANT",
-    "MOS2",
-    "Conditions",
-    "Configuration",
-    "Sample",
-    "Structure",
-    "crystal",
-    "image_of",
-    "sample_set",
-    "simulate",
-]
+    "CARBON", "GRAPHENE", "HEXAGONAL_BORON_NITRIDE", "LATTICE_CONSTANT", "MOS2", "Conditions",
+    "Configuration", "Sample", "Structure", "crystal", "image_of", "sample_set", "simulate",
+]  # fmt: skip

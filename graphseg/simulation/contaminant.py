@@ -11,6 +11,16 @@ from scipy.spatial import cKDTree
 from graphseg.simulation.configuration import CARBON, ContaminantRanges, Material
 from graphseg.simulation.crystal import crystal
 
+CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
+BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from
+BLOCK_SEED = 80  # every process cuts from the same block
+LAYER_DISTANCE = 3.35  # Å, between layers of graphite
+FINE = 1.5  # Å, correlation length of the finest roughness of outlines, about one bond
+RIM_DEPTH, RIM_WIDTH = 1.0, 1.4  # Å, where an atomic wall stands and its standard deviation
+CHAIN_TURN = 0.35  # rad, standard deviation of the turn from one atom of a chain to the next
+CHAIN_BOND = 1.35  # Å, in a chain of carbon atoms
+LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
+
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.ndarray:
     """Return Gaussian noise of unit variance with correlation length `width` in grid points."""
@@ -27,37 +37,14 @@ def lobes(rng: np.random.Generator, angles: np.ndarray, deviations: dict[int, fl
     )
 
 
-CELL = 0.8  # Å, of the grid on which outlines and thickness are drawn; below the atoms' distance
-BLOCK = 48.0  # Å, edge of the periodic block of amorphous carbon that patches are cut from
-BLOCK_SEED = 80  # every process cuts from the same block
-LAYER_DISTANCE = 3.35  # Å, between layers of graphite
-FINE = 1.5  # Å, correlation length of the finest roughness of outlines, about one bond
-RIM_DEPTH, RIM_WIDTH = 1.0, 1.4  # Å, where an atomic wall stands and its standard deviation
-CHAIN_TURN = 0.35  # rad, standard deviation of the turn from one atom of a chain to the next
-CHAIN_BOND = 1.35  # Å, in a chain of carbon atoms
-LARGEST_COVERAGE = 0.6  # of the frame, as in the published labels
-
-
 @dataclass(frozen=True, eq=False)
 class Contaminant:
-    """Contaminant atoms.
+    """Contaminant atoms."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 in Å, (row, column).
-    heights
-        (n,) float64 in Å; the layer lies at 0.
-    numbers
-        (n,) int, atomic numbers.
-    overlooked
-        (n,) bool, chains, single atoms and bare flakes, which are not outlined.
-    """
-
-    positions: np.ndarray
-    heights: np.ndarray
-    numbers: np.ndarray
-    overlooked: np.ndarray
+    positions: np.ndarray  # (n, 2) float64 in Å, (row, column)
+    heights: np.ndarray  # (n,) float64 in Å; the layer lies at 0
+    numbers: np.ndarray  # (n,) int, atomic numbers
+    overlooked: np.ndarray  # (n,) bool, chains, single atoms and bare flakes: not outlined
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -84,10 +71,8 @@ def overlooked(positions: np.ndarray, heights, numbers) -> Contaminant:
 @lru_cache(maxsize=4)
 def amorphous_block(density: float, hard_core: float) -> np.ndarray:
     """Return a periodic block of atoms (n, 3) in Å, edge `BLOCK`, sorted by the last axis.
-
     Random points at the given density (atoms/Å³) are pushed apart until no two are closer than
-    `hard_core` (Å); the result is the same in every process.
-    """
+    `hard_core` (Å); the result is the same in every process."""
     rng = np.random.default_rng(BLOCK_SEED)
     points = rng.uniform(0, BLOCK, (round(density * BLOCK**3), 3))
     for _ in range(200):
@@ -115,23 +100,16 @@ def draw_contaminant(
     material: Material = CARBON,
 ) -> Contaminant:
     """Draw the contamination of one frame.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    low, high : float
-        The square that is simulated, Å.
-    frame : (float, float)
-        The part of it that is kept: coverage refers to it.
-    ranges, material
-        Of the configuration.
-    """
+    The square from `low` to `high` (Å) is simulated, and `frame` (Å) is the part that is kept:
+    coverage refers to it."""
     parts = [NOTHING]
     if rng.random() >= ranges.clean_fraction:
         patch, inside = _outlines(rng, low, high, frame, ranges)
         parts.append(_fill(rng, patch, inside, low, ranges, material))
         parts.append(_chains(rng, inside, low, ranges))
-    parts.append(_adatoms(rng, low, high, ranges))
+    adatoms = rng.uniform(low, high, (int(rng.integers(ranges.adatoms + 1)), 2))
+    silicon = rng.random(len(adatoms)) < ranges.adatom_silicon
+    parts.append(overlooked(adatoms, 2.0, np.where(silicon, 14, 6)))
     found = joined(parts)
     if rng.random() < ranges.heavy_fraction and len(found):
         fraction = rng.uniform(*ranges.heavy)
@@ -169,9 +147,7 @@ def _outlines(rng, low, high, frame, ranges) -> tuple[np.ndarray, np.ndarray]:
 
 def _shape(rng, rows, columns, ranges) -> np.ndarray:
     """Return a score that falls from the middle of a patch outwards: an ellipse or a triangle.
-
-    `rows` and `columns` are distances from the middle as fractions of the frame's side.
-    """
+    `rows` and `columns` are distances from the middle as fractions of the frame's side."""
     turn = rng.uniform(0, np.pi)
     along = np.cos(turn) * rows + np.sin(turn) * columns
     across = np.cos(turn) * columns - np.sin(turn) * rows
@@ -269,10 +245,3 @@ def _chains(rng, inside, low, ranges) -> Contaminant:
         chains.append(low + (edge[rng.integers(len(edge))] + 0.5) * CELL + walk)
     positions = np.concatenate(chains) if chains else np.zeros((0, 2))
     return overlooked(positions, 3.0, 6)
-
-
-def _adatoms(rng, low, high, ranges) -> Contaminant:
-    number = int(rng.integers(ranges.adatoms + 1))
-    positions = rng.uniform(low, high, (number, 2))
-    numbers = np.where(rng.random(number) < ranges.adatom_silicon, 14, 6)
-    return overlooked(positions, 2.0, numbers)

@@ -14,6 +14,8 @@ from graphseg.simulation.configuration import CARBON, Material
 
 SITES = ("positions", "sublattice", "heights", "grains")  # what a structure has for each site
 BONDED = 1.3  # bond lengths, below which two sites are bonded; second neighbours are at 1.73
+STEPS = 40  # bond lengths then change by less than 0.01 Å a step
+INERTIA, STEP = 0.7, 0.12  # of the heavy-ball method; stable for three bonds and six neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +24,10 @@ class Structure:
 
     Attributes
     ----------
-    positions
-        (n, 2) float64 in Å, (row, column).
-    sublattice
-        (n,) int, which of the two sites of the material.
-    heights
-        (n,) float64 in Å, of the sheet at each site.
-    grains
-        (n,) int.
+    positions, heights
+        (n, 2) float64 in Å, (row, column), and (n,) float64 in Å, of the sheet at each site.
+    sublattice, grains
+        (n,) int, which of the two sites of the material, and which grain.
     bonds
         (m, 2) int, pairs of sites, each once, the smaller first.
     angles
@@ -107,10 +105,7 @@ def lattice_points(vectors: np.ndarray, origin: np.ndarray, low: float, high: fl
 def honeycomb(
     low: float, high: float, angle: float, origin: np.ndarray, material: Material = CARBON
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sites (n, 2) in Å in the square from `low` to `high`, and their sublattice (n,).
-
-    `origin` (Å) is the centre of a ring.
-    """
+    """Return sites (n, 2) Å in a square and their sublattice (n,); `origin` centres a ring."""
     vectors = lattice_vectors(angle, material)
     sites = [
         lattice_points(vectors, origin + weight * vectors.sum(axis=0), low, high)
@@ -140,15 +135,13 @@ def crystal(
 
     Parameters
     ----------
-    extent : float
-        Upper limit of rows and columns in Å.
+    extent, low : float
+        Upper and lower limit of rows and columns in Å.
     angle : float
         Direction of a lattice vector in radians, from the column axis towards the row axis.
     origin : (float, float)
         Centre of a ring in Å.
     material : Material
-    low : float
-        Lower limit in Å.
 
     Examples
     --------
@@ -169,17 +162,11 @@ def crystal(
     )
 
 
-STEPS = 40  # bond lengths then change by less than 0.01 Å a step
-INERTIA, STEP = 0.7, 0.12  # of the heavy-ball method; stable for three bonds and six neighbours
-
-
 def relaxed(structure: Structure, movable: np.ndarray) -> Structure:
-    """Relax bonds and angles with springs; only sites `movable` (n,) bool move.
-
-    The energy is the sum of ½ (d − d₀)² over bonds (d₀ the bond length) and, weighted by
-    `Material.shear`, over second neighbours (d₀ the lattice constant): the harmonic form of a
-    Keating potential. It goes down by the heavy-ball method.
-    """
+    """Relax bonds and angles with springs; only sites `movable` (n,) bool move."""
+    # The energy is the sum of ½ (d − d₀)² over bonds (d₀ the bond length) and, weighted by
+    # `Material.shear`, over second neighbours (d₀ the lattice constant): the harmonic form of a
+    # Keating potential. It goes down by the heavy-ball method.
     if not movable.any():
         return structure
     # Second neighbours of movable sites hang on bonds that touch a bonded neighbour.

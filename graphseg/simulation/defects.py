@@ -40,18 +40,8 @@ def draw_loops(
     configuration: Configuration,
 ) -> tuple[np.ndarray, np.ndarray, GrainMap]:
     """Add grains that lie inside of others, if the frame is to have any.
-
-    Parameters
-    ----------
-    frame
-        Smallest and largest coordinate of the loops' centres, Å.
-    angles, origins, grain_at
-        Of the grains without loops, see :func:`graphseg.simulation.grains.polycrystal`.
-
-    Returns
-    -------
-        The same three with loops.
-    """
+    Their centres lie between the limits of `frame` (Å); takes and returns the `angles`, `origins`
+    and `grain_at` of `graphseg.simulation.grains.polycrystal`."""
     ranges = configuration.defects
     if rng.random() >= ranges.loop_fraction:
         return angles, origins, grain_at
@@ -98,9 +88,7 @@ def with_stone_wales(layer: Structure, rng: np.random.Generator, count: int) -> 
 
 def turned_bonds(layer: Structure, which: np.ndarray, apart: bool = True) -> Structure:
     """Turn the bonds `which` (k,) int by 90 degrees and relax around them.
-
-    Bonds at edges stay as they are, and with `apart` those within 8 Å of one that was turned.
-    """
+    Bonds at edges stay as they are, and with `apart` those within 8 Å of one that was turned."""
     positions, bonds = layer.positions.copy(), layer.bonds.copy()
     moved = np.zeros(len(layer), bool)
     for chosen in which:
@@ -146,14 +134,7 @@ def draw_point_defects(
 
 def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int = 0) -> Structure:
     """Turn `length` parallel bonds in a row, two lattice constants apart, and relax.
-
-    Parameters
-    ----------
-    start
-        Near the first bond, Å.
-    direction
-        0 to 2, which lattice vector the row follows.
-    """
+    The first is near `start` (2,) Å; `direction` 0 to 2 is the lattice vector of the row."""
     middles = layer.positions[layer.bonds].mean(axis=1)
     away = layer.positions[layer.bonds[:, 1]] - layer.positions[layer.bonds[:, 0]]
     nearest = squared_distance(middles, start).argmin()
@@ -171,10 +152,7 @@ def with_chain(layer: Structure, start: np.ndarray, length: int, direction: int 
 
 
 def with_divacancy(layer: Structure, near: np.ndarray) -> Structure:
-    """Remove the bonded pair nearest to a point (Å) and close the gap to rings of 5, 8 and 5.
-
-    Nothing changes where the pair is at an edge or another gap.
-    """
+    """Remove the bonded pair nearest to a point (Å), leaving rings of 5, 8, 5; none at an edge."""
     bonds, number = layer.bonds, len(layer)
     nearest = squared_distance(layer.positions[bonds].mean(axis=1), near).argmin()
     pair = bonds[nearest]
@@ -204,16 +182,8 @@ def draw_on_top(
     ranges: DefectRanges,
 ) -> Contaminant:
     """Draw single heavy atoms and flakes of a second layer, all `overlooked`: no contamination.
-
-    Parameters
-    ----------
-    low, high
-        The square that is simulated, Å.
-    frame
-        The part of it that is kept: flakes are centred in it.
-    layer
-        What they lie on.
-    """
+    The square from `low` to `high` (Å) is simulated; flakes are centred in `frame` (Å), the part of
+    it that is kept, and `layer` is what they lie on."""
     parts = [NOTHING]
     if rng.random() < ranges.adatom_fraction:
         number = int(rng.integers(ranges.adatoms[0], ranges.adatoms[1] + 1))
@@ -241,16 +211,8 @@ def island(
     limits: tuple[float, float],
 ) -> Contaminant:
     """Return a flake of one further layer of the same crystal, without any carbon on it.
-
-    Parameters
-    ----------
-    centre, radius
-        Å; the outline is a circle with three lobes of random height.
-    aligned
-        Whether it lies as in graphite (AB, one sublattice above ring centres), or at any angle.
-    limits
-        The square that is simulated, Å.
-    """
+    Its outline is a circle (Å) with three lobes of random height, inside the square `limits` (Å).
+    It lies at any angle, or `aligned` as in graphite (AB, one sublattice above ring centres)."""
     site = squared_distance(layer.positions, centre).argmin()
     angle = layer.angles[layer.grains[site]] if aligned else rng.uniform(0, np.pi / 3)
     # A ring centre of the second layer above a site of the first is the stacking of graphite.
@@ -264,21 +226,11 @@ def island(
 
 @dataclass(frozen=True)
 class Wrinkle:
-    """A straight flat pleat: the sheet bends back, and back again, and goes on.
+    """A straight flat pleat: the sheet bends back, and back again, and goes on."""
 
-    Attributes
-    ----------
-    normal
-        (2,), direction in which the sheet goes on.
-    offset
-        Of the first bend, along that direction, Å.
-    width
-        Of the band of three sheets between the bends, Å.
-    """
-
-    normal: np.ndarray
-    offset: float
-    width: float
+    normal: np.ndarray  # (2,), direction in which the sheet goes on
+    offset: float  # Å, of the first bend along that direction
+    width: float  # Å, of the band of three sheets between the bends
 
     @property
     def taken_up(self) -> float:
@@ -309,21 +261,9 @@ def pleated(
     along: np.ndarray, count: int, width: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fold a line back and forth: flat pieces, and half circles of radius `BULB` between them.
-
-    Parameters
-    ----------
-    along
-        (n,) float in Å, coordinate along the flat line; the first bend begins at 0.
-    count
-        Of the bends.
-    width
-        Of the flat pieces between bends, Å.
-
-    Returns
-    -------
-        Where each point comes to lie along the first piece, and how high above it (Å), and whether
-        it lies in a bend; (n,) each.
-    """
+    `along` (n,) is the coordinate on the flat line; the first of `count` bends begins at 0, and
+    flat pieces between them have this `width`. Returns where each point comes to lie along the
+    first piece, how high above it (Å all), and whether it lies in a bend, (n,) each."""
     place, height, bent = along.copy(), np.zeros(len(along)), np.zeros(len(along), bool)
     start, edge, direction = 0.0, 0.0, 1.0
     for number in range(count):

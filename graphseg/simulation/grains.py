@@ -31,6 +31,7 @@ from graphseg.simulation.crystal import (
 
 EDGE = 10.0  # Å, outermost part of a built polycrystal whose boundaries are not to be trusted
 HELD = 4.0  # Å, outermost part of it where ring centres are held
+WAVES = 3  # sinusoids that make up ripples and wavy boundaries
 # In lattice constants:
 ZONE = 3.25  # the width on each side of a boundary within which centres and sites may move
 CLOSEST = 0.5  # of two centres nearer than this one is left out; bonds then stretch by 1 %
@@ -45,20 +46,10 @@ def bicrystal(
     normal: float = 0.0,
     material: Material = CARBON,
 ) -> Structure:
-    """Return two grains that meet at a straight, relaxed boundary.
-
-    Parameters
-    ----------
-    extent : float
-        Upper limit of rows and columns in Å; both begin at 0.
-    angles : (float, float)
-        Direction of a lattice vector of each grain, radians.
-    point : (float, float), optional
-        A point of the boundary in Å; by default the middle.
-    normal : float
-        Direction of the boundary's normal, which points into grain 1, radians from the column
-        axis towards the row axis.
-    """
+    """Return two grains that meet at a straight, relaxed boundary, from 0 to `extent` Å.
+    `angles` are the directions of a lattice vector of each grain. The boundary goes through `point`
+    (Å; by default the middle); its `normal` points into grain 1. Angles in radians, from the column
+    axis towards the row axis."""
     middle = np.full(2, extent / 2) if point is None else np.asarray(point, float)
     direction = np.array([np.sin(normal), np.cos(normal)])
 
@@ -80,23 +71,15 @@ def polycrystal(
     material: Material = CARBON,
 ) -> Structure:
     """Return a polycrystal whose boundaries are relaxed rows of rings of five to seven.
-
-    Parameters
-    ----------
-    low, high : float
-        The square to fill, Å. Its outermost `EDGE` is not to be trusted.
-    angles : array of float, shape (g,)
-        Direction of a lattice vector of each grain, radians.
-    grain_at : callable
-        Maps positions (n, 2) in Å to the index of the grain there, (n,) int.
-    origins : array of float, shape (g, 2)
-        Centre of a ring of each grain, Å.
-    material : Material
-    """
+    It fills the square from `low` to `high` (Å), whose outermost `EDGE` is not to be trusted. Grain
+    i has a lattice vector in direction `angles[i]` (radians) and a ring centre at `origins[i]` (g,
+    2) Å; `grain_at` maps positions (n, 2) Å to the grain there, (n,) int."""
     angles = np.asarray(angles, float)
     # Where boundaries run: between neighbouring ring centres of different grains.
     centres, owner = _assembled(low, high, angles, grain_at, origins, material)
-    near = _interface(centres, owner, 1.5 * material.lattice_constant)
+    reach = 1.5 * material.lattice_constant
+    pairs = cKDTree(centres).query_pairs(reach, output_type="ndarray")
+    near = centres[pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]].mean(axis=1)  # (k, 2)
     # The sites of every lattice in its own grain.
     sites = [
         honeycomb(low, high, angle, origin, material)
@@ -139,21 +122,11 @@ def _assembled(low, high, angles, grain_at, origins, material) -> tuple[np.ndarr
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _interface(centres: np.ndarray, owner: np.ndarray, reach: float) -> np.ndarray:
-    """Return the midpoints (k, 2) of neighbouring centres that belong to different grains."""
-    pairs = cKDTree(centres).query_pairs(reach, output_type="ndarray")
-    pairs = pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]
-    return centres[pairs].mean(axis=1)
-
-
 def _smooth_boundary(centres, owner, free, near: cKDTree, material):
     """Thin, complete and smooth the ring centres along the boundaries.
-
-    Of two centres that are too close one is left out; centres with fewer than five neighbours
-    are removed and those with more than seven get another beside them; those that are `free` and
-    in the zone move to the mean of their neighbours. Returns centres (k, 2) near the boundaries
-    and their grains.
-    """
+    Of two centres that are too close one is left out; centres with fewer than five neighbours are
+    removed and those with more than seven get another beside them; those that are `free` and in the
+    zone move to the mean of their neighbours. Returns centres (k, 2) near these, and grains."""
     constant = material.lattice_constant
     distance = near.query(centres, distance_upper_bound=(ZONE + 3) * constant)[0]
     frame = np.isfinite(distance)
@@ -221,9 +194,6 @@ def _dual(centres, owner, angles, material) -> Structure:
         positions, sublattice, np.zeros(len(positions)), grains, bonds, angles, material
     )
     return whole.keep(kept)
-
-
-WAVES = 3  # sinusoids that make up ripples and wavy boundaries
 
 
 def draw_layer(

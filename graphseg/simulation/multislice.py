@@ -42,26 +42,10 @@ def exit_wave(
     mobile: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the Fourier transform of the wave behind the specimen, referred to height 0.
-
-    Parameters
-    ----------
-    positions : array of float, shape (n, 2)
-        In Å (row, column) on a periodic field; grid point (0, 0) is at (0, 0).
-    heights : array of float, shape (n,)
-        In Å along the beam.
-    numbers : array of int, shape (n,)
-        Atomic numbers.
-    shape, extent : pairs
-        Grid points, and the period in Å.
-    conditions : Conditions
-    mobile : array of bool, shape (n,), optional
-        The atoms that move under the beam; by default none.
-
-    Returns
-    -------
-    array of complex64, shape (H, W)
-        In the layout of `scipy.fft.fft2`, zero beyond two thirds of the grid's Nyquist frequency.
-    """
+    Positions (n, 2) and heights (n,), along the beam, in Å on a field of period `extent` (Å) with
+    `shape` grid points, the first at (0, 0); `numbers` are atomic numbers. Atoms that are `mobile`
+    (n,) bool move under the beam. The result is complex64 in the layout of `scipy.fft.fft2`, zero
+    beyond two thirds of the grid's Nyquist frequency."""
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     q_squared = frequencies(shape, steps)[2]
     limit = (BAND_LIMIT * 0.5 / max(steps)) ** 2
@@ -77,7 +61,9 @@ def exit_wave(
     for number in range(int(slab.max(initial=0)) + 1):
         chosen = slab == number
         phase = strength * _potential(positions[chosen], kinds[chosen], shape, steps, spread)
-        transmitted = _transmission(phase, conditions.absorption)
+        transmitted = unit_phase(phase)
+        if conditions.absorption:
+            transmitted *= np.exp(-conditions.absorption * phase)
         if spectrum is None:
             spectrum = fft.fft2(transmitted, overwrite_x=True)
         else:
@@ -114,18 +100,9 @@ def unit_phase(phase: np.ndarray) -> np.ndarray:
     return result
 
 
-def _transmission(phase: np.ndarray, absorption: float) -> np.ndarray:
-    transmitted = unit_phase(phase)
-    if absorption:
-        transmitted *= np.exp(-absorption * phase)
-    return transmitted
-
-
 def _form_factors(kinds, shape, steps, conditions, limit) -> dict[int, np.ndarray]:
-    """Return the projected potential of each kind of atom on the half plane, V·Å².
-
-    Thermal vibration damps it, and the bilinear deposit is divided out.
-    """
+    """Return the projected potential of each kind of atom on the half plane, V·Å²."""
+    # Thermal vibration damps it, and the bilinear deposit is divided out.
     rows, columns, q_squared = frequencies(shape, steps)
     half = shape[1] // 2 + 1
     rows, columns, q_squared = rows, np.abs(columns[:, :half]), q_squared[:, :half]
@@ -156,9 +133,7 @@ def deposit(
     positions: np.ndarray, shape: tuple[int, int], steps: tuple[float, float]
 ) -> np.ndarray:
     """Lay points (n, 2) in Å on a periodic grid, each spread bilinearly over four grid points.
-
-    Grid point (i, j) is at (i, j) times `steps` (Å); the sum of the float32 grid is n.
-    """
+    Grid point (i, j) is at (i, j) times `steps` (Å); the sum of the float32 grid is n."""
     scaled = positions / np.asarray(steps)
     corner = np.floor(scaled)
     rest = scaled - corner
@@ -178,11 +153,9 @@ def deposit(
 
 def aberration(rows: np.ndarray, columns: np.ndarray, conditions: Conditions) -> np.ndarray:
     """Return the aberration χ(q) in radians; the transfer function is exp(−iχ).
-
-    `rows` and `columns` are broadcastable frequencies in 1/Å. With the complex angle
-    ω = λ (q_column + i q_row), an aberration of multiplicity m is the real part of the product of
-    ω^m with the conjugate of its complex amplitude.
-    """
+    `rows` and `columns` are broadcastable frequencies in 1/Å. With the complex angle ω = λ
+    (q_column + i q_row), an aberration of multiplicity m is the real part of the product of ω^m
+    with the conjugate of its complex amplitude."""
     length = float(wavelength(conditions.energy))
     x, y = length * columns, length * rows
     radius, real, imaginary = x**2 + y**2, x**2 - y**2, 2 * x * y  # |ω|², parts of ω²
@@ -205,11 +178,9 @@ def aberration(rows: np.ndarray, columns: np.ndarray, conditions: Conditions) ->
 def intensity(
     spectrum: np.ndarray, extent: tuple[float, float], conditions: Conditions
 ) -> np.ndarray:
-    """Return the image intensity (H, W) float32, 1 without a specimen.
-
-    The focal spread is a sum over a few foci, or one damping envelope; the finite source damps
-    by exp(−(π α q (λ² Cs q² − Δf))²) (Kirkland, section 3.2), Δf the defocus and α the divergence.
-    """
+    """Return the image intensity (H, W) float32, 1 without a specimen."""
+    # The focal spread is a sum over a few foci, or one damping envelope; the finite source damps by
+    # exp(−(π α q (λ² Cs q² − Δf))²) (Kirkland, section 3.2), Δf the defocus and α the divergence.
     shape = spectrum.shape
     steps = tuple(length / number for length, number in zip(extent, shape, strict=True))
     rows, columns, q_squared = frequencies(shape, steps)
@@ -234,12 +205,10 @@ def intensity(
 def to_pixels(
     image: np.ndarray, extent: tuple[float, float], shape: tuple[int, int], conditions: Conditions
 ) -> np.ndarray:
-    """Return the periodic image at the camera's pixels, (H, W) float32.
-
-    Blur, drift, the area of a pixel and the camera's modulation transfer act in Fourier space;
-    frequencies beyond the camera's Nyquist frequency are dropped. Pixel (0, 0) is centred on
-    grid point (0, 0).
-    """
+    """Return the periodic image at the camera's pixels, (H, W) float32."""
+    # Blur, drift, the area of a pixel and the camera's modulation transfer act in Fourier space;
+    # frequencies beyond the camera's Nyquist frequency are dropped. Pixel (0, 0) is centred on grid
+    # point (0, 0).
     pixel = tuple(length / number for length, number in zip(extent, shape, strict=True))
     rows = fft.fftfreq(shape[0], pixel[0]).astype(np.float32)[:, None]
     columns = fft.rfftfreq(shape[1], pixel[1]).astype(np.float32)[None, :]
@@ -257,11 +226,9 @@ def to_pixels(
 
 
 def grid_shape(pixels: tuple[int, int], pixel_size: float, step: float) -> tuple[int, int]:
-    """Return a grid for the wave, of a size that transforms fast.
-
-    It is no coarser than the larger of `step` (Å) and two thirds of a pixel, at which the band
-    limit of the wave is the Nyquist frequency of the camera.
-    """
+    """Return a grid for the wave, of a size that transforms fast."""
+    # It is no coarser than the larger of `step` (Å) and two thirds of a pixel, at which the band
+    # limit of the wave is the Nyquist frequency of the camera.
     step = max(step, BAND_LIMIT * pixel_size)
     return tuple(
         fft.next_fast_len(max(ceil(number * pixel_size / step - 1e-6), number), real=True)
@@ -280,10 +247,8 @@ def micrograph(
     mobile: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the noiseless intensity on a periodic field of camera pixels, (H, W) float32.
-
     Positions (n, 2) in Å; pixel (0, 0) is centred on (0, 0). 1 is the intensity without specimen.
-    `step` and `mobile` are those of `grid_shape` and `exit_wave`.
-    """
+    `step` and `mobile` are those of `grid_shape` and `exit_wave`."""
     extent = tuple(number * pixel_size for number in shape)
     grid = grid_shape(shape, pixel_size, step)
     spectrum = exit_wave(positions, heights, numbers, grid, extent, conditions, mobile)

@@ -22,12 +22,7 @@ import numpy as np
 from scipy.constants import angstrom, c, e, h, m_e
 
 from graphseg.errors import InputError
-from graphseg.simulation.configuration import (
-    Configuration,
-    DetectorRanges,
-    Material,
-    OpticsRanges,
-)
+from graphseg.simulation.configuration import Configuration, DetectorRanges, Material, OpticsRanges
 
 # Atomic number to the coefficients a₁…a₅ in Å and b₁…b₅ in Å², table of the supplement of [1].
 _TABLE = np.loadtxt(Path(__file__).with_name("lobato.csv"), delimiter=",", skiprows=1)
@@ -35,6 +30,7 @@ LOBATO = {int(row[0]): (row[1:6].tolist(), row[6:].tolist()) for row in _TABLE}
 
 # h² / (2π mₑ e), V·Å²: turns a scattering factor in Å into a projected potential in V·Å [2].
 POTENTIAL_CONSTANT = h**2 / (2 * np.pi * m_e * e) / angstrom**2
+ATTEMPTS = 100  # draws of the imaging conditions before the last one is taken as it is
 
 
 def wavelength(energy: float) -> float:
@@ -45,9 +41,7 @@ def wavelength(energy: float) -> float:
 
 def interaction_constant(energy: float) -> float:
     """Return the phase in radians per V·Å of projected potential, σ = 2π m e λ / h² (rad/(V·Å)).
-
-    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, eq. 5.6.
-    """
+    m is the relativistic mass of electrons accelerated by `energy` volts; Kirkland [2]_, 5.6."""
     mass = m_e + e * energy / c**2
     # λ in Å times one Å of path: two powers of the ångström.
     return 2 * np.pi * mass * e * wavelength(energy) * angstrom**2 / h**2
@@ -55,19 +49,8 @@ def interaction_constant(energy: float) -> float:
 
 def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     """Return the electron scattering factor f(q) of a neutral atom in Å (Lobato & Van Dyck).
-
-    Parameters
-    ----------
-    number : int
-        Atomic number, a key of `LOBATO`.
-    q_squared : array
-        Squared spatial frequency in 1/Å², any shape. Its dtype is kept.
-
-    Raises
-    ------
-    InputError
-        If the element is not in the table.
-    """
+    `q_squared` (1/Å²) has any shape and keeps its dtype. InputError if the atomic number is not in
+    the table `LOBATO`."""
     if number not in LOBATO:
         raise InputError(
             f"There are no scattering factors for atomic number {number}; add its ten numbers to "
@@ -77,9 +60,6 @@ def scattering_factor(number: int, q_squared: np.ndarray) -> np.ndarray:
     for a, b in zip(*LOBATO[number], strict=True):
         total += a * (2 + b * q_squared) / (1 + b * q_squared) ** 2
     return total
-
-
-ATTEMPTS = 100  # draws of the imaging conditions before the last one is taken as it is
 
 
 @dataclass(frozen=True)
@@ -99,19 +79,13 @@ class Conditions:
         Two-fold astigmatism, axial coma and three-fold astigmatism as (amplitude, angle): the
         coefficients C12, C21 and C23 of χ = 2π/λ Σ C_nm α^(n+1) cos(m(φ − φ_nm)) / (n+1), with φ
         from the column axis towards the row axis.
-    focal_spread
-        Standard deviation of the focus.
-    divergence
-        Semi-angle of illumination.
-    vibration
-        Mean square displacement of atoms along one axis, Å².
-    blur
-        Standard deviation of isotropic blur of the image.
-    mobility
-        Further mean square displacement of mobile atoms along one axis, Å²: contamination moves
-        under the beam.
-    drift
-        Displacement (row, column) during the exposure.
+    focal_spread, divergence
+        Standard deviation of the focus; semi-angle of illumination.
+    vibration, mobility
+        Mean square displacement of atoms along one axis, Å², and the further one of mobile atoms:
+        contamination moves under the beam.
+    blur, drift
+        Standard deviation of isotropic blur; displacement (row, column) during the exposure.
     absorption
         Imaginary over real potential.
     modulation
@@ -195,11 +169,9 @@ def draw_visible_conditions(
 
 
 def lattice_contrast(conditions: Conditions, material: Material, pixel_size: float) -> float:
-    """Return the standard deviation of a perfect lattice in the image, relative to its mean.
-
-    Linear imaging by the first two rings of reflections; residual aberrations are left out. The
-    structure factor is that of a honeycomb of two equal sites, the mean of the material's.
-    """
+    """Return the standard deviation of a perfect lattice in the image, relative to its mean."""
+    # Linear imaging by the first two rings of reflections; residual aberrations are left out. The
+    # structure factor is that of a honeycomb of two equal sites, the mean of the material's.
     constant = material.lattice_constant
     length = wavelength(conditions.energy)
     variance = 0.0

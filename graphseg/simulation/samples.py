@@ -3,13 +3,10 @@
 Those of `sample_set` are in ``data/simulated``: single micrographs and series, like the published.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from graphseg.errors import InputError
@@ -25,6 +22,19 @@ from graphseg.simulation.crystal import Structure
 from graphseg.simulation.defects import draw_on_top
 from graphseg.simulation.multislice import micrograph
 from graphseg.simulation.optics import Conditions, draw_visible_conditions
+
+GRID = 0.7  # Å, of the grid on which distances to atoms are computed
+CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
+SMALLEST = 30  # atoms: a person does not outline what is smaller
+BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
+HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
+REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
+ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
+MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
+# The bundled sample. Frames of each acquisition: a third are series, as in the published set.
+FRAMES = (1, 2, 1, 3, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1)
+SEED, DAYS = 2021, 5
+EMPTY = (4, 11)  # acquisitions without contamination
 
 
 def illumination(
@@ -48,18 +58,6 @@ def illumination(
     return result
 
 
-def expose(
-    rng: np.random.Generator,
-    image: np.ndarray,
-    pixel_size: float,
-    conditions: Conditions,
-    detector: DetectorRanges,
-) -> np.ndarray:
-    """Return electron counts (H, W) float32: Poisson noise on the illuminated intensity."""
-    lit = image * illumination(rng, image.shape, detector)
-    return count_electrons(rng, lit, pixel_size, conditions)
-
-
 def count_electrons(
     rng: np.random.Generator, image: np.ndarray, pixel_size: float, conditions: Conditions
 ) -> np.ndarray:
@@ -78,26 +76,11 @@ def to_8_bit(counts: np.ndarray) -> np.ndarray:
     return np.rint((counts - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-GRID = 0.7  # Å, of the grid on which distances to atoms are computed
-CLOSING = 3.0  # Å, gaps between atoms narrower than twice this belong to the patch
-SMALLEST = 30  # atoms: a person does not outline what is smaller
-BOUNDARY = 3.0  # Å, half width of a grain boundary: one ring on each side
-HOLE = 1.5  # bond lengths; in a hole the nearest atom is further away, in a ring it is at 1
-REACH = 1.42  # Å, a carbon bond: as far as one contaminant atom counts as physical contamination
-ATOM = 0.7  # Å, radius of an atom, half a bond of carbon
-MARGIN = 6.0  # Å around the frame within which atoms count, wider than any distance used here
-
-
 def truth_maps(
     layer: Structure, contaminant: Contaminant, size: int, pixel_size: float, growth: float
 ) -> dict[str, np.ndarray]:
     """Return mask, physical_mask, vacuum, boundary (bool) and orientation (float32), (size, size).
-
-    Parameters
-    ----------
-    growth
-        How far outside of the outermost contaminant atoms the outline runs, Å.
-    """
+    The outline of the mask runs `growth` Å outside of the outermost contaminant atoms."""
     patches = contaminant.positions[~contaminant.overlooked]
     grid = _Grid(size, pixel_size)
     distance = grid.distance(contaminant.positions)
@@ -215,31 +198,24 @@ class Sample:
         float32, electrons in each pixel, before they were stretched to 8 bits.
     illumination
         float32, of the field, relative to its mean; 1 where it is even.
-    mask
-        bool, contamination as a person would outline it.
-    physical_mask
-        bool, within one bond length of a projected contaminant atom.
-    vacuum
-        bool, holes: no atom at all.
-    boundary
-        bool, grain boundaries.
+    mask, physical_mask
+        bool, contamination as a person would outline it, and within one bond length of a projected
+        contaminant atom.
+    vacuum, boundary
+        bool, holes without any atom, and grain boundaries.
     orientation
         float32 radians in [0, π/3), the direction of a lattice vector, from the column axis
         towards the row axis.
     positions
         (n, 2) float64, the sites of the layer in pixels (row, column), also below contamination.
-    numbers
-        (n,) int, their atomic numbers.
+    numbers, grains
+        (n,) int, the atomic number and the grain of each site.
     bonds
         (m, 2) int, pairs of sites.
-    grains
-        (n,) int, the grain of each site.
     angles
         (g,) float64, the lattice direction of each grain, radians.
-    conditions
-        How it was imaged.
-    pixel_size
-        Å.
+    conditions, pixel_size
+        How it was imaged; Å.
 
     Examples
     --------
@@ -273,12 +249,11 @@ def simulate(
 
     Parameters
     ----------
-    seed, index : int
-        Choose structure and contamination.
+    seed, index, frame : int
+        The first two choose structure and contamination. Other frames show the same place under
+        other conditions and with other noise.
     configuration : Configuration
         What is drawn from which ranges.
-    frame : int
-        Other frames show the same place under other conditions and with other noise.
 
     Returns
     -------
@@ -388,10 +363,8 @@ def image_of(
         ``positions / pixel_size`` in the image.
     numbers : int or array of int, shape (n,)
         Atomic numbers, or one number for all.
-    extent : float or (float, float)
-        Height and width of the image in Å.
-    pixel_size : float
-        Å.
+    extent, pixel_size : float or (float, float), float
+        Height and width of the image, and of its pixels, in Å.
     conditions : Conditions, optional
         By default 80 kV, 25 Å overfocus, atoms bright.
     dose : float, optional
@@ -441,13 +414,6 @@ def image_of(
     return shot_noise(rng, np.maximum(image, 0) * per_pixel) / np.float32(per_pixel)
 
 
-SEED = 2021
-# Frames of each acquisition: a third are series, as in the published set.
-FRAMES = (1, 2, 1, 3, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1)
-EMPTY = (4, 11)  # acquisitions without contamination
-DAYS = 5
-
-
 def sample_set() -> Iterator[Sample]:
     """Simulate the 24 bundled samples, in the order of their names.
 
@@ -463,20 +429,6 @@ def sample_set() -> Iterator[Sample]:
         clean = ContaminantRanges(clean_fraction=1.0 if index in EMPTY else 0.0)
         sample = simulate(SEED, index, replace(GRAPHENE, contaminant=clean), frame)
         yield replace(sample, name=name)
-
-
-def write_sample_set(folder: str | Path) -> None:
-    """Write the bundled sample: 8-bit ``name.png``, ``name_LABEL.png``, ``pixel_sizes.json``."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = {}
-    for sample in sample_set():
-        image = np.rint(255 * sample.image).astype(np.uint8)
-        label = np.where(sample.mask, 255, 0).astype(np.uint8)
-        Image.fromarray(image).save(folder / f"{sample.name}.png")
-        Image.fromarray(label).save(folder / f"{sample.name}_LABEL.png")
-        sizes[sample.name] = round(sample.pixel_size, 5)
-    (folder / "pixel_sizes.json").write_text(json.dumps(sizes, indent=1) + "\n")
 
 
 def _name(index: int, frame: int, frames: int) -> str:

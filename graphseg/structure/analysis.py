@@ -25,30 +25,14 @@ DEFECT_COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What the clean part of one micrograph is made of.
-
-    Attributes
-    ----------
-    lattice
-        Of the clean part.
-    classes
-        The four classes.
-    atoms
-        Outside of contamination and vacuum.
-    bonds
-        (m, 2) int, pairs of atoms.
-    rings
-        Faces of the bonds.
-    defects
-        Rings that are no hexagons, and vacancies.
-    """
+    """What the clean part of one micrograph is made of."""
 
     lattice: Lattice
     classes: ClassMap
-    atoms: Atoms
-    bonds: np.ndarray
-    rings: Rings
-    defects: list[Defect]
+    atoms: Atoms  # outside of contamination and vacuum
+    bonds: np.ndarray  # (m, 2) int, pairs of atoms
+    rings: Rings  # faces of the bonds
+    defects: list[Defect]  # rings that are no hexagons, and vacancies
 
     @property
     def flags(self) -> list[str]:
@@ -101,11 +85,9 @@ def find_classes(
     image: np.ndarray, mask: np.ndarray, pixel_size: float | None = None
 ) -> tuple[Lattice, ClassMap] | None:
     """Return the lattice of the clean part of an image (H, W), and the four classes.
-
     The mask is (H, W) bool, True = contamination; the pixel size, in Å, is stated where it is known
     otherwise than from the lattice. None where there is no lattice, or none can be seen: in an
-    image that is too small or too coarse, or nearly all contamination.
-    """
+    image that is too small or too coarse, or nearly all contamination."""
     with suppress(InputError):
         lattice = measure_lattice(image, mask, pixel_size=pixel_size)
         if lattice.found:

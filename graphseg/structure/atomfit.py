@@ -26,22 +26,10 @@ STEPS = 2
 
 
 class AtomFit:
-    """The image of one atom and the comparison of atoms with a micrograph.
-
-    Parameters
-    ----------
-    signal
-        The micrograph without its background.
-    positions
-        (n, 2), where atoms are, nearly all of them right within a fraction of a bond.
-
-    Attributes
-    ----------
-    energy : float
-        Squared signal-to-noise ratio of one atom, seen by the matched filter.
-    stiffness : float
-        Inverse variance in 1/px² with which the image alone places one atom along one axis.
-    """
+    """The image of one atom and the comparison of atoms with a micrograph without its background.
+    Nearly all positions (n, 2) are right within a fraction of a bond. `energy` is the squared
+    signal-to-noise ratio of one atom, seen by the matched filter, and `stiffness` the inverse
+    variance in 1/px² with which the image alone places one atom along one axis."""
 
     def __init__(self, signal: LatticeSignal, positions: np.ndarray):
         # 1. A frame of zeros around the image, and the frequencies of its transform.
@@ -72,12 +60,10 @@ class AtomFit:
 
     def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
         """Return how much of an atom is at each site, 1 for atoms and 0 for empty sites, (n,).
-
         `occupied` (n,) bool tells which of them hold an atom as far as known: images of neighbours
         overlap, so that the amplitude of a site depends on those around it. The noise has the
         variance 1 / (`energy` · `fraction`). Sites that share less than a tenth of an atom's image
-        with the frame cannot be judged and get 1.
-        """
+        with the frame cannot be judged and get 1."""
         fraction = self.fraction(positions)
         (excess,) = self._sample([self._compared(positions[occupied])], positions)
         judged = fraction > 0.1
@@ -92,11 +78,9 @@ class AtomFit:
 
     def refine(self, positions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         """Move atoms from expected positions (n, 2) to where image and expectation agree best.
-
         Gauss–Newton steps for all atoms at once, towards the maximum of the posterior: noise as
-        measured, and Gaussian errors of the given positions with the standard deviation
-        `deviation` (n,) along one axis, in pixels.
-        """
+        measured, and Gaussian errors of the given positions with the standard deviation `deviation`
+        (n,) along one axis, in pixels."""
         prior = 1 / deviation[:, None] ** 2
         stiffness = self.stiffness * self.fraction(positions)[:, None] + prior
         moved = positions.copy()
@@ -117,10 +101,8 @@ class AtomFit:
     def _measure_transfer(
         self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
     ) -> np.ndarray:
-        """Return the transform of one atom's image, real, interpolated between the rings.
-
-        On each ring it is the least-squares ratio of the spectra of image and atoms.
-        """
+        """Return the transform of one atom's image, real, interpolated between the rings."""
+        # On each ring it is the least-squares ratio of the spectra of image and atoms.
         # 1. The spectra of the quiet part of the image, and of points at the atoms in it.
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
         window = self._framed(window * signal.quiet)

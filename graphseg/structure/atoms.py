@@ -46,21 +46,11 @@ METHODS = ("rings", "peaks")
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Where atoms should be.
+    """Where atoms should be."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 in pixels.
-    regular
-        (n,) bool, True where all three rings have six neighbours.
-    triangles
-        (n,) bool, True for triangles of ring centres, False for sites that only complete a ring
-        along an edge.
-    """
-
-    positions: np.ndarray
-    regular: np.ndarray
+    positions: np.ndarray  # (n, 2) float64 in pixels
+    regular: np.ndarray  # (n,) bool, True where all three rings have six neighbours
+    # (n,) bool, triangles of ring centres; the others only complete a ring along an edge.
     triangles: np.ndarray
 
 
@@ -87,10 +77,7 @@ def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
 
 
 def _triangles(centres: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Triangulate ring centres (n, 2), without sides longer than `longest`.
-
-    Returns the triangles (t, 3) int, and which centres (n,) bool they do not surround.
-    """
+    """Return triangles (t, 3) of ring centres, and which of these, (n,), they do not surround."""
     open_ring = np.zeros(len(centres), bool)
     try:
         triangulation = Delaunay(centres)
@@ -114,11 +101,9 @@ def _opposite(
     middles: np.ndarray,
     closest: float,
 ) -> np.ndarray:
-    """Return the sites (n, 2) that complete rings along edges and holes.
-
-    There a ring centre lacks neighbours to form triangles with. Each of its atoms has another
-    one opposite; what falls on a site that is known is left out, what falls together is averaged.
-    """
+    """Return the sites (n, 2) that complete rings along edges and holes."""
+    # There a ring centre lacks neighbours to form triangles with. Each of its atoms has another one
+    # opposite; what falls on a site that is known is left out, what falls together is averaged.
     triangle, corner = np.nonzero(open_ring[corners])
     mirrored = 2 * centres[corners[triangle, corner]] - middles[triangle]
     mirrored = mirrored[cKDTree(middles).query(mirrored)[0] > closest]
@@ -284,10 +269,7 @@ def find_bonds(
 
 
 def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return whether an (H, W) bool mask is True at the pixels nearest to positions, (n,) bool.
-
-    False outside of the mask.
-    """
+    """Return whether a mask is True at the pixels nearest to positions, (n,); False outside."""
     pixels = np.rint(positions).astype(int)
     inside = ((pixels >= 0) & (pixels < mask.shape)).all(axis=1)
     rows, columns = np.where(inside[:, None], pixels, 0).T
@@ -340,13 +322,11 @@ def _atoms_of_rings(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, floa
 
 
 def _occupied(fit: AtomFit, sites: Sites, parameter: float) -> tuple[np.ndarray, np.ndarray]:
-    """Decide which sites hold an atom: (n,) bool, and their amplitudes (n,).
-
-    Amplitudes are normally distributed about 0 or 1, with the spread that is seen or at least
-    that of the noise. An empty site makes its neighbours more probably empty, so that a hole is
-    recognised as a whole (iterated conditional modes, Besag 1986). Sites whose neighbours are
-    outside of the search count them as half empty.
-    """
+    """Decide which sites hold an atom: (n,) bool, and their amplitudes (n,)."""
+    # Amplitudes are normally distributed about 0 or 1, with the spread that is seen or at least
+    # that of the noise. An empty site makes its neighbours more probably empty, so that a hole is
+    # recognised as a whole (iterated conditional modes, Besag 1986). Sites whose neighbours are
+    # outside of the search count them as half empty.
     positions, occupied = sites.positions, sites.triangles
     neighbours = _neighbours(positions, LONGEST_BOND * BOND * parameter)
     for _ in range(ROUNDS):

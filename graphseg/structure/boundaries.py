@@ -32,21 +32,11 @@ TOUCH = 1.5  # pixels; neighbours on the grid, also diagonal
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """One line between two grains.
+    """One line between two grains."""
 
-    Attributes
-    ----------
-    positions
-        (n, 2) float64 pixels along the line, one about every pixel.
-    misorientation
-        Angle between the lattices of both sides in radians, 0 to π/6.
-    pixel_size
-        Å per pixel.
-    """
-
-    positions: np.ndarray
-    misorientation: float
-    pixel_size: float
+    positions: np.ndarray  # (n, 2) float64 pixels along the line, one about every pixel
+    misorientation: float  # angle between the lattices of both sides in radians, 0 to π/6
+    pixel_size: float  # Å per pixel
 
     @property
     def length(self) -> float:
@@ -152,9 +142,7 @@ def boundary_mask(
 @dataclass(frozen=True, eq=False)
 class _Field:
     """e^{6iθ} smoothed, the size of its steepest slope / 6, and its direction (H, W, 2).
-
-    `known` is 1 where the lattice is good enough to have an orientation, else 0.
-    """
+    `known` is 1 where the lattice is good enough to have an orientation, else 0."""
 
     turned: np.ndarray
     slope: np.ndarray
@@ -165,10 +153,8 @@ class _Field:
 
 
 def _field(orientation: OrientationMap) -> _Field:
-    """Smooth by a normalised convolution, weighted by the squared order.
-
-    So what is invalid has no part in it; the gradient follows from the quotient rule.
-    """
+    """Smooth by a normalised convolution, weighted by the squared order."""
+    # So what is invalid has no part in it; the gradient follows from the quotient rule.
     order, valid = orientation.order, orientation.valid
     parameter = orientation.lattice.parameter
     weight = order.astype(float) ** 2
@@ -191,10 +177,8 @@ def _field(orientation: OrientationMap) -> _Field:
 
 
 def _steepest(down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steepest slope of a complex function and its direction, from its gradient.
-
-    It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
-    """
+    """Return the steepest slope of a complex function and its direction, from its gradient."""
+    # It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
     rows, columns = np.abs(down) ** 2, np.abs(across) ** 2
     mixed = (down * across.conj()).real
     largest = (rows + columns) / 2 + np.hypot((rows - columns) / 2, mixed)
@@ -220,9 +204,7 @@ def _jumps(field: _Field, smallest: float) -> np.ndarray:
 
 def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -> np.ndarray:
     """Return e^{6iΔ} of the jump Δ across (n, 2) places; 0 where one side has no lattice.
-
-    The sides are `step` lattice parameters away along the normals.
-    """
+    The sides are `step` lattice parameters away along the normals."""
     sides = [places + side * step * field.parameter * normals for side in (-1, 1)]
     known = np.minimum(*(_at(field.known, side) for side in sides)) > 0.99
     first, second = (_at(field.turned, side) for side in sides)
@@ -230,10 +212,8 @@ def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -
 
 
 def _misorientation(field: _Field, line: np.ndarray) -> float:
-    """Return the mean jump across a line in radians, from near it to further away.
-
-    Near a small-angle boundary the lattice is bent about each of its dislocations.
-    """
+    """Return the mean jump across a line in radians, from near it to further away."""
+    # Near a small-angle boundary the lattice is bent about each of its dislocations.
     tangents = np.gradient(line, axis=0)
     normals = np.column_stack([tangents[:, 1], -tangents[:, 0]])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -247,11 +227,9 @@ def _at(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
-    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out.
-
-    The longest shortest path through a connected part is a line; what is left of the part may
-    hold branches, which are found in the same way.
-    """
+    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out."""
+    # The longest shortest path through a connected part is a line; what is left of the part may
+    # hold branches, which are found in the same way.
     parts, paths = [ridges], []
     while parts:
         for part in regionprops(label(parts.pop(), connectivity=2)):

@@ -149,11 +149,9 @@ def classify(
 
 def find_vacuum(image: np.ndarray, mask: np.ndarray, orientation: OrientationMap) -> np.ndarray:
     """Find the holes, (H, W) bool: where the flat-fielded intensity varies no more than its noise.
-
     With so little contrast that the lattice hardly exceeds the noise, nothing is found. The image
     is (H, W) float32, and zero must mean no electrons; the mask is (H, W) bool, and what it covers
-    is no vacuum.
-    """
+    is no vacuum."""
     lattice = orientation.lattice
     parameter = lattice.parameter
     # 1. The two signs of a lattice: variation above the noise, and order.
@@ -175,10 +173,8 @@ def find_vacuum(image: np.ndarray, mask: np.ndarray, orientation: OrientationMap
 
 
 def _is_empty(image: np.ndarray, region: np.ndarray, order: np.ndarray, lattice: Lattice) -> bool:
-    """Return whether a region has no lattice, not even one of little contrast.
-
-    Noise prefers some orientation the more by chance, the smaller the region is.
-    """
+    """Return whether a region has no lattice, not even one of little contrast."""
+    # Noise prefers some orientation the more by chance, the smaller the region is.
     size = np.count_nonzero(region) / lattice.parameter**2
     if size < SMALLEST_CORE or order[region].mean() > HOLE_ORDER:
         return False
@@ -187,10 +183,8 @@ def _is_empty(image: np.ndarray, region: np.ndarray, order: np.ndarray, lattice:
 
 def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> tuple[np.ndarray, float]:
     """Return the local variance at the frequencies of the lattice, 1 where there is only noise.
-
     And its standard deviation in noise. The noise is measured at each frequency, so that a camera
-    that transfers high frequencies worse does no harm.
-    """
+    that transfers high frequencies worse does no harm."""
     # 1. Without the illumination.
     flat = np.where(mask, 0, flat_field(image, exclude=mask).corrected)
     flat = (flat - flat[~mask].mean() * ~mask).astype(np.float32)

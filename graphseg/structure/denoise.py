@@ -39,37 +39,22 @@ WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and mo
 
 @dataclass(frozen=True, eq=False)
 class LatticeSignal:
-    """A micrograph without its background, and what its spectrum tells.
+    """A micrograph without its background, and what its spectrum tells."""
 
-    Attributes
-    ----------
-    image
-        (H, W) float32, mean zero.
-    quiet
-        (H, W) bool, where noise and lattice are measured: clean as far as known, and not louder at
-        long wavelengths than the rest, see `quiet_area`.
-    parameter
-        Lattice parameter in pixels.
-    noise
-        (k,) float64, power of the noise per pixel (its variance, if it were white) at the
-        frequencies `frequencies` (k,).
-    frequencies
-        See `noise`.
-    signs
-        Of the transfer at the first and at the second ring, 1 or −1: 1 at both shows atoms
-        bright in both.
-    certainty
-        Of the first of them, 0…1: the skewness of the first ring over that of a lattice without
-        noise. Below 0.25 the first ring nearly vanishes, or astigmatism turns part of it round,
-        and atoms may be confused with the centres of rings.
-    """
-
-    image: np.ndarray
+    image: np.ndarray  # (H, W) float32, mean zero
+    # (H, W) bool, where noise and lattice are measured: clean as far as known, and not louder at
+    # long wavelengths than the rest, see `quiet_area`.
     quiet: np.ndarray
-    parameter: float
+    parameter: float  # lattice parameter in pixels
+    # (k,) float64, power of the noise per pixel (its variance, if it were white) at frequencies.
     noise: np.ndarray
     frequencies: np.ndarray
+    # Of the transfer at the first and at the second ring, 1 or −1: 1 at both shows atoms bright in
+    # both.
     signs: tuple[int, int]
+    # Of the first of them, 0…1: the skewness of the first ring over that of a lattice without
+    # noise. Below 0.25 the first ring nearly vanishes, or astigmatism turns part of it round, and
+    # atoms may be confused with the centres of rings.
     certainty: float
 
     def noise_at(self, frequency: np.ndarray) -> np.ndarray:
@@ -94,12 +79,10 @@ def analyse(
 
 
 def quiet_area(signal: np.ndarray, clean: np.ndarray, parameter: float) -> np.ndarray:
-    """Return where an image varies no more at long wavelengths than in its quietest tenth.
-
-    So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
-    contamination or misses it. What varies little against lattice and noise is quiet too:
-    otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
-    """
+    """Return where an image varies no more at long wavelengths than in its quietest tenth."""
+    # So noise, contrast and atoms of the clean area are measured alike whether a mask covers the
+    # contamination or misses it. What varies little against lattice and noise is quiet too:
+    # otherwise an empty hole would make a lattice without noise seem loud. A part of `clean`, bool.
     coarse = ndimage.gaussian_filter(signal, COARSE_BLUR * parameter, truncate=3)
     side = max(int(QUIET_WINDOW * parameter), 3)
     slow, fast = (
@@ -122,24 +105,20 @@ def noise_spectrum(signal: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, n
 
 
 def noise_power(power: np.ndarray, labels: np.ndarray, rings: np.ndarray) -> np.ndarray:
-    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum.
-
-    The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
-    reflections of a lattice leave a median alone.
-    """
+    """Return the mean power of the noise in `rings` (k,) of a labelled power spectrum."""
+    # The power of noise is distributed exponentially, so its mean is the median over ln 2; the few
+    # reflections of a lattice leave a median alone.
     return ndimage.median(power, labels, rings) / np.log(2)
 
 
 def transfer_signs(
     signal: np.ndarray, clean: np.ndarray, parameter: float
 ) -> tuple[tuple[int, int], float]:
-    """Return the signs of transfer of the first and the second ring, and how certain the first is.
-
-    About a hexagon centre the structure factor of graphene is −1 on the first ring and 2 on the
-    second. The waves of the first ring add up to zero three by three, and two neighbouring ones
-    to one of the second, so the third moments ⟨f₁³⟩ and ⟨f₁² f₂⟩ of the image's rings f₁ and f₂
-    have the signs −t₁ and t₂, whatever the orientation of the grains.
-    """
+    """Return the signs of transfer of both rings, and how certain that of the first is."""
+    # About a hexagon centre the structure factor of graphene is −1 on the first ring and 2 on the
+    # second. The waves of the first ring add up to zero three by three, and two neighbouring ones
+    # to one of the second, so the third moments ⟨f₁³⟩ and ⟨f₁² f₂⟩ of the image's rings f₁ and f₂
+    # have the signs −t₁ and t₂, whatever the orientation of the grains.
     scaled = radius(signal.shape) * parameter
     spectrum = fft.rfft2(signal)
     first, second = (
@@ -162,17 +141,12 @@ def radius(shape: tuple[int, int]) -> np.ndarray:
 
 def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
     r"""Return the denoised image with its targets as the highest maxima, (H, W) float32.
-
-    Windows 6 lattice parameters wide overlap by three quarters. In each, every Fourier
-    coefficient of power P (averaged over neighbouring bins) is multiplied by the gain
-    :math:`S/(S+N)` of a Wiener filter, with the power N of the noise and
-    :math:`S=\max(P-2N, 0)`, and by a sign that undoes the transfer: a linear operation that is
-    the same everywhere, so that defects stay what they are.
-
-    `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first ring of
-    Bragg reflections is turned round but not the second, since both structure factors are positive
-    there.
-    """
+    Windows 6 lattice parameters wide overlap by three quarters. In each, every Fourier coefficient
+    of power P (averaged over neighbouring bins) is multiplied by the gain :math:`S/(S+N)` of a
+    Wiener filter, with the power N of the noise and :math:`S=\max(P-2N, 0)`, and by a sign that
+    undoes the transfer: a linear operation that is the same everywhere, so that defects stay what
+    they are. `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first
+    ring of reflections is turned round and not the second: there both factors are positive."""
     # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
     factors = (first if target == "atoms" else -first, second)
@@ -230,11 +204,9 @@ def _add_overlapping(strip: np.ndarray, pieces: np.ndarray, hop: int) -> None:
 
 def maxima(image: np.ndarray, closest: float, crowded: float, usual: np.ndarray) -> np.ndarray:
     """Return the maxima of an image, (n, 2), to sub-pixels.
-
     Only positive ones that are not much weaker than those in the area `usual` (H, W) bool, that
     have no higher one nearer than `closest` nor two of them nearer than `crowded` (pixels), and
-    that do not lie on the outermost pixels.
-    """
+    that do not lie on the outermost pixels."""
     # 1. All of them.
     highest = (image == ndimage.maximum_filter(image, 3)) & (image > 0)
     highest[[0, -1]] = highest[:, [0, -1]] = False

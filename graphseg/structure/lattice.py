@@ -21,7 +21,7 @@ from torch.nn.functional import grid_sample
 from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.preprocessing import bezier_surface, weighted_spectrum
-from graphseg.simulation import LATTICE_CONSTANT
+from graphseg.simulation.configuration import LATTICE_CONSTANT
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
 WINDOW_TAPER = 0.5  # fraction of each side of the Tukey window
@@ -156,12 +156,7 @@ def checked_micrograph(
     image: np.ndarray, mask: np.ndarray | None, smallest_side: int = SMALLEST_SIDE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one image as float32 and its mask as bool, all False if there is none.
-
-    Raises
-    ------
-    InputError
-        If the image is not 2-D, not finite or too small, or the mask does not match.
-    """
+    InputError if the image is not 2-D, not finite or too small, or the mask does not match."""
     image = real_numbers(image, "Images")
     if image.ndim != 2:
         raise InputError(f"Expected a single image of shape (H, W), got shape {image.shape}.")
@@ -173,9 +168,7 @@ def checked_micrograph(
 
 def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return an (H, W) image without its background, faded out towards the mask.
-
-    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros.
-    """
+    Float32 with mean 0 and standard deviation 1 over the clean area; a constant image is zeros."""
     if mask.all():
         raise InputError("The mask covers the whole image; there is nothing clean to measure.")
     signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
@@ -211,9 +204,7 @@ def _bounds(
 
 def ring_vectors(parameter: float, orientation: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the reflections of both rings, one of each pair ±g, as two (3, 2) float64 arrays.
-
-    In cycles per pixel, (row, column). The first three add up to zero.
-    """
+    In cycles per pixel, (row, column). The first three add up to zero."""
     first = orientation + np.pi / 6 + np.arange(3) * 2 * np.pi / 3
     second = orientation + np.arange(3) * SECTOR
     return tuple(
@@ -226,12 +217,9 @@ def search(
     spectrum: np.ndarray, shape: tuple[int, int], shortest: float, longest: float
 ) -> tuple[float, float, float]:
     """Return the lattice parameter, orientation and score that fit both rings best.
-
-    `spectrum` is the half spectrum of a signal of this `shape`, see `weighted_spectrum`.
-
-    What noise reaches counts nothing. Among equals the shortest period wins, because a longer one
-    would predict reflections that are not there.
-    """
+    `spectrum` is the half spectrum of a signal of this `shape`, see `weighted_spectrum`. What noise
+    reaches counts nothing. Among equals the shortest period wins, because a longer one would
+    predict reflections that are not there."""
     # 1. A logarithmic grid of radii, descending, with a whole number of steps in a factor of √3.
     size = min(shape)
     shift = int(np.ceil(size * np.log(3) / 4))  # steps in a factor √3; one bin at Nyquist
@@ -251,9 +239,7 @@ def search(
 
 def _spot_scores(spectrum: np.ndarray, shape: tuple[int, int], radii: np.ndarray) -> np.ndarray:
     """Return how far three reflections, 60° apart, stand out of the background at their radius.
-
-    (angles, radii) float32; the first angle is 30°, and all of them cover 60°.
-    """
+    (angles, radii) float32; the first angle is 30°, and all of them cover 60°."""
     places, beyond = _polar_places(shape, tuple(radii))
     # 1. The power on circles. Frequencies wrap, so the first row is repeated at the end.
     rows = np.vstack([spectrum, spectrum[:1]])
@@ -276,10 +262,8 @@ def _spot_scores(spectrum: np.ndarray, shape: tuple[int, int], radii: np.ndarray
 @lru_cache(maxsize=4)
 def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Tensor, np.ndarray]:
     """Return where in the half spectrum the angles and radii lie, and which lie beyond it.
-
     Places are (1, angles, radii, 2) float32 as `torch.nn.functional.grid_sample` takes them:
-    (column, row), from -1 to 1 over the half spectrum with its first row repeated at the end.
-    """
+    (column, row), from -1 to 1 over the half spectrum with its first row repeated at the end."""
     width = shape[1]
     number = 6 * max(int(np.ceil(np.pi * min(shape) / 12)), 30)  # angles in 180°, even
     angles = -np.pi / 2 + np.arange(number) * np.pi / number
@@ -290,11 +274,9 @@ def _polar_places(shape: tuple[int, int], radii: tuple[float]) -> tuple[torch.Te
 
 
 def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[float, float]:
-    """Return parameter and orientation from the phase gradient of each wave, below one bin.
-
-    Least squares for the linear map from the expected to the measured reflections: its determinant
-    is the change of area, its rotation that of the orientation, and strain drops out.
-    """
+    """Return parameter and orientation from the phase gradient of each wave, below one bin."""
+    # Least squares for the linear map from the expected to the measured reflections: its
+    # determinant is the change of area, its rotation that of the orientation, and strain drops out.
     expected = np.concatenate(ring_vectors(parameter, orientation))  # (6, 2)
     measured, weights = _nearby_waves(signal, expected, parameter)
     root = weights[:, None] * _resolved(expected)[:, None]
@@ -308,11 +290,9 @@ def refine(signal: np.ndarray, parameter: float, orientation: float) -> tuple[fl
 def _nearby_waves(
     signal: np.ndarray, waves: np.ndarray, parameter: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frequencies (n, 2) of the waves that are really there, and their powers (n,).
-
-    The phase that a wrong frequency leaves grows from window to window; its mean step, along each
-    axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
-    """
+    """Return the frequencies (n, 2) of the waves that are really there, and their powers (n,)."""
+    # The phase that a wrong frequency leaves grows from window to window; its mean step, along each
+    # axis, is the correction. Windows overlap, which draws it towards zero, hence the repetition.
     for _ in range(REFINEMENTS):
         found = _local_coefficients(signal, waves, parameter)
         down = np.sum(found[:, 1:] * found[:, :-1].conj(), axis=(1, 2))
@@ -325,13 +305,11 @@ def _nearby_waves(
 def ring_amplitudes(
     signal: np.ndarray, parameter: float, orientation: float
 ) -> tuple[tuple[float, float], float]:
-    """Return the signed amplitudes of both rings, and how certain the sign of the first is.
-
-    The phases of three waves that add up to zero do not depend on the origin: of the first ring
-    their triple product has the sign of F₁³, and with one wave of the second ring that of F₁² F₂.
-    They are formed in windows of some periods and then averaged, so that neither strain nor a
-    second grain matters.
-    """
+    """Return the signed amplitudes of both rings, and how certain the sign of the first is."""
+    # The phases of three waves that add up to zero do not depend on the origin: of the first ring
+    # their triple product has the sign of F₁³, and with one wave of the second ring that of F₁² F₂.
+    # They are formed in windows of some periods and then averaged, so that neither strain nor a
+    # second grain matters.
     first, second = ring_vectors(parameter, orientation)
     found = _local_coefficients(signal, np.concatenate([first, second]), parameter)
     a, b = found[:3], found[3:]
@@ -349,10 +327,7 @@ def _resolved(waves: np.ndarray) -> np.ndarray:
 
 
 def _local_coefficients(signal: np.ndarray, waves: np.ndarray, parameter: float) -> np.ndarray:
-    """Return the Fourier coefficients of waves (n, 2) in Gaussian windows, complex64.
-
-    (n, windows down, windows across)
-    """
+    """Return coefficients of waves (n, 2) in Gaussian windows, complex64 (n, down, across)."""
     down, across = (
         _windowed_waves(length, frequencies, parameter)
         for length, frequencies in zip(signal.shape, waves.T, strict=True)
@@ -374,10 +349,8 @@ def _windowed_waves(length: int, frequencies: np.ndarray, parameter: float) -> n
 
 
 def _mean_cosine(product: np.ndarray) -> float:
-    """Return the mean cosine of the phases of triple products, weighted by their cubic root.
-
-    By the products themselves a few strong windows, as in contamination, would decide alone.
-    """
+    """Return the mean cosine of the phases of triple products, weighted by their cubic root."""
+    # By the products themselves a few strong windows, as in contamination, would decide alone.
     size = np.abs(product)
     weight = np.cbrt(size)
     cosine = np.divide(product.real, size, out=np.zeros_like(size), where=size > 0)

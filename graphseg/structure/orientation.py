@@ -39,28 +39,16 @@ TINY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class OrientationMap:
-    """Order and orientation at every pixel of one micrograph.
+    """Order and orientation at every pixel of one micrograph."""
 
-    Attributes
-    ----------
-    order
-        (H, W) float32: correlation of the surroundings with the best hexagon, 1 for a perfect
-        lattice without noise, near 0 in vacuum; 0 where not `valid`.
-    orientation
-        (H, W) float32, direction of a lattice vector in radians, in [0, π/3).
-    valid
-        (H, W) bool, clean pixels with enough clean area around them.
-    lattice
-        What the kernels were made from.
-    superposition
-        Whether a second lattice lies over it. The orientation is then that of the stronger one
-        at each place, and its jumps are no boundaries.
-    """
-
+    # (H, W) float32: correlation of the surroundings with the best hexagon, 1 for a perfect
+    # lattice without noise, near 0 in vacuum; 0 where not valid.
     order: np.ndarray
-    orientation: np.ndarray
-    valid: np.ndarray
-    lattice: Lattice
+    orientation: np.ndarray  # (H, W) float32, direction of a lattice vector, rad in [0, π/3)
+    valid: np.ndarray  # (H, W) bool, clean pixels with enough clean area around them
+    lattice: Lattice  # what the kernels were made from
+    # Of a second lattice over it. The orientation is then that of the stronger one at each place,
+    # and its jumps are no boundaries.
     superposition: Superposition
 
 
@@ -150,10 +138,8 @@ def map_orientation(
 
 def preference(image: np.ndarray, region: np.ndarray, lattice: Lattice) -> float:
     """Return how much a region (H, W) bool of an image prefers one orientation.
-
     It is the largest over the median squared response, of its means over the region; only what is
-    inside takes part. Near 1 where the region holds no lattice.
-    """
+    inside takes part. Near 1 where the region holds no lattice."""
     margin = int(2 * lattice.parameter)
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
@@ -193,11 +179,9 @@ class _Window:
 def _responses(
     image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
 ) -> tuple[np.ndarray, Callable[[float], np.ndarray]]:
-    """Return the clean fraction of the kernel at each pixel, and the response to an orientation.
-
-    The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
-    where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
-    """
+    """Return the clean fraction of the kernel at each pixel, and the response to an orientation."""
+    # The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
+    # where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
     window = _Window(image.shape, width * lattice.parameter)
     clean = (~mask).astype(np.float32)
     coverage = np.maximum(window.average(clean), TINY)
@@ -219,10 +203,8 @@ def _responses(
 
 
 def _strongest(energy: Callable[[int], np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest energy at each pixel, and where it is between the steps, in steps.
-
-    Only three steps are held at a time, so that memory does not grow with their number.
-    """
+    """Return the largest energy at each pixel, and where it is between the steps, in steps."""
+    # Only three steps are held at a time, so that memory does not grow with their number.
     before, here = energy(-1), energy(0)
     shape = here.shape
     best = np.full(shape, -1, np.float32)
@@ -238,10 +220,8 @@ def _strongest(energy: Callable[[int], np.ndarray], number: int) -> tuple[np.nda
 
 
 def _mean_response(amplitudes: tuple[float, float]) -> float:
-    """Return the mean squared positive correlation of a perfect lattice with its own kernel.
-
-    It is 1 at the centre of each hexagon and less between them.
-    """
+    """Return the mean squared positive correlation of a perfect lattice with its own kernel."""
+    # It is 1 at the centre of each hexagon and less between them.
     power = np.square(amplitudes)
     place = np.arange(32) / 32 * 2 * np.pi
     u, v = place[:, None], place  # phases of two waves of the first ring; the third is −u − v

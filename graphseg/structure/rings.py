@@ -20,24 +20,12 @@ LARGEST_GAP = 18
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """The bounded faces of a planar bond graph, each once.
+    """The bounded faces of a planar bond graph, each once."""
 
-    Attributes
-    ----------
-    sizes
-        (r,) int, number of atoms of each face.
-    members
-        Tuple of r int arrays, the atoms of each face in order around it.
-    centres
-        (r, 2) float64 in pixels, the mean of the atoms.
-    areas
-        (r,) float64 in px².
-    """
-
-    sizes: np.ndarray
-    members: tuple[np.ndarray, ...]
-    centres: np.ndarray
-    areas: np.ndarray
+    sizes: np.ndarray  # (r,) int, number of atoms of each face
+    members: tuple[np.ndarray, ...]  # r int arrays, the atoms of each face in order around it
+    centres: np.ndarray  # (r, 2) float64 in pixels, the mean of the atoms
+    areas: np.ndarray  # (r,) float64 in px²
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -59,30 +47,14 @@ class Rings:
 
 @dataclass(frozen=True)
 class Defect:
-    """One defect of the lattice.
+    """One defect of the lattice."""
 
-    Attributes
-    ----------
-    kind
-        ``"ring"`` for a ring of 4 to 9 atoms that is no hexagon, ``"vacancy"`` for a gap.
-    size
-        Atoms of the ring, or around the gap.
-    missing
-        Atoms missing in a gap; 0 for rings.
-    position
-        Centre as (row, column) in pixels.
-    boundary
-        Index of the nearest grain boundary, None if none is known.
-    distance
-        To it in pixels, None if none is known.
-    """
-
-    kind: str
-    size: int
-    missing: int
-    position: tuple[float, float]
-    boundary: int | None = None
-    distance: float | None = None
+    kind: str  # "ring" of 4 to 9 atoms that is no hexagon, or "vacancy"
+    size: int  # atoms of the ring, or around the gap
+    missing: int  # atoms missing in a gap; 0 for rings
+    position: tuple[float, float]  # centre as (row, column) in pixels
+    boundary: int | None = None  # index of the nearest grain boundary, None if none is known
+    distance: float | None = None  # to it in pixels
 
 
 def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
@@ -213,10 +185,8 @@ def _without_chains(bonds: np.ndarray, number: int) -> np.ndarray:
 
 def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     """Return for each half-edge the one that follows it around the face on the same side, (2m,).
-
-    Half-edge i < m runs along bond i, half-edge i + m back. Arriving at an atom, the walk leaves
-    by the bond that comes before the way back in the order of angles.
-    """
+    Half-edge i < m runs along bond i, half-edge i + m back. Arriving at an atom, the walk leaves by
+    the bond that comes before the way back in the order of angles."""
     count = 2 * len(bonds)
     start = np.concatenate([bonds[:, 0], bonds[:, 1]])
     end = np.concatenate([bonds[:, 1], bonds[:, 0]])

@@ -41,18 +41,10 @@ LEAST_FRACTION = 1 / 3
 
 @dataclass(frozen=True)
 class Superposition:
-    """Whether two lattices lie over one another.
+    """Whether two lattices lie over one another."""
 
-    Attributes
-    ----------
-    fraction
-        Windows that hold both lattices, of those that hold any.
-    twist
-        Angle between the two in radians, 0 to π/6; NaN where no window holds two.
-    """
-
-    fraction: float
-    twist: float
+    fraction: float  # windows that hold both lattices, of those that hold any
+    twist: float  # angle between the two in radians, 0 to π/6; NaN where no window holds two
 
     @property
     def found(self) -> bool:
@@ -67,11 +59,9 @@ def find_superposition(
     image: np.ndarray, mask: np.ndarray | None, lattice: Lattice
 ) -> Superposition:
     """Look for two lattices in the same windows all over a micrograph.
-
     A twist of less than 8° is not seen, and layers in register are one lattice here. The image is
     (H, W) of any real dtype; windows on the mask, (H, W) bool, are left out. Of the lattice only
-    the parameter counts. Raises InputError if the mask covers all of the image.
-    """
+    the parameter counts. Raises InputError if the mask covers all of the image."""
     image, mask = checked_micrograph(image, mask)
     # 1. How far both rings of reflections stand out in each window, for all orientations.
     scores = _window_scores(clean_signal(image, mask), ~mask, lattice.parameter)

@@ -22,22 +22,13 @@ LARGEST_WHOLE = 512  # pixels; larger images would take gigabytes in a batch
 
 @dataclass(frozen=True)
 class Scales:
-    """At which scale each labelled image is learnt.
+    """At which scale each labelled image is learnt."""
 
-    Attributes
-    ----------
-    known
-        Smallest and largest Å per pixel that a network knows which is trained on them, and by which
-        images are reduced; None if neither images nor the start of the training tell.
-    factors
-        (n,) what the sides of each image are multiplied by.
-    warnings
-        One sentence for each image that is outside even so.
-    """
-
+    # Smallest and largest Å per pixel that a network knows which is trained on them, and by which
+    # images are reduced; None if neither images nor the start of the training tell.
     known: tuple[float, float] | None
-    factors: tuple[float, ...]
-    warnings: tuple[str, ...] = ()
+    factors: tuple[float, ...]  # (n,) what the sides of each image are multiplied by
+    warnings: tuple[str, ...] = ()  # one sentence for each image that is outside even so
 
     def told(self) -> list[str]:
         """Return lines on what is reduced, and the warnings."""
@@ -52,19 +43,11 @@ class Scales:
 
 def find_scales(stack: LabelledStack, start: Sequence[float] | None = None) -> Scales:
     """Find the scale of labelled images for a network that knows certain pixel sizes.
-
-    Where nothing is too fine for it, the network learns the images as they are, and knows their
-    pixel sizes afterwards. Otherwise the fine ones are reduced to the middle of what it knew, which
-    it goes on to know, and up to the coarsest image.
-
-    Parameters
-    ----------
-    stack
-        Pixel sizes that are not stated are measured from the lattice.
-    start
-        Smallest and largest Å per pixel that the network knows that the training starts from; by
-        default those of the published images.
-    """
+    `start` is the smallest and largest Å per pixel that the training starts from; by default those
+    of the published images. Where nothing is too fine for it, the network learns the images as they
+    are, and knows their pixel sizes afterwards. Otherwise the fine ones are reduced to the middle
+    of what it knew, which it goes on to know, and up to the coarsest image. Pixel sizes that the
+    stack does not state are measured from the lattice."""
     known = tuple(start or inference.KNOWN)
     found = list(_scales(stack, known))
     sizes = [scale.pixel_size for scale in found if scale.pixel_size is not None]
@@ -89,25 +72,12 @@ def _scales(stack: LabelledStack, known: Sequence[float]) -> Iterator[Scale]:
 
 
 def training_set(stack: LabelledStack, factors: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and what is to be learnt of them, of one size.
-
-    Parameters
-    ----------
-    stack
-        Images of any sizes.
-    factors
-        (n,) see `Scales`.
-
-    Returns
-    -------
-    images : ndarray
-        (m, h, w) float32. The images as they are if they have one size that is not too large, else
-        tiles; what is smaller than a tile is mirrored at its edges, and its label too.
-    targets : ndarray
-        (m, h, w) bool or uint8, as `LabelledStack.targets`; of a stack of which not all was
-        reviewed int16, `graphseg.unet.training.IGNORED` where it was not. Images and tiles of which
-        nothing was reviewed are left out.
-    """
+    """Return images (m, h, w) float32 of one size and what is to be learnt of them, (m, h, w).
+    With the `factors` of `Scales`. The images come as they are if they have one size that is not
+    too large, else as tiles; what is smaller than a tile is mirrored at its edges, and its label
+    too. Targets are those of the stack, bool or uint8; if not all was reviewed int16, with
+    `graphseg.unet.training.IGNORED` where it was not. Images and tiles of which nothing was
+    reviewed are left out."""
     targets = stack.targets
     if stack.reviewed is not None:
         pairs = zip(stack.targets, stack.reviewed, strict=True)
@@ -157,12 +127,7 @@ def fit(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales) -> UNetS
 
 
 def predict_proba(segmenter: UNetSegmenter, stack: LabelledStack) -> Iterator[np.ndarray]:
-    """Yield the probabilities of each image as ``graphseg segment`` has them, on its own grid.
-
-    Returns
-    -------
-    iterator of ndarray
-        (H, W) float32, of contamination; with more than two classes (classes, H, W).
-    """
+    """Yield the probabilities of each image as ``graphseg segment`` has them, on its own grid,
+    (H, W) float32, of contamination; with more than two classes (classes, H, W)."""
     for index, image in enumerate(stack.images):
         yield inference.predict_proba(segmenter, image, stack.pixel_size_of(index))[0]

@@ -31,17 +31,8 @@ ROUNDING = 1e-6  # relative deviation that the float32 mean of a constant image 
 
 class PortableNetwork(nn.Module):
     """A network with all that belongs to it: standardising, padding, probabilities.
-
     It does what `graphseg.unet.segmenter.UNetSegmenter.predict_proba` does with a whole image in
-    one pass, in float32.
-
-    Parameters
-    ----------
-    network : UNet
-        In evaluation mode; of two classes number 1 is contamination.
-    standardised : bool, default False
-        Whether images are standardised before they come here.
-    """
+    one pass, in float32. The network is in evaluation mode; images may come `standardised`."""
 
     def __init__(self, network: UNet, standardised: bool = False):
         super().__init__()
@@ -49,18 +40,9 @@ class PortableNetwork(nn.Module):
         self.standardised = standardised
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the probability of contamination, or of each class if there are more than two.
-
-        Parameters
-        ----------
-        images : tensor of float32, shape (n, H, W)
-            Any scale, and any size of at least half the network's ``multiple``; each is
-            standardised by itself (eq. 3), unless they are already.
-
-        Returns
-        -------
-        tensor of float32, shape (n, H, W) or (n, classes, H, W)
-        """
+        """Return the probability of contamination (n, H, W), or of more than two classes each.
+        Takes images (n, H, W) float32 of any scale, and of any size of at least half the network's
+        ``multiple``; each is standardised by itself (eq. 3). More give (n, classes, H, W)."""
         height, width = images.shape[-2:]
         rows, columns = (self._mirrored(length) for length in (height, width))
         padded = self._standard(images)[:, rows][:, :, columns]
@@ -86,39 +68,19 @@ class PortableNetwork(nn.Module):
 def export_onnx(
     segmenter: UNetSegmenter, path: str | Path, standardised: bool = False, half: bool = False
 ) -> float:
-    """Write a trained network as ONNX and compare it with PyTorch through ONNX Runtime.
-
+    """Write a trained network as ONNX; return its largest difference in a probability from PyTorch.
     The file takes ``image``, float32 (n, height, width) of any scale and size, and gives
     ``probability`` of the same shape; of more than two classes ``probabilities``, (n, classes,
     height, width), in the order of the card's ``classes``. It is the single pass, without averaging
     over symmetries and without tiles. Its metadata hold the card of the network, as JSON, the
-    threshold and the range of pixel sizes.
+    threshold and the range of pixel sizes. An existing file is replaced only by one that agrees:
+    InputError if the difference exceeds 1e-4, or a package is missing; NotFittedError if the
+    segmenter is not trained.
 
-    Parameters
-    ----------
-    segmenter : UNetSegmenter
-        Trained or loaded.
-    path : path
-        The file; an existing one is replaced, and only by one that agrees.
-    standardised : bool, default False
-        Leave out standardising, for programs that cut large images into tiles: these are
-        standardised by the mean and the deviation of the whole image.
-    half : bool, default False
-        Store weights that float16 holds exactly, as those of the bundled networks, as float16: half
-        the size and the same probabilities, but twice the time to load.
-
-    Returns
-    -------
-    float
-        The largest difference of a probability from PyTorch's.
-
-    Raises
-    ------
-    InputError
-        If a package is missing, or the difference exceeds 1e-4.
-    NotFittedError
-        If the segmenter is not trained.
-    """
+    With `standardised` it leaves out standardising, for programs that cut large images into tiles:
+    these are standardised by the mean and the deviation of the whole image. With `half` it stores
+    weights that float16 holds exactly, as those of the bundled networks, as float16: half the size
+    and the same probabilities, but twice the time to load."""
     check_is_fitted(segmenter, "module_")
     with extra("onnx", "An open model"):
         onnx, _, runtime = (import_module(name) for name in PACKAGES)

@@ -47,20 +47,11 @@ class Start:
 
     @classmethod
     def find(cls, name: str) -> "Start":
-        """Return the start of a name: ``nothing``, a bundled network, or a weight file.
-
-        Raises
-        ------
-        InputError
-            If it is none of these.
-        """
+        """Return the start of ``nothing``, a bundled network or a weight file; else InputError."""
         return cls(name, None if name == NOTHING else pretrained.find(name))
 
     def parameters(self, classes: LabelClasses | None = None) -> dict:
-        """Return the parameters of the network, and of the training that suits the start.
-
-        ``classes`` are those of the labels if there are more than two.
-        """
+        """Return the parameters of network and training that suit the start and the classes."""
         chosen = {"test_time_augmentation": True}
         if classes is not None:
             chosen |= {"classes": len(classes), "contamination": classes.contamination}
@@ -82,22 +73,9 @@ def read_labels(
     report: FolderReport, contamination: Sequence[int] = (), two_classes: bool = False
 ) -> tuple[LabelledStack, LabelClasses]:
     """Read a folder of labels that `graphseg.datasets.check.check_folder` has reported on.
-
-    Images of different sizes are a `LabelledImages`.
-
-    Parameters
-    ----------
-    report : FolderReport
-    contamination : sequence of int
-        Grey values that mean contamination; by default all above 0.
-    two_classes : bool
-        Whether to tell contamination from the rest only, whatever other values there are.
-
-    Raises
-    ------
-    InputError
-        If the folder has errors, or the values do not tell contamination from the rest.
-    """
+    Images of different sizes are a `LabelledImages`. The grey values `contamination` mean that, by
+    default all above 0; `two_classes` tells it from the rest only, whatever other values there are.
+    InputError if the folder has errors, or the values do not tell contamination from the rest."""
     report.raise_if_errors()
     classes = LabelClasses.of(report.values, contamination)
     stack = load.load_images(report.folder, classes=classes)
@@ -163,12 +141,10 @@ def train_all(
     card: dict,
     reference: Callable[[UNetSegmenter], dict | None] = lambda _: None,
 ) -> dict:
-    """Train on all images, write the weights and beside them the card, and return it as written.
-
-    What `reference` says of the trained network goes to its card as ``reference_set``, and not to
-    the file beside it: it is thousands of numbers. A training that was killed continues from the
-    checkpoint in `run_folder_of`.
-    """
+    """Train on all images, write the weights and beside them the card, and return it as written."""
+    # What `reference` says of the trained network goes to its card as ``reference_set``, and not to
+    # the file beside it: it is thousands of numbers. A training that was killed continues from the
+    # checkpoint in `run_folder_of`.
     folder = run_folder_of(output)
     folder.mkdir(parents=True, exist_ok=True)
     at_scale.fit(segmenter.set_params(checkpoint=folder / CHECKPOINT), stack, scales)
@@ -195,24 +171,9 @@ def simulated_stack(
     n_jobs: int = 1,
     progress: bool = True,
 ) -> LabelledStack:
-    """Simulate labelled micrographs; the same arguments give the same stack.
-
-    Parameters
-    ----------
-    number, seed : int
-        The samples (seed, 0) to (seed, number - 1), see :func:`graphseg.simulation.simulate`.
-    configuration : Configuration
-        What is drawn from which ranges.
-    n_jobs : int
-        Processes; the result does not depend on it.
-    progress : bool
-        Show a bar on stderr.
-
-    Returns
-    -------
-    LabelledStack
-        Each image an acquisition of its own; masks as a person would outline them.
-    """
+    """Simulate the samples (seed, 0) to (seed, number - 1); the same arguments give the same stack.
+    Each image is an acquisition of its own, with masks as a person would outline them, in whatever
+    number of processes. `progress` shows a bar on stderr."""
     if number < 1 or seed < 0:
         raise InputError(
             f"{number} images of the seed {seed} are impossible; give 1 or more and 0."
@@ -221,15 +182,8 @@ def simulated_stack(
     pairs = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls)
     bar = tqdm(pairs, total=number, desc="simulating", unit="image", disable=not progress)
     names, images, masks, sizes = zip(*bar, strict=True)
-    return LabelledStack(
-        images=np.stack(images),
-        masks=np.stack(masks),
-        names=names,
-        groups=np.array(names),
-        dates=np.array(names),
-        source="generated",
-        pixel_size=np.array(sizes),
-    )
+    stack = load.assemble(names, images, masks, "generated", sizes)
+    return replace(stack, dates=np.array(names))
 
 
 def pretrain(
@@ -241,22 +195,10 @@ def pretrain(
     n_jobs: int = 1,
     defects: int = 0,
 ) -> UNetSegmenter:
-    """Train a network on simulated images only and write it, in half precision.
-
-    A training that was killed continues at its last finished epoch.
-
-    Parameters
-    ----------
-    segmenter : UNetSegmenter
-        Unfitted, with the recipe.
-    path : Path
-        The weight file to write; the checkpoint lies beside it until the training is done.
-    number, seed, configuration, n_jobs
-        See :func:`simulated_stack`.
-    defects : int
-        Further images, full of structure that is no contamination, see
-        :data:`graphseg.simulation.configuration.DEFECTS`.
-    """
+    """Train an unfitted network on simulated images only and write it, in half precision.
+    A training that was killed continues at its last finished epoch, from a checkpoint beside the
+    weight file. `defects` further images are of the configuration of that name, full of structure
+    that is no contamination; the others are those of `simulated_stack`."""
     stack = simulated_stack(number, seed, configuration, n_jobs)
     if defects:
         stack = joined(stack, simulated_stack(defects, seed, DEFECTS, n_jobs))
@@ -275,10 +217,8 @@ def pretrain(
 
 
 def joined(first: LabelledStack, second: LabelledStack) -> LabelledStack:
-    """Return the images of both, those of the first before those of the second.
-
-    A stack that does not state its pixel sizes has none of them known: NaN.
-    """
+    """Return the images of both, those of the first before those of the second."""
+    # A stack that does not state its pixel sizes has none of them known: NaN.
     arrays = ("images", "masks", "groups", "dates")
     both = {name: np.concatenate([getattr(s, name) for s in (first, second)]) for name in arrays}
     sizes = [

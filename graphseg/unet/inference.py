@@ -30,22 +30,14 @@ BLOCK = 256  # rows of an image that are worked on at a time
 
 # The eight symmetries of the square: quarter turns, and whether to mirror first.
 SYMMETRIES = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
+KNOWN = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
+TOLERANCE = 0.05  # relative; so little beyond the range, resizing costs more than it gains
+FIELD = 1024  # pixels; side of the parts of a larger image in which the lattice is measured
+SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
 
 
 def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Pad an image at its lower and right edge by mirroring.
-
-    Parameters
-    ----------
-    image : array, shape (..., H, W)
-    multiple : int
-        Height and width of the result are multiples of this.
-
-    Returns
-    -------
-    array, shape (..., H', W')
-        The image itself where nothing is to be added.
-    """
+    """Mirror an image (..., H, W) at its lower and right edge, up to multiples of a number."""
     extra = [(0, -size % multiple) for size in image.shape[-2:]]
     if extra == [(0, 0), (0, 0)]:
         return image
@@ -53,28 +45,20 @@ def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
 
 
 def margin(network: UNet) -> int:
-    """Return how far the result of one pixel depends on others, in pixels.
-
-    Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add less
-    than the coarsest pixel. Farther than this from its inner edges, a tile is as the whole image.
-    """
+    """Return how far the result of one pixel depends on others, in pixels."""
+    # Each 3x3 convolution reaches one pixel of its resolution further; halving and doubling add
+    # less than the coarsest pixel. Farther than this from its inner edges, a tile is as the whole
+    # image.
     encoder = [2 * 2**level for level in range(network.levels)]
     return network.stride * (sum(encoder) + sum(encoder[:-1])) + network.multiple
 
 
 def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list[slice]:
     """Cover a length with tiles of equal size that overlap by at least ``overlap``, all in pixels.
-
     There are as few of them as possible, and they are then made as small as possible, so that the
-    work grows with the length and not in steps of a tile. They start at multiples of
-    ``multiple``, where the coarse pixels of a network start; the last ends at ``length`` or less
-    than ``multiple`` behind it.
-
-    Raises
-    ------
-    InputError
-        If the overlap is not between 0 and the tile.
-    """
+    work grows with the length and not in steps of a tile. They start at multiples of ``multiple``,
+    where the coarse pixels of a network start; the last ends at ``length`` or less than
+    ``multiple`` behind it. InputError if the overlap is not between 0 and the tile."""
     tile -= tile % multiple
     overlap += -overlap % multiple
     if not 0 <= overlap < tile:
@@ -93,10 +77,8 @@ def tile_slices(length: int, tile: int, overlap: int, multiple: int = 1) -> list
 
 def tile_weights(slices: list[slice], blank: int) -> list[np.ndarray]:
     """Return the weights of overlapping tiles along an axis; at each pixel they add up to 1.
-
     ``blank`` pixels at the inner edges of a tile count nothing, because the tile does not know
-    their surroundings; at most half the overlap. Between these, weights rise and fall linearly.
-    """
+    their surroundings; at most half the overlap. Between these, weights rise and fall linearly."""
     length = slices[-1].stop
     total = np.zeros(length)
     weights = []
@@ -123,25 +105,11 @@ def blend_tiles(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Predict an image tile by tile, with memory for one of them, and blend where they overlap.
-
-    Parameters
-    ----------
-    image : array, shape (H, W)
-    predict : callable
-        Maps a tile (h, w) to its result (..., h, w).
-    tile, overlap : int
-        Largest size of a tile and least overlap of two, in pixels; both are made larger if
-        ``blank`` needs it. An image no larger than a tile is predicted whole.
-    blank, multiple : int
-        See `tile_weights` and `tile_slices`. With the `margin` of a network and its ``multiple``,
-        the result is that of the whole image, but for rounding.
-    out : array of float32, shape (..., H, W), optional
-        Zeros to add to, instead of a new array.
-
-    Returns
-    -------
-    array of float32, shape (..., H, W)
-    """
+    `predict` maps a tile (h, w) of the image (H, W) to its result (..., h, w). Tiles of at most
+    `tile` pixels overlap by at least `overlap`; both are made larger if ``blank`` needs it, and an
+    image no larger than a tile is predicted whole. With the `margin` of a network as ``blank`` and
+    its ``multiple`` (see `tile_weights` and `tile_slices`), the result is that of the whole image,
+    but for rounding: (..., H, W) float32, added to the zeros `out` if given."""
     overlap = max(overlap, 2 * blank)
     tile = max(tile, 2 * overlap) if blank else tile
     slices = [tile_slices(length, tile, overlap, multiple) for length in image.shape]
@@ -158,11 +126,9 @@ def blend_tiles(
 
 
 def moments(image: np.ndarray) -> tuple[np.float64, np.float64]:
-    """Return mean and standard deviation of an image, (H, W), without a copy of it.
-
-    The deviation of a constant image is infinite, so that dividing by it gives zeros, as in
-    `graphseg.preprocessing.standardise`.
-    """
+    """Return mean and standard deviation of an image, (H, W), without a copy of it."""
+    # The deviation of a constant image is infinite, so that dividing by it gives zeros, as in
+    # `graphseg.preprocessing.standardise`.
     parts = range(0, len(image), BLOCK)
     mean = sum(image[i : i + BLOCK].sum(dtype=np.float64) for i in parts) / image.size
     square = sum(np.sum(np.subtract(image[i : i + BLOCK], mean, dtype=float) ** 2) for i in parts)
@@ -191,28 +157,12 @@ def add_probability(
 
 @torch.inference_mode()
 def probabilities(
-    network: UNet,
-    image: np.ndarray,
-    precision: torch.dtype,
-    test_time_augmentation: bool,
+    network: UNet, image: np.ndarray, precision: torch.dtype, test_time_augmentation: bool
 ) -> np.ndarray:
-    """Return the probability of each class in one standardised image or tile.
-
-    Parameters
-    ----------
-    network : UNet
-        In evaluation mode.
-    image : array of float32, shape (H, W)
-    precision : torch.dtype
-        Of the convolutions.
-    test_time_augmentation : bool
-        Average over the eight symmetries of the square instead of one pass.
-
-    Returns
-    -------
-    array of float32, shape (classes, H, W)
-        Of two classes only that of class 1, contamination, shape (H, W).
-    """
+    """Return the probability of each class in one standardised image or tile (H, W) float32.
+    (classes, H, W) float32; of two classes only that of class 1, contamination, (H, W).
+    Convolutions have this precision; test-time augmentation averages over the eight symmetries of
+    the square. The network is in evaluation mode."""
     device = next(network.parameters()).device
     padded = torch.from_numpy(pad_to_multiple(image, network.multiple))[None, None]
     padded = padded.to(device, precision)
@@ -229,35 +179,15 @@ def probabilities(
     return probability.cpu().numpy()
 
 
-KNOWN = (0.30, 0.74)  # Å per pixel, measured from the lattices of the published images
-TOLERANCE = 0.05  # relative; so little beyond the range, resizing costs more than it gains
-FIELD = 1024  # pixels; side of the parts of a larger image in which the lattice is measured
-SMALLEST_RESIZED = 64  # pixels; below it a network has too little to go by
-
-
 @dataclass(frozen=True)
 class Scale:
-    """How an image lies to the pixel sizes that a network knows.
+    """How an image lies to the pixel sizes that a network knows."""
 
-    Attributes
-    ----------
-    pixel_size
-        Å per pixel, or None if neither the file nor the lattice tells it.
-    source
-        Where that is from: ``"file"``, ``"lattice"`` or ``"none"``.
-    factor
-        The image's sides are multiplied by this for the network; 1 leaves it as it is.
-    warning
-        One sentence that says why the result is not to be trusted, or "".
-    lattice
-        The one that the pixel size was measured from, or that was not clear enough; None if the
-        file states the size.
-    """
-
-    pixel_size: float | None
-    source: str
-    factor: float
-    warning: str = ""
+    pixel_size: float | None  # Å; None if neither the file nor the lattice tells it
+    source: str  # where that is from: "file", "lattice" or "none"
+    factor: float  # the image's sides are multiplied by this for the network; 1 leaves them
+    warning: str = ""  # one sentence that says why the result is not to be trusted
+    # What the pixel size was measured from, or was not clear enough; None if the file states it.
     lattice: Lattice | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -267,10 +197,8 @@ class Scale:
 
 
 def known_pixel_sizes(card: dict) -> tuple[float, float]:
-    """Return the smallest and the largest pixel size in Å that a network's card states.
-
-    Without a statement they are those of the published images.
-    """
+    """Return the smallest and the largest pixel size in Å that a network's card states."""
+    # Without a statement they are those of the published images.
     low, high = card.get("pixel_sizes") or KNOWN
     return float(low), float(high)
 
@@ -283,19 +211,8 @@ def working_pixel_size(card: dict) -> float | None:
 
 def measure_pixel_size(image: np.ndarray, field: int = FIELD) -> float | None:
     """Measure Å per pixel from the lattice of graphene, or return None where there is none.
-
-    Parameters
-    ----------
-    image : array of real numbers, shape (H, W)
-    field : int
-        Of a larger image the middle and the four quarters are looked at, squares of this side in
-        pixels, and the clearest lattice counts.
-
-    Raises
-    ------
-    InputError
-        If the image is no finite 2-D array.
-    """
+    Of a larger image the middle and the four quarters are looked at, squares of `field` pixels, and
+    the clearest lattice counts. InputError if the image is no finite 2-D array."""
     found = _clearest_lattice(image, field)
     return found.pixel_size if found is not None and found.found else None
 
@@ -349,10 +266,8 @@ def find_scale(
     --------
     >>> image = np.zeros((512, 512))
     >>> fine = find_scale(image, pixel_size=0.1)
-    >>> round(fine.factor, 3), fine.warning
-    (0.212, '')
-    >>> find_scale(image, pixel_size=2.0).outside
-    True
+    >>> round(fine.factor, 3), fine.warning, find_scale(image, pixel_size=2.0).outside
+    (0.212, '', True)
     >>> find_scale(image, pixel_size=0.6, working=0.45).factor
     1.3333333333333333
     """
@@ -391,23 +306,11 @@ def _warning(shape: tuple[int, int], size: float, factor: float, known: Sequence
 
 
 def resize(image: np.ndarray, shape: tuple[int, int], mode: str = "bicubic") -> np.ndarray:
-    """Resize an image about the corners of its pixels, averaging where it gets smaller.
-
-    Parameters
-    ----------
-    image : array of real numbers, shape (H, W)
-    shape : (int, int)
-        New height and width.
-    mode : str
-        ``"bicubic"``, which keeps a lattice sharp and treats the noise of all pixels alike (means
-        over areas, `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard
-        0.60 instead of 0.82), or ``"bilinear"``, which stays within the range of the image.
-
-    Returns
-    -------
-    array of float32, shape (H, W)
-        The image itself if the shape is the same.
-    """
+    """Resize an (H, W) image about the corners of its pixels, averaging where it gets smaller.
+    ``"bicubic"`` keeps a lattice sharp and treats the noise of all pixels alike (means over areas,
+    `graphseg.preprocessing.resize_area`, do not unless the ratio is whole: Jaccard 0.60 instead of
+    0.82); ``"bilinear"`` stays within the range of the image. float32; the image itself if the
+    shape is the same."""
     image = np.asarray(image, np.float32)
     if image.shape == tuple(shape):
         return image
@@ -421,27 +324,11 @@ def predict_proba(
     segmenter: BaseEstimator, image: np.ndarray, pixel_size: float | None = None
 ) -> tuple[np.ndarray, Scale]:
     """Return the probability of contamination on the grid of the image, at the network's scale.
-
-    Parameters
-    ----------
-    segmenter : estimator
-        Trained, with ``predict_proba`` over stacks. The pixel sizes that it knows, and the one
-        that it works at, are those of its ``card_``; else it knows those of the published images.
-    image, pixel_size
-        See :func:`find_scale`.
-
-    Returns
-    -------
-    probability : array of float32, shape (H, W)
-        Of more than two classes (classes, H, W).
-    scale : Scale
-        What was done, with a warning where the image is outside of what the network knows.
-
-    Raises
-    ------
-    InputError
-        If the image is no finite 2-D array or the same everywhere, or the pixel size not positive.
-    """
+    The pixel sizes that the segmenter knows, and the one that it works at, are those of its
+    ``card_``; else it knows those of the published images. Image and pixel size are those of
+    `find_scale`, and the `Scale` says what was done, with a warning where the image is outside of
+    what the network knows. The probability is (H, W) float32, of more than two classes (classes, H,
+    W). InputError for an image that is not 2-D, not finite or constant, or a bad pixel size."""
     card = getattr(segmenter, "card_", {})
     scale = find_scale(image, pixel_size, known_pixel_sizes(card), working_pixel_size(card))
     if image.min() == image.max():

@@ -47,10 +47,8 @@ class UNet(nn.Module):
     ----------
     classes : int, default 2
         Output channels, one logit for each class; class 1 is contamination.
-    levels : int, default 4
-        Number of resolutions; the network has ``2 * levels - 1`` blocks.
-    features : int, default 32
-        Features of the first block.
+    levels, features : int, default 4 and 32
+        Number of resolutions, ``2 * levels - 1`` blocks, and features of the first block.
     normalisation : {"none", "batch"}, default "none"
         What stands between a convolution and its rectifier. The paper's network has none.
     input_channels : int, default 1
@@ -115,16 +113,9 @@ class UNet(nn.Module):
         return network.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of every class.
+        """Return the logits (n, classes, H, W) of images (n, input_channels, H, W).
 
-        Parameters
-        ----------
-        images : tensor of float, shape (n, input_channels, H, W)
-            Height and width multiples of :attr:`multiple`.
-
-        Returns
-        -------
-        tensor of float, shape (n, classes, H, W)
+        Height and width are multiples of :attr:`multiple`.
         """
         skipped = []
         values = nn.functional.pixel_unshuffle(images, self.stride)
@@ -161,19 +152,9 @@ _MADE: WeakKeyDictionary[UNet, tuple[tuple, UNet]] = WeakKeyDictionary()
 
 def prepared(network: UNet, precision: torch.dtype) -> UNet:
     """Return a network for prediction, made once as long as the weights stay what they are.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode; it is left as it is.
-    precision
-        Of the weights, and so of the convolutions, of the result.
-
-    Returns
-    -------
-        Without batch normalisation, channels last, on the same device. It takes images and gives
-        logits in `precision`; they differ from those of `network` by rounding.
-    """
+    It has no batch normalisation, is channels last, on the same device and of this `precision`, as
+    are its logits; they differ by rounding from those of `network`, which is in evaluation mode and
+    left as it is."""
     # A tensor's address and version change whenever weights are replaced or written.
     tensors = (*network.parameters(), *network.buffers())
     wanted = (precision, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
@@ -195,13 +176,7 @@ def _without_normalisation(network: UNet, precision: torch.dtype) -> UNet:
 
 
 def choose_device(device: str) -> str:
-    """Resolve ``"auto"`` to CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    InputError
-        If CUDA is asked for and absent, or the name is unknown.
-    """
+    """Resolve "auto" to CUDA where there is one, else the CPU; InputError if absent or unknown."""
     available = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if available else "cpu"
@@ -218,14 +193,8 @@ def choose_device(device: str) -> str:
 
 def choose_precision(precision: str, device: str) -> torch.dtype:
     """Resolve ``"auto"`` to bfloat16 where the processor multiplies in it, else float32.
-
     Where ``GRAPHSEG_PRECISION`` is set, ``"auto"`` is what it says: the tests compare numbers.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
+    InputError if the name is unknown."""
     if precision == "auto":
         precision = os.environ.get("GRAPHSEG_PRECISION", precision)
     if precision == "auto":
@@ -249,13 +218,7 @@ def versions() -> dict[str, str]:
 
 
 def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a weight file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing.
-    """
+    """Return the SHA-256 of a weight file; InputError if it is missing."""
     if not path.is_file():
         raise InputError(f"There is no weight file {path}: check the name.")
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -271,13 +234,7 @@ def save_weights(path: Path, tensors: dict[str, torch.Tensor], header: dict, hal
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
-    """Write tensors and a header as safetensors, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If that is not possible; the file is then as it was.
-    """
+    """Write tensors and a header as safetensors, whole or not at all; InputError if impossible."""
     text = json.dumps(header)
     try:
         with whole_file(path, shared=False) as temporary:
@@ -299,18 +256,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict, dict[str, torch
 
 
 def load_weights(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Read header and tensors.
-
-    Returns
-    -------
-    header : dict
-    tensors : dict of str to tensor of float32
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or not of this kind.
-    """
+    """Read header and tensors, floats as float32; InputError if the file is missing or damaged."""
     if not path.is_file():
         raise InputError(f"There is no weight file {path}: check the name.")
     try:
@@ -347,13 +293,7 @@ def _is_ours(header: object) -> bool:
 
 
 def checked_parameters(path: str | Path, header: dict, estimator: type[BaseEstimator]) -> dict:
-    """Return the parameters of an estimator that a header has, and look at its card.
-
-    Raises
-    ------
-    InputError
-        If it has others, or the card lacks what predictions need.
-    """
+    """Return a header's parameters for an estimator; InputError if these or its card are unfit."""
     parameters, card = header["parameters"], header["card"]
     known = estimator().get_params()
     try:
@@ -370,13 +310,7 @@ def checked_parameters(path: str | Path, header: dict, estimator: type[BaseEstim
 
 
 def fill(network: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Put tensors into a network of the same architecture.
-
-    Raises
-    ------
-    InputError
-        If names or shapes differ.
-    """
+    """Put tensors into a network of the same architecture; InputError if names or shapes differ."""
     wanted = network.state_dict()
     if any(
         value.is_floating_point() != wanted[key].is_floating_point()
@@ -397,20 +331,9 @@ def change_classes(
     tensors: dict[str, torch.Tensor], known: Sequence[bool], wanted: Sequence[bool]
 ) -> dict[str, torch.Tensor]:
     """Give the last layer of a U-Net other classes.
-
-    Each starts as the first known class of its kind. Of two known classes, the new ones of a kind
-    together are as probable as the old one was, so that nothing is forgotten.
-
-    Parameters
-    ----------
-    tensors : dict of str to tensor
-    known, wanted : sequence of bool
-        For each class of the tensors, and of the result, whether it is contamination.
-
-    Returns
-    -------
-    dict of str to tensor
-    """
+    `known` and `wanted` say for each class of the tensors, and of the result, whether it is
+    contamination. Each starts as the first known class of its kind. Of two known classes, the new
+    ones of a kind together are as probable as the old one was, so that nothing is forgotten."""
     source = [list(known).index(kind) for kind in wanted]
     fraction = torch.tensor([float(list(wanted).count(kind)) for kind in wanted]).log()
     head = {}

@@ -50,13 +50,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the weight file of a bundled network, or the file that is named itself.
-
-    Raises
-    ------
-    InputError
-        If there is neither such a network nor such a file.
-    """
+    """Return the file of a bundled network, or the file named itself; InputError if neither is."""
     if str(name) in names():
         return FOLDER / f"{name}.safetensors"
     if not Path(name).is_file():
@@ -74,11 +68,9 @@ def load(name: str | Path = "default", **changes) -> UNetSegmenter:
     ----------
     name : str or path
         ``default``, ``general`` (for other recordings), ``simulated``, ``initial``,
-        ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train``
-        wrote.
+        ``paper_fold_0``, ``fold_0`` to ``fold_4``, or a file that ``graphseg train`` wrote.
     **changes
-        Parameters to change, for instance ``device``, or ``test_time_augmentation=False`` for
-        speed.
+        Parameters, for instance ``device``, or ``test_time_augmentation=False`` for speed.
 
     Raises
     ------
@@ -98,20 +90,9 @@ load_model = load  # its name in `graphseg`, where `load` would not say what
 
 
 def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
-    """Predict every image with a fold network that has not seen it.
-
-    Parameters
-    ----------
-    stack : LabelledStack
-        The published images, or others, see :func:`fold_of`.
-    **changes
-        Parameters to change, for instance ``test_time_augmentation=False`` for speed.
-
-    Returns
-    -------
-    array of float32, shape (n, H, W)
-        The probability of contamination.
-    """
+    """Predict every image of a stack with a fold network that has not seen it (see `fold_of`).
+    (n, H, W) float32, the probability of contamination. `changes` are parameters to change, for
+    instance ``test_time_augmentation=False`` for speed."""
     result = np.empty(stack.images.shape, np.float32)
     numbers = fold_of(stack.names)
     for number in np.unique(numbers):
@@ -122,14 +103,8 @@ def out_of_fold(stack: LabelledStack, **changes) -> np.ndarray:
 
 def fold_of(images: Sequence[str]) -> np.ndarray:
     """Return the number of the fold network that has not seen each image, (n,) int.
-
-    Images that no card lists are unknown to all networks, and are dealt out to them in turn.
-
-    Raises
-    ------
-    InputError
-        If there are no fold networks, which an installed package lacks.
-    """
+    Images that no card lists are unknown to all networks, and are dealt out to them in turn. An
+    installed package has no fold networks: InputError."""
     networks = [name for name in names() if name.startswith("fold_")]
     if not networks:
         raise InputError(

@@ -62,9 +62,9 @@ MOST_FEATURES = 4096  # of a block; the largest published network has 1024
 class UNetSegmenter(BaseEstimator):
     """Segment micrographs with a U-Net, as a scikit-learn estimator over stacks.
 
-    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the
-    eight symmetries of the square and a one-cycle schedule, which reach the paper's scores in a
-    tenth of its epochs. :meth:`paper` and :meth:`original` give the published configurations.
+    The defaults are our recipe: a quarter of the paper's parameters, batch normalisation, the eight
+    symmetries of the square and a one-cycle schedule, which reach the paper's scores in a tenth of
+    its epochs. :meth:`paper` and :meth:`original` give the published configurations.
 
     Parameters
     ----------
@@ -77,17 +77,15 @@ class UNetSegmenter(BaseEstimator):
         Å per pixel near which a network is trained by domain randomisation, and at which it wants
         its images: :func:`graphseg.unet.inference.predict_proba` brings them to it, ``predict``
         does not. Training images need a visible lattice for it; others are taken as they are.
-    noise : float, default 0
-        Largest standard deviation of white noise that is added to standardised images.
-    blur : float, default 0
-        Largest blur of training images in pixels, in every direction another, as by focus, drift
-        and a coarser camera; see :func:`graphseg.unet.augmentation.blurred`.
+    noise, blur : float, default 0
+        Largest standard deviation of white noise that is added to standardised images, and largest
+        blur in pixels, in every direction another, as by focus, drift and a coarser camera; see
+        :func:`graphseg.unet.augmentation.blurred`.
     adversarial : float, default 0
         Largest step against its label that an image is moved by, in standard deviations; twice as
         slow, see :func:`graphseg.unet.training.moved`.
-    epochs : int, default 25
-    batch_size : int, default 4
-        Images a step.
+    epochs, batch_size : int, default 25 and 4
+        Passes over the images, and images a step.
     learning_rate : float, default 1e-3
         Constant, or the highest of the cycle.
     schedule : {"one-cycle", "constant"}
@@ -105,14 +103,12 @@ class UNetSegmenter(BaseEstimator):
     contamination : sequence of int, default (1,)
         The numbers of the classes that are contamination.
     test_time_augmentation : bool, default False
-        Average predictions over the eight symmetries of the square (test-time augmentation);
-        eight times slower.
+        Average predictions over the eight symmetries of the square; eight times slower.
     threshold : float, default 0.5
         Probability at and above which a pixel is called contamination.
     precision : {"auto", "float32", "bfloat16"}
         Of the convolutions; ``"auto"`` takes bfloat16 where the processor multiplies in it.
-    device : str, default "auto"
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    device : {"auto", "cpu", "cuda"}
     tile, overlap : int, default 1024 and 128
         Images larger than a tile are predicted in tiles that overlap, in pixels; by more than
         said if the network sees farther.
@@ -275,14 +271,10 @@ class UNetSegmenter(BaseEstimator):
         return self
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of contamination, of the images as they are.
+        """Return the probability of contamination, of the images (n, H, W) as they are.
 
         They are not brought to the scale of the network, which `graphseg.segment` does. A network
         that was loaded warns once if the lattice of a first image is far from that scale.
-
-        Parameters
-        ----------
-        images : array of float, shape (n, H, W)
 
         Returns
         -------
@@ -291,10 +283,8 @@ class UNetSegmenter(BaseEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit`` or ``load``.
-        InputError
-            If the images are no stack of finite values.
+        InputError, NotFittedError
+            If the images are no stack of finite values; before ``fit`` or ``load``.
         """
         check_is_fitted(self, "module_")
         images = checked_images(images)
@@ -337,7 +327,10 @@ class UNetSegmenter(BaseEstimator):
 
         With more than two classes it is their numbers, uint8, see `graphseg.datasets.stack.decide`.
         """
-        probability = self.predict_proba(images)
+        return self.decided(self.predict_proba(images))
+
+    def decided(self, probability: np.ndarray) -> np.ndarray:
+        """Return masks of probabilities of contamination, or numbers of more than two classes."""
         if self.classes == 2:
             return probability >= self.threshold
         return decide(probability, self.contamination, self.threshold)
@@ -348,10 +341,7 @@ class UNetSegmenter(BaseEstimator):
         As ``graphseg segment`` does where no pixel size is stated; see
         :func:`graphseg.unet.inference.predict_proba`. Arguments and result as in `predict`.
         """
-        probability = np.stack([predict_proba(self, image)[0] for image in images])
-        if self.classes == 2:
-            return probability >= self.threshold
-        return decide(probability, self.contamination, self.threshold)
+        return self.decided(np.stack([predict_proba(self, image)[0] for image in images]))
 
     def score(self, images: np.ndarray, masks: np.ndarray) -> float:
         """Return the pooled accuracy over all pixels, the paper's model-selection score."""
@@ -360,13 +350,8 @@ class UNetSegmenter(BaseEstimator):
     def save(self, path: str | Path, half: bool = False, card: dict | None = None) -> None:
         """Write the trained network as safetensors with a JSON header.
 
-        Parameters
-        ----------
-        path : path
-        half : bool, default False
-            Store 16-bit floats: half the size, probabilities change by about 1e-3.
-        card : dict, optional
-            Anything to add to the header: scores, data, limits.
+        With `half` it stores 16-bit floats: half the size, probabilities change by about 1e-3. The
+        `card` is anything to add to the header: scores, data, limits.
         """
         check_is_fitted(self, "module_")
         header = {"parameters": self.portable_parameters(), "card": self.card_ | (card or {})}
@@ -376,11 +361,7 @@ class UNetSegmenter(BaseEstimator):
     def load(cls, path: str | Path, **changes) -> Self:
         """Read what :meth:`save` wrote; nothing is unpickled.
 
-        Parameters
-        ----------
-        path : path
-        **changes
-            Parameters to change, for instance ``device`` or ``test_time_augmentation``.
+        Changes are parameters, for instance ``device`` or ``test_time_augmentation``.
 
         Raises
         ------

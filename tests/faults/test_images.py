@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from graphseg.api import read_series
-from graphseg.datasets.labelfiles import read_image
 from graphseg.datasets.load import load_folder
 from graphseg.io import guard as reading
 from graphseg.io.micrographs import read_micrograph
+from graphseg.plotting.labels import read_image
 from tests.faults import corpus_images, guard
 
 

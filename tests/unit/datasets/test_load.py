@@ -17,7 +17,7 @@ from PIL import Image
 
 from graphseg.datasets import load
 from graphseg.datasets import published as registry
-from graphseg.datasets.stack import SAME_PLACE
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of, label_overlaps
 from graphseg.errors import InputError
 
 
@@ -108,16 +108,16 @@ def folder(tmp_path):
     ],
 )
 def test_acquisition_and_date_come_from_the_name(name, acquisition, date):
-    assert load.acquisition_of(name) == acquisition
+    assert acquisition_of(name) == acquisition
     assert load.date_of(name) == date
 
 
 def test_the_registry_names_every_image_and_its_label():
-    known = load.registry()
+    known = registry.registry()
     assert len(known["files"]) == 262
     assert len(known["commit"]) == 40
     images = {name for name in known["files"] if "_LABEL" not in name}
-    assert len({load.acquisition_of(name.removesuffix(".png")) for name in images}) == 109
+    assert len({acquisition_of(name.removesuffix(".png")) for name in images}) == 109
     assert {name.replace(".png", "_LABEL.png") for name in images} == known["files"].keys() - images
 
 
@@ -128,7 +128,7 @@ def test_the_published_set_is_as_registered(published):
     assert (published.images.min(), published.images.max()) == (0, 1)
     assert len(set(published.groups)) == 105  # of 109 acquisitions, 4 show a place again
     assert len(set(published.dates)) == 17
-    frames = Counter(map(load.acquisition_of, published.names))
+    frames = Counter(map(acquisition_of, published.names))
     assert len(frames) == 109
     series = [count for count in frames.values() if count > 1]
     assert (len(series), sum(series)) == (20, 42)
@@ -138,7 +138,7 @@ def test_the_published_set_is_as_registered(published):
 
 def test_acquisitions_of_one_place_are_one_group(published):
     of_acquisition = {
-        load.acquisition_of(n): g
+        acquisition_of(n): g
         for n, g in zip(published.names, published.groups.tolist(), strict=True)
     }
     merged = {a: g for a, g in of_acquisition.items() if a != g}
@@ -185,7 +185,7 @@ def test_overlaps_of_labels_are_intersection_over_union():
     masks = np.zeros((4, 10, 10), bool)
     masks[0, :4] = masks[1, 2:6] = masks[2, 8:] = True
     expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, np.nan]]
-    np.testing.assert_allclose(load.label_overlaps(masks), expected)
+    np.testing.assert_allclose(label_overlaps(masks), expected)
 
 
 def test_an_unknown_source_is_refused():
@@ -205,7 +205,7 @@ def test_the_source_is_the_authors_repository_at_the_registered_commit():
 
 def test_everything_is_downloaded_once_with_its_licence(server, capfd):
     url, asked = server
-    folder = load.fetch(base_url=url)
+    folder = registry.fetch(base_url=url)
     assert (folder.parent / "LICENSE.txt").read_text() == "A licence.\n"
     assert len(list(folder.iterdir())) == 4
     assert set(asked.values()) == {1}
@@ -213,19 +213,19 @@ def test_everything_is_downloaded_once_with_its_licence(server, capfd):
     assert "downloading" in captured.err
     assert captured.out == ""
     asked.clear()
-    assert load.fetch(base_url=url) == folder
+    assert registry.fetch(base_url=url) == folder
     assert not asked
 
 
 def test_damaged_and_partial_files_are_downloaded_again(server, small_registry):
     url, asked = server
-    folder = load.fetch(base_url=url, progress=False)
+    folder = registry.fetch(base_url=url, progress=False)
     damaged, partial_file, gone = sorted(folder.iterdir())[:3]
     damaged.write_bytes(b"no image")
     partial_file.write_bytes(partial_file.read_bytes()[:50])
     gone.unlink()
     asked.clear()
-    load.fetch(base_url=url, progress=False)
+    registry.fetch(base_url=url, progress=False)
     assert len(asked) == 3
     for path in folder.iterdir():
         assert sha(path) == sha(small_registry / "training_images" / path.name)
@@ -234,23 +234,23 @@ def test_damaged_and_partial_files_are_downloaded_again(server, small_registry):
 def test_a_file_that_is_not_the_registered_one_is_not_kept(server, small_registry):
     name = "2001_0101_A_layer_0002.png"
     (small_registry / "training_images" / name).write_bytes(b"a log-in page")
-    with pytest.raises(load.NotObtainableError, match=f"{name} is not the registered file"):
-        load.fetch(base_url=server[0], progress=False)
+    with pytest.raises(registry.NotObtainableError, match=f"{name} is not the registered file"):
+        registry.fetch(base_url=server[0], progress=False)
     cached = registry.pooch.os_cache("graphseg")
     assert not list(cached.rglob(name))
 
 
 def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(load.NotObtainableError, match="cannot be created"):
-        load.fetch(tmp_path / "file" / "cache", server[0], progress=False)
+    with pytest.raises(registry.NotObtainableError, match="cannot be created"):
+        registry.fetch(tmp_path / "file" / "cache", server[0], progress=False)
 
 
 def test_a_missing_file_on_the_server_is_named(server, small_registry):
     name = "2001_0101_A_layer_0001_LABEL.png"
     (small_registry / "training_images" / name).unlink()
-    with pytest.raises(load.NotObtainableError, match=f"{name} cannot be downloaded"):
-        load.fetch(base_url=server[0], progress=False)
+    with pytest.raises(registry.NotObtainableError, match=f"{name} cannot be downloaded"):
+        registry.fetch(base_url=server[0], progress=False)
 
 
 def test_downloaded_data_load_and_then_need_no_server(server, monkeypatch):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from graphseg.datasets import load
 from graphseg.errors import InputError
+from graphseg.plotting.labels import STEPS, History, Patch
 from graphseg.plotting.painter import LabelPainter
-from graphseg.plotting.strokes import STEPS, History, Patch
 
 SHAPE = (20, 30)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from graphseg.simulation.configuration import NAIVE, ContaminantRanges
+from book.studies.configurations import NAIVE
+from graphseg.simulation.configuration import ContaminantRanges
 from graphseg.simulation.contaminant import BLOCK, amorphous_block, draw_contaminant
 
 LOW, HIGH, FRAME = -6.0, 106.0, (0.0, 100.0)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from book.studies.configurations import LAYERS, NO_DEFECTS
 from graphseg.simulation import defects
-from graphseg.simulation.configuration import DEFECTS, GRAPHENE, LAYERS, NO_DEFECTS
+from graphseg.simulation.configuration import DEFECTS, GRAPHENE
 from graphseg.simulation.contaminant import LAYER_DISTANCE
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import EDGE, polycrystal

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from book.studies.configurations import ABLATION
 from graphseg.errors import InputError
 from graphseg.simulation import samples as truth
-from graphseg.simulation.configuration import ABLATION, GRAPHENE, HEXAGONAL_BORON_NITRIDE, MOS2
+from graphseg.simulation.configuration import GRAPHENE, HEXAGONAL_BORON_NITRIDE, MOS2
 from graphseg.simulation.contaminant import NOTHING, draw_contaminant
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import bicrystal

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from book.tools import simulated_sample
 from graphseg import simulation
 from graphseg.datasets import load
 from graphseg.simulation import samples
@@ -73,7 +74,7 @@ def test_a_bow_of_the_illumination_shows_in_the_counts():
 
 
 def test_the_bundled_files_are_what_the_command_writes(tmp_path, stack):
-    samples.write_sample_set(tmp_path)
+    simulated_sample.write(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in load.SAMPLE_FOLDER.iterdir())
     written = load.load_folder(tmp_path, source="simulated")

@@ -9,13 +9,14 @@ from scipy.spatial import cKDTree
 
 from book.studies import domain_shift, unusual_structures, virtual_microscopes
 from book.studies.clean_sheets import Field
+from book.studies.configurations import LAYERS
 from book.studies.recordings import RECORDINGS, UNCHANGED, recorded
 from book.studies.unusual_structures import KINDS, scene
 from book.studies.virtual_microscopes import MICROSCOPES, SAMPLING, frame, training_ranges
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.errors import InputError
-from graphseg.simulation.configuration import DEFECTS, GRAPHENE, LAYERS
+from graphseg.simulation.configuration import DEFECTS, GRAPHENE
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import interface, truth_maps
 from graphseg.structure.rings import find_rings

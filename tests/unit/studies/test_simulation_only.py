@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from book.studies import simulation_only
+from book.studies.configurations import ABLATION, NAIVE
 from graphseg import metrics
-from graphseg.datasets import load
+from graphseg.datasets.stack import acquisition_of
 from graphseg.errors import InputError
 from graphseg.evaluation.records import summary
-from graphseg.simulation.configuration import ABLATION, GRAPHENE, NAIVE
+from graphseg.simulation.configuration import GRAPHENE
 from graphseg.unet import finetune
 from graphseg.unet.segmenter import UNetSegmenter
 
@@ -66,7 +67,7 @@ def test_the_design_part_and_the_rest_share_no_image(stack, finished):
 def test_the_design_part_of_the_published_images(published):
     known = simulation_only.designed_on(published)
     names = np.array(published.names)[known]
-    assert len({load.acquisition_of(name) for name in names}) == 54
+    assert len({acquisition_of(name) for name in names}) == 54
     assert not set(published.groups[known]) & set(published.groups[~known])
     assert max(published.groups[known]) < min(published.groups[~known])
 
