@@ -402,7 +402,7 @@ def _classes(micrograph: Micrograph, prediction: Prediction) -> ClassMap | None:
 
 @dataclass(frozen=True)
 class Analyse(NetworkTask):
-    """Write the class map, the atoms, bonds and defects as CSV, and the atoms as extended XYZ.
+    """Write the class map; atoms, bonds, rings and defects as CSV; the atoms as extended XYZ.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ class Analyse(NetworkTask):
     Examples
     --------
     >>> Analyse(Network.choose(device="cpu"), structures=False).suffixes
-    ('_classes.png', '_atoms.csv', '_bonds.csv', '_defects.csv')
+    ('_classes.png', '_atoms.csv', '_bonds.csv', '_rings.csv', '_defects.csv')
     """
 
     structures: bool = True
@@ -423,8 +423,8 @@ class Analyse(NetworkTask):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Ends of the names of the results."""
-        tables = ("_classes.png", "_atoms.csv", "_bonds.csv", "_defects.csv")
-        return (*tables, "_atoms.xyz") if self.structures else tables
+        always = ("_classes.png", "_atoms.csv", "_bonds.csv", "_rings.csv", "_defects.csv")
+        return (*always, "_atoms.xyz") if self.structures else always
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
         """Predict, find the structure; return the row, the thumbnail and what writes the files."""
@@ -433,6 +433,7 @@ class Analyse(NetworkTask):
         if found is None:
             return self.result(micrograph, prediction, flags=("no_lattice",))
         size, atoms = found.lattice.pixel_size, found.atoms
+        rings = found.rings.keep(found.rings.regular)
         place = dict(positions=atoms.positions, pixel_size=size)
         picture = Image.fromarray(found.classes.image)
         defects = csv_text(found.defect_rows(shape), DEFECT_COLUMNS)
@@ -442,11 +443,16 @@ class Analyse(NetworkTask):
                 structures.write_atoms_csv, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
             "_bonds.csv": partial(structures.write_bonds_csv, **place, bonds=found.bonds),
+            "_rings.csv": partial(
+                structures.write_rings_csv,
+                positions=rings.centres, pixel_size=size, shape=shape, sizes=rings.sizes,
+                areas=rings.areas,
+            ),
             "_defects.csv": lambda path: path.write_text(defects, encoding="utf-8"),
             "_atoms.xyz": partial(
                 structures.write_extended_xyz, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
-        }
+        }  # fmt: skip
         return self.result(
             micrograph,
             prediction,

@@ -261,7 +261,7 @@ def test_analyse_finds_the_structure(run, night, sample, tmp_path):
         assert classes.shape == (*shape, 3)
         blue = (classes == np.array([0x00, 0x72, 0xB2])).all(axis=2)  # contamination
         assert blue.mean() == pytest.approx(float(row["contaminated_fraction"]), abs=1e-6)
-        places = np.array([(float(r["row_px"]), float(r["column_px"])) for r in atoms])
+        places = np.array([(float(r["row_down_px"]), float(r["column_right_px"])) for r in atoms])
         assert not blue[tuple(np.rint(places).astype(int).T)].any()
         areas = [float(row[f"{c}_nm2"]) for c in ("lattice", "boundary", "vacuum", "contamination")]
         assert sum(areas) == pytest.approx(np.prod(shape) * (0.04) ** 2, rel=1e-4)
@@ -269,7 +269,9 @@ def test_analyse_finds_the_structure(run, night, sample, tmp_path):
         kinds = [defect["kind"] for defect in defects]
         assert kinds.count("vacancy") == int(row["vacancies"])
         others = sum(int(row[f"rings_{size}"]) for size in (4, 5, 7, 8, 9))
-        assert kinds.count("ring") == others
+        assert kinds.count("ring") == others and len(defects) == int(row["defects"])
+        rings = [ring["size"] for ring in table(f"out/{name}_rings.csv")]
+        assert all(rings.count(f"{size}") == int(row[f"rings_{size}"]) for size in range(4, 10))
         assert float(row["mean_ring_size"]) == pytest.approx(6, abs=0.1)
     assert "6-rings" in (tmp_path / "out" / "analyse.html").read_text(encoding="utf-8")
 
