@@ -255,8 +255,23 @@ def analyse(
       graphseg analyse night/ --output atoms --masks masks
 
     For every micrograph it writes a class map (lattice white, boundary red, vacuum green,
-    contamination blue), the atoms, bonds and defects as CSV, and the atoms as extended XYZ. The
-    table has the areas in nm² and the numbers of atoms, rings and vacancies.
+    contamination blue), tables of atoms, bonds, rings and defects, and the atoms as extended XYZ.
+    analyse.csv has the areas in nm² and the numbers of atoms, rings and defects; analyse.html shows
+    it with pictures.
+
+    \b
+    NAME_atoms.csv    atom, PLACE, amplitude
+    NAME_bonds.csv    first and second atom, length_angstrom, angle_degrees (from the
+                      right, clockwise)
+    NAME_rings.csv    ring (of 4 to 9 atoms), PLACE of its centre, size (its atoms),
+                      area_angstrom2
+    NAME_defects.csv  kind (ring: of other than 6 atoms; vacancy), size, missing
+                      (atoms), PLACE of its centre, boundary (the nearest one),
+                      distance_angstrom (to it)
+
+    \b
+    PLACE is four columns: row_down_px and column_right_px from the centre of the upper
+    left pixel, x_right_angstrom and y_up_angstrom from that of the lower left one.
     """
     from graphseg.batch.tasks import Analyse
 

@@ -57,7 +57,8 @@ class Result:
 
     row: dict[str, Any]  # columns of the table, text or numbers
     outputs: dict[str, Writer] = field(default_factory=dict)  # suffix of a file to what writes it
-    thumbnail: bytes | None = None  # the content of a JPEG file
+    pictures: dict[str, bytes] = field(default_factory=dict)  # for the report, by their suffixes
+    above: list[int] | None = None  # see `graphseg.io.outputs.previews`
     warning: str = ""  # one sentence for the user
 
 
@@ -77,10 +78,10 @@ class Run:
     """What a run has done."""
 
     manifest: Manifest  # of the folder of results
-    # A row for each image, in order of files and frames, as the table shows them, and its
-    # thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those of
-    # earlier runs whose results lie in the same folder.
-    pairs: list[tuple[dict, str | None]]
+    # A row for each image, in order of files and frames, and what else the report shows, see
+    # `Manifest.rows`: those of this run, finished or failed, and those of earlier runs whose
+    # results lie in the same folder.
+    pairs: list[tuple[dict, dict]]
     finished: int  # images of this run, earlier ones included
     errors: list[str]  # one sentence for each that failed
     warnings: list[str]
@@ -339,7 +340,8 @@ def _work_on(
         "frame": frame.number,
         "frames": frame.frames,
         "row": row | result.row | {"seconds": seconds},
-        "thumbnail": result.thumbnail,
+        "pictures": result.pictures,
+        "above": result.above,
     }
     try:
         manifest.write(frame.name, frame.now, result.outputs, record)

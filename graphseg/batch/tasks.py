@@ -24,8 +24,7 @@ from graphseg.evaluation import ood, quality
 from graphseg.io import structures
 from graphseg.io.micrographs import PLAUSIBLE, Micrograph
 from graphseg.io.outputs import (
-    jpeg,
-    small_picture,
+    previews,
     write_labels,
     write_mask,
     write_overlay,
@@ -279,6 +278,8 @@ class NetworkTask:
             "warning": prediction.warning,
             "ood_score": ood_score and round(ood_score, DIGITS),
             "verdict": prediction.verdict,
+            # Masks that are given were made with one that is not known here.
+            "threshold": self.network.threshold if self.network.digest else None,
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
@@ -291,8 +292,8 @@ class NetworkTask:
             "model": self.network.digest[:12],
             **prediction.known,
         }
-        picture = jpeg(small_picture(micrograph.image, prediction.mask))
-        return Result(common | dict(row or {}), dict(outputs or {}), picture, prediction.warning)
+        shown = previews(micrograph.image, prediction.probability)
+        return Result(common | dict(row or {}), dict(outputs or {}), *shown, prediction.warning)
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ class Segment(NetworkTask):
         return super().made_by() | {"probabilities": self.probabilities}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict; return the row, the thumbnail and what writes the results."""
+        """Predict; return the row, the pictures and what writes the results."""
         found, image = self.network.predict(micrograph, name), micrograph.image
         mask, size, form = found.mask, found.pixel_size, self.masks
         write: dict[str, Writer] = {
@@ -384,7 +385,7 @@ class Sort(NetworkTask):
         return super().made_by() | {"exclude_vacuum": self.exclude_vacuum}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the holes if they count, and return the row and the thumbnail."""
+        """Predict, find the holes if they count, and return the row and the pictures."""
         found = self.network.predict(micrograph, name)
         classes = _classes(micrograph, found) if self.exclude_vacuum else None
         if classes is None:
@@ -400,7 +401,7 @@ def _classes(micrograph: Micrograph, prediction: Prediction) -> ClassMap | None:
 
 @dataclass(frozen=True)
 class Analyse(NetworkTask):
-    """Write the class map, the atoms, bonds and defects as CSV, and the atoms as extended XYZ.
+    """Write the class map; atoms, bonds, rings and defects as CSV; the atoms as extended XYZ.
 
     Parameters
     ----------
@@ -410,7 +411,7 @@ class Analyse(NetworkTask):
     Examples
     --------
     >>> Analyse(Network.choose(device="cpu"), structures=False).suffixes
-    ('_classes.png', '_atoms.csv', '_bonds.csv', '_defects.csv')
+    ('_classes.png', '_atoms.csv', '_bonds.csv', '_rings.csv', '_defects.csv')
     """
 
     structures: bool = True
@@ -419,16 +420,17 @@ class Analyse(NetworkTask):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Ends of the names of the results."""
-        tables = ("_classes.png", "_atoms.csv", "_bonds.csv", "_defects.csv")
-        return (*tables, "_atoms.xyz") if self.structures else tables
+        always = ("_classes.png", "_atoms.csv", "_bonds.csv", "_rings.csv", "_defects.csv")
+        return (*always, "_atoms.xyz") if self.structures else always
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the structure; return the row, the thumbnail and what writes the files."""
+        """Predict, find the structure; return the row, the pictures and what writes the files."""
         prediction, shape = self.network.predict(micrograph, name), micrograph.image.shape
         found = find_structure(micrograph.image, prediction.mask, prediction.stated_size)
         if found is None:
             return self.result(micrograph, prediction, flags=("no_lattice",))
         size, atoms = found.lattice.pixel_size, found.atoms
+        rings = found.rings.keep(found.rings.regular)
         place = dict(positions=atoms.positions, pixel_size=size)
         picture = Image.fromarray(found.classes.image)
         defects = csv_text(found.defect_rows(shape), DEFECT_COLUMNS)
@@ -438,11 +440,16 @@ class Analyse(NetworkTask):
                 structures.write_atoms_csv, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
             "_bonds.csv": partial(structures.write_bonds_csv, **place, bonds=found.bonds),
+            "_rings.csv": partial(
+                structures.write_rings_csv,
+                positions=rings.centres, pixel_size=size, shape=shape, sizes=rings.sizes,
+                areas=rings.areas,
+            ),
             "_defects.csv": lambda path: path.write_text(defects, encoding="utf-8"),
             "_atoms.xyz": partial(
                 structures.write_extended_xyz, **place, shape=shape, amplitudes=atoms.amplitudes
             ),
-        }
+        }  # fmt: skip
         return self.result(
             micrograph,
             prediction,
@@ -476,7 +483,7 @@ class Reduce(NetworkTask):
         return super().made_by() | {"coarsening": asdict(self.coarsening)}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the classes; return the row, the thumbnail and what writes the file."""
+        """Predict, find the classes; return the row, the pictures and what writes the file."""
         found, image = self.network.predict(micrograph, name), _storable(micrograph.image)
         classes = _classes(micrograph, found)
         # Without a lattice nothing but contamination is known.

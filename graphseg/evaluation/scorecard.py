@@ -136,8 +136,8 @@ def _counted(segmenter: UNetSegmenter, stack: LabelledStack) -> dict:
 def expected_jaccard(record: dict, stack: LabelledStack, averages: bool) -> dict[str, dict]:
     """Fit which Jaccard index to expect of the masks of images of other acquisitions, from the
     record of a cross-validation whose networks averaged over the symmetries of the square or not.
-    Returns the way of predicting to the `quality.ExpectedJaccard`, as JSON can hold it; nothing
-    with fewer than `quality.FEWEST` images, more than two classes, or labels not wholly reviewed."""
+    Returns the way of predicting to the `quality.ExpectedJaccard`, as JSON can hold it; nothing of
+    fewer than `quality.FEWEST` images, more than two classes, or labels not wholly reviewed."""
     # A fold that an earlier version finished lacks the fractions.
     certain = [value for fold in record["results"] for value in fold.get("certain", ())]
     counts = np.concatenate([table for _, _, table in records.fold_counts(record)])

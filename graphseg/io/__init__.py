@@ -12,6 +12,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "micrographs": ["Micrograph", "open_series", "read_micrograph"],
         "outputs": ["write_mask", "write_overlay", "write_probability"],
-        "structures": ["write_atoms_csv", "write_bonds_csv", "write_extended_xyz"],
+        "structures": [
+            "write_atoms_csv",
+            "write_bonds_csv",
+            "write_extended_xyz",
+            "write_rings_csv",
+        ],
     },
 )

@@ -1,7 +1,8 @@
-"""Atoms and bonds as files that other programs read: CSV, extended XYZ, and ASE's Atoms.
+"""Atoms, bonds and rings as files that other programs read: CSV, extended XYZ, and ASE's Atoms.
 
 In structures, lengths are in Å and the axes are right-handed as one looks at the micrograph: x
-runs along the columns to the right, y from the bottom row upwards, z towards the viewer.
+runs along the columns to the right, y from the bottom row upwards, z towards the viewer. Tables
+have pixels too, rows counted downwards from the top; the headings say which way each axis runs.
 """
 
 import csv
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CARBON = 6
 VACUUM = 10.0  # Å, height of the cell, which is not periodic
+PLACE = ("row_down_px", "column_right_px", "x_right_angstrom", "y_up_angstrom")  # in tables
 
 
 def write_atoms_csv(
@@ -31,7 +33,7 @@ def write_atoms_csv(
     amplitudes: np.ndarray | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a table of atoms: ``atom, row_px, column_px, x_angstrom, y_angstrom, amplitude``.
+    """Write a table of atoms: ``atom``, the columns `PLACE`, and ``amplitude``.
 
     Parameters
     ----------
@@ -60,21 +62,45 @@ def write_atoms_csv(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_atoms_csv(f"{folder}/atoms.csv", np.array([[9.0, 3.55]]), 0.4, (10, 10))
     ...     print(Path(folder, "atoms.csv").read_text(), end="")
-    atom,row_px,column_px,x_angstrom,y_angstrom
+    atom,row_down_px,column_right_px,x_right_angstrom,y_up_angstrom
     0,9.0000,3.5500,1.4200,0.0000
     """
-    coordinates = to_angstrom(positions, pixel_size, shape)
-    header = ["atom", "row_px", "column_px", "x_angstrom", "y_angstrom"]
-    columns = [*np.asarray(positions).T, *coordinates.T[:2]]
+    columns = {}
     if amplitudes is not None:
         _check_amplitudes(amplitudes, len(positions))
-        header.append("amplitude")
-        columns.append(amplitudes)
-    rows = (
-        [index, *(f"{value:.4f}" for value in row)]
-        for index, row in enumerate(zip(*columns, strict=True))
-    )
-    _write_table(path, header, rows, overwrite)
+        columns["amplitude"] = amplitudes
+    _write_places(path, "atom", positions, pixel_size, shape, columns, overwrite)
+
+
+def write_rings_csv(
+    path: str | PathLike,
+    positions: np.ndarray,
+    pixel_size: float,
+    shape: tuple[int, int],
+    sizes: np.ndarray,
+    areas: np.ndarray,
+    overwrite: bool = False,
+) -> None:
+    """Write a table of rings: ``ring``, the columns `PLACE`, ``size`` and ``area_angstrom2``.
+
+    Parameters
+    ----------
+    path, pixel_size, shape, overwrite
+        As for `write_atoms_csv`.
+    positions
+        (r, 2), the centres in pixels, (row, column).
+    sizes
+        (r,) int, atoms of each.
+    areas
+        (r,) in px².
+
+    Raises
+    ------
+    InputError
+        As `write_atoms_csv`.
+    """
+    columns = {"size": sizes, "area_angstrom2": areas * pixel_size**2}
+    _write_places(path, "ring", positions, pixel_size, shape, columns, overwrite)
 
 
 def write_bonds_csv(
@@ -116,6 +142,11 @@ def write_bonds_csv(
         for (first, second), length, angle in zip(bonds.tolist(), lengths, angles, strict=True)
     )
     _write_table(path, ["first", "second", "length_angstrom", "angle_degrees"], rows, overwrite)
+
+
+def places(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
+    """Return the columns `PLACE` of positions (n, 2) in pixels, (n, 4); see `to_angstrom`."""
+    return np.column_stack([positions, to_angstrom(positions, pixel_size, shape)[:, :2]])
 
 
 def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
@@ -197,6 +228,28 @@ def _check_pixel_size(pixel_size: float | None) -> None:
             f"Lengths in Å need a pixel size: expected Å per pixel, got {pixel_size}; give for "
             "instance 2.46 divided by the lattice parameter in pixels."
         )
+
+
+def _write_places(
+    path: str | PathLike,
+    name: str,
+    positions: np.ndarray,
+    pixel_size: float,
+    shape: tuple[int, int],
+    columns: dict[str, np.ndarray],
+    overwrite: bool,
+) -> None:
+    """Write a table of what has a place, with a number for each; floats get four decimals."""
+    more = (
+        map(str if np.asarray(values).dtype.kind == "i" else "{:.4f}".format, values)
+        for values in columns.values()
+    )
+    placed = places(positions, pixel_size, shape).tolist()
+    rows = (
+        [index, *map("{:.4f}".format, place), *rest]
+        for index, (place, *rest) in enumerate(zip(placed, *more, strict=True))
+    )
+    _write_table(path, [name, *PLACE, *columns], rows, overwrite)
 
 
 def _write_table(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphseg.errors import InputError
-from graphseg.io.structures import to_angstrom
+from graphseg.io.structures import PLACE, places
 from graphseg.structure.atoms import Atoms, find_atoms, find_bonds
 from graphseg.structure.classes import VACUUM, ClassMap, classify
 from graphseg.structure.lattice import Lattice, measure_lattice
@@ -17,10 +17,7 @@ from graphseg.structure.rings import Defect, Rings, find_defects, find_rings
 RING_SIZES = range(4, 10)
 LEAST_CERTAINTY = 0.25  # of the contrast; below, atoms may be confused with ring centres
 LEAST_SIGNAL = 4.0  # of one atom to the noise; below, most vacancies are lost in it
-DEFECT_COLUMNS = (
-    "kind", "size", "missing", "row_px", "column_px", "x_angstrom", "y_angstrom",
-    "boundary", "distance_angstrom",
-)  # fmt: skip
+DEFECT_COLUMNS = ("kind", "size", "missing", *PLACE, "boundary", "distance_angstrom")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +61,16 @@ class Structure:
         row |= {f"rings_{size}": int(sizes[size]) for size in RING_SIZES}
         row["mean_ring_size"] = round(rings.mean_size(), 4)
         row["vacancies"] = sum(defect.kind == "vacancy" for defect in self.defects)
+        row["defects"] = len(self.defects)
         return row
 
     def defect_rows(self, shape: tuple[int, int]) -> list[dict[str, Any]]:
-        """Return a row for each defect of a micrograph of `shape` (H, W).
-
-        x and y in Å are those of `graphseg.io.structures.to_angstrom`.
-        """
+        """Return a row for each defect of a micrograph of `shape` (H, W)."""
         size, rows = self.lattice.pixel_size, []
-        for defect in self.defects:
-            x, y, _ = to_angstrom(np.array([defect.position]), size, shape)[0].tolist()
+        positions = np.reshape([defect.position for defect in self.defects], (-1, 2))
+        placed = places(positions, size, shape).round(4).tolist()
+        for defect, place in zip(self.defects, placed, strict=True):
             distance = None if defect.distance is None else round(defect.distance * size, 4)
-            place = (round(value, 4) for value in (*defect.position, x, y))
             row = (defect.kind, defect.size, defect.missing, *place, defect.boundary, distance)
             rows.append(dict(zip(DEFECT_COLUMNS, row, strict=True)))
         return rows

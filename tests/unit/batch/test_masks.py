@@ -101,7 +101,7 @@ def test_analyse_sort_and_reduce_take_corrected_masks(run, night):
 
     assert run("analyse", *given, "--output", "atoms")[0] == 0
     with open("atoms/a_atoms.csv", newline="", encoding="utf-8") as file:
-        columns = [float(row["column_px"]) for row in csv.DictReader(file)]
+        columns = [float(row["column_right_px"]) for row in csv.DictReader(file)]
     assert len(columns) > 20 and min(columns) > 99
     assert run("reduce", *given, "--output", "small")[0] == 0
     classes = read_reduced(night.folder.parent / "small" / "a_reduced.h5").classes[0]

@@ -26,16 +26,29 @@ def test_the_table_of_atoms(tmp_path):
     structures.write_atoms_csv(path, POSITIONS, PIXEL_SIZE, SHAPE, AMPLITUDES)
     rows = read(path)
     assert list(rows[0]) == [
-        "atom", "row_px", "column_px", "x_angstrom", "y_angstrom", "amplitude",
+        "atom", "row_down_px", "column_right_px", "x_right_angstrom", "y_up_angstrom", "amplitude",
     ]  # fmt: skip
     assert [row["atom"] for row in rows] == ["0", "1", "2"]
-    pixels = [[float(row["row_px"]), float(row["column_px"])] for row in rows]
+    pixels = [[float(row["row_down_px"]), float(row["column_right_px"])] for row in rows]
     np.testing.assert_allclose(pixels, POSITIONS)
     np.testing.assert_allclose([float(row["amplitude"]) for row in rows], AMPLITUDES)
-    assert (float(rows[0]["x_angstrom"]), float(rows[0]["y_angstrom"])) == (0, 0)
-    assert float(rows[1]["x_angstrom"]) == pytest.approx(20.5 * 0.4)
-    assert float(rows[1]["y_angstrom"]) == pytest.approx((99 - 10.25) * 0.4)
+    assert (float(rows[0]["x_right_angstrom"]), float(rows[0]["y_up_angstrom"])) == (0, 0)
+    assert float(rows[1]["x_right_angstrom"]) == pytest.approx(20.5 * 0.4)
+    assert float(rows[1]["y_up_angstrom"]) == pytest.approx((99 - 10.25) * 0.4)
     assert [f.name for f in path.parent.iterdir()] == ["atoms.csv"]
+
+
+def test_the_table_of_rings_has_pixels_downwards_and_angstrom_upwards(tmp_path):
+    sizes, areas = np.array([6, 5, 7]), np.array([32.0, 20.0, 40.0])
+    path = tmp_path / "rings.csv"
+    structures.write_rings_csv(path, POSITIONS, PIXEL_SIZE, SHAPE, sizes, areas)
+    rows = read(path)
+    assert list(rows[0]) == ["ring", *structures.PLACE, "size", "area_angstrom2"]
+    assert [row["size"] for row in rows] == ["6", "5", "7"]
+    assert float(rows[0]["area_angstrom2"]) == pytest.approx(32 * 0.4**2)
+    assert (float(rows[1]["row_down_px"]), float(rows[1]["y_up_angstrom"])) == pytest.approx(
+        (10.25, (99 - 10.25) * 0.4)
+    )
 
 
 def test_the_table_of_bonds(tmp_path):
@@ -55,7 +68,7 @@ def test_empty_tables_keep_their_header(tmp_path):
     structures.write_bonds_csv(
         tmp_path / "b.csv", np.empty((0, 2)), np.empty((0, 2), int), PIXEL_SIZE
     )
-    header = "atom,row_px,column_px,x_angstrom,y_angstrom\n"
+    header = "atom,row_down_px,column_right_px,x_right_angstrom,y_up_angstrom\n"
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == header
     assert len((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()) == 1
 
