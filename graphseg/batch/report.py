@@ -170,7 +170,8 @@ def _addresses(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 REASONS = {
     "failed": "There is no result.",
-    "look_first": "The expected quality is lower than for nine tenths of the published images.",
+    "look_first": "The expected quality is lower than for nine tenths of the images that it was "
+    "calibrated with, or the image was recorded in other conditions than the training images.",
     "outside_known_scale": "The network knows no images of this pixel size.",
     "out_of_distribution": "The image is unlike those that the network was trained on.",
     "nearly_all_contaminated": "Nearly all of the image is called contaminated.",

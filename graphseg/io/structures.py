@@ -98,6 +98,17 @@ def write_rings_csv(
     ------
     InputError
         As `write_atoms_csv`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     one = np.array([[9.0, 3.55]]), 0.4, (10, 10), np.array([6]), np.array([32.5])
+    ...     write_rings_csv(f"{folder}/rings.csv", *one)
+    ...     print(Path(folder, "rings.csv").read_text(), end="")
+    ring,row_down_px,column_right_px,x_right_angstrom,y_up_angstrom,size,area_angstrom2
+    0,9.0000,3.5500,1.4200,0.0000,6,5.2000
     """
     columns = {"size": sizes, "area_angstrom2": areas * pixel_size**2}
     _write_places(path, "ring", positions, pixel_size, shape, columns, overwrite)
