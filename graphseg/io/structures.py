@@ -4,9 +4,7 @@ In structures, lengths are in Å and the axes are right-handed as one looks at t
 runs along the columns to the right, y from the bottom row upwards, z towards the viewer.
 """
 
-import csv
-from collections.abc import Callable, Iterable
-from io import StringIO
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     import ase
 
 CARBON = 6
+LINES = 4096  # of a table that are formatted at a time
 VACUUM = 10.0  # Å, height of the cell, which is not periodic
 
 
@@ -64,17 +63,14 @@ def write_atoms_csv(
     0,9.0000,3.5500,1.4200,0.0000
     """
     coordinates = to_angstrom(positions, pixel_size, shape)
-    header = ["atom", "row_px", "column_px", "x_angstrom", "y_angstrom"]
-    columns = [*np.asarray(positions).T, *coordinates.T[:2]]
+    header = "atom,row_px,column_px,x_angstrom,y_angstrom"
+    columns = [np.arange(len(coordinates)), *np.asarray(positions).T, *coordinates.T[:2]]
     if amplitudes is not None:
         _check_amplitudes(amplitudes, len(positions))
-        header.append("amplitude")
+        header += ",amplitude"
         columns.append(amplitudes)
-    rows = (
-        [index, *(f"{value:.4f}" for value in row)]
-        for index, row in enumerate(zip(*columns, strict=True))
-    )
-    _write_table(path, header, rows, overwrite)
+    form = ",".join(["%d"] + ["%.4f"] * (len(columns) - 1))
+    _write(path, f"{header}\n{_lines(form, columns)}", overwrite)
 
 
 def write_bonds_csv(
@@ -116,11 +112,8 @@ def write_bonds_csv(
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
     lengths = np.linalg.norm(between, axis=1) * pixel_size
     angles = np.degrees(np.arctan2(between[:, 0], between[:, 1])) % 180
-    rows = (
-        [first, second, f"{length:.4f}", f"{angle:.3f}"]
-        for (first, second), length, angle in zip(bonds.tolist(), lengths, angles, strict=True)
-    )
-    _write_table(path, ["first", "second", "length_angstrom", "angle_degrees"], rows, overwrite)
+    lines = _lines("%d,%d,%.4f,%.3f", [*bonds.T, lengths, angles])
+    _write(path, f"first,second,length_angstrom,angle_degrees\n{lines}", overwrite)
 
 
 def to_angstrom(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
@@ -203,9 +196,8 @@ def write_extended_xyz(
     cell = np.diag([shape[1] * pixel_size, shape[0] * pixel_size, VACUUM]).ravel().tolist()
     lattice, size = " ".join(map(str, cell)), float(pixel_size)
     comment = f'Lattice="{lattice}" Properties={properties} pixel_size={size} pbc="F F F"'
-    atoms = ("C  " + " ".join(f"{value:16.8f}" for value in row) for row in columns.tolist())
-    text = "\n".join([str(len(columns)), comment, *atoms, ""])
-    _write(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite)
+    atoms = _lines("C  " + " ".join(["%16.8f"] * columns.shape[1]), columns.T)
+    _write(path, f"{len(columns)}\n{comment}\n{atoms}", overwrite)
 
 
 def _check_amplitudes(amplitudes: np.ndarray, atoms: int) -> None:
@@ -221,17 +213,16 @@ def _check_pixel_size(pixel_size: float | None) -> None:
         )
 
 
-def _write_table(
-    path: str | PathLike, header: list[str], rows: Iterable[list], overwrite: bool
-) -> None:
-    text = StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    _write(path, lambda target: target.write_text(text.getvalue(), encoding="utf-8"), overwrite)
+def _lines(form: str, columns: Iterable[np.ndarray]) -> str:
+    """Return a line for each row of columns (n,), thousands at a time, which is the fastest way."""
+    rows = np.column_stack(list(columns))
+    parts = (rows[start : start + LINES] for start in range(0, len(rows), LINES))
+    return "".join(f"{form}\n" * len(part) % tuple(part.ravel().tolist()) for part in parts)
 
 
-def _write(path: str | PathLike, fill: Callable[[Path], object], overwrite: bool) -> None:
+def _write(path: str | PathLike, text: str, overwrite: bool) -> None:
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; choose another name or allow to overwrite it.")
     with whole_file(path) as temporary:
-        fill(temporary)
+        temporary.write_text(text, encoding="utf-8")

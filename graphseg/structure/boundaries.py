@@ -16,6 +16,7 @@ from skimage.measure import label, regionprops
 from skimage.morphology import skeletonize
 
 from graphseg.errors import InputError
+from graphseg.structure.denoise import gaussian
 from graphseg.structure.lattice import SECTOR
 from graphseg.structure.orientation import OrientationMap, map_orientation
 
@@ -140,25 +141,28 @@ def boundary_mask(
     boundaries: tuple[Boundary, ...], shape: tuple[int, int], width: float
 ) -> np.ndarray:
     """Return the boundaries as lines `width` pixels wide, (H, W) bool."""
-    drawn = np.zeros(shape, bool)
+    reach = int(width / 2)
+    steps = np.arange(-reach, reach + 1)
+    disc = np.hypot(steps[:, None], steps) <= width / 2
+    drawn = np.zeros([n + 2 * reach for n in shape], bool)
     for boundary in boundaries:
-        rows, columns = np.rint(boundary.positions).astype(int).T
-        drawn[rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)] = True
-    if not drawn.any():
-        return drawn  # the transform has no distance to nothing
-    return ndimage.distance_transform_edt(~drawn) <= width / 2
+        places = np.rint(boundary.positions).astype(int).clip(0, np.array(shape) - 1)
+        for row, column in np.unique(places, axis=0):
+            drawn[row : row + len(steps), column : column + len(steps)] |= disc
+    return drawn[reach : reach + shape[0], reach : reach + shape[1]]
 
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """e^{6iθ} smoothed, the size of its steepest slope / 6, and its direction (H, W, 2).
+    """e^{6iθ} smoothed, the size of its steepest slope / 6, and what gives its direction.
 
-    `known` is 1 where the lattice is good enough to have an orientation, else 0.
+    `known` is 1 where the lattice is good enough to have an orientation, else 0. All are (H, W).
     """
 
     turned: np.ndarray
     slope: np.ndarray
-    normals: np.ndarray
+    spread: np.ndarray
+    mixed: np.ndarray
     known: np.ndarray
     valid: np.ndarray
     parameter: float
@@ -171,35 +175,31 @@ def _field(orientation: OrientationMap) -> _Field:
     """
     order, valid = orientation.order, orientation.valid
     parameter = orientation.lattice.parameter
-    weight = order.astype(float) ** 2
-    turned = weight * np.exp(6j * orientation.orientation)
+    weight, angle = order**2, 6 * orientation.orientation
+    turned = weight * np.cos(angle), weight * np.sin(angle)
 
     def smooth(image: np.ndarray, derivative: tuple[int, int] = (0, 0)) -> np.ndarray:
-        return ndimage.gaussian_filter(
-            image, SMOOTHING * parameter, order=derivative, mode="constant", truncate=3
-        )
+        return gaussian(image, SMOOTHING * parameter, derivative, truncate=3, reflect=False)
 
     total = np.maximum(smooth(weight), 1e-9)
-    mean = smooth(turned) / total
-    down, across = (
-        (smooth(turned, axis) - mean * smooth(weight, axis)) / total for axis in ((1, 0), (0, 1))
-    )
-    slope, normals = _steepest(down, across)
+    mean = [smooth(part) / total for part in turned]
+    # The larger eigenvalue of the two-by-two matrix of the products of the derivatives.
+    rows, columns, mixed = np.zeros((3, *order.shape), np.float32)
+    bent = [smooth(weight, axis) for axis in ((1, 0), (0, 1))]
+    for part, middle in zip(turned, mean, strict=True):
+        down, across = (
+            (smooth(part, axis) - middle * rest) / total
+            for axis, rest in zip(((1, 0), (0, 1)), bent, strict=True)
+        )
+        rows += down**2
+        columns += across**2
+        mixed += down * across
+    spread = columns - rows
+    slope = np.sqrt((rows + columns) / 2 + np.sqrt((spread / 2) ** 2 + mixed**2)) / 6
     good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
-    known = (order > LEAST_ORDER * good) & (np.abs(mean) > LEAST_COHERENCE)
-    return _Field(mean, slope / 6, normals, known.astype(float), valid, parameter)
-
-
-def _steepest(down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steepest slope of a complex function and its direction, from its gradient.
-
-    It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
-    """
-    rows, columns = np.abs(down) ** 2, np.abs(across) ** 2
-    mixed = (down * across.conj()).real
-    largest = (rows + columns) / 2 + np.hypot((rows - columns) / 2, mixed)
-    angle = np.arctan2(2 * mixed, columns - rows) / 2
-    return np.sqrt(largest), np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    known = (order > LEAST_ORDER * good) & (np.hypot(*mean) > LEAST_COHERENCE)
+    field = mean[0] + 1j * mean[1]
+    return _Field(field, slope, spread, mixed, known.astype(np.float32), valid, parameter)
 
 
 def _jumps(field: _Field, smallest: float) -> np.ndarray:
@@ -208,7 +208,8 @@ def _jumps(field: _Field, smallest: float) -> np.ndarray:
     # A jump Δ smoothed over σ has the slope Δ/(√2π σ); the map itself is smoothed as much again.
     least = lowest / (3 * np.sqrt(2 * np.pi) * SMOOTHING * field.parameter)
     places = np.argwhere(field.valid & (field.slope > least))  # (n, 2)
-    normals = field.normals[tuple(places.T)]  # (n, 2)
+    angle = np.arctan2(2 * field.mixed[tuple(places.T)], field.spread[tuple(places.T)]) / 2
+    normals = np.stack([np.sin(angle), np.cos(angle)], axis=-1)  # (n, 2), of the steepest slope
     height = field.slope[tuple(places.T)]
     for side in (-1, 1):
         ridge = height >= _at(field.slope, places + side * normals)

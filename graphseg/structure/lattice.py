@@ -368,6 +368,7 @@ def _windowed_waves(length: int, frequencies: np.ndarray, parameter: float) -> n
     positions = np.arange(length)
     centres = np.arange(parameter, length, WINDOW_STEP * parameter)[:, None]
     window = np.exp(-(((positions - centres) / (WINDOW_WIDTH * parameter)) ** 2) / 2)
+    window[window < 1e-12] = 0  # products with denormal numbers take ten times as long
     window /= window.sum(axis=1, keepdims=True)
     waves = np.exp(-2j * np.pi * frequencies[:, None] * positions)
     return window.astype(np.float32) * waves[:, None].astype(np.complex64)
