@@ -222,6 +222,7 @@ def find_atoms(
     small, small_clean = binned(image, factor), binned(clean, factor) == 1
     # 2. Background off; noise, and the sign of the contrast, from the spectrum.
     signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
+    del image, small
     # 3. Sites, which of them hold an atom, and a fit of the positions.
     search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
     positions, amplitudes, energy = search(signal)

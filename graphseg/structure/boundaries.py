@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.signal import savgol_filter
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
-from skimage.measure import label, regionprops
 from skimage.morphology import skeletonize
 
 from graphseg.errors import InputError
-from graphseg.structure.denoise import gaussian
+from graphseg.structure.denoise import gaussian, strips
 from graphseg.structure.lattice import SECTOR
 from graphseg.structure.orientation import OrientationMap, map_orientation
 
@@ -114,10 +114,13 @@ def find_boundaries(
     # 1. e^{6iθ} smoothed, its slope, and where it is known.
     field = _field(orientation)
     # 2. The jump across each ridge of the slope; ridges are kept that are high enough somewhere.
-    jump = _jumps(field, smallest_misorientation)
-    labels, count = ndimage.label(jump > 0, np.ones((3, 3)))
-    highest = np.asarray(ndimage.maximum(jump, labels, np.arange(count + 1)))
-    ridges = skeletonize((highest >= smallest_misorientation)[labels] & (labels > 0))
+    places, jumps = _jumps(field, smallest_misorientation)
+    count, part = connected_components(_neighbours(places))
+    highest = np.zeros(count)
+    np.maximum.at(highest, part, jumps)
+    ridges = np.zeros(orientation.order.shape, bool)
+    ridges[tuple(places[highest[part] >= smallest_misorientation].T)] = True
+    ridges = skeletonize(ridges)
 
     def line(path: np.ndarray) -> Boundary:
         smooth = _smoothed(path, LINE_SMOOTHING * parameter)
@@ -175,35 +178,37 @@ def _field(orientation: OrientationMap) -> _Field:
     """
     order, valid = orientation.order, orientation.valid
     parameter = orientation.lattice.parameter
-    weight, angle = order**2, 6 * orientation.orientation
-    turned = weight * np.cos(angle), weight * np.sin(angle)
+    good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
+    known = (order > LEAST_ORDER * good).astype(np.float32)
+    turned = np.empty(order.shape, np.complex64)
+    slope, spread, mixed = np.zeros((3, *order.shape), np.float32)
 
     def smooth(image: np.ndarray, derivative: tuple[int, int] = (0, 0)) -> np.ndarray:
         return gaussian(image, SMOOTHING * parameter, derivative, truncate=3, reflect=False)
 
-    total = np.maximum(smooth(weight), 1e-9)
-    mean = [smooth(part) / total for part in turned]
-    # The larger eigenvalue of the two-by-two matrix of the products of the derivatives.
-    rows, columns, mixed = np.zeros((3, *order.shape), np.float32)
-    bent = [smooth(weight, axis) for axis in ((1, 0), (0, 1))]
-    for part, middle in zip(turned, mean, strict=True):
-        down, across = (
-            (smooth(part, axis) - middle * rest) / total
-            for axis, rest in zip(((1, 0), (0, 1)), bent, strict=True)
-        )
-        rows += down**2
-        columns += across**2
-        mixed += down * across
-    spread = columns - rows
-    slope = np.sqrt((rows + columns) / 2 + np.sqrt((spread / 2) ** 2 + mixed**2)) / 6
-    good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
-    known = (order > LEAST_ORDER * good) & (np.hypot(*mean) > LEAST_COHERENCE)
-    field = mean[0] + 1j * mean[1]
-    return _Field(field, slope, spread, mixed, known.astype(np.float32), valid, parameter)
+    for rows, around, inner in strips(len(order), 3 * SMOOTHING * parameter):
+        weight, angle = order[around] ** 2, 6 * orientation.orientation[around]
+        parts = weight * np.cos(angle), weight * np.sin(angle)
+        total = np.maximum(smooth(weight)[inner], 1e-9)
+        mean = [smooth(part)[inner] / total for part in parts]
+        bent = [smooth(weight, axis)[inner] for axis in ((1, 0), (0, 1))]
+        # The larger eigenvalue of the two-by-two matrix of the products of the derivatives.
+        for part, middle in zip(parts, mean, strict=True):
+            down, across = (
+                (smooth(part, axis)[inner] - middle * rest) / total
+                for axis, rest in zip(((1, 0), (0, 1)), bent, strict=True)
+            )
+            slope[rows] += (down**2 + across**2) / 2
+            spread[rows] += across**2 - down**2
+            mixed[rows] += down * across
+        slope[rows] += np.sqrt((spread[rows] / 2) ** 2 + mixed[rows] ** 2)
+        turned.real[rows], turned.imag[rows] = mean
+        known[rows] *= np.hypot(*mean) > LEAST_COHERENCE
+    return _Field(turned, np.sqrt(slope) / 6, spread, mixed, known, valid, parameter)
 
 
-def _jumps(field: _Field, smallest: float) -> np.ndarray:
-    """Return the jump of orientation across each ridge of its slope, radians, 0 elsewhere."""
+def _jumps(field: _Field, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels (n, 2) on ridges of the slope, and the jumps across them, (n,) radians."""
     lowest = CONTINUATION * smallest
     # A jump Δ smoothed over σ has the slope Δ/(√2π σ); the map itself is smoothed as much again.
     least = lowest / (3 * np.sqrt(2 * np.pi) * SMOOTHING * field.parameter)
@@ -214,9 +219,8 @@ def _jumps(field: _Field, smallest: float) -> np.ndarray:
     for side in (-1, 1):
         ridge = height >= _at(field.slope, places + side * normals)
         places, normals, height = places[ridge], normals[ridge], height[ridge]
-    jumps = np.zeros(field.slope.shape)
-    jumps[tuple(places.T)] = np.abs(np.angle(_turn(field, places, normals, STEP))) / 6
-    return np.where(jumps > lowest, jumps, 0)
+    jumps = np.abs(np.angle(_turn(field, places, normals, STEP))) / 6
+    return places[jumps > lowest], jumps[jumps > lowest]
 
 
 def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -> np.ndarray:
@@ -253,21 +257,30 @@ def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
     The longest shortest path through a connected part is a line; what is left of the part may
     hold branches, which are found in the same way.
     """
-    parts, paths = [ridges], []
-    while parts:
-        for part in regionprops(label(parts.pop(), connectivity=2)):
-            path = _longest_path(part.coords)
-            if len(path) < shortest / np.sqrt(2) or _length(part.coords[path]) < shortest:
+    waiting, paths = [np.argwhere(ridges)], []
+    while waiting:
+        pixels = waiting.pop()
+        count, part = connected_components(_neighbours(pixels))
+        order = np.argsort(part, kind="stable")
+        for members in np.split(order, np.cumsum(np.bincount(part))[:-1]) if count else ():
+            path = _longest_path(pixels[members])
+            line = pixels[members[path]]
+            if len(path) < shortest / np.sqrt(2) or _length(line) < shortest:
                 continue
-            paths.append(part.coords[path])
-            parts.append(np.zeros(ridges.shape, bool))
-            parts[-1][tuple(np.delete(part.coords, path, axis=0).T)] = True
+            paths.append(line)
+            waiting.append(pixels[np.delete(members, path)])
     return sorted(paths, key=len, reverse=True)
+
+
+def _neighbours(pixels: np.ndarray) -> csr_array:
+    """Return the distances of pixels (n, 2) that touch, at a side or a corner."""
+    tree = cKDTree(pixels)
+    return csr_array(tree.sparse_distance_matrix(tree, TOUCH, output_type="coo_matrix"))
 
 
 def _longest_path(pixels: np.ndarray) -> np.ndarray:
     """Return the indices, in order, of the longest of all shortest paths in a connected part."""
-    graph = cKDTree(pixels).sparse_distance_matrix(cKDTree(pixels), TOUCH).tocsr()
+    graph = _neighbours(pixels)
     start = int(dijkstra(graph, indices=0).argmax())
     distance, before = dijkstra(graph, indices=start, return_predecessors=True)
     path = [int(distance.argmax())]

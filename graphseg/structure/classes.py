@@ -200,10 +200,11 @@ def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> tuple[n
     band = (frequency > low) & (frequency < high)
     spectrum = fft.rfft2(flat) * band
     # 3. The variance of the noise in this band.
-    bins = np.where(band, (frequency * min(flat.shape) / 2).astype(int), -1)
-    found, counts = np.unique(bins[band], return_counts=True)
+    bins = np.where(band, (frequency * min(flat.shape) / 2).astype(np.int32), -1)
+    counts = np.bincount(bins[band])
+    found = np.flatnonzero(counts)
     power = noise_power(np.abs(spectrum) ** 2, bins, found)
-    noise = 2 * np.sum(power * counts) / flat.size / np.count_nonzero(~mask)
+    noise = 2 * np.sum(power * counts[found]) / flat.size / np.count_nonzero(~mask)
     # 4. The local variance of the clean area, relative to it.
     varying = np.where(mask, np.float32(0), fft.irfft2(spectrum, flat.shape)) ** 2
     clean = (~mask).astype(np.float32)

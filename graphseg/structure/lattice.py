@@ -22,6 +22,7 @@ from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
 from graphseg.preprocessing import bezier_surface, weighted_spectrum
 from graphseg.simulation import LATTICE_CONSTANT
+from graphseg.structure.denoise import strips
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
 WINDOW_TAPER = 0.5  # fraction of each side of the Tukey window
@@ -178,14 +179,16 @@ def clean_signal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     if mask.all():
         raise InputError("The mask covers the whole image; there is nothing clean to measure.")
-    signal = image - bezier_surface(image.astype(np.float64), (2, 2), mask)
-    deviation = signal[~mask].std()
+    signal = (image - bezier_surface(image, (2, 2), mask)).astype(np.float32)
+    deviation = signal[~mask].std(dtype=float)
     if deviation <= 1e-6 * np.abs(image).max():
         return np.zeros(image.shape, np.float32)
-    if mask.any():
-        distance = ndimage.distance_transform_edt(~mask)
-        signal *= np.sin(np.pi / 2 * np.clip(distance / TAPER, 0, 1)) ** 2
-    return (signal / deviation).astype(np.float32)
+    signal /= np.float32(deviation)
+    for rows, around, inner in strips(len(image), TAPER):
+        if mask[around].any():
+            distance = ndimage.distance_transform_edt(~mask[around])[inner]
+            signal[rows] *= np.sin(np.pi / 2 * np.clip(distance / TAPER, 0, 1)) ** 2
+    return signal
 
 
 def _bounds(

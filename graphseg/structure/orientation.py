@@ -22,7 +22,7 @@ import scipy.fft as fft
 from scipy import ndimage
 
 from graphseg.errors import InputError
-from graphseg.structure.denoise import gaussian
+from graphseg.structure.denoise import gaussian, strips
 from graphseg.structure.lattice import (
     SECTOR,
     Lattice,
@@ -38,7 +38,6 @@ LEAST_COVERAGE = 0.2  # fraction of the kernel on clean area; a corner of the im
 WIDTH = 0.8  # lattice parameters; the ring of atoms has a radius of 0.58
 TINY = 1e-6
 REACH = 4.0  # standard deviations of an envelope that count
-ROWS = 1024  # of a large image that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +135,9 @@ def map_orientation(
     hexagons = partial(gaussian, deviation=smoothing * lattice.parameter, reflect=False)
     fraction = np.maximum(hexagons(valid.astype(np.float32)), TINY)
     best, position = np.empty((2, *image.shape), np.float32)
-    margin = int(REACH * (width + smoothing) * lattice.parameter) + 1
+    margin = REACH * (width + smoothing) * lattice.parameter
     # Some rows at a time, with those around them that they depend on.
-    for start in range(0, len(image), ROWS):
-        rows = slice(start, start + ROWS)
-        top = max(start - margin, 0)
-        around, inner = slice(top, start + ROWS + margin), slice(start - top, start - top + ROWS)
+    for rows, around, inner in strips(len(image), margin):
         respond = correlation.responses(around)
 
         # 2. Averaged over about one hexagon, because between the centres the response is lower.
@@ -151,6 +147,7 @@ def map_orientation(
 
         # 3. The largest of these means over 60°, and a parabola through it and its two neighbours.
         best[rows], position[rows] = _strongest(energy, orientations)
+    del correlation
     # 4. Order: relative to a perfect lattice. Orientation: steps to radians.
     order = np.sqrt(np.clip(best / _mean_response(lattice.amplitudes), 0, 1)) * valid
     sector = np.float32(SECTOR)
