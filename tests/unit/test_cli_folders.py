@@ -405,6 +405,7 @@ def test_two_hosts_of_a_scheduler_do_what_this_machine_does(run, night, schedule
 def executed(scheduler):
     """How many calls the workers have done so far."""
     with Client(scheduler) as client:
+        client.wait_for_workers(2, timeout=60)
         done = client.run(lambda dask_worker: dask_worker.state.executed_count)
     assert len(done) == 2
     return sum(done.values())
