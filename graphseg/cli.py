@@ -29,7 +29,7 @@ MARGIN = 8.0  # px, that of `graphseg.batch.reduction.Coarsening`
 EXAMPLES = """\b
 Examples:
   graphseg segment night/ --output masks
-  graphseg segment "night/*.dm4" --output masks --overlays --workers 2
+  graphseg segment "night/*.dm4" --output masks --overlays
   graphseg analyse night/ --output atoms
   graphseg sort night/ --output ranking
   graphseg reduce night/ --output small --mode blocks
@@ -135,13 +135,19 @@ def _on_a_folder(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=1, help="worker processes on this machine, which share its cores")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="processes on this machine, at most; by default one a core, as far as there is "
+            "memory. One uses all cores as well, so others are started only where more than five "
+            "minutes of work are left; files that kill a process are then found and named",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
             help="address of a Dask scheduler, whose workers must see images and results under "
-            "the same paths"
+            "the same paths; then it does not matter what --workers says"
         ),
     ] = None,
     resume: Annotated[

@@ -117,6 +117,13 @@ def train(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1 for one per core")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="address of a Dask scheduler, on whose workers the folds are trained; they must "
+            "see the folder of the weight file under the same path"
+        ),
+    ] = None,
     changes: Changes = None,
 ) -> None:
     """Train a network on your labelled micrographs and score it.
@@ -135,7 +142,7 @@ def train(
     JSON.
     An interrupted training resumes when the same command is given again.
     """
-    from graphseg.batch import masks
+    from graphseg.batch import masks, pools
     from graphseg.datasets import check
     from graphseg.evaluation import methods, scorecard
     from graphseg.unet import finetune
@@ -156,9 +163,12 @@ def train(
     scales = finetune.scales_of(stack, initial)
     segmenter = methods.make("unet", **(initial.parameters(stack.classes) | changed))
     typer.echo("\n".join([f"{report}\nclasses: {classes}", *scales.told()]), err=True)
-    scores = scorecard.cross_validation(
-        segmenter, stack, scales, number, initial.path, finetune.run_folder_of(output), jobs
-    )
+    # Other machines have other working folders.
+    run_folder, jobs = finetune.run_folder_of(output.absolute()), -1 if scheduler else jobs
+    with pools.workers(scheduler):
+        scores = scorecard.cross_validation(
+            segmenter, stack, scales, number, initial.path, run_folder, jobs
+        )
     card = finetune.model_card(stack, classes, report, initial, scales, scores)
     card = finetune.train_all(
         segmenter, stack, scales, output, card,

@@ -60,7 +60,7 @@ def fit_bezier_surface(
 def bezier_surface(
     image: np.ndarray, degree: tuple[int, int], exclude: np.ndarray | None
 ) -> np.ndarray:
-    """Do what `fit_bezier_surface` does with an (H, W) float64 image that was checked before."""
+    """Do what `fit_bezier_surface` does with an (H, W) image of floats that was checked before."""
     # Orthonormal columns span the same surfaces and keep high degrees well conditioned.
     rows, columns = (
         np.linalg.qr(bernstein_basis(d, n))[0] for d, n in zip(degree, image.shape, strict=True)
@@ -183,12 +183,11 @@ def _masked_coefficients(
 ) -> np.ndarray:
     """Solve the normal equations of the kept pixels; the basis stays separable."""
     m, n = rows.shape[1], columns.shape[1]
-    weights = keep.astype(np.float64)
     row_pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
     column_pairs = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
-    gram = _project(weights, row_pairs, column_pairs).reshape(m, m, n, n)
+    gram = _project(keep, row_pairs, column_pairs).reshape(m, m, n, n)
     gram = gram.transpose(0, 2, 1, 3).reshape(m * n, m * n)
-    right = _project(weights * image, rows, columns)
+    right = _project(np.where(keep, image, image.dtype.type(0)), rows, columns)
     coefficients, _, rank, _ = np.linalg.lstsq(gram, right.ravel(), rcond=1e-12)
     if rank < m * n:
         raise InputError(

@@ -14,6 +14,7 @@ from book.studies import (
     learning_curve,
     ood,
     pretrained_networks,
+    rates,
     re_evaluation,
     robustness,
     simulation_only,
@@ -37,6 +38,7 @@ STUDIES = {
     "robustness": robustness,
     "benchmark": benchmark,
     "pretrained-networks": pretrained_networks,
+    "rates": rates,
 }
 app = typer.Typer(
     help="Make the recorded results of the book.",

@@ -184,6 +184,8 @@ class MaskFolder:
         """Return how many micrographs are best worked on at a time."""
         return CORES
 
+    processes = threads
+
     def matched(self, sources: Sequence[Source]) -> list[Source]:
         """Return sources by the names of their masks, with a digest of these.
         They are found by their paths, or by their content where they have been moved. Those without

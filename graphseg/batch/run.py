@@ -10,17 +10,19 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import platform
 import re
 import sys
 import time
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
     from graphseg.batch.tasks import NetworkTask
 
 SHOWN_WARNINGS = 10  # lines; the table has all
-FLOAT = 4  # bytes of a pixel in work
-MEMORY = 64 * 2**20  # bytes of images that are read and whose results are not yet written
+WORK = 80  # bytes for each pixel of an image in work, by far most of them in `analyse`
+SHARE_OF_MEMORY = 0.5  # of what is free that images in work may take
+TRIAL = 8  # files after which the time that the others take is known
+LONG = 300.0  # seconds of work from which further processes, which take some to start, are no loss
 TABLES = 10.0  # seconds after which tables are written anew while a run goes on
 SHARE = 0.05  # of the time that this may take, which is long with thousands of rows
 AHEAD = 4  # images that are read ahead at most
@@ -99,7 +103,7 @@ def run(
     *,
     resume: bool = True,
     overwrite: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     scheduler: str | None = None,
     progress: bool = True,
     about: Mapping[str, Any] | None = None,
@@ -107,15 +111,17 @@ def run(
 ) -> Run:
     """Do a task with many micrographs; what is finished already is not done again.
     A file that cannot be read or a frame that fails is reported on stderr and skipped. `workers`
-    are processes on this machine, with 1 it is this one; those of a Dask scheduler at an address do
-    it instead. `resume` and `overwrite` are those of the `Manifest`; `progress` shows a bar with an
-    estimate of the time left on stderr. `about` is what ``run.toml`` in the folder of results says
-    of this run: ``options`` and ``skipped``; times, versions, model digest and what failed are
-    added. Without it there is no such file, nor ``run.log``, to which the lines of each run are
-    added. `tables` is called now and then with what has been done so far, so that tables grow.
-    InputError if something is in the way of the results and may not be replaced, before anything is
-    done; if results cannot be written; if no scheduler answers."""
-    begun, threads, made_by = _now(), task.threads(), task.made_by()
+    are at most so many processes on this machine, by default as many as cores: this one, with a
+    thread for each core, begins, and others take over if more than `LONG` seconds of work are left
+    and there is memory for them. Those of a Dask scheduler at an address do it instead. `resume`
+    and `overwrite` are those of the `Manifest`; `progress` shows a bar with an estimate of the time
+    left on stderr. `about` is what ``run.toml`` in the folder of results says of this run:
+    ``options`` and ``skipped``; times, versions, model digest and what failed are added. Without it
+    there is no such file, nor ``run.log``, to which the lines of each run are added. `tables` is
+    called now and then with what has been done so far, so that tables grow. InputError if something
+    is in the way of the results and may not be replaced, before anything is done; if results cannot
+    be written; if no scheduler answers."""
+    begun, made_by = _now(), task.made_by()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
     earlier = sum(done.values())
@@ -133,10 +139,10 @@ def run(
             LOGGER.info("%s begins: %d files, %d images finished", task.command, len(done), earlier)
 
         waiting = [source for source in sources if not done[source]]
-        if not waiting or (workers == 1 and scheduler is None):
-            results = stream(task, manifest, waiting, threads)
+        if scheduler is None:
+            results = _locally(task, manifest, waiting, workers or task.processes())
         else:
-            results = _distribute(task, manifest, waiting, workers, scheduler)
+            results = _distribute(task, manifest, waiting, partial(pools.dask_workers, scheduler))
         outcomes, due = [], time.monotonic() + TABLES
         for outcome in _watched(_begun(results, begin), len(waiting), earlier, progress):
             outcomes.append(outcome)
@@ -191,17 +197,29 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def _locally(
+    task: "NetworkTask", manifest: Manifest, sources: Sequence[Source], workers: int
+) -> Iterator[Outcome]:
+    """Work on files in this process, and in others as soon as they are known to be worth it."""
+    waiting, started = deque(sources), time.monotonic()
+
+    def few() -> Iterator[Source]:
+        for number in itertools.count():
+            spent = time.monotonic() - started
+            if not waiting or (number >= TRIAL and spent * len(waiting) > number * LONG):
+                return
+            yield waiting.popleft()
+
+    most = min(workers, len(sources), pools.free_memory() // pools.PROCESS)
+    yield from stream(task, manifest, few() if most > 1 else sources, task.threads())
+    if most > 1 and waiting:
+        yield from _distribute(task, manifest, waiting, partial(pools.local_processes, most))
+
+
 def _distribute(
-    task: "NetworkTask",
-    manifest: Manifest,
-    sources: Sequence[Source],
-    workers: int,
-    scheduler: str | None,
+    task: "NetworkTask", manifest: Manifest, sources: Sequence[Source], open_pool: pools.OpenPool
 ) -> Iterator[Outcome]:
     """Work on files in other processes; the outcomes are those of `stream`."""
-    open_pool = partial(pools.local_processes, min(workers, len(sources)))
-    if scheduler is not None:
-        open_pool = partial(pools.dask_workers, scheduler)
     work = partial(_stream_to_the_end, task, manifest)
     for source in (yield from pools.distribute(work, sources, open_pool)):
         text = f"{source.shown}: its process died twice; is there enough memory for it?"
@@ -270,7 +288,8 @@ def stream(
     """Work on files in this process: this thread reads, others do the task and write.
     Frames that are finished are skipped. A frame that fails gives an outcome with a sentence and
     leaves the others alone. InputError if results cannot be written."""
-    running: dict[Future[Outcome], int] = {}  # to the bytes of its image
+    running: dict[Future[Outcome], int] = {}  # to the bytes that its image needs
+    memory = memory_for(threads)
     # Several threads that each multiply small matrices with all cores wait for one another: 13
     # images a second instead of 21.
     with threadpool_limits(1, "blas"), ExitStack() as stack:
@@ -281,16 +300,26 @@ def stream(
                 yield item
                 continue
             frame, micrograph = item
-            size = FLOAT * micrograph.image.size
+            size = WORK * micrograph.image.size
             yield from _completed(running, timeout=0)
             # One image is always allowed, however large.
             while running and (
-                len(running) >= threads + AHEAD or sum(running.values()) + size > MEMORY
+                len(running) >= threads + AHEAD or sum(running.values()) + size > memory
             ):
                 yield from _completed(running)
             running[pool.submit(_work_on, task, manifest, frame, micrograph)] = size
         while running:
             yield from _completed(running)
+
+
+@lru_cache
+def memory_for(threads: int) -> int:
+    """Return the bytes that images may take which are read and whose results are not yet written.
+
+    It is the share of a process that works with some of the machine's cores.
+    """
+    cores = os.cpu_count() or 1
+    return int(pools.free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
 
 
 def _completed(running: dict[Future, Any], timeout: float | None = None) -> Iterator[Outcome]:

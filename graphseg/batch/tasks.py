@@ -17,7 +17,7 @@ from PIL import Image
 from graphseg.batch.manifest import Writer
 from graphseg.batch.reduction import Coarsening, store
 from graphseg.batch.report import csv_text
-from graphseg.batch.run import FLOAT, MEMORY, Result
+from graphseg.batch.run import WORK, Result, memory_for
 from graphseg.datasets.stack import LabelClasses, contamination_probability, decide
 from graphseg.errors import InputError
 from graphseg.evaluation import ood, quality
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
-ALONE = MEMORY // FLOAT // 2  # pixels; two images larger than this are never in work together
 OUTSIDE = "outside_known_scale"  # flag
 COVERED = "nearly_all_contaminated"  # flag
 # Fraction of an image from which its mask is suspect: labels of the published images have up to
@@ -181,13 +180,18 @@ class Network:
         # own do not. A graphics processor has one in hand while another's results are written.
         return 2 if self.segmenter().device_.startswith("cuda") else CORES
 
+    def processes(self) -> int:
+        """Return how many processes are best, with a thread each: on a processor one a core."""
+        return 1 if self.segmenter().device_.startswith("cuda") else CORES
+
     def predict(self, micrograph: Micrograph, name: str = "") -> Prediction:
         """Predict one micrograph of any size and scale, see `graphseg.unet.inference`.
 
         The `name` of its results makes no difference here, as it does to `MaskFolder`.
         """
         segmenter, classes, labels = self.segmenter(), self.classes, None
-        threads = CORES if micrograph.image.size > ALONE else 1
+        # An image so large that no other is in work beside it has all cores.
+        threads = CORES if 2 * WORK * micrograph.image.size > memory_for(self.threads()) else 1
         if torch.get_num_threads() != threads:  # for this thread; to set it takes milliseconds
             torch.set_num_threads(threads)
         # Bring it to the network's scale and back, then ask whether the network knows the like.
@@ -252,6 +256,10 @@ class NetworkTask:
     def threads(self) -> int:
         """Return how many micrographs are best worked on at a time."""
         return self.network.threads()
+
+    def processes(self) -> int:
+        """Return how many processes are best where there is much to do."""
+        return self.network.processes()
 
     def result(
         self,

@@ -5,9 +5,7 @@ runs along the columns to the right, y from the bottom row upwards, z towards th
 have pixels too, rows counted downwards from the top; the headings say which way each axis runs.
 """
 
-import csv
-from collections.abc import Callable, Iterable
-from io import StringIO
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     import ase
 
 CARBON = 6
+LINES = 4096  # of a table that are formatted at a time
 VACUUM = 10.0  # Å, height of the cell, which is not periodic
 PLACE = ("row_down_px", "column_right_px", "x_right_angstrom", "y_up_angstrom")  # in tables
 
@@ -148,11 +147,8 @@ def write_bonds_csv(
     between = positions[bonds[:, 1]] - positions[bonds[:, 0]]
     lengths = np.linalg.norm(between, axis=1) * pixel_size
     angles = np.degrees(np.arctan2(between[:, 0], between[:, 1])) % 180
-    rows = (
-        [first, second, f"{length:.4f}", f"{angle:.3f}"]
-        for (first, second), length, angle in zip(bonds.tolist(), lengths, angles, strict=True)
-    )
-    _write_table(path, ["first", "second", "length_angstrom", "angle_degrees"], rows, overwrite)
+    lines = _lines("%d,%d,%.4f,%.3f", [*bonds.T, lengths, angles])
+    _write(path, f"first,second,length_angstrom,angle_degrees\n{lines}", overwrite)
 
 
 def places(positions: np.ndarray, pixel_size: float, shape: tuple[int, int]) -> np.ndarray:
@@ -223,9 +219,8 @@ def write_extended_xyz(
     cell = np.diag([shape[1] * pixel_size, shape[0] * pixel_size, VACUUM]).ravel().tolist()
     lattice, size = " ".join(map(str, cell)), float(pixel_size)
     comment = f'Lattice="{lattice}" Properties={properties} pixel_size={size} pbc="F F F"'
-    atoms = ("C  " + " ".join(f"{value:16.8f}" for value in row) for row in columns.tolist())
-    text = "\n".join([str(len(columns)), comment, *atoms, ""])
-    _write(path, lambda target: target.write_text(text, encoding="utf-8"), overwrite)
+    atoms = _lines("C  " + " ".join(["%16.8f"] * columns.shape[1]), columns.T)
+    _write(path, f"{len(columns)}\n{comment}\n{atoms}", overwrite)
 
 
 def _check_amplitudes(amplitudes: np.ndarray, atoms: int) -> None:
@@ -251,29 +246,26 @@ def _write_places(
     overwrite: bool,
 ) -> None:
     """Write a table of what has a place, with a number for each; floats get four decimals."""
-    more = (
-        map(str if np.asarray(values).dtype.kind == "i" else "{:.4f}".format, values)
-        for values in columns.values()
+    values = [np.asarray(column) for column in columns.values()]
+    forms = ["%d" if one.dtype.kind == "i" else "%.4f" for one in values]
+    placed = places(positions, pixel_size, shape).T
+    lines = _lines(
+        ",".join(["%d"] + ["%.4f"] * len(placed) + forms),
+        [np.arange(len(positions)), *placed, *values],
     )
-    placed = places(positions, pixel_size, shape).tolist()
-    rows = (
-        [index, *map("{:.4f}".format, place), *rest]
-        for index, (place, *rest) in enumerate(zip(placed, *more, strict=True))
-    )
-    _write_table(path, [name, *PLACE, *columns], rows, overwrite)
+    _write(path, f"{','.join([name, *PLACE, *columns])}\n{lines}", overwrite)
 
 
-def _write_table(
-    path: str | PathLike, header: list[str], rows: Iterable[list], overwrite: bool
-) -> None:
-    text = StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    _write(path, lambda target: target.write_text(text.getvalue(), encoding="utf-8"), overwrite)
+def _lines(form: str, columns: Iterable[np.ndarray]) -> str:
+    """Return a line for each row of columns (n,), thousands at a time, which is the fastest way."""
+    rows = np.column_stack(list(columns))
+    parts = (rows[start : start + LINES] for start in range(0, len(rows), LINES))
+    return "".join(f"{form}\n" * len(part) % tuple(part.ravel().tolist()) for part in parts)
 
 
-def _write(path: str | PathLike, fill: Callable[[Path], object], overwrite: bool) -> None:
+def _write(path: str | PathLike, text: str, overwrite: bool) -> None:
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; choose another name or allow to overwrite it.")
     with whole_file(path) as temporary:
-        fill(temporary)
+        temporary.write_text(text, encoding="utf-8")

@@ -1,15 +1,25 @@
 """Everything that is known of the clean part of one micrograph, one step after the other."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from graphseg.errors import InputError
 from graphseg.io.structures import PLACE, places
-from graphseg.structure.atoms import Atoms, find_atoms, find_bonds
-from graphseg.structure.classes import VACUUM, ClassMap, classify
+from graphseg.simulation import LATTICE_CONSTANT
+from graphseg.structure.atoms import Atoms, binned, binning, find_atoms, find_bonds
+from graphseg.structure.boundaries import Boundary, boundary_mask
+from graphseg.structure.classes import (
+    BOUNDARY,
+    BOUNDARY_WIDTH,
+    CONTAMINATION,
+    LATTICE,
+    VACUUM,
+    ClassMap,
+    classify,
+)
 from graphseg.structure.lattice import Lattice, measure_lattice
 from graphseg.structure.orientation import map_orientation
 from graphseg.structure.rings import Defect, Rings, find_defects, find_rings
@@ -17,6 +27,8 @@ from graphseg.structure.rings import Defect, Rings, find_defects, find_rings
 RING_SIZES = range(4, 10)
 LEAST_CERTAINTY = 0.25  # of the contrast; below, atoms may be confused with ring centres
 LEAST_SIGNAL = 4.0  # of one atom to the noise; below, most vacancies are lost in it
+PART = 512  # pixels; side of the part of a large image that tells how finely it is sampled
+SMALLEST_BINNED = 128  # pixels; images are not binned to less
 DEFECT_COLUMNS = ("kind", "size", "missing", *PLACE, "boundary", "distance_angstrom")
 
 
@@ -82,13 +94,54 @@ def find_classes(
     """Return the lattice of the clean part of an image (H, W), and the four classes.
     The mask is (H, W) bool, True = contamination; the pixel size, in Å, is stated where it is known
     otherwise than from the lattice. None where there is no lattice, or none can be seen: in an
-    image that is too small or too coarse, or nearly all contamination."""
+    image that is too small or too coarse, or nearly all contamination. As for the search of atoms,
+    a finely sampled image is binned."""
     with suppress(InputError):
+        factor = _binning(image, mask, pixel_size)
+        if factor > 1:
+            small, covered = binned(image, factor), binned(mask, factor) > 0
+            found = find_classes(small, covered, pixel_size and pixel_size * factor)
+            return found and _unbinned(*found, mask, factor)
         lattice = measure_lattice(image, mask, pixel_size=pixel_size)
         if lattice.found:
             orientation = map_orientation(image, mask, lattice=lattice)
             return lattice, classify(image, mask, orientation=orientation)
     return None
+
+
+def _binning(image: np.ndarray, mask: np.ndarray, pixel_size: float | None) -> int:
+    """Return the side of the blocks of pixels that an image is binned by, 1 to leave it."""
+    most = min(image.shape) // SMALLEST_BINNED
+    if most < 2:
+        return 1
+    if pixel_size is not None:
+        return min(binning(LATTICE_CONSTANT / pixel_size), most)
+    # The cleanest of some parts.
+    starts = [sorted({0, (n - PART) // 2, max(n - PART, 0)}) for n in image.shape]
+    parts = [
+        np.s_[max(i, 0) : i + PART, max(j, 0) : j + PART] for i in starts[0] for j in starts[1]
+    ]
+    part = min(parts, key=lambda one: mask[one].mean())
+    lattice = measure_lattice(image[part], mask[part])
+    return min(binning(lattice.parameter), most) if lattice.found else 1
+
+
+def _unbinned(
+    lattice: Lattice, classes: ClassMap, mask: np.ndarray, factor: int
+) -> tuple[Lattice, ClassMap]:
+    """Return what was found in a binned image for the pixels (H, W) of the mask of the image."""
+    size = classes.pixel_size / factor
+    lattice = replace(lattice, parameter=lattice.parameter * factor, pixel_size=size)
+    lines = tuple(
+        Boundary(line.positions * factor + (factor - 1) / 2, line.misorientation, size)
+        for line in classes.boundaries
+    )
+    drawn = boundary_mask(lines, mask.shape, BOUNDARY_WIDTH * lattice.parameter)
+    labels = np.where(drawn, BOUNDARY, LATTICE).astype(np.uint8)
+    empty = (classes.labels == VACUUM).repeat(factor, axis=0).repeat(factor, axis=1)
+    labels[: len(empty), : empty.shape[1]][empty] = VACUUM
+    labels[mask] = CONTAMINATION
+    return lattice, replace(classes, labels=labels, boundaries=lines, pixel_size=size)
 
 
 def find_structure(

@@ -7,12 +7,14 @@ and its model tells, through a matched filter at each atom, how much of the atom
 which direction it should move. Positions are (n, 2) in pixels, axis order (row, column).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
 from scipy.interpolate import BSpline, PchipInterpolator
 
-from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, radius
+from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, gaussian, radius
 
 RINGS = (FIRST_RING, SECOND_RING, 2 * FIRST_RING)  # |g| times a, of the three strongest rings
 CUT_ON = 0.4  # times 1/a: what lies below has left with the background
@@ -37,26 +39,27 @@ class AtomFit:
         self._border = int(BORDER * signal.parameter)
         self._size = tuple(fft.next_fast_len(n + 2 * self._border, real=True) for n in shape)
         self._image = self._framed(signal.image)
-        self._inside = self._framed(np.ones(shape, np.float32))
+        inside = self._framed(np.ones(shape, np.float32))
+        self._inside = inside > 0
         self._rows = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
         self._columns = fft.rfftfreq(self._size[1]).astype(np.float32)
-        self._frequency = radius(self._size)
+        frequency = radius(self._size)
         # 2. Transforms of the cubic B-spline, and of the filter that makes splines interpolate.
-        self._spline = (np.sinc(self._rows) * np.sinc(self._columns)) ** 4
+        spline = (np.sinc(self._rows) * np.sinc(self._columns)) ** 4
         turns = 2 * np.pi * self._rows, 2 * np.pi * self._columns
         self._interpolating = 9 / (2 + np.cos(turns[0])) / (2 + np.cos(turns[1]))
         # 3. The image of one atom, and the filter that finds it in the noise.
-        self._transfer = self._measure_transfer(signal, positions, shape)
-        noise = signal.noise_at(self._frequency).astype(np.float32)
-        self._matched = self._transfer / noise
+        transfer = self._measure_transfer(signal, positions, shape, frequency, spline)
+        self._model = transfer / spline
+        self._matched = transfer / signal.noise_at(frequency).astype(np.float32)
         twice = np.full(len(self._columns), 2, np.float32)  # how often a column stands for both ±q
         twice[[0] if self._size[1] % 2 else [0, -1]] = 1
-        power = self._matched * self._transfer * twice / np.prod(self._size)
+        power = self._matched * transfer * twice / np.prod(self._size)
         self.energy = float(power.sum())
-        self.stiffness = float((power * (2 * np.pi * self._frequency) ** 2).sum() / 2)
+        self.stiffness = float((power * (2 * np.pi * frequency) ** 2).sum() / 2)
         # 4. How much of an atom's image lies in the frame.
         footprint = FOOTPRINT * signal.parameter
-        self._fraction = ndimage.gaussian_filter(self._inside, footprint, truncate=3)
+        self._fraction = gaussian(inside, footprint, truncate=3)
 
     def amplitudes(self, positions: np.ndarray, occupied: np.ndarray) -> np.ndarray:
         """Return how much of an atom is at each site, 1 for atoms and 0 for empty sites, (n,).
@@ -86,8 +89,9 @@ class AtomFit:
         moved = positions.copy()
         for _ in range(STEPS):
             # The derivative of the matched filter's response, along both axes, at each atom.
-            spectrum = self._compared(moved) * np.complex64(2j * np.pi)
-            slopes = self._sample([spectrum * self._rows, spectrum * self._columns], moved)
+            spectrum = self._compared(moved)
+            spectrum *= np.complex64(2j * np.pi)
+            slopes = self._sample((spectrum * q for q in (self._rows, self._columns)), moved)
             moved += DAMPING * (slopes.T - prior * (moved - positions)) / stiffness
         return moved
 
@@ -99,17 +103,22 @@ class AtomFit:
         return framed
 
     def _measure_transfer(
-        self, signal: LatticeSignal, positions: np.ndarray, shape: tuple[int, int]
+        self,
+        signal: LatticeSignal,
+        positions: np.ndarray,
+        shape: tuple[int, int],
+        frequency: np.ndarray,
+        spline: np.ndarray,
     ) -> np.ndarray:
         """Return the transform of one atom's image, real, interpolated between the rings."""
         # On each ring it is the least-squares ratio of the spectra of image and atoms.
         # 1. The spectra of the quiet part of the image, and of points at the atoms in it.
         window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
         window = self._framed(window * signal.quiet)
-        atoms = fft.rfft2(self._scattered(positions) * window) / self._spline
+        atoms = fft.rfft2(self._scattered(positions) * window) / spline
         image = fft.rfft2(self._image * window)
         # 2. Their ratio on each ring; 0 where the pixels are too coarse for it.
-        scaled = self._frequency * signal.parameter
+        scaled = frequency * signal.parameter
         values = []
         for ring in RINGS:
             band = np.abs(scaled - ring) < BAND
@@ -129,18 +138,23 @@ class AtomFit:
         if not len(places):
             return np.zeros(self._size, np.float32)
         rows, columns = (
-            BSpline.design_matrix(x, np.arange(-2.0, n + 2), 3)
+            BSpline.design_matrix(x, np.arange(-2.0, n + 2), 3).astype(np.float32)
             for x, n in zip(places.T, self._size, strict=True)
         )  # sparse, (n, H) and (n, W)
-        return (rows.T @ columns).toarray().astype(np.float32)
+        return (rows.T @ columns).toarray()
 
     def _compared(self, positions: np.ndarray) -> np.ndarray:
         """Return the matched filter's response to image minus model, as a half spectrum."""
-        model = fft.rfft2(self._scattered(positions)) * (self._transfer / self._spline)
-        difference = (self._image - fft.irfft2(model, self._size)) * self._inside
-        return fft.rfft2(difference) * self._matched
+        model = fft.rfft2(self._scattered(positions))
+        model *= self._model
+        difference = fft.irfft2(model, self._size)
+        np.subtract(self._image, difference, out=difference)
+        difference *= self._inside
+        response = fft.rfft2(difference)
+        response *= self._matched
+        return response
 
-    def _sample(self, spectra: list[np.ndarray], positions: np.ndarray) -> np.ndarray:
+    def _sample(self, spectra: Iterable[np.ndarray], positions: np.ndarray) -> np.ndarray:
         """Return the images of half spectra at positions, (k, n), by cubic splines."""
         places = (positions + self._border).T
         splines = (fft.irfft2(spectrum * self._interpolating, self._size) for spectrum in spectra)

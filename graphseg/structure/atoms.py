@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
-from skimage.measure import block_reduce
 
 from graphseg.errors import InputError
 from graphseg.structure.atomfit import AtomFit
@@ -204,10 +203,11 @@ def find_atoms(
             f"of {METHODS}."
         )
     # 1. Images that are sampled finely are binned.
-    factor = int(lattice_parameter // (COARSE / 2)) if lattice_parameter > COARSE else 1
-    small, small_clean = _binned(image, factor), _binned(clean, factor) == 1
+    factor = binning(lattice_parameter)
+    small, small_clean = binned(image, factor), binned(clean, factor) == 1
     # 2. Background off; noise, and the sign of the contrast, from the spectrum.
     signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
+    del image, small
     # 3. Sites, which of them hold an atom, and a fit of the positions.
     search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
     positions, amplitudes, energy = search(signal)
@@ -276,12 +276,19 @@ def is_true_at(mask: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return inside & mask[rows, columns]
 
 
-def _binned(image: np.ndarray, factor: int) -> np.ndarray:
+def binning(lattice_parameter: float) -> int:
+    """Return by what images of a lattice parameter in pixels are binned; 1 leaves them."""
+    return int(lattice_parameter // (COARSE / 2)) if lattice_parameter > COARSE else 1
+
+
+def binned(image: np.ndarray, factor: int) -> np.ndarray:
     """Average blocks of `factor` pixels squared; what is left over at the far edges is cut off."""
     if factor == 1:
         return image
-    whole = tuple(slice(n // factor * factor) for n in image.shape)
-    return block_reduce(image[whole], factor, np.mean, func_kwargs={"dtype": np.float32})
+    height, width = (n // factor for n in image.shape)
+    rows = image[: height * factor, : width * factor].reshape(height, factor, -1)
+    columns = rows.sum(axis=1, dtype=np.float32).reshape(height, width, factor)
+    return columns.sum(axis=2) / np.float32(factor**2)
 
 
 def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.signal import savgol_filter
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
-from skimage.measure import label, regionprops
 from skimage.morphology import skeletonize
 
 from graphseg.errors import InputError
+from graphseg.structure.denoise import gaussian, strips
 from graphseg.structure.lattice import SECTOR
 from graphseg.structure.orientation import OrientationMap, map_orientation
 
@@ -103,10 +104,13 @@ def find_boundaries(
     # 1. e^{6iθ} smoothed, its slope, and where it is known.
     field = _field(orientation)
     # 2. The jump across each ridge of the slope; ridges are kept that are high enough somewhere.
-    jump = _jumps(field, smallest_misorientation)
-    labels, count = ndimage.label(jump > 0, np.ones((3, 3)))
-    highest = np.asarray(ndimage.maximum(jump, labels, np.arange(count + 1)))
-    ridges = skeletonize((highest >= smallest_misorientation)[labels] & (labels > 0))
+    places, jumps = _jumps(field, smallest_misorientation)
+    count, part = connected_components(_neighbours(places))
+    highest = np.zeros(count)
+    np.maximum.at(highest, part, jumps)
+    ridges = np.zeros(orientation.order.shape, bool)
+    ridges[tuple(places[highest[part] >= smallest_misorientation].T)] = True
+    ridges = skeletonize(ridges)
 
     def line(path: np.ndarray) -> Boundary:
         smooth = _smoothed(path, LINE_SMOOTHING * parameter)
@@ -130,23 +134,26 @@ def boundary_mask(
     boundaries: tuple[Boundary, ...], shape: tuple[int, int], width: float
 ) -> np.ndarray:
     """Return the boundaries as lines `width` pixels wide, (H, W) bool."""
-    drawn = np.zeros(shape, bool)
+    reach = int(width / 2)
+    steps = np.arange(-reach, reach + 1)
+    disc = np.hypot(steps[:, None], steps) <= width / 2
+    drawn = np.zeros([n + 2 * reach for n in shape], bool)
     for boundary in boundaries:
-        rows, columns = np.rint(boundary.positions).astype(int).T
-        drawn[rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)] = True
-    if not drawn.any():
-        return drawn  # the transform has no distance to nothing
-    return ndimage.distance_transform_edt(~drawn) <= width / 2
+        places = np.rint(boundary.positions).astype(int).clip(0, np.array(shape) - 1)
+        for row, column in np.unique(places, axis=0):
+            drawn[row : row + len(steps), column : column + len(steps)] |= disc
+    return drawn[reach : reach + shape[0], reach : reach + shape[1]]
 
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """e^{6iθ} smoothed, the size of its steepest slope / 6, and its direction (H, W, 2).
-    `known` is 1 where the lattice is good enough to have an orientation, else 0."""
+    """e^{6iθ} smoothed, the size of its steepest slope / 6, and what gives its direction.
+    `known` is 1 where the lattice is good enough to have an orientation, else 0. All are (H, W)."""
 
     turned: np.ndarray
     slope: np.ndarray
-    normals: np.ndarray
+    spread: np.ndarray
+    mixed: np.ndarray
     known: np.ndarray
     valid: np.ndarray
     parameter: float
@@ -157,49 +164,49 @@ def _field(orientation: OrientationMap) -> _Field:
     # So what is invalid has no part in it; the gradient follows from the quotient rule.
     order, valid = orientation.order, orientation.valid
     parameter = orientation.lattice.parameter
-    weight = order.astype(float) ** 2
-    turned = weight * np.exp(6j * orientation.orientation)
+    good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
+    known = (order > LEAST_ORDER * good).astype(np.float32)
+    turned = np.empty(order.shape, np.complex64)
+    slope, spread, mixed = np.zeros((3, *order.shape), np.float32)
 
     def smooth(image: np.ndarray, derivative: tuple[int, int] = (0, 0)) -> np.ndarray:
-        return ndimage.gaussian_filter(
-            image, SMOOTHING * parameter, order=derivative, mode="constant", truncate=3
-        )
+        return gaussian(image, SMOOTHING * parameter, derivative, truncate=3, reflect=False)
 
-    total = np.maximum(smooth(weight), 1e-9)
-    mean = smooth(turned) / total
-    down, across = (
-        (smooth(turned, axis) - mean * smooth(weight, axis)) / total for axis in ((1, 0), (0, 1))
-    )
-    slope, normals = _steepest(down, across)
-    good = np.quantile(order[valid], 0.95) if valid.any() else np.inf
-    known = (order > LEAST_ORDER * good) & (np.abs(mean) > LEAST_COHERENCE)
-    return _Field(mean, slope / 6, normals, known.astype(float), valid, parameter)
-
-
-def _steepest(down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steepest slope of a complex function and its direction, from its gradient."""
-    # It is the larger eigenvalue of the two-by-two matrix of the products of the derivatives.
-    rows, columns = np.abs(down) ** 2, np.abs(across) ** 2
-    mixed = (down * across.conj()).real
-    largest = (rows + columns) / 2 + np.hypot((rows - columns) / 2, mixed)
-    angle = np.arctan2(2 * mixed, columns - rows) / 2
-    return np.sqrt(largest), np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    for rows, around, inner in strips(len(order), 3 * SMOOTHING * parameter):
+        weight, angle = order[around] ** 2, 6 * orientation.orientation[around]
+        parts = weight * np.cos(angle), weight * np.sin(angle)
+        total = np.maximum(smooth(weight)[inner], 1e-9)
+        mean = [smooth(part)[inner] / total for part in parts]
+        bent = [smooth(weight, axis)[inner] for axis in ((1, 0), (0, 1))]
+        # The larger eigenvalue of the two-by-two matrix of the products of the derivatives.
+        for part, middle in zip(parts, mean, strict=True):
+            down, across = (
+                (smooth(part, axis)[inner] - middle * rest) / total
+                for axis, rest in zip(((1, 0), (0, 1)), bent, strict=True)
+            )
+            slope[rows] += (down**2 + across**2) / 2
+            spread[rows] += across**2 - down**2
+            mixed[rows] += down * across
+        slope[rows] += np.sqrt((spread[rows] / 2) ** 2 + mixed[rows] ** 2)
+        turned.real[rows], turned.imag[rows] = mean
+        known[rows] *= np.hypot(*mean) > LEAST_COHERENCE
+    return _Field(turned, np.sqrt(slope) / 6, spread, mixed, known, valid, parameter)
 
 
-def _jumps(field: _Field, smallest: float) -> np.ndarray:
-    """Return the jump of orientation across each ridge of its slope, radians, 0 elsewhere."""
+def _jumps(field: _Field, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels (n, 2) on ridges of the slope, and the jumps across them, (n,) radians."""
     lowest = CONTINUATION * smallest
     # A jump Δ smoothed over σ has the slope Δ/(√2π σ); the map itself is smoothed as much again.
     least = lowest / (3 * np.sqrt(2 * np.pi) * SMOOTHING * field.parameter)
     places = np.argwhere(field.valid & (field.slope > least))  # (n, 2)
-    normals = field.normals[tuple(places.T)]  # (n, 2)
+    angle = np.arctan2(2 * field.mixed[tuple(places.T)], field.spread[tuple(places.T)]) / 2
+    normals = np.stack([np.sin(angle), np.cos(angle)], axis=-1)  # (n, 2), of the steepest slope
     height = field.slope[tuple(places.T)]
     for side in (-1, 1):
         ridge = height >= _at(field.slope, places + side * normals)
         places, normals, height = places[ridge], normals[ridge], height[ridge]
-    jumps = np.zeros(field.slope.shape)
-    jumps[tuple(places.T)] = np.abs(np.angle(_turn(field, places, normals, STEP))) / 6
-    return np.where(jumps > lowest, jumps, 0)
+    jumps = np.abs(np.angle(_turn(field, places, normals, STEP))) / 6
+    return places[jumps > lowest], jumps[jumps > lowest]
 
 
 def _turn(field: _Field, places: np.ndarray, normals: np.ndarray, step: float) -> np.ndarray:
@@ -227,24 +234,33 @@ def _at(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _paths(ridges: np.ndarray, shortest: float) -> list[np.ndarray]:
-    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out."""
-    # The longest shortest path through a connected part is a line; what is left of the part may
-    # hold branches, which are found in the same way.
-    parts, paths = [ridges], []
-    while parts:
-        for part in regionprops(label(parts.pop(), connectivity=2)):
-            path = _longest_path(part.coords)
-            if len(path) < shortest / np.sqrt(2) or _length(part.coords[path]) < shortest:
+    """Return the lines of a skeleton as paths (n, 2) int, the longest first; spurs are left out.
+    The longest shortest path through a connected part is a line; what is left of the part may
+    hold branches, which are found in the same way."""
+    waiting, paths = [np.argwhere(ridges)], []
+    while waiting:
+        pixels = waiting.pop()
+        count, part = connected_components(_neighbours(pixels))
+        order = np.argsort(part, kind="stable")
+        for members in np.split(order, np.cumsum(np.bincount(part))[:-1]) if count else ():
+            path = _longest_path(pixels[members])
+            line = pixels[members[path]]
+            if len(path) < shortest / np.sqrt(2) or _length(line) < shortest:
                 continue
-            paths.append(part.coords[path])
-            parts.append(np.zeros(ridges.shape, bool))
-            parts[-1][tuple(np.delete(part.coords, path, axis=0).T)] = True
+            paths.append(line)
+            waiting.append(pixels[np.delete(members, path)])
     return sorted(paths, key=len, reverse=True)
+
+
+def _neighbours(pixels: np.ndarray) -> csr_array:
+    """Return the distances of pixels (n, 2) that touch, at a side or a corner."""
+    tree = cKDTree(pixels)
+    return csr_array(tree.sparse_distance_matrix(tree, TOUCH, output_type="coo_matrix"))
 
 
 def _longest_path(pixels: np.ndarray) -> np.ndarray:
     """Return the indices, in order, of the longest of all shortest paths in a connected part."""
-    graph = cKDTree(pixels).sparse_distance_matrix(cKDTree(pixels), TOUCH).tocsr()
+    graph = _neighbours(pixels)
     start = int(dijkstra(graph, indices=0).argmax())
     distance, before = dijkstra(graph, indices=start, return_predecessors=True)
     path = [int(distance.argmax())]

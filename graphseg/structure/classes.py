@@ -14,7 +14,7 @@ from scipy import ndimage
 from graphseg.colours import CLASS_COLOURS
 from graphseg.preprocessing import flat_field
 from graphseg.structure.boundaries import Boundary, boundary_mask, find_boundaries
-from graphseg.structure.denoise import FIRST_RING, noise_power, radius
+from graphseg.structure.denoise import FIRST_RING, gaussian, noise_power, radius
 from graphseg.structure.lattice import Lattice, checked_micrograph
 from graphseg.structure.orientation import OrientationMap, map_orientation, preference
 from graphseg.structure.superposition import NO_SUPERPOSITION, Superposition
@@ -194,14 +194,15 @@ def _variation(image: np.ndarray, mask: np.ndarray, parameter: float) -> tuple[n
     band = (frequency > low) & (frequency < high)
     spectrum = fft.rfft2(flat) * band
     # 3. The variance of the noise in this band.
-    bins = np.where(band, (frequency * min(flat.shape) / 2).astype(int), -1)
-    found, counts = np.unique(bins[band], return_counts=True)
+    bins = np.where(band, (frequency * min(flat.shape) / 2).astype(np.int32), -1)
+    counts = np.bincount(bins[band])
+    found = np.flatnonzero(counts)
     power = noise_power(np.abs(spectrum) ** 2, bins, found)
-    noise = 2 * np.sum(power * counts) / flat.size / np.count_nonzero(~mask)
+    noise = 2 * np.sum(power * counts[found]) / flat.size / np.count_nonzero(~mask)
     # 4. The local variance of the clean area, relative to it.
-    varying = np.where(mask, 0, fft.irfft2(spectrum, flat.shape)) ** 2
+    varying = np.where(mask, np.float32(0), fft.irfft2(spectrum, flat.shape)) ** 2
     clean = (~mask).astype(np.float32)
-    mean, coverage = (ndimage.gaussian_filter(part, parameter) for part in (varying, clean))
+    mean, coverage = (gaussian(part, parameter) for part in (varying, clean))
     relative = mean / np.maximum(coverage * noise, np.finfo(np.float32).tiny)
     # The variance of n independent values fluctuates by √(2/n); a Gaussian of standard deviation a
     # averages 4πa² pixels, of which the fraction of the band is independent.

@@ -15,12 +15,14 @@ only 1.9 to 4.8 pixels long.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
 
 from graphseg.errors import InputError
+from graphseg.structure.denoise import gaussian, strips
 from graphseg.structure.lattice import (
     SECTOR,
     Lattice,
@@ -35,6 +37,7 @@ FEWEST_ORIENTATIONS = 12  # 5° apart; the response falls to half within 7°
 LEAST_COVERAGE = 0.2  # fraction of the kernel on clean area; a corner of the image has 0.25
 WIDTH = 0.8  # lattice parameters; the ring of atoms has a radius of 0.58
 TINY = 1e-6
+REACH = 4.0  # standard deviations of an envelope that count
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,17 +118,24 @@ def map_orientation(
     if not lattice.found:
         raise InputError("No lattice was found in the image; state its lattice_parameter.")
     # 1. The response to a hexagon of any orientation: a squared correlation coefficient.
-    coverage, respond = _responses(image, mask, lattice, width)
-    valid = ~mask & (coverage > LEAST_COVERAGE)
-    hexagons = _Window(image.shape, smoothing * lattice.parameter)
-    fraction = np.maximum(hexagons.average(valid.astype(np.float32)), TINY)
+    correlation = _Correlation.of(image, mask, lattice, width)
+    valid = ~mask & (correlation.coverage > LEAST_COVERAGE)
+    hexagons = partial(gaussian, deviation=smoothing * lattice.parameter, reflect=False)
+    fraction = np.maximum(hexagons(valid.astype(np.float32)), TINY)
+    best, position = np.empty((2, *image.shape), np.float32)
+    margin = REACH * (width + smoothing) * lattice.parameter
+    # Some rows at a time, with those around them that they depend on.
+    for rows, around, inner in strips(len(image), margin):
+        respond = correlation.responses(around)
 
-    # 2. Averaged over about one hexagon, because between the centres the response is lower.
-    def energy(step: int) -> np.ndarray:
-        return hexagons.average(respond(step * SECTOR / orientations) * valid) / fraction
+        # 2. Averaged over about one hexagon, because between the centres the response is lower.
+        def energy(step: int) -> np.ndarray:
+            response = respond(step * SECTOR / orientations) * valid[around]  # noqa: B023
+            return hexagons(response)[inner] / fraction[rows]  # noqa: B023
 
-    # 3. The largest of these means over 60°, and a parabola through it and its two neighbours.
-    best, position = _strongest(energy, orientations)
+        # 3. The largest of these means over 60°, and a parabola through it and its two neighbours.
+        best[rows], position[rows] = _strongest(energy, orientations)
+    del correlation
     # 4. Order: relative to a perfect lattice. Orientation: steps to radians.
     order = np.sqrt(np.clip(best / _mean_response(lattice.amplitudes), 0, 1)) * valid
     sector = np.float32(SECTOR)
@@ -144,17 +154,17 @@ def preference(image: np.ndarray, region: np.ndarray, lattice: Lattice) -> float
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
     image, region = np.asarray(image, np.float32)[box], region[box]
-    _, respond = _responses(image, ~region, lattice, WIDTH)
+    respond = _Correlation.of(image, ~region, lattice, WIDTH).responses()
     means = [respond(k * SECTOR / ORIENTATIONS)[region].mean() for k in range(ORIENTATIONS)]
     return float(np.max(means) / np.median(means))
 
 
 class _Window:
-    """Convolutions of (H, W) images with a Gaussian envelope, plain or with waves in it."""
+    """Convolutions of (H, W) images with waves under a Gaussian envelope."""
 
     def __init__(self, shape: tuple[int, int], sigma: float) -> None:
         self.shape = shape
-        self.padded = tuple(fft.next_fast_len(n + int(4 * sigma), real=True) for n in shape)
+        self.padded = tuple(fft.next_fast_len(n + int(REACH * sigma), real=True) for n in shape)
         self.rows, self.columns = fft.fftfreq(self.padded[0]), fft.rfftfreq(self.padded[1])
         self.width = 1 / (2 * np.pi * sigma)  # cycles per pixel
 
@@ -168,38 +178,56 @@ class _Window:
         height, width = self.shape
         return fft.irfft2(spectrum * (down.T @ across), self.padded)[:height, :width]
 
-    def average(self, image: np.ndarray) -> np.ndarray:
-        return self.filter(self.transform(image), np.zeros((1, 2)), np.ones(1))
-
     def _gaussians(self, frequencies: np.ndarray, centres: np.ndarray) -> np.ndarray:
         distance = (frequencies - centres[:, None] + 0.5) % 1 - 0.5
-        return np.exp(-((distance / self.width) ** 2) / 2).astype(np.float32)
+        values = np.exp(-((distance / self.width) ** 2) / 2).astype(np.float32)
+        values[values < 1e-12] = 0  # products with denormal numbers take ten times as long
+        return values
 
 
-def _responses(
-    image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
-) -> tuple[np.ndarray, Callable[[float], np.ndarray]]:
-    """Return the clean fraction of the kernel at each pixel, and the response to an orientation."""
-    # The response, (H, W) float32, is the square of the correlation coefficient of image and kernel
-    # where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
-    window = _Window(image.shape, width * lattice.parameter)
-    clean = (~mask).astype(np.float32)
-    coverage = np.maximum(window.average(clean), TINY)
-    signal = image - image[~mask].mean()
-    signal = (signal / max(signal[~mask].std(), np.finfo(np.float32).tiny)) * clean
-    # What varies slowly belongs to no hexagon and would only lower the order.
-    signal = (signal - window.average(signal) / coverage) * clean
-    spectrum = window.transform(signal)
-    factors = np.repeat(lattice.amplitudes, 6)
-    power = np.maximum(window.average(signal**2), TINY) * coverage * np.sum(factors**2)
-    norm = 1 / np.sqrt(power, dtype=np.float32)
+@dataclass(frozen=True, eq=False)
+class _Correlation:
+    """What the correlation of an image with hexagons of any orientation is made of, all (H, W).
+    `coverage` is the clean fraction of the kernel at each pixel, `signal` the image that is
+    correlated, `norm` the inverse of the root of its power and that of the kernel."""
 
-    def respond(orientation: float) -> np.ndarray:
-        first, second = ring_vectors(lattice.parameter, orientation)
-        waves = np.concatenate([first, -first, second, -second])
-        return np.maximum(window.filter(spectrum, waves, factors) * norm, 0) ** 2
+    coverage: np.ndarray
+    signal: np.ndarray
+    norm: np.ndarray
+    lattice: Lattice
+    width: float
 
-    return coverage, respond
+    @classmethod
+    def of(
+        cls, image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
+    ) -> "_Correlation":
+        average = partial(gaussian, deviation=width * lattice.parameter, reflect=False)
+        clean = (~mask).astype(np.float32)
+        coverage = np.maximum(average(clean), TINY)
+        signal = image - image[~mask].mean()
+        signal *= clean / max(signal[~mask].std(), np.finfo(np.float32).tiny)
+        # What varies slowly belongs to no hexagon and would only lower the order.
+        signal = (signal - average(signal) / coverage) * clean
+        factors = 6 * np.sum(np.square(lattice.amplitudes))
+        power = np.maximum(average(signal**2), TINY) * coverage * np.float32(factors)
+        return cls(coverage, signal, 1 / np.sqrt(power), lattice, width)
+
+    def responses(self, rows: slice = np.s_[:]) -> Callable[[float], np.ndarray]:
+        """Return what gives the response of some rows to an orientation.
+
+        The response, (h, W) float32, is the square of the correlation coefficient of image and
+        kernel where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
+        """
+        window = _Window(self.signal[rows].shape, self.width * self.lattice.parameter)
+        spectrum, norm = window.transform(self.signal[rows]), self.norm[rows]
+        factors = np.repeat(self.lattice.amplitudes, 6)
+
+        def respond(orientation: float) -> np.ndarray:
+            first, second = ring_vectors(self.lattice.parameter, orientation)
+            waves = np.concatenate([first, -first, second, -second])
+            return np.maximum(window.filter(spectrum, waves, factors) * norm, 0) ** 2
+
+        return respond
 
 
 def _strongest(energy: Callable[[int], np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from skimage.draw import polygon2mask
 
 from graphseg.errors import InputError
@@ -94,15 +95,16 @@ def find_rings(positions: np.ndarray, bonds: np.ndarray) -> Rings:
     # 2. Walk around each face once, in both directions along every bond.
     following = _next_half_edges(positions, bonds)
     face, walks = _walks(following)
+    atoms, sizes = start[walks], np.bincount(face)
     # 3. The area of each; the outside of the sheet is walked round in the opposite sense.
     here, there = positions[start], positions[start[following]]
     areas = np.bincount(face, here[:, 1] * there[:, 0] - here[:, 0] * there[:, 1]) / 2
-    bounded = areas > 0
-    members = tuple(start[walk] for walk, kept in zip(walks, bounded, strict=True) if kept)
-    centres = np.array([positions[walk].mean(axis=0) for walk in members]).reshape(-1, 2)
+    centres = np.stack([np.bincount(face, x) / sizes for x in here.T], axis=1)
     # 4. Faces that touch themselves at an atom are none.
-    simple = np.array([len(set(walk.tolist())) == len(walk) for walk in members], bool)
-    return Rings(np.bincount(face)[bounded], members, centres, areas[bounded]).keep(simple)
+    corners = np.unique(face * len(positions) + start) // len(positions)
+    simple = np.bincount(corners, minlength=len(sizes)) == sizes
+    members = tuple(np.split(atoms, np.cumsum(sizes)[:-1]))
+    return Rings(sizes, members, centres, areas).keep(simple & (areas > 0))
 
 
 def find_defects(
@@ -144,7 +146,13 @@ def find_defects(
     ring = rings.regular & (rings.sizes != 6)
     gap = (rings.sizes > LARGEST_RING) & (rings.sizes <= LARGEST_GAP) & (missing >= 1)
     for index in np.flatnonzero(gap) if mask is not None else ():
-        gap[index] = not (mask & polygon2mask(mask.shape, positions[rings.members[index]])).any()
+        around = positions[rings.members[index]]
+        low, high = (
+            np.maximum(around.min(axis=0).astype(int), 0),
+            around.max(axis=0).astype(int) + 2,
+        )
+        part = mask[low[0] : high[0], low[1] : high[1]]
+        gap[index] = not (part & polygon2mask(part.shape, around - low)).any()
     chosen = np.flatnonzero(ring | gap)
     nearest, distances = _nearest_line(rings.centres[chosen], boundaries)
     return [
@@ -199,18 +207,25 @@ def _next_half_edges(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     return previous[(np.arange(count) + len(bonds)) % count]
 
 
-def _walks(following: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
-    """Return the face of each half-edge, (2m,) int, and the half-edges around each face."""
-    following, face, walks = following.tolist(), [-1] * len(following), []
-    for first in range(len(face)):
-        if face[first] < 0:
-            walk, edge = [], first
-            while face[edge] < 0:
-                face[edge] = len(walks)
-                walk.append(edge)
-                edge = following[edge]
-            walks.append(walk)
-    return np.array(face), walks
+def _walks(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the face of each half-edge, (2m,) int, and the half-edges around all faces in turn.
+
+    Faces are in the order of their first half-edges, which all walk on at the same time.
+    """
+    links = sparse.coo_array((np.ones(len(following)), (np.arange(len(following)), following)))
+    _, first, face = np.unique(
+        sparse.csgraph.connected_components(links)[1], return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    face = np.argsort(order)[face]
+    edge, left = first[order], np.bincount(face)
+    place, walks = np.cumsum(left) - left, np.empty(len(following), np.intp)
+    while len(edge):
+        walks[place] = edge
+        left, place, edge = left - 1, place + 1, following[edge]
+        going = left > 0
+        left, place, edge = left[going], place[going], edge[going]
+    return face, walks
 
 
 def _nearest_line(points: np.ndarray, lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -88,13 +88,13 @@ def _window_scores(signal: np.ndarray, clean: np.ndarray, parameter: float) -> n
     down, across = (_windowed(side, waves[..., axis].ravel()) for axis in (0, 1))
     resolved = np.abs(waves).max(axis=(0, 2, 3)) < 0.5  # (2,)
     shape = waves.shape[:-1]
-    scores = [
-        _relative(_powers(signal[part], down, across).reshape(shape))[:, resolved].sum(axis=1)
+    powers = [
+        _powers(signal[part], down, across)
         for top in tops
         for left in lefts
         if clean[part := np.s_[top : top + side, left : left + side]].mean() >= LEAST_CLEAN
     ]
-    return np.reshape(scores, (-1, ORIENTATIONS))
+    return _relative(np.reshape(powers, (-1, *shape)))[..., resolved].sum(axis=-1)
 
 
 def _starts(length: int, side: int, step: float) -> np.ndarray:
@@ -118,10 +118,13 @@ def _powers(window: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndar
 
 
 def _relative(power: np.ndarray) -> np.ndarray:
-    """Return how far each ring stands out, (orientations, 2), from (…, 2, 3) powers."""
-    background = np.quantile(power, BACKGROUND, axis=(0, 2), keepdims=True)
-    background = np.maximum(background, max(FLOOR * power.max(), np.finfo(np.float32).tiny))
-    return np.maximum(np.log1p(power / background).mean(axis=2) - NOISE_SCORE, 0)
+    """Return how far each ring stands out, (n, orientations, 2), from (…, 2, 3) powers."""
+    if not len(power):
+        return np.empty(power.shape[:-1])
+    background = np.quantile(power, BACKGROUND, axis=(1, 3), keepdims=True)
+    floor = np.maximum(FLOOR * power.max(axis=(1, 2, 3), keepdims=True), np.finfo(np.float32).tiny)
+    relative = np.log1p(power / np.maximum(background, floor))
+    return np.maximum(relative.mean(axis=-1) - NOISE_SCORE, 0)
 
 
 def _second_peaks(scores: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def find(name: str | Path) -> Path:
             f"There is no weight file {name}, nor is a network of that name bundled; name a file "
             f"or one of {', '.join(names())}."
         )
-    return Path(name)
+    return Path(name).absolute()
 
 
 def load(name: str | Path = "default", **changes) -> UNetSegmenter:

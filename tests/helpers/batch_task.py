@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import patch
 
 from graphseg.batch import run as batch
 from graphseg.batch.manifest import find_inputs
@@ -33,6 +35,9 @@ class Brightness:
     def threads(self):
         return 2
 
+    def processes(self):
+        return 2
+
     def work(self, micrograph, name):
         if self.begun:
             Path(self.begun).touch()
@@ -55,7 +60,13 @@ class Brightness:
 
 
 def run(night, out, task=None, **options):
-    """Do a task, `Brightness` by default, with all images of a folder."""
-    return batch.run(
-        task or Brightness(), find_inputs([night]).sources, out, progress=False, **options
-    )
+    """Do a task, `Brightness` by default, with all images of a folder.
+
+    Where it is more than one process, they work from the start.
+    """
+    options = {"workers": 1} | options
+    at_once = {"TRIAL": 0, "LONG": 0.0} if options["workers"] > 1 else {}
+    with patch.multiple(batch, **at_once) if at_once else nullcontext():
+        return batch.run(
+            task or Brightness(), find_inputs([night]).sources, out, progress=False, **options
+        )

@@ -1,14 +1,19 @@
 """The commands for a folder of micrographs as a user meets them."""
 
 import csv
+import json
+import os
 import re
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from distributed import Client
 from PIL import Image
 
 from graphseg.batch.reduction import LossWarning, read_reduced
@@ -350,3 +355,82 @@ def test_a_worker_refuses_another_network():
     other = replace(network, digest="0" * 64)
     with pytest.raises(InputError, match="not the same on all machines"):
         other.segmenter()
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """The address of a Dask scheduler with two workers, each started in a folder of its own."""
+    hosts = tmp_path_factory.mktemp("hosts")
+    dask = (sys.executable, "-m", "dask")
+    file = hosts / "scheduler.json"
+    common = ("--scheduler-file", str(file), "--no-dashboard")
+    commands = [(*dask, "scheduler", *common, "--host", "127.0.0.1", "--port", "0")]
+    commands += 2 * [(*dask, "worker", *common, "--nthreads", "1", "--host", "127.0.0.1")]
+    started = []
+    try:
+        for number, command in enumerate(commands):
+            folder = hosts / str(number)
+            folder.mkdir()
+            told = (folder / "log").open("w")
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            started.append(
+                subprocess.Popen(command, cwd=folder, stdout=told, stderr=told, env=environment)
+            )
+            told.close()
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)
+
+
+def test_two_hosts_of_a_scheduler_do_what_this_machine_does(run, night, scheduler, tmp_path):
+    where = ("--scheduler", scheduler)
+    for command in ("segment", "analyse", "sort"):
+        rows = []
+        for name, options in ((f"{command}_here", ()), (f"{command}_there", where)):
+            code, out, err = run(command, night, "--output", name, *FAST, *options)
+            assert code == 0 and "4 images done" in out, err
+            rows.append(
+                [row | {"seconds": ""} for row in table(tmp_path / name / f"{command}.csv")]
+            )
+        assert rows[0] == rows[1]
+        here, there = (
+            {
+                str(path.relative_to(tmp_path / name)): path.read_bytes()
+                for path in (tmp_path / name).rglob("*_*.*")
+                if path.suffix in (".tif", ".png", ".csv", ".xyz")
+            }
+            for name in (f"{command}_here", f"{command}_there")
+        )
+        assert here == there and bool(here) == (command != "sort")
+
+
+def executed(scheduler):
+    """How many calls the workers have done so far."""
+    with Client(scheduler) as client:
+        client.wait_for_workers(2, timeout=60)
+        done = client.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert len(done) == 2
+    return sum(done.values())
+
+
+def test_the_folds_of_a_training_run_on_the_hosts(run, scheduler, sample, tmp_path):
+    for name, image, mask in zip(sample.names, sample.images, sample.masks, strict=True):
+        write(tmp_path / "labels" / f"{name}.tif", (255 * image).astype(np.uint8), 0.4)
+        label = Image.fromarray(mask * np.uint8(255))
+        label.save(tmp_path / "labels" / f"{name}_LABEL.png")
+    small = (
+        "--from", "nothing", "--set", "features=4", "--set", "levels=2", "--set", "epochs=1",
+        "--set", "device=cpu", "--set", "precision=float32", "--folds", 2,
+    )  # fmt: skip
+    found, before = [], executed(scheduler)
+    for name, where in (("here", ()), ("there", ("--scheduler", scheduler))):
+        code, out, err = run("train", "labels", "--output", f"{name}.safetensors", *small, *where)
+        assert code == 0 and "mean ± spread of 2 folds" in out, err
+        found.append(json.loads((tmp_path / f"{name}_card.json").read_text())["cross_validation"])
+    assert found[0] == found[1]
+    assert executed(scheduler) >= before + 2  # they were trained there

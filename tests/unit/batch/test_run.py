@@ -385,13 +385,58 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(night, tmp_path, monke
         default_client()
 
 
+def started_pools(monkeypatch):
+    """The numbers of processes of the pools that are opened from now on."""
+    opened, original = [], pools.local_processes
+    monkeypatch.setattr(pools, "local_processes", lambda n: (opened.append(n), original(n))[1])
+    return opened
+
+
+def test_processes_are_started_only_for_long_work_and_as_many_as_fit(
+    long_night, tmp_path, monkeypatch
+):
+    opened, sources = started_pools(monkeypatch), find_inputs([long_night]).sources
+    task = Brightness()
+    # A short run stays in this process, however many are allowed; a long one leaves it.
+    short = batch.run(task, sources, tmp_path / "short", workers=2, progress=False)
+    assert opened == []
+    monkeypatch.setattr(batch, "LONG", 0.0)
+    for free, processes in ((5 * pools.PROCESS, 2), (1.9 * pools.PROCESS, None)):
+        monkeypatch.setattr(pools, "free_memory", lambda free=free: free)
+        opened.clear()
+        out = tmp_path / f"{processes}"
+        long = batch.run(task, sources, out, progress=False)
+        assert opened == ([processes] if processes else [])
+        assert content(out) == content(tmp_path / "short")
+        assert timeless(long.rows) == timeless(short.rows)
+
+
+def test_free_memory_is_that_of_the_container(monkeypatch):
+    texts = {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:  3000 kB\n"}
+
+    def read_text(path):
+        if str(path) not in texts:
+            raise FileNotFoundError(path)
+        return texts[str(path)]
+
+    assert 0 < pools.free_memory() < 2**50
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert pools.free_memory() == 3000 * 1024
+    texts |= {"/sys/fs/cgroup/memory.max": "2000000", "/sys/fs/cgroup/memory.current": "500000"}
+    assert pools.free_memory() == 1_500_000
+    texts["/sys/fs/cgroup/memory.max"] = "max"
+    assert pools.free_memory() == 3000 * 1024
+    texts.clear()
+    assert pools.free_memory() == pools.UNKNOWN
+
+
 def test_memory_bounds_what_is_read_ahead(tmp_path, monkeypatch):
     """While a budget of three images is used up, no fourth is read."""
     night = tmp_path / "night"
     night.mkdir()
     for index in range(12):
         tifffile.imwrite(night / f"{index:02d}.tif", image(index))
-    monkeypatch.setattr(batch, "MEMORY", 3 * 4 * 16 * 17)
+    monkeypatch.setattr(batch, "memory_for", lambda threads: 3 * batch.WORK * 16 * 17)
     read, written = [], []
 
     class Watching(Brightness):

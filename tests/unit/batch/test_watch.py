@@ -107,6 +107,9 @@ class Plain:
     def threads(self):
         return 1
 
+    def processes(self):
+        return 1
+
     def work(self, micrograph, name):
         return Result({"flags": "", "model": ""})
 
