@@ -81,6 +81,8 @@ def _hand_out(
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         yield from future.result()
                         del running[future]
+            except InputError:
+                raise  # it says what `work` finds wrong
             except pool.deaths:
                 suspects += [source for chunk in running.values() for source in chunk]
     return suspects
@@ -142,7 +144,10 @@ def dask_workers(address: str) -> Iterator[Pool]:
             client.wait_for_workers(1, timeout=PATIENCE)
             # Not pure: the same call may be made again, and shall then be done again.
             executor = client.get_executor(pure=False)
-            yield Pool(executor, sum(client.nthreads().values()), (KilledWorker,))
+            # A result that is lost with its worker while it is fetched makes distributed stumble
+            # over its state, with ValueError.
+            deaths = KilledWorker, ValueError
+            yield Pool(executor, sum(client.nthreads().values()), deaths)
         except TimeoutError as error:
             raise InputError(
                 f"The Dask scheduler at {address} has no workers: start one with `dask worker`."
