@@ -591,13 +591,15 @@ micrographs.add_error_legend(figure)
 #
 # ## Try it
 #
-# Four sliders act on the image of {numref}`fig-bragg-steps`, starting from the fitted values. (The
-# pictures follow the sliders while the notebook runs; on a static page they show the start.) Widen
-# the apertures until patches vanish; raise $G$ until no peak is left: that is the no-lattice
-# baseline.
+# Which settings find all of the contamination, and nothing else? Your browser computes the panels of
+# {numref}`fig-bragg-steps` for a **simulated** micrograph while you move the sliders, with the error
+# map (white: found, red: falsely called contamination, blue: missed) and the Jaccard index. They
+# begin with the starting values of `fit`. Lower $M$ for the best index. Widen the apertures until
+# patches vanish; raise $G$ until no peak is left: that is the no-lattice baseline.
 
 # %%
-explore.bragg_explorer(stack.images[example], segmenter, mask, pixel_size)
+sample = gs.load_stack("simulated")
+explore.bragg_explorer(sample.images[1], sample.masks[1], sample.pixel_size_of(1))
 
 # %% [markdown]
 # ## How fast is it?

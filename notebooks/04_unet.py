@@ -405,8 +405,7 @@ Markdown(markdown_table(["one image of 256 × 256 pixels", "time", "memory", "on
 # ## Choosing the threshold
 #
 # A pixel is called contamination where $p \ge 0.5$. Move the slider to trade missed contamination
-# against clean lattice that is masked. (The picture follows the slider when the notebook runs; on a
-# static page it shows the start.)
+# against clean lattice that is masked.
 
 # %%
 explore.threshold_explorer(

@@ -1,29 +1,33 @@
-"""Widgets for notebooks: move a slider and see what a method does with one micrograph.
+"""Pictures of the chapters that follow sliders: what a method does with one micrograph.
 
-Each function gives one ipywidgets box: sliders above a picture. The first picture is part of the
-widget, so a page without a kernel shows it; moving a slider there does not redraw it.
+Each function gives HTML (see `book.tools.controls`). Most pictures are drawn in advance, one for
+each position of the controls; the Bragg filter is computed in the page.
 """
 
-from collections.abc import Callable
-from io import BytesIO
+import base64
+from collections.abc import Sequence
 
-import ipywidgets as widgets
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from book.tools.atom_scores import score_atoms
+from book.tools.controls import Control, frames, page, source
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
-from graphseg.classical.fourier import Decomposition
+from graphseg.classical.fourier import in_units
 from graphseg.colours import BLUE, CLASS_COLOURS, ORANGE, SKY
 from graphseg.errors import InputError
-from graphseg.plotting.micrographs import STYLE, overlay_mask, show_error_map, show_micrograph
+from graphseg.plotting.micrographs import (
+    overlay_mask,
+    scale_bar_length,
+    show_error_map,
+    show_micrograph,
+)
 from graphseg.plotting.structure import add_direction_key, show_bonds
-from graphseg.preprocessing import flat_field, weighted_spectrum
+from graphseg.preprocessing import flat_field
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.samples import image_of
@@ -31,63 +35,113 @@ from graphseg.structure.atoms import find_atoms, find_bonds
 from graphseg.structure.classes import CLASSES, classify
 
 SPECTRUM_LIMIT = 0.35  # cycles per pixel shown around zero; higher peaks are rare
+SPECTRUM_PIXELS = 256
 HIGHEST_DEGREE = 6
+MOST_PEAKS = 24  # pairs
+STEPS = 40  # of a slider on either side of where it starts
+SIDES = (64, 1024)  # pixels; the page filters larger images too slowly
+# The panels of Fig. 2 of the paper, and what the filter gets wrong.
+PANELS = {
+    "micrograph": ("(a) micrograph", "The standardised micrograph in grey levels"),
+    "spectrum": ("(b) spectrum", "The weighted spectrum with a circle around each peak in use"),
+    "lattice": ("(c) lattice image", "The image of the lattice alone"),
+    "difference": ("(d) difference", "The micrograph minus its lattice image"),
+    "residual": ("(e) averaged |difference|", "The averaged absolute difference, bright: strong"),
+    "mask": ("(f) mask", "Where the average reaches M, white"),
+    "label": ("(g) label", "The label, contamination white"),
+    "errors": ("(h) error map", "White: found, red: falsely called contamination, blue: missed"),
+}
+
+
+def _threshold(*values: float) -> Control:
+    return Control("threshold", values, len(values) // 2, [f"{value:.2f}" for value in values])
+
+
+# Pictures of micrographs are large, and classes take long.
+FINE, COARSE, COARSEST = (
+    _threshold(*np.round(np.linspace(0, 1, n), 2)[1:-1].tolist()) for n in (21, 11, 7)
+)
 
 
 def bragg_explorer(
     image: ArrayLike,
-    segmenter: BraggSegmenter | None = None,
-    mask: np.ndarray | None = None,
+    label: np.ndarray | None = None,
     pixel_size: float | None = None,
-) -> widgets.VBox:
-    """Return a widget that applies the Bragg filter with parameters from sliders.
+    segmenter: BraggSegmenter | None = None,
+) -> HTML:
+    """Return the Bragg filter with sliders, which the page itself computes.
 
-    It shows the micrograph with the outline of the label, the spectrum with the apertures, the
-    residual, and the micrograph with the mask found. Sliders: aperture width σ (cycles per
-    pixel), peak threshold G, mask threshold M, and the number of pairs of peaks.
+    It has the panels of Fig. 2 of the paper, and, with a label, the error map and the Jaccard
+    index. Sliders: aperture width σ (cycles per pixel), peak threshold G, mask threshold M, the
+    number of pairs of peaks, and the width of the local average (pixels).
 
     Parameters
     ----------
     image : array, shape (H, W)
+        64 to 1024 pixels a side. It becomes a part of the page.
+    label : array of bool, shape (H, W), optional
+    pixel_size : float, optional
+        Å per pixel, for the scale bars.
     segmenter : BraggSegmenter, optional
         A fitted one, which sets where the sliders start and all other choices; by default one
         with the starting values.
-    mask : array of bool, shape (H, W), optional
-        The label.
-    pixel_size : float, optional
-        Å per pixel, for the scale bar.
+
+    Raises
+    ------
+    InputError
+        If the image is too small or too large, the label has another shape, or the segmenter
+        combines apertures otherwise than by their sum.
     """
     image = _checked(image)
+    if not SIDES[0] <= min(image.shape) <= max(image.shape) <= SIDES[1]:
+        raise InputError(
+            f"The image has {image.shape} pixels; the page takes {SIDES[0]} to {SIDES[1]} a side."
+        )
+    _same_shape(image, label=label)
     if segmenter is None:
         segmenter = BraggSegmenter(progress=False).fit(image[None])
-    settings = segmenter.get_params() | {"progress": False}
-
-    def draw(figure: Figure, width: float, threshold: float, level: float, pairs: int) -> None:
-        chosen = {"aperture_width": width, "peak_threshold": threshold, "mask_threshold": level}
-        changed = BraggSegmenter(**(settings | chosen | {"n_peaks": pairs}))
-        parts = changed.fit(image[None]).decompose(image)
-        found = parts.residual >= np.float32(level)
-        left, spectrum, middle, right = figure.subplots(1, 4)
-        title = "micrograph" if mask is None else "micrograph, label"
-        show_micrograph(left, image, pixel_size, title)
-        if mask is not None:
-            overlay_mask(left, mask)
-        show_spectrum(spectrum, parts, width)
-        show_residual(middle, parts.residual, pixel_size)
-        show_micrograph(right, image, pixel_size, f"found: {found.mean():.1%}")
-        overlay_mask(right, found, SKY, tint=0.35)
-
-    sliders = {
-        "width": _log_slider("σ (1/px)", segmenter.aperture_width_, 32),
-        "threshold": _log_slider("G", segmenter.peak_threshold_, 10),
-        "level": _log_slider("M", segmenter.mask_threshold_, 5),
-        "pairs": widgets.IntSlider(segmenter.n_peaks, 0, 24, description="pairs of peaks"),
+    if segmenter.combine != "sum":
+        raise InputError('The page adds apertures up; choose combine="sum".')
+    pairs = segmenter.n_peaks if segmenter.lattice_filter else 0
+    controls = {
+        "width": _spread("σ (1/px)", segmenter.aperture_width_, 8),
+        "threshold": _spread("G", segmenter.peak_threshold_, 10),
+        "level": _spread("M", segmenter.mask_threshold_, 4),
+        "pairs": _numbers("pairs of peaks", range(MOST_PEAKS + 1), pairs),
+        "smoothing": _numbers("smoothing (px)", np.arange(0, 12.5, 0.5), segmenter.smoothing),
     }
-    return explorer(draw, sliders, (11, 3.2))
+    scaled = in_units(image, segmenter.units)
+    lowest, highest = float(scaled.min()), float(scaled.max())
+    step = max(highest - lowest, 1e-12) / (2**16 - 1)
+    errors = metrics.error_map([[False, False, True, True]], [[False, True, False, True]])[0]
+    given = {
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "lowest": lowest,
+        "step": step,
+        "image": _packed(np.rint((scaled - lowest) / step).astype("<u2")),
+        "label": None if label is None else _packed(np.packbits(np.asarray(label, bool))),
+        "limits": np.percentile(scaled, [0.5, 99.5]).tolist(),
+        "frequency": SPECTRUM_LIMIT,
+        "values": {name: [float(v) for v in c.values] for name, c in controls.items()},
+        "mostPeaks": int(controls["pairs"].values[-1]),
+        "taper": segmenter.window_taper,
+        "peakBlur": segmenter.peak_blur,
+        "padding": segmenter.padding,
+        "colours": {"used": ORANGE, "unused": SKY, "errors": errors.tolist()},
+        "engine": source(("fourier.js", "bragg.js")),
+    }
+    shown = [name for name in PANELS if label is not None or name not in ("label", "errors")]
+    panels = "".join(_panel(name, image.shape, pixel_size) for name in shown)
+    body = (
+        f'<div class="explorer-panels">{panels}</div>\n'
+        '<p>Computed in this page, in <span data-part="time">…</span>.</p>'
+    )
+    return page(controls, body, given, "showBraggFilter", ("explorer.js", "bragg_explorer.js"))
 
 
-def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> widgets.VBox:
-    """Return a widget that fits and removes a Bézier background of a degree from sliders (eq. 1).
+def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> HTML:
+    """Return a picture that fits and removes a Bézier background of a degree from a slider (eq. 1).
 
     Parameters
     ----------
@@ -98,20 +152,19 @@ def flat_field_explorer(image: ArrayLike, pixel_size: float | None = None) -> wi
     """
     image = _checked(image)
 
-    def draw(figure: Figure, rows: int, columns: int) -> None:
-        result = flat_field(image, (rows, columns))
+    def draw(figure: Figure, degree: int) -> None:
+        result = flat_field(image, (degree, degree))
         panels = (image, result.background, result.corrected)
-        titles = ("micrograph", f"background, degree ({rows}, {columns})", "corrected")
+        titles = ("micrograph", f"background, degree {degree}", "corrected")
         limits = tuple(np.percentile(image, [0.5, 99.5]))
         for axes, panel, title in zip(figure.subplots(1, 3), panels, titles, strict=True):
             same_scale = limits if panel is not result.corrected else None
             show_micrograph(axes, panel, pixel_size, title, same_scale)
 
-    sliders = {
-        name: widgets.IntSlider(2, 0, HIGHEST_DEGREE, description=f"degree, {name}")
-        for name in ("rows", "columns")
-    }
-    return explorer(draw, sliders, (9, 3.2))
+    degrees = range(HIGHEST_DEGREE + 1)
+    sliders = {"degree": Control("degree", degrees, 2, [str(n) for n in degrees])}
+    alt = "A micrograph, the background fitted to it, and the micrograph divided by it."
+    return frames(draw, sliders, (9, 3.2), alt)
 
 
 def threshold_explorer(
@@ -119,8 +172,8 @@ def threshold_explorer(
     probability: np.ndarray,
     mask: np.ndarray | None = None,
     pixel_size: float | None = None,
-) -> widgets.VBox:
-    """Return a widget that turns a probability map into a mask by a threshold from a slider.
+) -> HTML:
+    """Return a picture that turns a probability map into a mask by a threshold from a slider.
 
     It shows the micrograph with the outline of the label, the same with the mask found, and,
     where there is a label, the error map with its Jaccard index.
@@ -136,12 +189,7 @@ def threshold_explorer(
         Å per pixel, for the scale bar.
     """
     image = _checked(image)
-    for name, other in (("probability", probability), ("mask", mask)):
-        if other is not None and np.shape(other) != image.shape:
-            raise InputError(
-                f"The {name} does not match the image: expected shape {image.shape}, got "
-                f"{np.shape(other)}."
-            )
+    _same_shape(image, probability=probability, mask=mask)
 
     def draw(figure: Figure, threshold: float) -> None:
         found = probability >= threshold
@@ -155,104 +203,12 @@ def threshold_explorer(
             errors = metrics.error_map(mask, found)
             show_error_map(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
 
-    return explorer(draw, {"threshold": _threshold_slider()}, (9, 3.2))
+    alt = "The mask found on the micrograph, the probability, and what the mask gets wrong."
+    return frames(draw, {"threshold": COARSE}, (9, 3.2), alt)
 
 
-def show_spectrum(
-    axes: Axes, parts: Decomposition, aperture_width: float, limit: float = SPECTRUM_LIMIT
-) -> None:
-    """Show the weighted spectrum of eq. 4 with its peaks and apertures.
-
-    Circles of radius 2σ mark the peaks in use and crosses those below G. The grey scale is
-    logarithmic over a factor of 100.
-
-    Parameters
-    ----------
-    axes : Axes
-    parts : Decomposition
-        Of `BraggSegmenter.decompose`.
-    aperture_width : float
-        σ in cycles per pixel.
-    limit : float
-        Highest frequency shown on either axis, in cycles per pixel.
-    """
-    # The left half of the plane mirrors the right one; frequency zero goes to the middle.
-    half = weighted_spectrum(parts.image, window_taper=0.25, peak_blur=0.7)
-    left = np.roll(half[::-1], 1, axis=0)[:, -1:0:-1]
-    plane = np.fft.fftshift(np.hstack([left, half]), axes=0)
-    height = np.log10(np.maximum(plane, half.max() / 100 + 1e-6))
-    # Row frequencies grow downwards, as rows do.
-    axes.imshow(height, extent=(-0.5, 0.5, 0.5, -0.5), cmap="gray", aspect="equal")
-    for sign in (1, -1):
-        for (row, column), used in zip(sign * parts.peaks.positions, parts.used, strict=True):
-            if used:
-                place, radius = (column, row), 2 * aperture_width
-                axes.add_patch(mpl.patches.Circle(place, radius, fill=False, edgecolor=ORANGE))
-            else:
-                axes.plot(column, row, "x", color=SKY, markersize=4)
-    title = f"spectrum, {parts.used.sum()} pairs used"
-    axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
-    axes.set(xlabel="frequency (1/px)")
-
-
-def show_residual(axes: Axes, residual: np.ndarray, pixel_size: float | None = None) -> None:
-    """Show the (H, W) residual of eq. 6 from zero (black) up to its highest value."""
-    limits = (0.0, max(float(residual.max()), 1e-6))
-    show_micrograph(axes, residual, pixel_size, f"residual, 0 to {limits[1]:.2g}", limits)
-
-
-def _checked(image: ArrayLike) -> np.ndarray:
-    image = np.asarray(image, dtype=np.float32)
-    if image.ndim != 2:
-        raise InputError(f"One image can be explored: expected shape (H, W), got {image.shape}.")
-    return image
-
-
-def _log_slider(description: str, start: float, factor: float) -> widgets.FloatLogSlider:
-    """Return a slider from `start` divided by `factor` to `start` times `factor`."""
-    middle, reach = np.log10(start), np.log10(factor)
-    return widgets.FloatLogSlider(
-        value=start, min=middle - reach, max=middle + reach, step=reach / 50,
-        description=description, readout_format=".3g",
-    )  # fmt: skip
-
-
-def explorer(
-    draw: Callable[..., None], sliders: dict[str, widgets.Widget], size: tuple[float, float]
-) -> widgets.VBox:
-    """Return sliders above a picture; `draw(figure, **values)` makes the picture."""
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-
-    def redraw(change: dict | None = None) -> None:
-        picture.value = _png(draw, {name: s.value for name, s in sliders.items()}, size)
-
-    for slider in sliders.values():
-        slider.continuous_update = False
-        slider.style.description_width = "8em"
-        slider.observe(redraw, names="value")
-    redraw()
-    return widgets.VBox([*sliders.values(), picture])
-
-
-def _png(draw: Callable[..., None], values: dict, size: tuple[float, float]) -> bytes:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=size)
-        try:
-            draw(figure, **values)
-        except InputError as error:  # what is wrong with these values, instead of a picture
-            figure.clear()
-            figure.text(0.5, 0.5, str(error), ha="center", wrap=True)
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
-
-
-def _threshold_slider() -> widgets.FloatSlider:
-    return widgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, description="threshold")
-
-
-def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.VBox:
-    """Return a widget that ranks images at a threshold from a slider, against the labels' ranks.
+def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> HTML:
+    """Return a picture that ranks images at a threshold from a slider, against the labels' ranks.
 
     Parameters
     ----------
@@ -279,13 +235,14 @@ def ranking_explorer(probabilities: np.ndarray, labelled: ArrayLike) -> widgets.
         axes.set(xlabel="rank by label", ylabel="rank by prediction")
         axes.set_title(f"threshold {threshold:.2f}: Spearman {same:.3f}")
 
-    return explorer(draw, {"threshold": _threshold_slider()}, (4.5, 4.2))
+    alt = "The rank of each image by its prediction against the rank by its label."
+    return frames(draw, {"threshold": FINE}, (4.5, 4.2), alt)
 
 
 def classes_explorer(
     image: ArrayLike, probability: np.ndarray, pixel_size: float | None = None
-) -> widgets.VBox:
-    """Return a widget that draws the four-class map for a threshold from a slider.
+) -> HTML:
+    """Return a picture that draws the four-class map for a threshold from a slider.
 
     Parameters
     ----------
@@ -309,7 +266,8 @@ def classes_explorer(
             right.plot([], [], "s", color=colour, markeredgecolor="black", label=name)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
-    return explorer(draw, {"threshold": _threshold_slider()}, (8, 4.2))
+    alt = "A micrograph beside the map of its four classes."
+    return frames(draw, {"threshold": COARSEST}, (8, 4.2), alt)
 
 
 def atoms_explorer(
@@ -317,8 +275,8 @@ def atoms_explorer(
     masks: dict[str, np.ndarray],
     lattice_parameter: float,
     pixel_size: float | None = None,
-) -> widgets.VBox:
-    """Return a widget that draws the atoms' bonds under a mask chosen from a list.
+) -> HTML:
+    """Return a picture that draws the atoms' bonds under a mask chosen from a list.
 
     Parameters
     ----------
@@ -340,12 +298,13 @@ def atoms_explorer(
         show_bonds(axes, image, atoms.positions, bonds, masks[mask], pixel_size, title)
         add_direction_key(axes)
 
-    choice = widgets.Dropdown(options=list(masks), description="mask")
-    return explorer(draw, {"mask": choice}, (5.5, 5.5))
+    names = list(masks)
+    alt = "Bonds between the atoms found outside the mask, coloured by their direction."
+    return frames(draw, {"mask": Control("mask", names, 0, names, is_list=True)}, (5.5, 5.5), alt)
 
 
-def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> widgets.VBox:
-    """Return a widget that simulates a crystal at a dose from a slider and finds its atoms.
+def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> HTML:
+    """Return a picture that simulates a crystal at a dose from a slider and finds its atoms.
 
     Parameters
     ----------
@@ -378,7 +337,54 @@ def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> wi
         bonds = find_bonds(atoms.positions, parameter)
         show_bonds(right, image, atoms.positions, bonds, None, pixel_size, found)
 
-    slider = widgets.FloatLogSlider(
-        value=4000, min=2.5, max=4.5, step=0.1, description="dose (e/Å²)", readout_format=".0f"
+    doses = [float(dose) for dose in np.logspace(2.5, 4.5, 7)]
+    slider = Control("dose (e/Å²)", doses, 3, [f"{dose:.0f}" for dose in doses])
+    alt = "A simulated micrograph at that dose beside the bonds between the atoms found in it."
+    return frames(draw, {"dose": slider}, (7, 3.6), alt)
+
+
+def _checked(image: ArrayLike) -> np.ndarray:
+    image = np.asarray(image, dtype=np.float32)
+    if image.ndim != 2:
+        raise InputError(f"One image can be explored: expected shape (H, W), got {image.shape}.")
+    return image
+
+
+def _same_shape(image: np.ndarray, **others: np.ndarray | None) -> None:
+    for name, other in others.items():
+        if other is not None and np.shape(other) != image.shape:
+            raise InputError(
+                f"The {name} does not match the image: expected shape {image.shape}, got "
+                f"{np.shape(other)}."
+            )
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def _panel(name: str, shape: tuple[int, int], pixel_size: float | None) -> str:
+    """Return the HTML of one panel of the Bragg filter."""
+    (title, alt), (height, width), bar = PANELS[name], shape, ""
+    if name == "spectrum":
+        height = width = SPECTRUM_PIXELS
+    else:
+        length, unit = scale_bar_length(width, pixel_size)
+        share = f"width: {100 * length / width:.1f}%"
+        bar = f'<span class="explorer-bar" style="{share}"><span>{unit}</span></span>'
+    return (
+        f'<figure data-panel="{name}"><div><canvas role="img" aria-label="{alt}" width="{width}" '
+        f'height="{height}"></canvas>{bar}</div>'
+        f'<figcaption>{title}<span data-part="said"></span></figcaption></figure>'
     )
-    return explorer(draw, {"dose": slider}, (8.5, 4.2))
+
+
+def _numbers(label: str, values: Sequence[float], start: float) -> Control:
+    """Return a slider through numbers, of which the first shown is one."""
+    column = sorted({*values, start})
+    return Control(label, column, column.index(start), [f"{value:.3g}" for value in column])
+
+
+def _spread(label: str, start: float, factor: float) -> Control:
+    """Return a slider from `start` divided by `factor` to `start` times `factor`."""
+    return _numbers(label, factor ** (np.arange(-STEPS, STEPS + 1) / STEPS) * start, start)

@@ -1,7 +1,7 @@
 """Fetch the third-party JavaScript that lets the book be read without a network.
 
-MathJax and the Jupyter widget manager come from the npm registry as it is set up on this
-machine. They are not committed: their versions and SHA-512 are, in ``javascript.json``.
+MathJax, ONNX Runtime and geotiff.js come from the npm registry as it is set up on this machine.
+They are not committed: their versions and SHA-512 are, in ``javascript.json``.
 """
 
 import base64

@@ -26,8 +26,8 @@ def notebook_digest(notebook: Path, parameters: dict, root: Path) -> str:
     """Give the digest of everything that executing a notebook depends on.
 
     These are its source, the modules of the package that it imports (and those that they
-    import), the recorded results and package data that these sources name, the parameters,
-    the locked environment, the version of Python and the images.
+    import), the recorded results, package data and scripts that these sources name, the
+    parameters, the locked environment, the version of Python and the images.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ def notebook_digest(notebook: Path, parameters: dict, root: Path) -> str:
 def named_results(texts: Iterable[str], root: Path) -> list[Path]:
     """List the recorded results and package data whose name (without suffix) some text holds.
 
+    Scripts that come with a picture of a chapter count where their name with the suffix occurs.
+
     Parameters
     ----------
     texts
@@ -70,7 +72,8 @@ def named_results(texts: Iterable[str], root: Path) -> list[Path]:
     joined = "\n".join(texts)
     folders = [(root / "data", False), (root / "data" / "results", True), (root / "graphseg", True)]
     files = {path for folder, deep in folders for path in _data_files(folder, deep)}
-    return sorted(path for path in files if path.stem in joined)
+    scripts = [p for p in (root / "book" / "browser").glob("*.js") if p.name in joined]
+    return sorted([*(path for path in files if path.stem in joined), *scripts])
 
 
 def _data_files(folder: Path, deep: bool) -> Iterator[Path]:

@@ -6,15 +6,18 @@ After Figs 1, 2, 4 and 5 of Sadre et al. (2021), doi 10.1017/S1431927621000167; 
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from book.tools import explore
+from book.tools.explore import SPECTRUM_LIMIT
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
-from graphseg.colours import CLASS_COLOURS, VERMILION
+from graphseg.classical.fourier import Decomposition
+from graphseg.colours import CLASS_COLOURS, ORANGE, SKY, VERMILION
 from graphseg.plotting.micrographs import overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import show_classes
+from graphseg.preprocessing import weighted_spectrum
 from graphseg.structure.boundaries import Boundary
 from graphseg.structure.classes import ClassMap
 
@@ -45,7 +48,7 @@ def show_bragg_steps(
     difference = parts.image - parts.lattice
     limits = tuple(np.percentile(parts.image, [0.5, 99.5]))
     show_micrograph(axes[0], parts.image, pixel_size, "(a) micrograph", limits)
-    explore.show_spectrum(axes[1], parts, segmenter.aperture_width_)
+    show_spectrum(axes[1], parts, segmenter.aperture_width_)
     axes[1].set(title="(b) spectrum", xticks=[], yticks=[], xlabel="")
     show_micrograph(axes[2], parts.lattice, pixel_size, "(c) lattice image", limits)
     show_micrograph(axes[3], difference, pixel_size, "(d) difference", limits)
@@ -55,6 +58,43 @@ def show_bragg_steps(
     mask = segmenter.predict(image[None])[0]
     show_micrograph(axes[5], mask, pixel_size, "(f) mask", (0, 1))
     show_micrograph(axes[6], label, pixel_size, "(g) label", (0, 1))
+
+
+def show_spectrum(
+    axes: Axes, parts: Decomposition, aperture_width: float, limit: float = SPECTRUM_LIMIT
+) -> None:
+    """Show the weighted spectrum of eq. 4 with its peaks and apertures.
+
+    Circles of radius 2σ mark the peaks in use and crosses those below G. The grey scale is
+    logarithmic over a factor of 100.
+
+    Parameters
+    ----------
+    axes : Axes
+    parts : Decomposition
+        Of `BraggSegmenter.decompose`.
+    aperture_width : float
+        σ in cycles per pixel.
+    limit : float
+        Highest frequency shown on either axis, in cycles per pixel.
+    """
+    # The left half of the plane mirrors the right one; frequency zero goes to the middle.
+    half = weighted_spectrum(parts.image, window_taper=0.25, peak_blur=0.7)
+    left = np.roll(half[::-1], 1, axis=0)[:, -1:0:-1]
+    plane = np.fft.fftshift(np.hstack([left, half]), axes=0)
+    height = np.log10(np.maximum(plane, half.max() / 100 + 1e-6))
+    # Row frequencies grow downwards, as rows do.
+    axes.imshow(height, extent=(-0.5, 0.5, 0.5, -0.5), cmap="gray", aspect="equal")
+    for sign in (1, -1):
+        for (row, column), used in zip(sign * parts.peaks.positions, parts.used, strict=True):
+            if used:
+                place, radius = (column, row), 2 * aperture_width
+                axes.add_patch(mpl.patches.Circle(place, radius, fill=False, edgecolor=ORANGE))
+            else:
+                axes.plot(column, row, "x", color=SKY, markersize=4)
+    title = f"spectrum, {parts.used.sum()} pairs used"
+    axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
+    axes.set(xlabel="frequency (1/px)")
 
 
 def six_examples(maps: Mapping[int, ClassMap]) -> list[int]:

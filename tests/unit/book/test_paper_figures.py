@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from book.tools import codecs, figures, paper_figures
 from graphseg.batch.ranking import rank
 from graphseg.classical.bragg import BraggSegmenter
+from graphseg.classical.fourier import find_peaks, in_units
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets.load import load_simulated_sample
 from graphseg.structure.boundaries import Boundary
@@ -38,6 +39,31 @@ def test_the_bragg_filter_has_seven_panels():
     np.testing.assert_array_equal(shown[4], parts.residual)
     np.testing.assert_array_equal(shown[5], segmenter.predict(stack.images[:1])[0])
     np.testing.assert_array_equal(shown[6], stack.masks[0])
+
+
+def test_the_spectrum_circles_peaks_in_use_and_crosses_out_the_others():
+    rows, columns = np.indices((96, 128))
+    waves = np.cos(0.8 * rows) + np.cos(0.4 * rows + 0.7 * columns)
+    noise = np.random.default_rng(0).standard_normal(rows.shape)
+    micrograph = (0.5 + 0.1 * waves + 0.05 * noise).astype(np.float32)
+    heights = find_peaks(in_units(micrograph, "standardised"), 6).heights
+    segmenter = BraggSegmenter(n_peaks=6, peak_threshold=float(heights[2])).fit(micrograph[None])
+    parts = segmenter.decompose(micrograph)
+    assert parts.used.sum() == 3
+    axes = Figure().subplots()
+    paper_figures.show_spectrum(axes, parts, 1 / 64)
+    circles = np.array([c.center for c in axes.patches])  # (x, y) = (column, row)
+    assert len(circles) == 2 * parts.used.sum()
+    assert len(axes.lines) == 2 * (~parts.used).sum()
+    wave = np.array([0.0, 0.8]) / (2 * np.pi)
+    assert np.hypot(*(circles - wave).T).min() < 0.5 / 96
+    shown = axes.images[0]
+    brightest = np.unravel_index(shown.get_array().argmax(), shown.get_array().shape)
+    left, right, bottom, top = shown.get_extent()
+    rows, columns = shown.get_array().shape
+    row = top + (brightest[0] + 0.5) / rows * (bottom - top)
+    column = left + (brightest[1] + 0.5) / columns * (right - left)
+    assert np.hypot(*(circles - [column, row]).T).min() < 1.5 / 96
 
 
 def test_six_examples_are_two_of_each_kind_and_none_twice():

@@ -1,5 +1,6 @@
-"""A release: what its workflow does, and that conda's recipe says what pyproject.toml says."""
+"""A release: its workflow, and that all metadata say what pyproject.toml says."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -37,6 +38,34 @@ def test_the_recipe_describes_the_package():
     (script,) = PROJECT["scripts"].items()
     assert RECIPE["build"]["entry_points"] == [" = ".join(script)]
     assert (ROOT / "recipe" / RECIPE["source"]["path"] / "pyproject.toml").is_file()
+
+
+def test_how_to_cite_says_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    code, deposit = (
+        json.loads((ROOT / name).read_text(encoding="utf-8"))
+        for name in ("codemeta.json", ".zenodo.json")
+    )
+    for said in (citation, code, deposit):
+        assert said["version"] == PROJECT["version"]
+    assert citation["title"] == code["name"] == deposit["title"]
+    assert citation["title"].startswith(PROJECT["name"]) and code["identifier"] == PROJECT["name"]
+    assert citation["license"] == PROJECT["license"]
+    assert deposit["license"] == PROJECT["license"].lower()  # as Zenodo's list has it
+    assert code["license"] == f"https://spdx.org/licenses/{PROJECT['license']}"
+    assert code["description"] == deposit["description"] == PROJECT["description"]
+    assert code["keywords"] == deposit["keywords"] == PROJECT["keywords"]
+    assert code["runtimePlatform"] == f"Python {PROJECT['requires-python']}"
+    authors = [author["name"] for author in PROJECT["authors"]]
+    for people in (citation["authors"], code["author"], deposit["creators"]):
+        assert [person["name"] for person in people] == authors
+
+    paper, article = citation["preferred-citation"], code["referencePublication"]
+    assert PROJECT["urls"]["Paper"] == f"https://doi.org/{paper['doi']}" == article["@id"]
+    assert [link["identifier"] for link in deposit["related_identifiers"]] == [paper["doi"]]
+    assert (article["name"], article["datePublished"]) == (paper["title"], str(paper["year"]))
+    names = [(person["given-names"], person["family-names"]) for person in paper["authors"]]
+    assert [(p["givenName"], p["familyName"]) for p in article["author"]] == names
 
 
 def test_a_tag_is_built_tested_as_it_is_and_only_then_published():
