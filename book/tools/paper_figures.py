@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from book.tools import explore
 from graphseg.classical.bragg import BraggSegmenter
-from graphseg.colours import CLASS_COLOURS, VERMILION
+from graphseg.colours import CLASS_COLOURS, MASK_COLOUR
 from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 from graphseg.plotting.structure import show_classes
 from graphseg.structure.boundaries import Boundary
@@ -118,4 +118,4 @@ def show_outline(
 ) -> None:
     """Show a mask on its micrograph, tinted, as in Fig. 4 of the paper."""
     show_micrograph(axes, image, pixel_size, title)
-    overlay_mask(axes, mask, VERMILION, tint=0.35)
+    overlay_mask(axes, mask, MASK_COLOUR, tint=0.35)
