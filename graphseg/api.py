@@ -148,16 +148,17 @@ class Segmentation:
         return float(self.mask.mean())
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
-        """Draw the micrograph with the outline of the mask and a scale bar; return the axes."""
+        """Draw the micrograph with its mask and a scale bar; return the axes."""
         from matplotlib import pyplot
 
+        from graphseg.colours import MASK_COLOUR
         from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 
         if axes is None:
             axes = pyplot.subplots(figsize=(4, 4))[1]
         title = f"{100 * self.contaminated_fraction:.1f} % contaminated"
         show_micrograph(axes, self.image, self.pixel_size, title)
-        overlay_mask(axes, self.mask, tint=0.25)
+        overlay_mask(axes, self.mask, MASK_COLOUR, tint=0.3)
         return axes
 
     def to_signal(self) -> Any:

@@ -27,4 +27,6 @@ ERROR_COLOURS = {
     "false positive": "#FF0000",
     "false negative": "#0000FF",
 }
-LABEL_COLOUR = ORANGE  # contour of a label: visible on light and dark grey
+LABEL_COLOUR = ORANGE  # outline of a label, or of the simulated truth: visible on any grey
+MASK_COLOUR = VERMILION  # tint of what a method calls contamination
+MARK_COLOUR = SKY  # outline of an area that a caption names, neither label nor mask

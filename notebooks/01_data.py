@@ -105,7 +105,7 @@ record("data_digest", stack.digest[:12])
 # {glue:text}`data_digest:s`). {numref}`fig-data-examples` shows some, from the least contaminated
 # to the most.
 
-# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated fraction, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Labelled micrographs in the order of their contaminated fraction, with the outline of the label (orange). The fine regular pattern is the lattice of graphene. Contamination hides it below a coarser, irregular texture. The scale bars follow from the lattice, whose parameter is 2.46 \u00c5; one marked px belongs to an image in which none was found.", "name": "fig-data-examples"}, "image": {"alt": "Six micrographs. Rows of dots form a honeycomb; orange lines surround patches of a coarse, maze-like texture, which are absent or small in the first panels and fill half of the last."}} tags=["hide-input"]
 order = np.argsort(coverage, kind="stable")
 shown = order[np.linspace(0, len(stack) - 1, number_shown).astype(int)]
 lattices = [
@@ -139,7 +139,7 @@ for ax, i in zip(axes.flat, shown, strict=False):
 #
 # where $M(r)$ is 1 in a contaminated pixel $r$ and 0 elsewhere, and $N$ is the number of pixels.
 
-# %% mystnb={"figure": {"caption": "Contaminated fraction of the images. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Contaminated fraction of the images; the dashed line is the median. Most images are clean for the largest part, so a method that finds no contamination at all is right in most pixels.", "name": "fig-data-coverage"}, "image": {"alt": "Histogram of images against the contaminated fraction in per cent: tall bars at the left, a dashed line at the median, and a thin tail to the right."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3))
 ax.hist(
     100 * coverage,
@@ -193,7 +193,7 @@ record("data_in_series", int(frames[frames > 1].sum()))
 # {glue:text}`data_series:d` of them comprise more than one image, {glue:text}`data_in_series:d`
 # images in all. {numref}`fig-data-series` shows the one with the most frames.
 
-# %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange). The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Frames of one acquisition with their labels (orange); the number of the frame stands above. The contrast changes from frame to frame and the field may drift, but it is the same place: whoever has seen one label nearly knows the others.", "name": "fig-data-series"}, "image": {"alt": "Micrographs of one place side by side. Orange outlines of similar shapes lie in the same corners; grain and contrast of the lattice differ."}} tags=["hide-input"]
 members = np.flatnonzero(acquisitions == names[np.argmax(frames)])
 figure, axes = plt.subplots(1, len(members), figsize=(9, 3.4), squeeze=False)
 for ax, i in zip(axes.flat, members, strict=True):
@@ -219,7 +219,7 @@ pairs = {}
 for i, j, alike in duplicates.near_duplicates(maps, acquisitions):
     pairs.setdefault((acquisitions[i], acquisitions[j]), alike)  # the highest
 
-# %% mystnb={"figure": {"caption": "Acquisitions under two names that show one place: the most alike images of each pair, one above the other, with their labels (orange). The titles give the similarity of their maps. Notice that the outlines of the contamination match up to a shift, or a small turn.", "name": "fig-data-places"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Acquisitions under two names that show one place: the most alike images of each pair, one above the other, with their labels (orange). The titles give the similarity of their maps. Notice that the outlines of the contamination match up to a shift, or a small turn.", "name": "fig-data-places"}, "image": {"alt": "Pairs of micrographs, one above the other. Within each pair the orange outlines have nearly the same shapes and places."}} tags=["hide-input"]
 shown = [
     (i, j, alike)
     for i, j, alike in duplicates.near_duplicates(maps, acquisitions)
@@ -279,7 +279,7 @@ values = {
     kind: np.sort(overlaps[pair & chosen]) for kind, chosen in kinds.items()
 }
 
-# %% mystnb={"figure": {"caption": "Fraction of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Fraction of image pairs whose labels overlap by at most the value on the axis. Frames of one acquisition overlap far more than any others; a shared day makes little difference.", "name": "fig-data-overlap"}, "image": {"alt": "Three rising curves of the fraction of image pairs against the overlap of their labels. Those of one day and of other days reach nearly 1 at a small overlap; that of one acquisition rises beyond the middle only."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.4))
 for kind, found in values.items():
     ax.step(

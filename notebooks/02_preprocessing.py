@@ -44,7 +44,7 @@ from scipy.stats import spearmanr
 from book.tools import explore
 from book.tools.notebook import record, show_source
 from graphseg import simulation
-from graphseg.colours import SKY
+from graphseg.colours import MARK_COLOUR
 from graphseg.plotting import micrographs
 from graphseg.preprocessing import (
     fit_bezier_surface,
@@ -135,10 +135,10 @@ assert np.allclose(I_N, plain.corrected, rtol=1e-5)
 # wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
 # {numref}`fig-preprocessing-raw` shows the result.
 
-# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}, "image": {"alt": "Three panels: a micrograph of a lattice that darkens from one side to the other, with dark patches in an orange outline; a smooth grey gradient; the micrograph evenly lit, its patches still dark."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 micrographs.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
-micrographs.overlay_mask(axes[0], robust.excluded, SKY, linewidth=0.8)
+micrographs.overlay_mask(axes[0], robust.excluded, MARK_COLOUR, linewidth=0.8)
 micrographs.overlay_mask(axes[0], raw.mask)
 micrographs.show_micrograph(
     axes[1], robust.background, raw.pixel_size, "background, robust"
@@ -147,7 +147,7 @@ micrographs.show_micrograph(
     axes[2], robust.corrected, raw.pixel_size, "corrected"
 );
 
-# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one, after its mean is taken out. Red: too bright, blue: too dark; the outline is the truly contaminated area. The plain fit bends towards the dark patches, the robust fit does not.", "name": "fig-preprocessing-error"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one, after its mean is taken out. Red: too bright, blue: too dark; the outline is the truly contaminated area. The plain fit bends towards the dark patches, the robust fit does not.", "name": "fig-preprocessing-error"}, "image": {"alt": "Two maps with one colour bar from \u22122 to 2 per cent. That of the plain fit turns from red to blue, blue over the outlined area; that of the robust fit is nearly white."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
 for ax, (name, fit) in zip(
     axes, {"plain": plain, "robust": robust}.items(), strict=True
@@ -198,7 +198,7 @@ for fraction in fractions:
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
-# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}, "image": {"alt": "Four lines of the error against contaminated fractions from 0 to 40 per cent. The plain fit rises to the largest error; the robust fit stays low at first and has long bars later; the two fits that are given the mask stay at the bottom."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip(
     (-0.6, -0.2, 0.2, 0.6), errors.items(), strict=True
@@ -292,7 +292,7 @@ darker = [
 ]
 record("preprocessing_stack_darker", 100 * np.mean(darker))
 
-# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction.", "name": "fig-preprocessing-stack"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction; the axis is logarithmic. Notice that the robust fit deviates more, as the text explains.", "name": "fig-preprocessing-stack"}, "image": {"alt": "Scatter plot with a logarithmic axis of deviation in per cent. At every contaminated fraction most orange points of the robust fit lie above the blue ones of the plain fit."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
@@ -347,7 +347,7 @@ clean = [
 coverage = stack.masks.mean(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
 
-# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone once the image is standardised. The more contamination, the fainter the clean area becomes.", "name": "fig-preprocessing-standard"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone once the image is standardised. The more contamination, the fainter the clean area becomes.", "name": "fig-preprocessing-standard"}, "image": {"alt": "Left: a histogram with one hump. Right: points that fall from 1, without contamination, to far lower values at large contaminated fractions."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 spread = stack.images.std(axis=(1, 2))
 axes[0].hist(spread, bins=20)
@@ -391,7 +391,7 @@ record("preprocessing_pixel_size", pixel_size)
 record("preprocessing_finest", KNOWN[0])
 record("preprocessing_coarsest", KNOWN[1])
 
-# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise. The lattice is the same in both.", "name": "fig-preprocessing-resize"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise. The lattice is the same in both.", "name": "fig-preprocessing-resize"}, "image": {"alt": "Two enlarged squares with the same hexagonal pattern of bright spots, smooth on the left and grainy on the right."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
 for ax, (name, image) in zip(
     axes, {"averaged": small, "picked": picked}.items(), strict=True

@@ -121,7 +121,7 @@ pixel_size = find_scale(
 start = gs.BraggSegmenter(progress=False).fit(stack.images[example][None])
 parts = start.decompose(stack.images[example])
 
-# %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit, in the seven panels of Fig. 2 of the paper: (a) the standardised micrograph; (b) its weighted spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; (c) the lattice image; (d) the micrograph minus it; (e) the absolute difference, averaged; (f) where that is at least M; (g) the label. Panels (a), (c) and (d) have one grey scale. Scale bars follow the lattice. Notice that (e) is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The Bragg filter on one micrograph, before any fit, in the seven panels of Fig. 2 of the paper: (a) the standardised micrograph; (b) its weighted spectrum, in which circles mark the apertures (radius 2\u03c3) and crosses, if there are any, the maxima below G; (c) the lattice image; (d) the micrograph minus it; (e) the absolute difference, averaged; (f) where that is at least M; (g) the label. Panels (a), (c) and (d) have one grey scale. Scale bars follow the lattice. Notice that (e) is bright where the label is, but not dark elsewhere: noise is left there.", "name": "fig-bragg-steps"}, "image": {"alt": "Seven panels: a micrograph; its spectrum with circles around bright spots; a regular lattice; the micrograph without it; a blurred map that is brightest over contamination; a white mask on black; the label, of much the same shape."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6))
 axes[1, 3].set_axis_off()
 paper_figures.show_bragg_steps(
@@ -213,7 +213,7 @@ segmenter.fit(stack.images[train], stack.masks[train]);
 # %% tags=["remove-input"]
 seconds = time.perf_counter() - started
 
-# %% mystnb={"figure": {"caption": "Gradient descent on the training images of one fold. From left: the loss (1 \u2212 soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width \u03c3; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed.", "name": "fig-bragg-descent"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Gradient descent on the training images of one fold. From left: the loss (1 \u2212 soft Jaccard index of the images of that step), which jumps because each step sees other images; the aperture width \u03c3; the peak threshold G; the mask threshold M, with the final choice by hard masks dashed.", "name": "fig-bragg-descent"}, "image": {"alt": "Four line plots against the step: a jagged loss, and three parameters that change fast at first and then level off."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.6))
 labels = ("loss", "σ (cycles/px)", "G", "M (standard deviations)")
 for panel, values, label in zip(
@@ -263,7 +263,7 @@ colours = dict(
 )
 thresholds = np.linspace(0.4, 1.4, 41)
 
-# %% mystnb={"figure": {"caption": "Pooled Jaccard index against the mask threshold M, for the training images (thin) and the held-out fold (thick). Dots mark the M chosen on the training images. Notice where the two curves of one method peak, and how fast they fall on either side.", "name": "fig-bragg-threshold"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pooled Jaccard index against the mask threshold M, for the training images (thin) and the held-out fold (thick). Dots mark the M chosen on the training images. Notice where the two curves of one method peak, and how fast they fall on either side.", "name": "fig-bragg-threshold"}, "image": {"alt": "Four curves of the Jaccard index against M, each with one hump: an orange pair for the Bragg filter, and a black pair for the no-lattice baseline, which peaks at a larger M."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3.2))
 for name, estimator in fitted.items():
     for part, width in ((train, 1), (test, 2.5)):
@@ -561,7 +561,7 @@ worst = [counts[:, 1].argmax(), counts[:, 2].argmax()]
 lowest = ranked[~np.isin(ranked, worst)][0]
 cases = [*worst, lowest, ranked[len(ranked) // 2]]
 
-# %% mystnb={"figure": {"caption": "From left: most wrongly called, most missed, lowest and median Jaccard index of all out-of-fold predictions. Top: the micrograph with its label. Bottom: the error map; white is contamination found, red is called contamination but not labelled, blue is missed.", "name": "fig-bragg-failures"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "From left: most wrongly called, most missed, lowest and median Jaccard index of all out-of-fold predictions. Top: the micrograph with its label. Bottom: the error map; white is contamination found, red is called contamination but not labelled, blue is missed.", "name": "fig-bragg-failures"}, "image": {"alt": "Four micrographs with orange outlines above their error maps, which are black and white with large red areas in the first and blue ones where contamination was missed."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6))
 names = ("aperture_width", "peak_threshold", "mask_threshold")
 for column, case in zip(axes.T, cases, strict=True):

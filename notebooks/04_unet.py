@@ -112,7 +112,7 @@ networks = {
     for name, s in configurations.items()
 }
 
-# %% mystnb={"figure": {"caption": "The paper's U-Net, drawn from the network object after one run on an empty image of 256 \u00d7 256 pixels. A box is a stack of feature maps: above it their number, below it their size. Light grey marks maps that are copied from the encoder. Notice that pooling halves the side and the next convolution doubles the number of maps, and that seven blocks of two convolutions make the U.", "name": "fig-architecture"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The paper's U-Net, drawn from the network object after one run on an empty image of 256 \u00d7 256 pixels. A box is a stack of feature maps: above it their number, below it their size. Light grey marks maps that are copied from the encoder. Notice that pooling halves the side and the next convolution doubles the number of maps, and that seven blocks of two convolutions make the U.", "name": "fig-architecture"}, "image": {"alt": "Boxes in the shape of a U: they get lower and wider down the left side and higher and narrower up the right side, joined by arrows for convolution, pooling, up-convolution and copying."}} tags=["hide-input"]
 SVG(architecture.draw(networks["paper's U-Net"]))
 
 # %% tags=["remove-input"]
@@ -203,7 +203,7 @@ segmenter.fit(stack.images[train], stack.masks[train], held_out=held_out);
 # %% tags=["remove-input"]
 minutes = (time.perf_counter() - started) / 60
 
-# %% mystnb={"figure": {"caption": "Learning curve of the live training. Left: the cross-entropy of the training images falls steadily. Right: the Jaccard index of the held-out images swings while the learning rate is high and settles as the cycle ends; a value from the middle says little.", "name": "fig-learning-curve"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Learning curve of the live training. Left: the cross-entropy of the training images falls steadily. Right: the Jaccard index of the held-out images swings while the learning rate is high and settles as the cycle ends; a value from the middle says little.", "name": "fig-learning-curve"}, "image": {"alt": "Two line plots against the epoch: the cross-entropy falls, the Jaccard index rises unevenly."}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
 epoch = np.arange(1, epochs + 1)
 left.plot(epoch, [row["train_loss"] for row in segmenter.history_])
@@ -263,7 +263,7 @@ labelled = np.flatnonzero(stack.masks[test].any(axis=(1, 2)))
 order = labelled[np.argsort(jaccard[labelled], kind="stable")]
 chosen = order[[0, len(order) // 2, -1]]
 
-# %% mystnb={"figure": {"caption": "The worst, the median and the best held-out image (top to bottom). Left: the micrograph with the label outlined. Middle: the probability of contamination, black 0 to white 1. Right: the error map; white is contamination found, red is called contamination but not labelled, blue is missed. Scale bars follow the lattice; the published files state no pixel size. Notice how many of the errors hug the outline.", "name": "fig-unet-cases"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The worst, the median and the best held-out image (top to bottom). Left: the micrograph with the label outlined. Middle: the probability of contamination, black 0 to white 1. Right: the error map; white is contamination found, red is called contamination but not labelled, blue is missed. Scale bars follow the lattice; the published files state no pixel size. Notice how many of the errors hug the outline.", "name": "fig-unet-cases"}, "image": {"alt": "Three rows, each with a micrograph and its orange outline, a grey map that is bright inside of the outline, and an error map with red and blue along the edges of white areas."}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 3, figsize=(8, 8.4))
 for row, index in zip(axes, chosen, strict=True):
     image, label = stack.images[test[index]], stack.masks[test[index]]

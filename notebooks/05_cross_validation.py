@@ -50,7 +50,7 @@ from book.tools.tables import (
     with_interval,
 )
 from graphseg import metrics
-from graphseg.colours import BLUE, GREEN, ORANGE
+from graphseg.colours import BLUE, GREEN, ORANGE, SKY
 from graphseg.datasets import load
 from graphseg.datasets.stack import SAME_PLACE, acquisition_of
 from graphseg.evaluation import crossval
@@ -115,7 +115,7 @@ record("leaking_percent", 100 * leaks["random"] / len(stack))
 # ({glue:text}`leaking_percent:.0f` %) are tested by an estimator that has seen another image of
 # their group; split by groups, {glue:text}`leaking_acquisition:d`. {numref}`fig-folds` shows which.
 
-# %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image of whose group another image is in the training set; grouping leaves none.", "name": "fig-folds"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Which image is tested in which fold, for a random split (top) and one grouped by acquisition (bottom). Images are in the order of their names, so frames of one series are neighbours. Orange marks an image of whose group another image is in the training set; grouping leaves none.", "name": "fig-folds"}, "image": {"alt": "Two charts with a square for each image in one of five rows. In the upper one squares are scattered and some are orange; in the lower one all are blue, and neighbours share a row."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), sharex=True, sharey=True)
 for panel, protocol in zip(axes, ("random", "acquisition"), strict=True):
     for number, (train, test) in enumerate(
@@ -265,12 +265,12 @@ gaps = {
     for part, names in parts.items()
 }
 
-# %% mystnb={"figure": {"caption": "What a random split adds to the per-image Jaccard index over a split grouped by acquisition, with 95 % confidence intervals from a bootstrap over groups. Notice whether the images that share a group, which alone can leak, gain more than the single images.", "name": "fig-leakage"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What a random split adds to the per-image Jaccard index over a split grouped by acquisition, with 95 % confidence intervals from a bootstrap over groups. Notice whether the images that share a group, which alone can leak, gain more than the single images.", "name": "fig-leakage"}, "image": {"alt": "Points with horizontal bars for three methods in three groups of images, around a line at zero that nearly all bars cross."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(7.5, 3.2))
 for shift, key, colour in zip(
     (0.2, 0.0, -0.2),
     keys,
-    (GREEN, BLUE, ORANGE),
+    (GREEN, BLUE, SKY),
     strict=True,
 ):
     for row, part in enumerate(parts):
@@ -565,7 +565,7 @@ Markdown(
     )
 )
 
-# %% mystnb={"figure": {"caption": "Training loss of the recorded U-Net with 25 epochs, one line for each fold. Notice that the folds agree closely in training: what differs between them is the test images.", "name": "fig-recorded-loss"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Training loss of the recorded U-Net with 25 epochs, one line for each fold. Notice that the folds agree closely in training: what differs between them is the test images.", "name": "fig-recorded-loss"}, "image": {"alt": "Five lines of the cross-entropy on a logarithmic axis, which fall together over 25 epochs and level off."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5, 3))
 for result in unet["results"]:
     loss = [row["train_loss"] for row in result["history"]]

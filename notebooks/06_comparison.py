@@ -45,7 +45,7 @@ from book.tools.tables import (
     with_interval,
 )
 from graphseg import metrics
-from graphseg.colours import BLUE, GREEN, ORANGE, SKY
+from graphseg.colours import BLUE, GREEN, MARK_COLOUR, ORANGE
 from graphseg.datasets import load
 from graphseg.evaluation import compare, crossval
 from graphseg.evaluation.records import read_record, summary
@@ -366,7 +366,7 @@ differences = {
     for way, (average, options) in ways.items()
 }
 
-# %% mystnb={"figure": {"caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over groups: per image with 0/0 = 1, per image without the three empty labels, and pooled. An interval that excludes zero is a difference that the choice of these images does not explain. Notice where leaving out three images moves a point.", "name": "fig-differences"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Difference in the Jaccard index between methods on the same published images, with 95 % confidence intervals from a bootstrap over groups: per image with 0/0 = 1, per image without the three empty labels, and pooled. An interval that excludes zero is a difference that the choice of these images does not explain. Notice where leaving out three images moves a point.", "name": "fig-differences"}, "image": {"alt": "Eight pairs of methods, each with three points and horizontal bars, beside a line at zero. Our network and the adaptive Bragg filter lie far to the right where they are compared with the Bragg filter; most other bars touch zero or come close to it."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(7, 4.6))
 styles = {
     "per image, 0/0 = 1": ("o", BLUE, 0.22),
@@ -834,7 +834,7 @@ order = drawn[
     )
 ]
 
-# %% mystnb={"figure": {"caption": "The image where our network gains most over the Bragg filter (upper two rows) and the one where it gains least or loses (lower two rows). Of each image, above: the error maps; white is contamination found, black clean, red called contamination but not labelled, blue missed. Below: the probability of our network from 0 (black) to 1 (white), and both masks on the micrograph. The bars are measured from the lattice. Notice which of the wrong areas could be told from the micrograph alone.", "name": "fig-error-maps"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image where our network gains most over the Bragg filter (upper two rows) and the one where it gains least or loses (lower two rows). Of each image, above: the error maps; white is contamination found, black clean, red called contamination but not labelled, blue missed. Below: the probability of our network from 0 (black) to 1 (white), and both masks on the micrograph (red). The bars are measured from the lattice. Notice which of the wrong areas could be told from the micrograph alone.", "name": "fig-error-maps"}, "image": {"alt": "For each of two images a row with the labelled micrograph and two error maps, and a row with the probability and both masks tinted on the micrograph. In the upper image the Bragg filter has a large blue part that our network finds."}} tags=["hide-input"]
 figure, axes = plt.subplots(4, 3, figsize=(8.5, 11.6))
 for rows, index in zip(axes.reshape(2, 2, 3), order[[-1, 0]], strict=True):
     found = {name: prediction[index] for name, prediction in predictions.items()}
@@ -941,7 +941,7 @@ agreeing = {
 }
 regions = label_noise.largest_disagreements(stack.masks[unseen], agreeing, count=6)
 
-# %% mystnb={"figure": {"caption": "The largest regions where pixel classifier and our network agree against the label, largest first. Orange: the label's outline; blue: the one region of the panel; an image can come more than once. The bars are measured from the lattice. Ask of each whether it looks like contamination that was left out, like lattice that was included, or like a matter of taste.", "name": "fig-dissent"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The largest regions where pixel classifier and our network agree against the label, largest first, with their areas. Orange: the label's outline; light blue: the one region of the panel; an image can come more than once. The bars are measured from the lattice. Ask of each whether it looks like contamination that was left out, like lattice that was included, or like a matter of taste.", "name": "fig-dissent"}, "image": {"alt": "Six micrographs with orange outlines; a small light blue region in each lies mostly beside an outline or at the edge of the image."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8, 5.8))
 for panel, region in zip(axes.flat, regions, strict=False):
     number = unseen[region.image]
@@ -955,7 +955,7 @@ for panel, region in zip(axes.flat, regions, strict=False):
         f"{region.area} px",
     )
     micrographs.overlay_mask(panel, stack.masks[number])
-    micrographs.overlay_mask(panel, dissent, SKY, tint=0.25)
+    micrographs.overlay_mask(panel, dissent, MARK_COLOUR, tint=0.25)
 for panel in axes.flat[len(regions) :]:
     panel.set_axis_off()
 

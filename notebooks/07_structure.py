@@ -41,7 +41,7 @@ from book.tools.notebook import record, show_source
 from book.tools.paper import printed
 from book.tools.tables import markdown_table
 from graphseg.classical.fourier import find_peaks, in_units
-from graphseg.colours import CLASS_COLOURS
+from graphseg.colours import CLASS_COLOURS, MASK_COLOUR
 from graphseg.datasets.stack import acquisition_of
 from graphseg.plotting import micrographs
 from graphseg.plotting.structure import (
@@ -179,7 +179,7 @@ image = image_of(
 orientation = map_orientation(image)
 lines = find_boundaries(image, orientation=orientation)
 
-# %% mystnb={"figure": {"caption": "A simulated bicrystal (left) and its map of orientation (right). The hue is the direction of a lattice vector, as the wheel shows; grey is disorder. The red line is the boundary found, with its misorientation.", "name": "fig-bicrystal"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A simulated bicrystal (left) and its map of orientation (right). The hue is the direction of a lattice vector, as the wheel shows; grey is disorder. The red line is the boundary found, with its misorientation.", "name": "fig-bicrystal"}, "image": {"alt": "Left: a noisy lattice of dots. Right: the same field in two flat colours, divided by an oblique red line with its angle, and a colour wheel in the corner."}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4.1))
 micrographs.show_micrograph(left, image, pixel_size)
 show_orientation(right, orientation)
@@ -285,7 +285,7 @@ spectrum = np.fft.fftshift(
     np.abs(np.fft.fft2(in_units(stack.images[most], "standardised")))
 )
 
-# %% mystnb={"figure": {"caption": "Left: fraction of the windows that hold two lattices, for simulated bilayers and bicrystals against the angle between their lattices, and for the images against the usual angle in such windows. Above the dotted line two lattices are taken to lie over one another. Notice the gap between one point and all other images. Right: the spectrum of the image with the highest fraction, with the radii of both rings (dotted). One lattice has six Bragg reflections on each, two have twelve.", "name": "fig-bilayer"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: fraction of the windows that hold two lattices, for simulated bilayers and bicrystals against the angle between their lattices, and for the images against the usual angle in such windows. Above the dotted line two lattices are taken to lie over one another. Notice the gap between one point and all other images. Right: the spectrum of the image with the highest fraction, with the radii of both rings (dotted). One lattice has six Bragg reflections on each, two have twelve.", "name": "fig-bilayer"}, "image": {"alt": "Left: blue squares of bilayers at the top, orange triangles of bicrystals and nearly all black dots of images below a dotted line. Right: a dark spectrum with bright spots on two dotted circles."}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(8.5, 3.8), width_ratios=(1.25, 1)
 )
@@ -369,19 +369,19 @@ lengths = {  # nm
 vacuum = {n: found.percentages["vacuum"] for n, found in maps.items()}
 chosen = [max(lengths, key=lengths.get), max(vacuum, key=vacuum.get)]
 
-# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest fraction of vacuum (bottom), chosen by that rule, with their orientation and their four classes. Notice where the boundary stops: at contamination, and at a hole, where one side has no order.", "name": "fig-classes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image with the longest grain boundaries (top) and the one with the largest fraction of vacuum (bottom), chosen by that rule. From left: the micrograph with its mask (red), the orientation, the four classes. Notice where the boundary stops: at contamination, and at a hole, where one side has no order.", "name": "fig-classes"}, "image": {"alt": "Two rows of three panels: a micrograph with its tinted mask; a map of orientation in flat colours, grey where the mask lies; a white class map with a red line, blue and green areas."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(8.5, 6))
 for row, number in zip(axes, chosen, strict=True):
     found = maps[number]
     mask = probability[number] >= 0.5
     micrographs.show_micrograph(row[0], stack.images[number], found.pixel_size)
-    micrographs.overlay_mask(row[0], mask)
+    micrographs.overlay_mask(row[0], mask, MASK_COLOUR, tint=0.3)
     show_orientation(row[1], map_orientation(stack.images[number], mask))
     show_classes(row[2], found)
 add_orientation_key(axes[0, 1])
 micrographs.add_class_legend(figure)
 
-# %% mystnb={"figure": {"caption": "Six micrographs (top) and their four classes (bottom), after Fig. 1 of the paper: (a, b) have the largest area of grain boundary, (c, d) of vacuum, (e, f) of contamination. White: lattice; red: grain boundary; green: vacuum; blue: contamination. Notice that atoms are white in some images and black in others, and that the classes do not depend on it.", "name": "fig-four-classes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Six micrographs (top) and their four classes (bottom), after Fig. 1 of the paper: (a, b) have the largest area of grain boundary, (c, d) of vacuum, (e, f) of contamination. White: lattice; red: grain boundary; green: vacuum; blue: contamination. Notice that atoms are white in some images and black in others, and that the classes do not depend on it.", "name": "fig-four-classes"}, "image": {"alt": "Six micrographs above white class maps, on which grain boundaries are red lines, vacuum is green spots, and contamination is blue areas."}} tags=["hide-input"]
 six = {n: maps[n] for n in paper_figures.six_examples(maps)}
 figure, axes = plt.subplots(2, len(six), figsize=(11, 4.2))
 paper_figures.show_four_classes(axes, stack.images, six)
@@ -448,7 +448,7 @@ record("misorientation_low", float(np.quantile(turned, 0.05)) if len(every) else
 record("misorientation_median", float(np.median(turned)) if len(every) else 0.0)
 record("misorientation_high", float(np.quantile(turned, 0.95)) if len(every) else 0.0)
 
-# %% mystnb={"figure": {"caption": "Misorientation of every line of grain boundary found in the images, from 0 to the 30\u00b0 that two lattices of graphene can differ by, in bins of 2\u00b0. Notice where most of them lie, and that small angles are rare: there a boundary is a row of separate dislocations, which is not found as a line.", "name": "fig-misorientations"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Misorientation of every line of grain boundary found in the images, from 0 to the 30\u00b0 that two lattices of graphene can differ by, in bins of 2\u00b0. Notice where most of them lie, and that small angles are rare: there a boundary is a row of separate dislocations, which is not found as a line.", "name": "fig-misorientations"}, "image": {"alt": "Histogram of lines of boundary against misorientation from 0 to 30 degrees; nearly all bars stand in the right half."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3))
 paper_figures.show_misorientations(ax, every);
 

@@ -141,7 +141,7 @@ for (size, dose), image in pictures.items():
     found = (scores.recall, scores.precision, scores.error * size)
     results[size, dose] = (*found, rings.mean_size())
 
-# %% mystnb={"figure": {"caption": "Recall, precision and position error of the atoms of a simulated crystal against dose, one line for each pixel size. The dotted lines are what is wanted: 0.98, and 0.15 \u00c5. Notice that the dose decides more than the pixel size: no line meets the goals at 250 electrons per \u00c5\u00b2, and all do from 1,000 on.", "name": "fig-atom-truth"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Recall, precision and position error of the atoms of a simulated crystal against dose, one line for each pixel size. The dotted lines are what is wanted: 0.98, and 0.15 \u00c5. Notice that the dose decides more than the pixel size: no line meets the goals at 250 electrons per \u00c5\u00b2, and all do from 1,000 on.", "name": "fig-atom-truth"}, "image": {"alt": "Three line plots against the dose: recall and precision reach 1, above their dotted line, and the position error falls below its dotted line."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3))
 for column, (panel, label, goal) in enumerate(
     zip(
@@ -221,7 +221,7 @@ bonds = find_bonds(atoms.positions, parameter)
 rings = find_rings(atoms.positions, bonds)
 defects = find_defects(rings, atoms.positions, parameter)
 
-# %% mystnb={"figure": {"caption": "A simulated grain boundary. Left: bonds in the colour of their direction modulo 60\u00b0, so that each grain has a colour of its own. Right: rings that are not hexagons. Yellow triangles mark gaps that are taken for vacancies. Notice that the rings lie in a row, most of them in pairs of five and seven.", "name": "fig-boundary-rings"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A simulated grain boundary. Left: bonds in the colour of their direction modulo 60\u00b0, so that each grain has a colour of its own. Right: rings that are not hexagons. Yellow triangles, if there are any, mark gaps that are taken for vacancies. Notice that the rings lie in a row, most of them in pairs of five and seven.", "name": "fig-boundary-rings"}, "image": {"alt": "Left: a noisy lattice whose bonds have one colour on the left and another on the right, with a colour wheel. Right: a chain of touching orange-red and blue polygons along the middle."}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 4.6))
 structure.show_bonds(left, image, atoms.positions, bonds, pixel_size=size)
 structure.add_direction_key(left)
@@ -365,7 +365,7 @@ titles = {
     "cost": "lattice masked by one",
 }
 
-# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the situations chosen by the rule above: the Bragg filter misses contamination, both masks are like the label, the Bragg filter masks good lattice. Beside each image stands the part of it in which the two masks differ most, enlarged, with atoms as white dots. The mask is tinted, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination was not masked, and in the third image also where the lattice is faint: there the atoms are not to be trusted either.", "name": "fig-situations"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the situations chosen by the rule above: the Bragg filter misses contamination, both masks are like the label, the Bragg filter masks good lattice. Beside each image stands the part of it in which the two masks differ most, enlarged, with atoms as white dots. The mask is tinted red, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination was not masked, and in the third image also where the lattice is faint: there the atoms are not to be trusted either.", "name": "fig-situations"}, "image": {"alt": "Three rows of four panels: micrographs in which each grain has bonds of one colour, with tinted masks and orange outlines, each beside an enlarged part with hexagons of bonds. Where only one method masks, the other draws bonds in many colours."}} tags=["hide-input"]
 figure, axes = plt.subplots(
     len(chosen), 4, figsize=(11, 2.9 * len(chosen)), squeeze=False
 )

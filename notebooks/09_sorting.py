@@ -121,7 +121,7 @@ for others, fold in folds:
 held = (interval[:, 0] <= labelled) & (labelled <= interval[:, 1])
 width = np.diff(interval).ravel()
 
-# %% mystnb={"figure": {"caption": "Clean fraction of each image as predicted, with its interval, against that of the label. Notice that the wide intervals belong to images that the network is unsure about, and that few points miss the diagonal.", "name": "fig-clean-fraction"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Clean fraction of each image as predicted, with its interval, against that of the label. Notice that the wide intervals belong to images that the network is unsure about, and that few intervals miss the diagonal.", "name": "fig-clean-fraction"}, "image": {"alt": "Points with vertical bars along a diagonal; some bars are many times longer than others."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(4.5, 4.2))
 ends = np.abs(interval.T - fraction)
 axes.errorbar(
@@ -180,14 +180,15 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 # with the intervals. {numref}`fig-sorted-subset` shows every few of them, as Fig. 6 of the paper
 # does, and {numref}`fig-contact-sheet` all.
 
-# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above; bars are measured from the lattice. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above; bars are measured from the lattice. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}, "image": {"alt": "Rows of small micrographs with percentages from nearly 100 downwards; the red-tinted area grows from row to row."}} tags=["hide-input"]
 figure, axes = plt.subplots(4, 6, figsize=(10.5, 7.8))
 masks = probabilities >= 0.5
 known_sizes = [inference.measure_pixel_size(image) for image in stack.images]
 figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
 
-# %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}} tags=["hide-input"]
-figures.contact_sheet(ranking, stack.images, masks, stack.pixel_size)
+# %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red; below each its rank and clean fraction. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}, "image": {"alt": "Many thumbnails with rank and percentage below them; the red-tinted area is small in the first and large in the last."}} tags=["hide-input"]
+sizes = [np.nan if size is None else size for size in known_sizes]
+figures.contact_sheet(ranking, stack.images, masks, sizes)
 
 # %% [markdown]
 # The same ranking is written as a page that sorts by any column, and as a table for other programs.
@@ -335,16 +336,17 @@ heading = [
 ]
 Markdown(markdown_table(heading, rows))
 
-# %% mystnb={"figure": {"caption": "The most contaminated image as recorded, as read back from the file with blocks of 8\u00d78 pixels (the outline marks what is coarse), and the difference. Notice that the lattice next to the outline is untouched.", "name": "fig-reduction"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The most contaminated image as recorded, as read back from the file with blocks of 8\u00d78 pixels (the light blue outline marks what is coarse), and the difference. Notice that the lattice next to the outline is untouched.", "name": "fig-reduction"}, "image": {"alt": "Three panels: a micrograph; the same with square blocks inside of a light blue outline; a map that is white outside of it and speckled in red and blue inside, with a colour bar in grey levels."}} tags=["hide-input"]
 worst = int(ranking.index[-1])
-figure, axes = plt.subplots(1, 3, figsize=(8.5, 3.2))
-figures.show_reduction(
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.1))
+error = figures.show_reduction(
     axes,
     grey[worst],
     coarse.images[worst],
     coarse.exact[worst],
-    stack.pixel_size_of(worst),
-);
+    known_sizes[worst],
+)
+figure.colorbar(error, ax=axes[2], label="grey levels", shrink=0.8);
 
 # %% tags=["remove-input"]
 back = reduction.read_reduced(folder / "lossless.h5")

@@ -48,6 +48,7 @@ from graphseg.evaluation.records import fold_counts, read_record, summary
 from graphseg.plotting import micrographs
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.structure.lattice import measure_lattice
+from graphseg.unet.inference import measure_pixel_size
 
 micrographs.use_style()
 
@@ -97,7 +98,7 @@ samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
 coverage = np.array([sample.mask.mean() for sample in samples])
 record("simulated_coverage", 100 * np.median(coverage))
 
-# %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (dark blue) and holes (light blue).", "name": "fig-simulated-samples"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (red) and holes (green).", "name": "fig-simulated-samples"}, "image": {"alt": "Four micrographs of a dotted lattice: orange outlines around coarse patches, pairs of red lines along grain boundaries, green lines around holes."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
 for ax, sample in zip(axes, samples, strict=False):
     defocus = f"{sample.conditions.defocus:.0f}".replace("-", "\u2212")
@@ -123,7 +124,7 @@ shown = [*stack.images[real], *[sample.image for sample in samples[:sheet]]]
 origin = np.array([stack.source] * len(real) + ["generated"] * sheet)
 order = generator.permutation(len(shown))
 
-# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}, "image": {"alt": "Rows of small numbered micrographs, recorded and simulated, which look much alike."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(10, 4.1))
 figures.show_sheet(ax, [shown[index] for index in order], 8)
 
@@ -306,7 +307,7 @@ curves = {
 curves["from random weights"][most] = read_result("ablation_labels")
 curves["from simulated images"][most] = read_result("ours_acquisition")
 
-# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}, "image": {"alt": "Three lines of the Jaccard index against labelled acquisitions. From random weights it climbs from below 0.5; from simulated images it starts high, dips at one label and recovers, less so when trained gently; all meet at the right."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 3.6))
 figures.show_label_curve(ax, curves, average, most)
 
@@ -415,7 +416,7 @@ reference = [
     metrics.scores(table)["jaccard"] for *_, table in fold_counts(free)
 ]
 
-# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}, "image": {"alt": "Rows of points of the Jaccard index: far left for the naive generator, then further right, back at the third step, and far right for the full generator, whose five trainings nearly coincide."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 2.9))
 figures.show_steps(ax, steps, reference)
 
@@ -462,13 +463,13 @@ index = metrics.score_table(table)["jaccard"]
 labelled = np.flatnonzero(stack.masks.mean(axis=(1, 2)) >= 0.01)
 worst = labelled[np.argsort(index[labelled])[:4]]
 
-# %% mystnb={"figure": {"caption": "The four images on which the simulation-only network is worst, of those whose label covers at least one percent: above the micrograph with its Jaccard index, below the error map. Notice that most of what is missed lies at thin margins.", "name": "fig-simulated-worst"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The four images on which the simulation-only network is worst, of those whose label covers at least one percent: above the micrograph with its Jaccard index, below the error map. Notice how much of what is missed (blue) lies at thin margins, and that the rest are patches of their own.", "name": "fig-simulated-worst"}, "image": {"alt": "Four micrographs above their error maps: white areas on black with red and blue margins, and a few blue patches of their own."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2))
 for column, number in zip(axes.T, worst, strict=False):
-    size = stack.pixel_size_of(number)
-    micrographs.show_micrograph(
-        column[0], stack.images[number], size, f"J = {index[number]:.2f}"
-    )
+    image = stack.images[number]
+    size = stack.pixel_size_of(number) or measure_pixel_size(image)
+    title = f"Jaccard {index[number]:.2f}"
+    micrographs.show_micrograph(column[0], image, size, title)
     errors = metrics.error_map(stack.masks[number], predicted[number])
     micrographs.show_error_map(column[1], errors, size)
 micrographs.add_error_legend(figure);
@@ -512,7 +513,7 @@ others = {
     for name, configuration in materials.items()
 }
 
-# %% mystnb={"figure": {"caption": "The same random numbers drawn for graphene and for two other crystals.", "name": "fig-simulated-materials"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same random numbers drawn for graphene and for two other crystals, with contamination (orange) and grain boundaries (red) outlined. Notice that boron nitride can hardly be told from graphene.", "name": "fig-simulated-materials"}, "image": {"alt": "The same field three times with the same outlines: a fine honeycomb for graphene, nearly the same for boron nitride, bright spots on black further apart for molybdenum disulphide."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 pictures = {"graphene": samples[1]} | others
 for ax, (name, sample) in zip(axes, pictures.items(), strict=True):

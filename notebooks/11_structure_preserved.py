@@ -70,7 +70,7 @@ shown = [
 ]
 masks = network.predict(np.stack([sheet.image for sheet in shown]))
 
-# %% mystnb={"figure": {"caption": "One clean sheet of each kind. Outlined in light blue is what lies within a lattice constant of a defect; what our network masks is red. Notice that defects are hardly visible at this dose, all but atoms, holes and islands.", "name": "fig-sheets"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One clean sheet of each kind. Outlined in light blue is what lies within a lattice constant of a defect; what our network masks is red. Notice that defects are hardly visible at this dose, all but adatoms, holes and islands.", "name": "fig-sheets"}, "image": {"alt": "Eight micrographs of a regular lattice with light blue outlines around hardly visible defects; a grey hole, small adatoms and an island can be seen, and the island has some red tint."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.4))
 for ax, sheet, mask in zip(axes.flat, shown, masks, strict=True):
     figures.show_sheet(ax, sheet, mask)
@@ -88,7 +88,7 @@ verdicts = {name: defect_masking.verdict(table) for name, table in rows.items()}
 recalls = {name: v.pop("recall at boundaries") for name, v in verdicts.items()}
 visible = {name: v.pop("recall of visible") for name, v in verdicts.items()}
 
-# %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. What is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-fractions"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Masked fraction of the area near defects in per cent, for each kind of structure and each method. Colours run from 0 (dark) to 10 and more (bright); what is above the target of two per cent is bold. Notice the column of islands, where our network misses the target, and the closed loops, which both Bragg filters take for contamination.", "name": "fig-masked-fractions"}, "image": {"alt": "Table of numbers on colours, a row for each method and a column for each kind of structure: the row of the Bragg filter and the column of islands are bright, most of the rest is dark."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(8.5, 0.6 + 0.35 * len(verdicts)))
 figures.show_fractions(
     ax, verdicts, defect_masking.LARGEST_MASKED

@@ -32,10 +32,11 @@ import graphseg as gs
 from book.studies import calibration, figures
 from book.tools import tables
 from book.tools.notebook import record, show_source
-from graphseg.colours import VERMILION
+from graphseg.colours import MASK_COLOUR
 from graphseg.evaluation import quality, records
 from graphseg.plotting import micrographs
 from graphseg.unet import pretrained
+from graphseg.unet.inference import measure_pixel_size
 
 micrographs.use_style()
 stack = gs.load_stack(data_source)
@@ -66,7 +67,7 @@ confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
 
-# %% mystnb={"figure": {"caption": "Left: reliability diagram out of fold, as predicted and after two calibrations. Right: precision and recall against the calibrated threshold, with 95 % intervals from a bootstrap over acquisitions. Notice on the left that as predicted the probabilities are too extreme: of what is called 90 % less than 80 % is contaminated.", "name": "fig-reliability"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: reliability diagram out of fold, as predicted and after two calibrations. Right: precision and recall against the calibrated threshold, with 95 % intervals from a bootstrap over acquisitions. Notice on the left that as predicted the probabilities are too extreme: of what is called 90 % less than 80 % is contaminated.", "name": "fig-reliability"}, "image": {"alt": "Left: three curves around a diagonal; the one as predicted is flatter than the diagonal, isotonic calibration follows it. Right: precision rises and recall falls as the threshold grows, and they cross."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
 figures.show_reliability(axes[0], calibrations)
 figures.show_trade(axes[1], confidence["thresholds"])
@@ -121,7 +122,7 @@ expected = np.array([image["expected"] for image in images])
 ways = confidence["correlations"]
 best = ways["eight views, inner"]
 
-# %% mystnb={"figure": {"caption": "Expected Jaccard index of every published image, out of fold, against the measured one. Bars are intervals made to hold nine in ten measured values. Notice the few masks that are much worse than expected.", "name": "fig-expected"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Expected Jaccard index of every published image, out of fold, against the measured one. Bars are intervals made to hold nine in ten measured values. Notice the few masks that are much worse than expected.", "name": "fig-expected"}, "image": {"alt": "Points with vertical bars, most of them in the upper right around a diagonal, a few far to the left of it."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(4.6, 4.2))
 figures.show_expected(ax, expected, measured)
 
@@ -169,15 +170,20 @@ held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
 mean, spread = quality.ensemble([held_out], example)
 
-# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views, from 0 (dark) to 1 (bright). Right: their standard deviation, from 0 to 0.3. Notice that the doubt lies along the outline; in a small patch the outline is most of it.", "name": "fig-doubtful"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the doubt lies along the outline; in a small patch the outline is most of it.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
-size = stack.pixel_size_of(doubtful)
-micrographs.show_micrograph(axes[0], stack.images[doubtful], size)
+image = stack.images[doubtful]
+size = stack.pixel_size_of(doubtful) or measure_pixel_size(image)
+micrographs.show_micrograph(axes[0], image, size)
 micrographs.overlay_mask(axes[0], stack.masks[doubtful])
-micrographs.overlay_mask(axes[0], mean[0] >= 0.5, VERMILION, tint=0.3)
-for ax, shown_map, top in ((axes[1], mean[0], 1), (axes[2], spread[0], 0.3)):
-    ax.imshow(shown_map, cmap="cividis", vmin=0, vmax=top)
-    ax.set_axis_off()
+micrographs.overlay_mask(axes[0], mean[0] >= 0.5, MASK_COLOUR, tint=0.3)
+for ax, shown_map, top, name in (
+    (axes[1], mean[0], 1, "probability"),
+    (axes[2], spread[0], 0.3, "standard deviation of it"),
+):
+    colours = {"cmap": "cividis", "vmin": 0, "vmax": top}
+    shown = micrographs.show_picture(ax, shown_map, size, **colours)
+    figure.colorbar(shown, ax=ax, label=name, shrink=0.8)
 
 # %% [markdown]
 # {numref}`fig-doubtful` shows the image that one would look at first.

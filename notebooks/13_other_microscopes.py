@@ -90,7 +90,7 @@ scales, others = shift["scales"], shift["recordings"]["networks"]
 frames = shift["microscopes"]["scores"]
 targets = shift["targets"]
 
-# %% mystnb={"figure": {"caption": "Published images, resampled. Left: Jaccard index with the label. Right: with the mask of the same network at the native scale, which is 1 there by definition. Bands are 95 % intervals from a bootstrap over groups of images. Notice on the right how little the masks of the general network change where those of the others do.", "name": "fig-scales"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Published images, resampled. Left: Jaccard index with the label. Right: with the mask of the same network at the native scale, which is 1 there by definition. Bands are 95 % intervals from a bootstrap over groups of images. Notice on the right how little the masks of the general network change where those of the others do.", "name": "fig-scales"}, "image": {"alt": "Two plots of the Jaccard index against the pixel size, from half to 1.6 times the native one. The orange lines of the general network are flat; the blue ones of our network dip at small pixels, and the black one of the simulation-only network dips deepest."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
 figures.show_scales(axes, scales)
 figure.legend(
@@ -104,13 +104,13 @@ masks = {
     for name in ("default", "general")
 }
 
-# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope. Outlined in orange is all contamination, of which some drowns in the noise and is not scored; red is what is masked: above by our network, below by the general network, each in the way that it is made for.", "name": "fig-virtual"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope. Outlined in orange is all contamination, of which some drowns in the noise and is not scored; red is what is masked: above by our network, below by the general network, each in the way that it is made for.", "name": "fig-virtual"}, "image": {"alt": "Two rows of three simulated frames, a loop, a carpet and metal, with orange outlines and red tint. The tint fills most of the carpet, but only parts of the outlined areas of the others."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(9, 6.4))
 for row, found in zip(axes, masks.values(), strict=True):
     for ax, one, mask in zip(row, shown, found, strict=True):
         figures.show_frame(ax, one, mask, one.kind)
 
-# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes, and by kind of structure, with 95 % intervals over frames. Notice on the right that folds are taken for contamination by all, second layers by the general network; with loops, holes and metal it lies higher than ours, but within the intervals.", "name": "fig-microscopes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes, and by kind of structure, with 95 % intervals over frames. Notice on the right that folds are taken for contamination by all, second layers by the general network; with loops, holes and metal it lies higher than ours, but within the intervals.", "name": "fig-microscopes"}, "image": {"alt": "Two charts of points with horizontal bars, for seven virtual microscopes and for six kinds of structure, five networks each. Folds have the lowest indices; second layers are low for the general network."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4))
 for ax, part in zip(axes, ("microscopes", "kinds"), strict=True):
     rows = {
@@ -122,7 +122,7 @@ figure.legend(
     *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
 );
 
-# %% mystnb={"figure": {"caption": "What another recording of the same published images changes in the Jaccard index, against the unchanged image, with 95 % intervals over groups of images. Notice blur, correlated noise and a soft camera, which cost our network most and the general one little, and strong gradients, which cost all of them.", "name": "fig-recordings"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What another recording of the same published images changes in the Jaccard index, against the unchanged image, with 95 % intervals over groups of images. Notice blur, correlated noise and a soft camera, which cost our network most and the general one little, and strong gradients, which cost all of them.", "name": "fig-recordings"}, "image": {"alt": "Chart of points with horizontal bars, a row for each change of the recording. Most lie near zero; our network and the simulation-only network lie far left under blur, strong correlated noise and a soft camera."}} tags=["hide-input"]
 names = shift["recordings"]["variants"]
 rows = {
     name: {view: found["scores"]["difference"][k] for view, found in others.items()}
@@ -284,7 +284,7 @@ flagged, held_out = trial["false_alarms_number"], trial["data"]["images"]
 alarms = binomtest(flagged, held_out).proportion_ci(method="exact")
 usual = trial["false_alarms_simulated"]
 
-# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, ten of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One of every kind of out-of-distribution image: four kinds of published images that were spoilt, ten of simulations, a photograph. Notice that two-dimensional crystals with heavier atoms look much like graphene at another scale. The pixel sizes of published images are not in their files, so their bars are in pixels.", "name": "fig-ood-set"}, "image": {"alt": "Fifteen small images: lattices at another scale, saturated or blurred, a field without specimen, an amorphous film, other crystals, a pattern of diffraction spots, a photograph of a bright smooth object, boron nitride, and two layers of graphene."}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 5, figsize=(10, 6.6))
 figures.show_images(
     axes.flat[: len(examples)], list(examples.values())
@@ -292,7 +292,7 @@ figures.show_images(
 for ax in axes.flat[len(examples) :]:
     ax.set_axis_off()
 
-# %% mystnb={"figure": {"caption": "Distance of held-out published images (blue) and of out-of-distribution images (red), judged by fold networks that were trained on neither. Right of the dashed line an image is flagged for its distance alone. Notice boron nitride, which lies among the held-out images.", "name": "fig-ood-score"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Distance of held-out published images (blue) and of out-of-distribution images (red), judged by fold networks that were trained on neither. Right of the dashed line an image is flagged for its distance alone. Notice boron nitride, which lies among the held-out images.", "name": "fig-ood-score"}, "image": {"alt": "Rows of points on a logarithmic axis: held-out images and boron nitride left of a dashed line, most other kinds right of it, saturated images furthest right."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(7, 4.4))
 figures.show_scores(ax, trial["ood_score"])
 
@@ -439,7 +439,7 @@ pgd, fgsm, signs = (
 )
 radius = endured["parameters"]["radii"].index(0.1)
 
-# %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size show what is not aimed. Compare how an attack harms the method that it was made for, and the others: what is made for one harms the other methods far less, while the eight views of our network only delay the harm.", "name": "fig-attacks"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index under attack against the largest change of a pixel. Random signs of the same size show what is not aimed. Compare how an attack harms the method that it was made for, and the others: what is made for one harms the other methods far less, while the eight views of our network only delay the harm.", "name": "fig-attacks"}, "image": {"alt": "Five line plots of the Jaccard index against the strength of a change: flat under random signs, and falling steeply for the method that an attack was made for."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True)
 for ax, (name, curve) in zip(axes.flat, attacks.items(), strict=False):
     title = figures.attack_title(name)
@@ -475,7 +475,7 @@ record("attack_images", len(endured["images"]))
 #
 # ## Natural changes
 
-# %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0\u00b0 too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two) of simulated samples whose defocus or dose alone is changed. Grey: fraction of the images that are flagged. Turned images are cut to their middle, at 0\u00b0 too, so those curves start elsewhere. Notice that blur and drift are flagged where our network fails, but noise is not, and that few bits are flagged although it does not fail.", "name": "fig-changes"}, "image": {"alt": "Ten line plots of the Jaccard index against changes of the image: flat under inversion and rotation, falling under noise, blur, drift and low dose, with grey areas for the flagged fraction."}} tags=["hide-input"]
 curves = endured["changes"] | endured["physical"]
 figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), sharey=True)
 for ax, (name, curve) in zip(axes.flat, curves.items(), strict=True):
@@ -530,7 +530,7 @@ Markdown(tables.markdown_table(header, rows))
 # A few more {term}`epochs <Epoch>` with noise of random strength on the training images, with half
 # of them blurred, or with images moved against their labels, and the same number without any of it:
 
-# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; that training with attacks costs unchanged images most; and that noise in training does not help against strong noise.", "name": "fig-robust-fine-tuning"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Our network of one fold as it is, and after a little more training of four kinds, on images held out: pooled Jaccard index in one view. Every network is attacked by its own gradient. Notice what blur in training does to blur, to drift, and to attacks; that training with attacks costs unchanged images most; and that noise in training does not help against strong noise.", "name": "fig-robust-fine-tuning"}, "image": {"alt": "Groups of five bars, one group for each change. Training with blur stands highest under blur and drift, training with attacks under most attacks; under the strongest noise and attacks all are low."}} tags=["hide-input"]
 trained = endured["training"]["scores"]
 figure, ax = plt.subplots(figsize=(10, 3.8))
 figures.show_training(ax, trained)

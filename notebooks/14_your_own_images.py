@@ -53,7 +53,7 @@ from book.tools.dm4 import write_dm4
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table
 from graphseg import metrics
-from graphseg.colours import ORANGE, VERMILION
+from graphseg.colours import MASK_COLOUR
 from graphseg.datasets.check import check_folder
 from graphseg.evaluation import records
 from graphseg.io.micrographs import open_series
@@ -154,7 +154,7 @@ rows = [
 heading = ["file", "Å per pixel", "known from", "resized by", "contaminated"]
 Markdown(markdown_table([*heading, "flags"], rows))
 
-# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (tinted) and the outline of the simulated contamination (line). Notice that the image with fine pixels, which the network saw reduced, has a mask on its own grid.", "name": "fig-night"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (red) and the outline of the simulated contamination (orange). Notice that the image with fine pixels, which the network saw reduced, has a mask on its own grid.", "name": "fig-night"}, "image": {"alt": "Four micrographs of different field and pixel size, each with red-tinted patches that fill orange outlines."}} tags=["hide-input"]
 chosen = ["area_1", "large_field", "fine_pixels", "coarse_pixels"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
 for axis, name in zip(axes, chosen, strict=True):
@@ -162,8 +162,8 @@ for axis, name in zip(axes, chosen, strict=True):
     mask = tifffile.imread(here / "masks" / f"{name}_mask.tif") > 0
     title = name.replace("_", " ")
     micrographs.show_micrograph(axis, sample.image, sample.pixel_size, title)
-    micrographs.overlay_mask(axis, mask, VERMILION, tint=0.4, linewidth=0)
-    micrographs.overlay_mask(axis, sample.mask, ORANGE)
+    micrographs.overlay_mask(axis, mask, MASK_COLOUR, tint=0.4, linewidth=0)
+    micrographs.overlay_mask(axis, sample.mask)
 
 # %% tags=["remove-input"]
 scores = {
@@ -335,7 +335,7 @@ structure = gs.analyse(micrograph, result)
 result.save(here / "area_1_mask.tif")
 result.flags, result.quality
 
-# %% mystnb={"figure": {"caption": "The first image of the night with the outline of its mask, as `result.plot()` draws it. Notice that the lattice stays outside of the outline.", "name": "fig-one-micrograph"}}
+# %% mystnb={"figure": {"caption": "The first image of the night with its mask, as `result.plot()` draws it. Notice that the lattice stays outside of it.", "name": "fig-one-micrograph"}, "image": {"alt": "A micrograph of bright dots in rows; patches of a coarse texture are tinted red and outlined."}}
 result.plot();
 
 # %% tags=["remove-input"]
@@ -538,7 +538,7 @@ command_line(
     "graphseg segment tonight --output mine --model my_unet.safetensors", here
 );
 
-# %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (tinted), both with the outline of the simulated contamination (line). Notice where the two masks differ.", "name": "fig-own-network"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (both red, and with the outline of the simulated contamination, orange). Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]
 found = {
     name: tifffile.imread(here / name / "faint_mask.tif") > 0
     for name in ("usual", "mine")
@@ -551,9 +551,9 @@ for axis, title, mask in zip(
     micrographs.show_micrograph(axis, new.image, new.pixel_size, title)
     if mask is not None:
         micrographs.overlay_mask(
-            axis, mask, VERMILION, tint=0.4, linewidth=0
+            axis, mask, MASK_COLOUR, tint=0.4, linewidth=0
         )
-        micrographs.overlay_mask(axis, new.mask, ORANGE)
+        micrographs.overlay_mask(axis, new.mask)
 
 # %% tags=["remove-input"]
 for name, mask in found.items():

@@ -7,7 +7,7 @@
 "use strict";
 
 (() => {
-  const RED = [214, 39, 40], OPACITY = 0.45;
+  const RED = [213, 94, 0], OPACITY = 0.45; // MASK_COLOUR of graphseg/colours.py
   const SECONDS = { start: 120, read: 30, segment: 3600 }; // for one request
   const SLOW = {
     start: "The network did not start; reload the page, or use another browser.",

@@ -13,7 +13,16 @@ from matplotlib.image import AxesImage
 from book.studies.clean_sheets import Sheet
 from book.studies.ood import SetImage
 from book.studies.virtual_microscopes import Frame
-from graphseg.colours import BLACK, BLUE, METHOD_COLOURS, ORANGE, SKY, VERMILION
+from graphseg.colours import (
+    BLACK,
+    BLUE,
+    MARK_COLOUR,
+    MASK_COLOUR,
+    METHOD_COLOURS,
+    ORANGE,
+    SKY,
+    VERMILION,
+)
 from graphseg.plotting.micrographs import overlay_mask, show_micrograph
 
 COLOURS = METHOD_COLOURS | {"unet, eight views": SKY}
@@ -232,7 +241,7 @@ def show_frame(axes: Axes, frame: Frame, mask: np.ndarray, title: str) -> None:
     image = frame.image[:: frame.step, :: frame.step]
     show_micrograph(axes, image, frame.pixel_size * frame.step, title)
     overlay_mask(axes, frame.mask)
-    overlay_mask(axes, mask[:: frame.step, :: frame.step], VERMILION, tint=0.3)
+    overlay_mask(axes, mask[:: frame.step, :: frame.step], MASK_COLOUR, tint=0.3)
 
 
 T = TypeVar("T")
@@ -268,8 +277,8 @@ def show_sheet(axes: Axes, sheet: Sheet, mask: np.ndarray) -> None:
         (H, W) bool, a prediction.
     """
     show_micrograph(axes, sheet.image, sheet.pixel_size, sheet.kind)
-    overlay_mask(axes, sheet.near, SKY)
-    overlay_mask(axes, mask, VERMILION, tint=0.3)
+    overlay_mask(axes, sheet.near, MARK_COLOUR)
+    overlay_mask(axes, mask, MASK_COLOUR, tint=0.3)
 
 
 def show_fractions(

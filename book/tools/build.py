@@ -11,15 +11,15 @@ from pathlib import Path
 
 import yaml
 
-from book.tools import pages, segment_page
+from book.tools import finishing, pages, segment_page
 from book.tools.errors import ToolError
 from book.tools.fetch_javascript import default_folder
 
 MARK = "built-from.json"
-_FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_STAGED = ("tools", "browser", "profiles.yml", "__pycache__")
-_INSIDE_PAGE = ("onnxruntime", "geotiff")  # JavaScript that only the page to segment in has
+# JavaScript that only the page to segment in has, and that of the tests.
+_NOT_STATIC = ("onnxruntime", "geotiff", "axe")
 
 
 def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
@@ -59,7 +59,7 @@ def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
     scratch = output.with_name(output.name + ".next")
     shutil.rmtree(scratch, ignore_errors=True)
     built = _sphinx(staged, scratch)
-    _drop_font_preloads(built)
+    finishing.finish(built)
     (built / MARK).write_text(json.dumps(mark), encoding="utf8")
     _swap(built, output)
     shutil.rmtree(scratch)
@@ -89,7 +89,7 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
     shutil.copytree(root / "book", staged, ignore=shutil.ignore_patterns(*_NOT_STAGED))
     for name in ("_config.yml", "requirements.lock"):
         shutil.copy(root / name, staged / name)
-    ignored = shutil.ignore_patterns(*_INSIDE_PAGE)
+    ignored = shutil.ignore_patterns(*_NOT_STATIC)
     shutil.copytree(javascript, staged / "javascript", ignore=ignored)
     (staged / "notebooks").mkdir()
     listed = chapters(yaml.safe_load((staged / "_toc.yml").read_text(encoding="utf8")))
@@ -125,16 +125,6 @@ def _sphinx(staged: Path, scratch: Path) -> Path:
         said = "\n".join(_problems(done.stdout + done.stderr, staged))
         raise ToolError(f"The book has errors or warnings; the last good pages stay.\n{said}")
     return scratch / "_build" / "html"
-
-
-def _drop_font_preloads(folder: Path) -> None:
-    """Remove the requests to load fonts early, which browsers refuse for local files.
-
-    The fonts themselves load all the same, from the style sheet that uses them.
-    """
-    for page in folder.rglob("*.html"):
-        text = page.read_text(encoding="utf8")
-        page.write_text(_FONT_PRELOAD.sub("", text), encoding="utf8")
 
 
 def _problems(said: str, staged: Path) -> list[str]:

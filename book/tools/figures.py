@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from graphseg.batch.ranking import Ranking
-from graphseg.colours import BLUE, ORANGE, SKY, VERMILION
+from graphseg.colours import BLUE, CLASS_COLOURS, MARK_COLOUR, MASK_COLOUR, ORANGE, SKY
 from graphseg.errors import InputError
 from graphseg.evaluation import records
 from graphseg.io.outputs import small_picture
@@ -31,10 +31,10 @@ COLOURS = (ORANGE, BLUE, SKY)
 
 
 def show_sample(axes: Axes, sample: Sample, title: str = "") -> None:
-    """Show a sample with its outline, its boundaries (dark blue) and its holes (light blue)."""
+    """Show a sample with its contamination, grain boundaries and holes outlined."""
     show_micrograph(axes, sample.image, sample.pixel_size, title)
-    overlay_mask(axes, sample.boundary, BLUE, linewidth=1.0)
-    overlay_mask(axes, sample.vacuum, SKY, linewidth=0.8)
+    overlay_mask(axes, sample.boundary, CLASS_COLOURS["boundary"], linewidth=1.0)
+    overlay_mask(axes, sample.vacuum, CLASS_COLOURS["vacuum"], linewidth=1.0)
     overlay_mask(axes, sample.mask)
 
 
@@ -222,7 +222,7 @@ def show_subset(
         number = ranking.index[place]
         title = f"{100 * ranking.fraction[place]:.0f} %"
         show_micrograph(ax, images[number], pixel_sizes[number], title)
-        overlay_mask(ax, masks[number], VERMILION, tint=0.5, linewidth=0)
+        overlay_mask(ax, masks[number], MASK_COLOUR, tint=0.5, linewidth=0)
     for ax in axes.flat[len(places) :]:
         ax.set_axis_off()
 
@@ -276,7 +276,7 @@ def show_reduction(
     show_micrograph(
         axes[1], reduced, pixel_size, f"{100 * (1 - exact.mean()):.1f} % coarse", limits
     )
-    overlay_mask(axes[1], ~exact)
+    overlay_mask(axes[1], ~exact, MARK_COLOUR)
     error = np.asarray(reduced, dtype=float) - original
     extreme = float(np.abs(error).max()) or 1.0
     shown = show_micrograph(axes[2], error, pixel_size, "error", (-extreme, extreme))

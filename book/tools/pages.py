@@ -20,7 +20,13 @@ from book.tools import tables
 from book.tools.errors import ToolError
 from book.tools.paper import printed
 from book.tools.tables import read_result
-from graphseg.colours import VERMILION
+from graphseg.colours import (
+    CLASS_COLOURS,
+    ERROR_COLOURS,
+    LABEL_COLOUR,
+    MARK_COLOUR,
+    MASK_COLOUR,
+)
 from graphseg.evaluation import compare
 from graphseg.evaluation.records import summary
 
@@ -135,7 +141,7 @@ def hero(folder: Path) -> None:
     mask, truth = (
         _enlarged(255 * part.astype(np.uint8)) > 127 for part in (result.mask, sample.mask)
     )
-    after[mask] = 0.55 * after[mask] + 0.45 * 255 * np.array(to_rgb(VERMILION))
+    after[mask] = 0.55 * after[mask] + 0.45 * 255 * np.array(to_rgb(MASK_COLOUR))
     after[truth ^ binary_erosion(truth, iterations=3, border_value=1)] = 255
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in zip(HERO, (before, after), strict=True):
@@ -151,7 +157,30 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
 
 def values() -> dict[str, str]:
     """Return the numbers of the pages by name, as text, from the records and the paper."""
-    return _printed(printed()) | _measured() | _costs()
+    return _printed(printed()) | _measured() | _costs() | {"colours": colour_legend()}
+
+
+def colour_legend() -> str:
+    """Return the legend of all pictures as a Markdown table, in the colours that figures take."""
+    errors = {
+        "true positive": "contamination that was found",
+        "true negative": "clean area that was left alone",
+        "false positive": "clean area that was called contamination",
+        "false negative": "contamination that was missed",
+    }
+    rows = [
+        (LABEL_COLOUR, "line", "label, or the true outline in a simulated micrograph"),
+        (MASK_COLOUR, "tint", "mask: what a method calls contamination"),
+        (MARK_COLOUR, "line", "another area, which the caption names"),
+        *((c, "map of classes, or line", name) for name, c in CLASS_COLOURS.items()),
+        *((c, "error map", f"{name}: {errors[name]}") for name, c in ERROR_COLOURS.items()),
+    ]
+    shown = [
+        [f'<span class="swatch" style="background:{colour}"></span>', where, meaning]
+        for colour, where, meaning in rows
+    ]
+    table = tables.markdown_table(["colour", "where", "meaning"], shown)
+    return table.replace("--:", ":--")
 
 
 def _printed(paper: dict) -> dict[str, str]:

@@ -14,7 +14,7 @@ from book.tools.explore import SPECTRUM_LIMIT
 from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition
-from graphseg.colours import CLASS_COLOURS, ORANGE, SKY, VERMILION
+from graphseg.colours import CLASS_COLOURS, MASK_COLOUR, ORANGE, SKY
 from graphseg.plotting.micrographs import overlay_mask, show_error_map, show_micrograph
 from graphseg.plotting.structure import show_classes
 from graphseg.preprocessing import weighted_spectrum
@@ -159,7 +159,7 @@ def show_outline(
 ) -> None:
     """Show a mask on its micrograph, tinted, as in Fig. 4 of the paper."""
     show_micrograph(axes, image, pixel_size, title)
-    overlay_mask(axes, mask, VERMILION, tint=0.35)
+    overlay_mask(axes, mask, MASK_COLOUR, tint=0.35)
 
 
 def show_case(

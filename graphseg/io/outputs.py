@@ -16,9 +16,10 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from graphseg.colours import MASK_COLOUR
 from graphseg.errors import InputError
 
-RED = (214, 39, 40)  # contamination in pictures is red, as in Fig. 6 of Sadre et al. (2021)
+RED = tuple(bytes.fromhex(MASK_COLOUR[1:]))  # of contamination in pictures
 OPACITY = 0.45  # of the red
 MASK_FORMS = ("tif", "png")
 PROBABILITY_TYPES = ("float32", "float16")

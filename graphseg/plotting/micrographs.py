@@ -25,7 +25,7 @@ from graphseg.colours import (
 )
 
 STYLE = {
-    "figure.dpi": 100,
+    "figure.dpi": 150,  # the book enlarges figures
     "savefig.dpi": 150,
     "savefig.bbox": "tight",
     "figure.constrained_layout.use": True,

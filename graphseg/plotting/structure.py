@@ -17,6 +17,7 @@ from graphseg.colours import (
     BLUE,
     CLASS_COLOURS,
     GREEN,
+    MASK_COLOUR,
     ORANGE,
     PURPLE,
     SKY,
@@ -202,7 +203,7 @@ def show_bonds(
     """
     show_micrograph(axes, image, pixel_size, title)
     if mask is not None:
-        overlay_mask(axes, mask, CLASS_COLOURS["contamination"], tint=MASK_TINT)
+        overlay_mask(axes, mask, MASK_COLOUR, tint=MASK_TINT)
     return draw_bonds(axes, positions, bonds, linewidth)
 
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 from book.tools import execute, record
+from book.tools.fetch_javascript import default_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
@@ -37,6 +38,7 @@ class Visit:
 
     page: object
     path: Path
+    loaded: list[str] = field(default_factory=list)
     external: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -70,6 +72,7 @@ def visits(html, browser):
 def load(context, path):
     visit = Visit(context.new_page(), path)
     page = visit.page
+    page.on("request", lambda r: visit.loaded.append(r.url))
     page.on("request", lambda r: r.url.startswith(LOCAL) or visit.external.append(r.url))
     page.on("requestfailed", lambda r: visit.problems.append(f"not loaded: {r.url}"))
     page.on("pageerror", lambda error: visit.problems.append(str(error)))
@@ -259,3 +262,83 @@ def test_style_sheets_load_nothing_from_elsewhere(html):
     for sheet in sheets:
         text = sheet.read_text(encoding="utf8")
         assert not re.search(r"(url\(|@import)\s*['\"]?\s*(https?:)?//", text), sheet
+
+
+LIGHT = 2.5e6  # bytes of a page before a figure is enlarged, without fonts
+FONTS = (".woff", ".woff2", ".ttf")
+NARROW = {"width": 390, "height": 844}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_light(name, visits):
+    """All that a page loads, and the pictures below that it would load, from local files."""
+    visit = visits[name]
+    pictures = visit.page.evaluate("[...document.images].map(image => image.src)")
+    wanted = {urlsplit(a) for a in [*visit.loaded, *pictures] if a.startswith("file:")}
+    files = {Path(unquote(address.path)) for address in wanted}
+    # The widgets of Jupyter, where there still are any, are not weighed.
+    widgets = visit.page.evaluate(
+        "[...document.querySelectorAll('script[type$=\"widget-state+json\"]')]"
+        ".reduce((sum, script) => sum + script.text.length, 0)"
+    )
+    kept = [p for p in files if p.suffix not in FONTS and "ipywidgets" not in p.parts]
+    assert sum(path.stat().st_size for path in kept) - widgets <= LIGHT
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_are_described_and_loaded_late(name, visits):
+    pictures = visits[name].page.evaluate(
+        "[...document.querySelectorAll('article img:not(.widget-image)')]"
+        ".filter(e => !e.closest('[aria-hidden]'))"
+        ".map(e => [e.alt, e.src, e.loading])"
+    )
+    for described, address, loading in pictures:
+        assert len(described.split()) >= 3, address
+        assert not re.search(r"\w/\w|\.(png|svg|webp)\b", described)
+        assert loading == "lazy" or "hero" in address
+        assert not address.endswith((".png", ".jpg"))
+    if name.startswith("notebooks/"):
+        assert pictures
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_accessible(name, visits):
+    page = visits[name].page
+    page.add_script_tag(path=default_folder() / "axe" / "axe.min.js")
+    found = page.evaluate(
+        "axe.run({exclude: ['.jupyter-widgets']}, {resultTypes: ['violations']})"
+        ".then(found => found.violations)"
+    )
+    assert [v for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_fit_a_phone(name, visits):
+    """Nothing makes a page wider; what is wide scrolls, with the keyboard too."""
+    page = visits[name].page
+    before = page.viewport_size
+    page.set_viewport_size(NARROW)
+    page.wait_for_function("innerWidth <= 390")
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    found = page.evaluate(
+        "axe.run({runOnly: ['scrollable-region-focusable']}).then(found => found.violations)"
+    )
+    wide = page.query_selector_all(".pst-scrollable-table-container[tabindex='0']")
+    for container in filter(lambda element: element.is_visible(), wide):
+        left = "e => { e.scrollLeft = 60; const f = e.querySelector('td'); return f && "
+        left += "f.getBoundingClientRect().left - e.getBoundingClientRect().left; }"
+        assert abs(container.evaluate(left)) < 2, "the first column does not stay"
+    page.set_viewport_size(before)
+    assert found == []
+
+
+def test_a_click_enlarges_a_figure(visits):
+    page = visits["notebooks/01_data"].page
+    link = page.locator("article a.zoom-link").first
+    link.click()
+    enlarged = page.locator("dialog.zoom img")
+    page.wait_for_function("document.querySelector('dialog.zoom img').naturalWidth > 0")
+    assert enlarged.get_attribute("alt") == link.locator("img").get_attribute("alt")
+    assert enlarged.bounding_box()["width"] > link.bounding_box()["width"]
+    page.keyboard.press("Escape")
+    assert not enlarged.is_visible()

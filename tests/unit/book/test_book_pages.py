@@ -14,6 +14,7 @@ from PIL import Image
 
 from book.tools import pages
 from book.tools.errors import ToolError
+from graphseg import colours
 
 ROOT = Path(__file__).resolve().parents[3]
 BOOK = ROOT / "book"
@@ -119,8 +120,16 @@ def test_numbers_come_from_records(name, known):
 
 
 def test_every_value_is_shown_somewhere(known):
-    shown = set().union(*(pages._PLACE.findall(text) for text in TEXTS.values()))
-    assert shown == set(known)
+    conventions = (ROOT / "book" / "conventions.md").read_text(encoding="utf8")
+    texts = [*TEXTS.values(), conventions]
+    assert set().union(*map(pages._PLACE.findall, texts)) == set(known)
+
+
+def test_the_legend_has_every_colour_with_a_meaning():
+    shown = re.findall(r"background:(#\w+)", pages.colour_legend())
+    own = [colours.LABEL_COLOUR, colours.MASK_COLOUR, colours.MARK_COLOUR]
+    assert shown == [*own, *colours.CLASS_COLOURS.values(), *colours.ERROR_COLOURS.values()]
+    assert len({*own, *colours.CLASS_COLOURS.values()}) == 7  # no colour means two things
 
 
 def test_values_are_what_the_records_say(known):
