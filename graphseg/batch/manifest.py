@@ -6,7 +6,6 @@ and a frame is finished when its record says the same input, model and options a
 are there. Results that no record covers are somebody else's and not overwritten unasked.
 """
 
-import base64
 import glob
 import hashlib
 import itertools
@@ -323,13 +322,15 @@ class Manifest:
 
     def rows(
         self, sources: Sequence[Source], failed: Sequence[dict] = ()
-    ) -> list[tuple[dict, str | None]]:
-        """Return the rows and thumbnails of what is finished, and `failed` rows, in order of files.
+    ) -> list[tuple[dict, dict]]:
+        """Return the rows of what is finished, and `failed` ones, in order of files.
 
-        Of `sources` those whose results are from this input, model and options; of other files
-        those whose results are still there as they were left.
+        Each with ``files``, its results and pictures as seen from the folder of results, and
+        ``above``, the fractions that `graphseg.io.outputs.previews` returns. Of `sources` those
+        whose results are from this input, model and options; of other files those whose results
+        are still there as they were left.
         """
-        found: list[tuple[dict, str | None]] = [(row, None) for row in failed]
+        found: list[tuple[dict, dict]] = [(row, {"files": []}) for row in failed]
         named, now = {source.name: source for source in sources}, cache(Source.fingerprint)
         paths = {str(source.path) for source in sources}
         for name in self._names():
@@ -345,7 +346,10 @@ class Manifest:
                 or not self._is_complete(record)
             ):
                 continue
-            found.append((record["row"] | shown, record["thumbnail"]))
+            hidden = f"{HIDDEN}/{self.command}/{name}"
+            pictures = [f"{hidden}{end}" for end in record.get("pictures", ())]
+            files = {"files": [*pictures, *record["outputs"]], "above": record.get("above")}
+            found.append((record["row"] | shown, files))
         return sorted(found, key=lambda pair: (pair[0]["file"], pair[0]["frame"] or 0))
 
     def _names(self) -> list[str]:
@@ -414,15 +418,17 @@ class Manifest:
     def write(self, name: str, now: Fingerprint, outputs: dict[str, Writer], record: dict) -> None:
         """Write the results of a frame, each by what writes it, and its record.
 
-        `now` is its source before it was read; the record has ``frame``, ``frames``, ``row`` and
-        ``thumbnail``, bytes or None.
+        `now` is its source before it was read; the record has ``frame``, ``frames``, ``row``,
+        ``above``, and ``pictures``: the contents by their suffixes of files that lie beside it.
         """
         source = now._asdict() | {"sha256": content_digest(now)}
         place = self.records / f"{name}.json"
         targets = {suffix: self.folder / f"{name}{suffix}" for suffix in outputs}
-        # Final to temporary names; the record comes first.
-        written = {path: temporary_name(path, self.partial) for path in (place, *targets.values())}
-        row, picture = record["row"], record["thumbnail"]
+        row = record["row"]
+        pictures = {self.records / f"{name}{end}": v for end, v in record["pictures"].items()}
+        # Final to temporary names; of record and results the record comes first.
+        names = (*pictures, place, *targets.values())
+        written = {path: temporary_name(path, self.partial) for path in names}
         for path in written:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -435,7 +441,9 @@ class Manifest:
             sizes = {f"{name}{end}": _size(written[path]) for end, path in targets.items()}
             record |= {"format": FORMAT, "made_by": self.made_by, "outputs": sizes}
             record |= {"source": source, "row": row}
-            record["thumbnail"] = picture and base64.b64encode(picture).decode()
+            record["pictures"] = list(record["pictures"])
+            for path, content in pictures.items():
+                written[path].write_bytes(content)
             written[place].write_text(json.dumps(record), encoding="utf-8")
             # Nothing more is to be written now that a full disk could refuse. What the last record
             # or these names held goes first: a record must not cover what is older than itself.

@@ -1,31 +1,35 @@
-"""Results of many images as CSV, and as one self-contained page with a table that sorts.
+"""Results of many images as CSV, and as a page to look through them.
 
-The tables at the end of a run are in order of files or of ranks; a ranking alone has a page too.
+The page holds the table and shows the pictures that lie beside it, so that it opens quickly also
+with ten thousand images. It needs no network and works from a file. What is in order of files, or
+of ranks, can be filtered and sorted there, and two images be seen side by side.
 """
 
 import base64
 import csv
 import io
+import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
-from PIL import Image
 
+from graphseg.batch.manifest import HIDDEN
 from graphseg.batch.ranking import Ranking, rank
 from graphseg.batch.reduction import CLASSES
 from graphseg.errors import InputError
-from graphseg.io.outputs import jpeg
+from graphseg.io.outputs import OPACITY, RED, jpeg
 
 if TYPE_CHECKING:
     from graphseg.batch.run import Run
 
 LAST = ("seconds", "error")  # columns of the CSV file
-MISSING = -1e300  # sorts below every number; -Infinity would need more words in the page
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,34 @@ class Column:
     ----------
     key
         Of the rows.
-    heading
-        What stands above it.
+    heading, unit
+        What stands above it; a column without a unit is text.
     digits
         After the decimal point; None for text.
+    about
+        What it is, in a tooltip.
+    shown
+        Whether it is there from the start.
     factor
         Numbers are shown times this: 100 for percent.
     """
 
     key: str
     heading: str
+    unit: str = ""
     digits: int | None = None
+    about: str = ""
+    shown: bool = True
     factor: float = 1.0
 
-    def cell(self, row: Mapping[str, Any]) -> tuple["Column", str, str]:
-        """Return itself, what the cell is sorted by and what it shows."""
+    def value(self, row: Mapping[str, Any]) -> str | float | None:
+        """Return what the page shows in a row; None where nothing is known."""
         value = row.get(self.key)
+        if value is None or value == "" or value != value:
+            return None
         if self.digits is None:
-            text = "" if value is None else str(value)
-            return self, text, text
-        if value is None or value == "" or np.isnan(value):
-            return self, str(MISSING), ""
-        return self, repr(float(value)), f"{value * self.factor:.{self.digits}f}"
+            return str(value)
+        return round(float(value) * self.factor, self.digits)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
@@ -78,8 +88,6 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> 
 
 @lru_cache(maxsize=1)
 def _template() -> jinja2.Template:
-    # Sorting is by buttons in the headings, so that a keyboard reaches them; `aria-sort` tells a
-    # screen reader the order. Without JavaScript the table is there, in the order that was given.
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     options = dict(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -89,73 +97,121 @@ def _template() -> jinja2.Template:
 
 def html_page(
     title: str,
-    caption: str,
     columns: Sequence[Column],
     rows: Sequence[Mapping[str, Any]],
-    thumbnails: Sequence[str | None] | None = None,
+    shown: Sequence[Mapping[str, Any]] | None = None,
     sorted_by: str | None = None,
     paragraphs: Sequence[str] = (),
-    errors: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a page with a table that sorts by any column; it needs no network and no other file.
+    """Return a page with a table that can be filtered and sorted by any column.
 
-    It can be sorted by keyboard, and read in the order given without JavaScript. All texts are
-    escaped.
+    It can be used by keyboard, and needs no network. All texts are escaped.
 
     Parameters
     ----------
-    title, caption
-        Of the page and of the table.
+    title
+        Of the page.
     columns
-        Of the table; the first one of text names the row.
+        Of the table; the first one of text names the row. Those without any value are left out.
     rows
-        One for each image.
-    thumbnails
-        For each row the content of a JPEG file in base64 (see `jpeg`), or None.
+        One for each image, with ``flags``, ``look_first``, ``warning`` and ``error`` if they have
+        such, from which the page tells why an image is to be looked at.
+    shown
+        For each row the ``files`` that belong to it, as seen from the page, or a picture as an
+        address that starts with ``data:``; ``above`` as `graphseg.io.outputs.previews` returns it.
     sorted_by
         Key of the column that the rows are in ascending order of.
     paragraphs
         Texts above the table.
-    errors
-        Sentences for images that are missing, in a list above the table.
+    files
+        What files are, by the ends of their names.
     """
-    pictures = map(_picture, [None] * len(rows) if thumbnails is None else thumbnails)
-    cells = [[column.cell(row) for column in columns] for row in rows]
+    rows = [dict(row) | {"reasons": _reasons(row)} for row in rows]
+    used = [one for one in columns if any(one.value(row) is not None for row in rows)]
+    data = {
+        "columns": [asdict(column) for column in used],
+        "rows": [
+            {
+                "values": [column.value(row) for column in used],
+                "warning": row.get("error") or row.get("warning") or "",
+                **_addresses(more),
+            }
+            for row, more in zip(rows, shown or [{}] * len(rows), strict=True)
+        ],
+        "reasons": REASONS,
+        "sortedBy": sorted_by,
+        "hidden": f"{HIDDEN}/",
+    }
     return _template().render(
         title=title,
-        caption=caption,
-        columns=columns,
-        named=next((column for column in columns if column.digits is None), None),
-        rows=list(zip(pictures, cells, strict=True)),
-        pictured=thumbnails is not None,
-        sorted_by=sorted_by,
         paragraphs=paragraphs,
-        errors=errors,
+        files=files or {},
+        axes=AXES,
+        # Of a matrix that turns what is white into this red, and leaves the rest out.
+        red=" ".join([*(f"0 0 0 0 {value / 255}" for value in RED), f"{OPACITY} 0 0 0 0"]),
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )
 
 
-def _picture(thumbnail: str | None) -> dict | None:
-    if thumbnail is None:
-        return None
-    with Image.open(io.BytesIO(base64.b64decode(thumbnail))) as picture:
-        return {"width": picture.width, "height": picture.height, "content": thumbnail}
+def _reasons(row: Mapping[str, Any]) -> str:
+    """Return why an image is to be looked at, in words that `REASONS` explains."""
+    found = {"failed": row.get("error"), "look_first": row.get("look_first")}
+    names = (name for name, there in found.items() if there)
+    return " ".join([*names, row.get("flags") or ""]).strip()
 
 
-RANKING_COLUMNS = {
-    "rank": Column("rank", "Rank", 0),
-    "best_rank": Column("best_rank", "Best rank", 0),
-    "worst_rank": Column("worst_rank", "Worst rank", 0),
-    "name": Column("name", "Name"),
-    "clean_fraction": Column("clean_fraction", "Clean, %", 1, 100),
-    "low": Column("low", "From, %", 1, 100),
-    "high": Column("high", "To, %", 1, 100),
-    "labelled_fraction": Column("labelled_fraction", "Label, %", 1, 100),
+def _addresses(shown: Mapping[str, Any]) -> dict[str, Any]:
+    files = shown.get("files", ())
+    # Names need not be UTF-8.
+    urls = [f if f.startswith("data:") else quote(os.fsencode(f)) for f in files]
+    return {"files": urls, "above": shown.get("above")}
+
+
+REASONS = {
+    "failed": "There is no result.",
+    "look_first": "The expected quality is lower than for nine tenths of the published images.",
+    "outside_known_scale": "The network knows no images of this pixel size.",
+    "out_of_distribution": "The image is unlike those that the network was trained on.",
+    "nearly_all_contaminated": "Nearly all of the image is called contaminated.",
+    "no_lattice": "No lattice was found outside of contamination: nothing is said of atoms.",
+    "superposed_lattices": "Two lattices lie over one another, so there are no boundaries.",
+    "uncertain_contrast": "Atoms may be confused with the centres of rings.",
+    "low_signal": "Single atoms hardly stand out from the noise; most vacancies are lost in it.",
 }
-RANKING_CAPTION = (
-    "Clean fraction: the fraction of an image's pixels that can be used, with the ends of its "
-    "interval and the ranks that the intervals allow."
+FILES = {
+    "_mask": "255 where there is contamination, 0 elsewhere",
+    "_classmap": "grey values of the labels that the network was trained on",
+    "_probability.tif": "probability of contamination, 0 to 1",
+    "_overlay.png": "the image with contamination in red, in full size",
+    "_classes.png": "lattice white, boundary red, vacuum green, contamination blue",
+    "_atoms.csv": "a row for each atom, with its place",
+    "_bonds.csv": "pairs of atoms; angles in degrees from the right, clockwise",
+    "_rings.csv": "a row for each ring of 4 to 9 atoms, with the place of its centre",
+    "_defects.csv": "a row for each vacancy and each ring of other than 6 atoms, with its place",
+    "_atoms.xyz": "atoms in Å as extended XYZ, for ASE or OVITO",
+    "_reduced.h5": "image and class map, compressed",
+}
+AXES = (
+    "Places: row_down_px and column_right_px are pixels from the centre of the upper left one, "
+    "x_right_angstrom and y_up_angstrom are Å from the centre of the lower left one."
 )
-LEGEND = " Contamination is red in the pictures."
+PERCENT = ("%", 1)
+NUMBER = ("number", 0)
+RANKS = (
+    Column("rank", "Rank", *NUMBER),
+    Column("best_rank", "Best rank", *NUMBER, "That the intervals allow."),
+    Column("worst_rank", "Worst rank", *NUMBER, "That the intervals allow."),
+)
+CLEAN = "Pixels that can be used."
+RANKING_COLUMNS = (
+    Column("name", "Name"),
+    *RANKS,
+    Column("clean_fraction", "Clean", *PERCENT, CLEAN, factor=100),
+    Column("low", "Clean from", *PERCENT, "Lower end of its interval.", factor=100),
+    Column("high", "Clean to", *PERCENT, "Upper end of its interval.", factor=100),
+    Column("labelled_fraction", "Label", *PERCENT, "Clean by the label.", factor=100),
+)
 
 
 def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
@@ -165,11 +221,13 @@ def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
     ``low`` and ``high`` of its interval, and ``labelled_fraction`` if there are labels (NaN for an
     image without one); fractions from 0 to 1.
     """
+    names = ["rank", "best_rank", "worst_rank", "name", "clean_fraction", "low", "high"]
     columns = [range(1, len(ranking) + 1), *ranking.rank_range.T.tolist(), ranking.names]
     columns += [v.tolist() for v in (ranking.fraction, ranking.low, ranking.high)]
     if np.isfinite(ranking.labelled).any():
+        names.append("labelled_fraction")
         columns.append(ranking.labelled.tolist())
-    return [dict(zip(RANKING_COLUMNS, row, strict=False)) for row in zip(*columns, strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def ranking_page(
@@ -177,7 +235,7 @@ def ranking_page(
     thumbnails: Sequence[np.ndarray] | None = None,
     title: str = "Images by their clean fraction",
 ) -> str:
-    """Return a ranking by itself as a page, see `html_page`.
+    """Return a ranking by itself as a page that contains its pictures, see `html_page`.
 
     Parameters
     ----------
@@ -194,85 +252,94 @@ def ranking_page(
     InputError
         If a thumbnail is missing.
     """
-    rows, pictures, legend = table_rows(ranking), None, ""
+    shown = None
     if thumbnails is not None:
         if len(thumbnails) != len(ranking):
             raise InputError(
                 f"Expected {len(ranking)} thumbnails, one for each image, got {len(thumbnails)}."
             )
-        pictures = [base64.b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index]
-        legend = LEGEND
-    columns = [column for name, column in RANKING_COLUMNS.items() if rows and name in rows[0]]
-    return html_page(title, RANKING_CAPTION + legend, columns, rows, pictures, "rank")
+        pictures = (base64.b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index)
+        shown = [{"files": [f"data:image/jpeg;base64,{picture}"]} for picture in pictures]
+    return html_page(title, RANKING_COLUMNS, table_rows(ranking), shown, "rank")
 
 
-IMAGE = (Column("file", "File"), Column("frame", "Frame", 0))
-CLEAN = (
-    Column("clean_fraction", "Clean, %", 1, 100),
-    Column("clean_low", "From, %", 1, 100),
-    Column("clean_high", "To, %", 1, 100),
+REASONS_COLUMN = Column("reasons", "Reasons to look", about="The list shows those with one reason.")
+CONTAMINATED = Column(
+    "contaminated_fraction", "Contaminated", *PERCENT, "Pixels of the mask.", factor=100
 )
-SCALE = (
-    Column("pixel_size", "Å per pixel", 3),
-    Column("ood_score", "Out-of-distribution score", 2),
-    Column("flags", "Beware"),
+EXPECTED = Column(
+    "expected_jaccard", "Quality", "0 to 1", 2,
+    "Expected Jaccard index of the mask with a label that nobody has made; unknown where the image "
+    "is unlike those that it was calibrated with.",
+)  # fmt: skip
+FRAME = Column("frame", "Frame", "from 0", 0)
+FURTHER = (
+    Column("clean_fraction", "Clean", *PERCENT, CLEAN, False, 100),
+    Column("clean_low", "Clean from", *PERCENT, "Lower end of its interval.", False, 100),
+    Column("clean_high", "Clean to", *PERCENT, "Upper end of its interval.", False, 100),
+    Column("expected_low", "Quality from", "0 to 1", 2, "Lower end of its interval.", False),
+    Column("expected_high", "Quality to", "0 to 1", 2, "Upper end of its interval.", False),
+    Column("pixel_size", "Pixel size", "Å", 3, "Of the image as it is.", False),
+    Column("pixel_size_from", "Pixel size from", shown=False),
+    Column(
+        "ood_score", "Distance", "1 = limit", 2, "To the training images; above 1: flag.", False
+    ),
+    Column("threshold", "Threshold", "0 to 1", 2, "Of the probability, for the mask.", False),
+    Column("width", "Width", "pixels", 0, "", False),
+    Column("height", "Height", "pixels", 0, "", False),
+    Column("seconds", "Time", "s", 2, "", False),
+    Column("model", "Network", shown=False),
+    Column("mask", "Mask", about="Automatic, corrected in part, or accepted.", shown=False),
 )
-EXPECTED = (Column("expected_jaccard", "Expected Jaccard", 2), Column("look_first", "Look first"))
-RANKS = tuple(RANKING_COLUMNS.values())[:3]
 REDUCTION = (
-    Column("ratio", "Ratio", 2),
-    Column("coarse_fraction", "Coarse, %", 1, 100),
-    Column("rmse", "Error, grey levels", 2),
+    Column("ratio", "Ratio", "times smaller", 2),
+    Column("coarse_fraction", "Coarse", *PERCENT, factor=100),
+    Column("rmse", "Error", "grey levels", 2),
 )
 STRUCTURE = (
-    Column("atoms", "Atoms", 0),
-    *(Column(f"rings_{size}", f"{size}-rings", 0) for size in (5, 6, 7, 8)),
-    Column("vacancies", "Vacancies", 0),
-    Column("boundaries_nm", "Boundaries, nm", 1),
-    Column("twist_degrees", "Twist, °", 1),
-    *(Column(f"{name}_nm2", f"{name.capitalize()}, nm²", 1) for name in CLASSES),
+    Column("defects", "Defects", *NUMBER, "Vacancies, and rings of other than 6 atoms."),
+    Column("rings_5", "5-rings", *NUMBER),
+    Column("rings_7", "7-rings", *NUMBER),
+    Column("vacancies", "Vacancies", *NUMBER),
+    Column("boundaries_nm", "Boundary length", "nm", 1, "Of all grain boundaries together."),
+    Column("twist_degrees", "Twist", "°", 1, "Between two lattices over one another."),
+    Column("atoms", "Atoms", *NUMBER, "", False),
+    *(Column(f"rings_{size}", f"{size}-rings", *NUMBER, "", False) for size in (6, 8)),
+    *(Column(f"{name}_nm2", name.capitalize(), "nm²", 1, "Area.", False) for name in CLASSES),
 )
-COLUMNS = {
-    "analyse": (*IMAGE, *STRUCTURE, *CLEAN, *EXPECTED, *SCALE),
-    "segment": (*IMAGE, *CLEAN, *EXPECTED, *SCALE),
-    "sort": (*RANKS, *IMAGE, *CLEAN, *EXPECTED, *SCALE),
-    "reduce": (*IMAGE, *REDUCTION, *CLEAN, *EXPECTED, *SCALE),
+OWN = {  # what a command shows besides what all do, and the title
+    "analyse": (STRUCTURE, "Structure"),
+    "segment": ((), "Contamination"),
+    "sort": (RANKS, "Images by their clean fraction"),
+    "reduce": (REDUCTION, "Reduced images"),
 }
-TITLES = {
-    "analyse": "Structure",
-    "segment": "Contamination",
-    "sort": "Images by their clean fraction",
-    "reduce": "Reduced images",
-}
-CAPTION = (
-    "Clean fraction: the fraction of an image's pixels that can be used, with the ends of its "
-    "interval. Contamination is red in the pictures."
-)
-RANK_CAPTION = " The best and the worst rank are those that the intervals allow."
 
 
 def write_tables(run: "Run") -> tuple[Path, Path]:
     """Write the CSV and the report of a run, and return their paths.
 
-    They are in order of files and frames, or of ranks for the command ``sort``. Images that failed
-    come last in the CSV, and are listed above the table of the report.
+    They are in order of files and frames, or of ranks for the command ``sort``; there images that
+    failed come last.
     """
     command = run.manifest.command
     good = [pair for pair in run.pairs if not pair[0]["error"]]
-    failed = [row for row, _ in run.pairs if row["error"]]
-    caption, sorted_by = CAPTION, "file"
+    failed = [pair for pair in run.pairs if pair[0]["error"]]
+    own, title = OWN[command]
     if command == "sort":
-        good, caption, sorted_by = _ranked(good), CAPTION + RANK_CAPTION, "rank"
-    rows = [row for row, _ in good]
+        good = _ranked(good)
+    rows, shown = map(list, zip(*good, *failed, strict=True)) if run.pairs else ([], [])
+    ends = {
+        end: text for end, text in FILES.items() if any(end in f for m in shown for f in m["files"])
+    }
     page = html_page(
-        TITLES[command], caption, _used(COLUMNS[command], rows), rows,
-        [thumbnail for _, thumbnail in good], sorted_by, _summary(rows, failed),
-        [row["error"] for row in failed],
+        title,
+        (Column("file", "File"), FRAME, CONTAMINATED, EXPECTED, *own, REASONS_COLUMN, *FURTHER),
+        rows, shown, "rank" if command == "sort" else None, _summary(run, rows, len(failed)), ends,
     )  # fmt: skip
-    return run.manifest.write_tables(csv_text(rows + failed), page)
+    return run.manifest.write_tables(csv_text(rows), page)
 
 
-def _ranked(pairs: Sequence[tuple[dict, str | None]]) -> list[tuple[dict, str | None]]:
+def _ranked(pairs: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
     if not pairs:
         return []
     rows = [row for row, _ in pairs]
@@ -281,27 +348,19 @@ def _ranked(pairs: Sequence[tuple[dict, str | None]]) -> list[tuple[dict, str | 
         [row["clean_fraction"] for row in rows],
         [(row["clean_low"], row["clean_high"]) for row in rows],
     )
-    ranks = [{key: row[key] for key in list(RANKING_COLUMNS)[:3]} for row in table_rows(ranking)]
+    ranks = [{column.key: row[column.key] for column in RANKS} for row in table_rows(ranking)]
     ordered = [pairs[place] for place in ranking.index]
-    return [(rank | row, picture) for rank, (row, picture) in zip(ranks, ordered, strict=True)]
+    return [(rank | row, shown) for rank, (row, shown) in zip(ranks, ordered, strict=True)]
 
 
-def _used(columns: Sequence[Column], rows: Sequence[dict]) -> list[Column]:
-    """Leave out columns that are empty in every row; the file always stays."""
-    return [
-        column
-        for column in columns
-        if column.key == "file" or any(row.get(column.key) not in (None, "") for row in rows)
+def _summary(run: "Run", rows: Sequence[dict], failed: int) -> list[str]:
+    """Return sentences above the table."""
+    models = ", ".join(sorted({row["model"] for row in rows if row.get("model")}))
+    first = sum(row.get("look_first") == "yes" for row in rows)
+    sentences = [
+        f"Images: {len(rows) - failed}; failed: {failed}; to be looked at first: {first}; network: "
+        f"{models or 'none'}. While a run goes on, load the page again to see what has come."
     ]
-
-
-def _summary(rows: Sequence[dict], failed: Sequence[dict]) -> list[str]:
-    flagged = sum(bool(row["flags"]) for row in rows)
-    models = ", ".join(sorted({row["model"] for row in rows}))
-    sentences = [f"Images: {len(rows)}; failed: {len(failed)}; network: {models or 'none'}."]
-    doubtful = sum(row.get("look_first") == "yes" and not row["flags"] for row in rows)
-    if doubtful:
-        sentences.append(f"With a low expected Jaccard index: {doubtful}; look at these first.")
-    if flagged:
-        sentences.append(f"With a flag in the last column: {flagged}; look at these first.")
+    if run.manifest.command == "segment":
+        sentences.append(f"To correct masks: graphseg review {run.manifest.folder.name}")
     return sentences

@@ -57,7 +57,8 @@ class Result:
 
     row: dict[str, Any]  # columns of the table, text or numbers
     outputs: dict[str, Writer] = field(default_factory=dict)  # suffix of a file to what writes it
-    thumbnail: bytes | None = None  # the content of a JPEG file
+    pictures: dict[str, bytes] = field(default_factory=dict)  # for the report, by their suffixes
+    above: list[int] | None = None  # see `graphseg.io.outputs.previews`
     warning: str = ""  # one sentence for the user
 
 
@@ -81,9 +82,9 @@ class Run:
     manifest
         Of the folder of results.
     pairs
-        A row for each image, in order of files and frames, as the table shows them, and its
-        thumbnail, a JPEG file in base64 or None: those of this run, finished or failed, and those
-        of earlier runs whose results lie in the same folder.
+        A row for each image, in order of files and frames, and what else the report shows, see
+        `Manifest.rows`: those of this run, finished or failed, and those of earlier runs whose
+        results lie in the same folder.
     finished
         Images of this run that are finished, earlier ones included.
     errors
@@ -93,7 +94,7 @@ class Run:
     """
 
     manifest: Manifest
-    pairs: list[tuple[dict, str | None]]
+    pairs: list[tuple[dict, dict]]
     finished: int
     errors: list[str]
     warnings: list[str]
@@ -386,7 +387,8 @@ def _work_on(
         "frame": frame.number,
         "frames": frame.frames,
         "row": row | result.row | {"seconds": seconds},
-        "thumbnail": result.thumbnail,
+        "pictures": result.pictures,
+        "above": result.above,
     }
     try:
         manifest.write(frame.name, frame.now, result.outputs, record)

@@ -24,8 +24,7 @@ from graphseg.evaluation import ood, quality
 from graphseg.io import structures
 from graphseg.io.micrographs import PLAUSIBLE, Micrograph
 from graphseg.io.outputs import (
-    jpeg,
-    small_picture,
+    previews,
     write_labels,
     write_mask,
     write_overlay,
@@ -279,6 +278,8 @@ class NetworkTask:
             "flags": " ".join([*prediction.flags, *flags]),
             "warning": prediction.warning,
             "ood_score": ood_score and round(ood_score, DIGITS),
+            # Masks that are given were made with one that is not known here.
+            "threshold": self.network.threshold if self.network.digest else None,
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),
@@ -289,8 +290,8 @@ class NetworkTask:
             "model": self.network.digest[:12],
             **prediction.known,
         }
-        picture = jpeg(small_picture(micrograph.image, prediction.mask))
-        return Result(common | dict(row or {}), dict(outputs or {}), picture, prediction.warning)
+        shown = previews(micrograph.image, prediction.probability)
+        return Result(common | dict(row or {}), dict(outputs or {}), *shown, prediction.warning)
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ class Segment(NetworkTask):
         return super().made_by() | {"probabilities": self.probabilities}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict; return the row, the thumbnail and what writes the results."""
+        """Predict; return the row, the pictures and what writes the results."""
         found, image = self.network.predict(micrograph, name), micrograph.image
         mask, size, form = found.mask, found.pixel_size, self.masks
         write: dict[str, Writer] = {
@@ -386,7 +387,7 @@ class Sort(NetworkTask):
         return super().made_by() | {"exclude_vacuum": self.exclude_vacuum}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the holes if they count, and return the row and the thumbnail."""
+        """Predict, find the holes if they count, and return the row and the pictures."""
         found = self.network.predict(micrograph, name)
         classes = _classes(micrograph, found) if self.exclude_vacuum else None
         if classes is None:
@@ -427,7 +428,7 @@ class Analyse(NetworkTask):
         return (*always, "_atoms.xyz") if self.structures else always
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the structure; return the row, the thumbnail and what writes the files."""
+        """Predict, find the structure; return the row, the pictures and what writes the files."""
         prediction, shape = self.network.predict(micrograph, name), micrograph.image.shape
         found = find_structure(micrograph.image, prediction.mask, prediction.stated_size)
         if found is None:
@@ -488,7 +489,7 @@ class Reduce(NetworkTask):
         return super().made_by() | {"coarsening": asdict(self.coarsening)}
 
     def work(self, micrograph: Micrograph, name: str) -> Result:
-        """Predict, find the classes; return the row, the thumbnail and what writes the file."""
+        """Predict, find the classes; return the row, the pictures and what writes the file."""
         found, image = self.network.predict(micrograph, name), _storable(micrograph.image)
         classes = _classes(micrograph, found)
         # Without a lattice nothing but contamination is known.

@@ -98,7 +98,7 @@ def watch(
         good = [pair for pair in found.pairs if not pair[0]["error"]]
         bad = [row for rows in failed.values() for row in rows]
         errors = [row["error"] for row in bad]
-        found = replace(found, pairs=[*good, *((row, None) for row in bad)], errors=errors)
+        found = replace(found, pairs=[*good, *((row, {"files": []}) for row in bad)], errors=errors)
         write_tables(found)
         return replace(found, finished=len(good))
 

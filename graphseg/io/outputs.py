@@ -25,6 +25,8 @@ PROBABILITY_TYPES = ("float32", "float16")
 BLACK, WHITE = 0.005, 0.995  # quantiles of an image that are shown black and white
 SAMPLE = 2**14  # pixels, spread over an image, that these are taken of
 TINY = 1e-35  # smaller differences cannot be divided by in float32
+PREVIEW = 512  # pixels, longest side of what a report shows
+STEPS = 20  # thresholds that a report knows the contaminated fraction at
 TINTED = 128  # in an overlay's palette grey levels come first and tinted ones from here
 
 
@@ -244,19 +246,46 @@ def small_picture(image: np.ndarray, mask: np.ndarray, side: int = 96) -> np.nda
             "The mask does not fit the image: expected both of the same shape (H, W), got "
             f"{image.shape} and {mask.shape}."
         )
+    light, covered = _reduced(image, mask.view(np.uint8) * np.uint8(255), side)
+    tint = np.float32(OPACITY / 255) * covered[..., None]
+    light = light[..., None].astype(np.float32)
+    return np.rint((1 - tint) * light + tint * np.array(RED, np.float32)).astype(np.uint8)
+
+
+def _reduced(image: np.ndarray, plane: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return grey levels of an image, and a plane of uint8, with `side` as the longest side."""
     height, width = (max(1, round(side * n / max(image.shape))) for n in image.shape)
     plain = image if image.dtype == np.uint8 else np.asarray(image, np.float32)
     small, covered = (
         np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BOX))
-        for part in (plain, mask.view(np.uint8) * np.uint8(255))
+        for part in (plain, plane)
     )
-    light = grey_levels(small, _limits(image))[..., None].astype(np.float32)
-    tint = np.float32(OPACITY / 255) * covered[..., None]
-    return np.rint((1 - tint) * light + tint * np.array(RED, np.float32)).astype(np.uint8)
+    return grey_levels(small, _limits(image)), covered
+
+
+def previews(image: np.ndarray, probability: np.ndarray) -> tuple[dict[str, bytes], list[int]]:
+    """Return what a report shows of an image (H, W) and its probability (H, W) of contamination.
+
+    Returns
+    -------
+    pictures : dict
+        By their suffixes: ``.jpg``, the grey levels, and ``.png``, the probability in 256 levels,
+        of which those from 128 on mean 0.5 and more. Their longest side has at most 512 pixels.
+    above : list of int
+        Per mille of the image at or above each threshold of 1/20, 2/20, …, 19/20.
+    """
+    levels = np.minimum(256 * probability, 255).astype(np.uint8)
+    light, small = _reduced(image, levels, min(PREVIEW, max(image.shape)))
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, format="PNG", compress_level=3)
+    upwards = np.cumsum(Image.fromarray(levels).histogram()[::-1])[::-1]
+    limits = np.rint(256 * np.arange(1, STEPS) / STEPS).astype(int)
+    above = np.rint(1000 * upwards[limits] / levels.size).astype(int)
+    return {".jpg": jpeg(light), ".png": buffer.getvalue()}, above.tolist()
 
 
 def jpeg(picture: np.ndarray) -> bytes:
-    """Return a picture, (h, w, 3) uint8, as the content of a JPEG file: a fifth of a PNG."""
+    """Return a picture, (h, w) or (h, w, 3) uint8, as a JPEG file: a fifth of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
     return buffer.getvalue()

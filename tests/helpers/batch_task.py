@@ -51,7 +51,7 @@ class Brightness:
             "_copy.bin": lambda p: p.write_bytes(micrograph.image) and {},
         }
         warning = "It is dark." if mean < 20 else ""
-        return Result({"mean": round(mean, 3)}, outputs, b"picture", warning)
+        return Result({"mean": round(mean, 3)}, outputs, {".jpg": b"picture"}, [1000], warning)
 
 
 def run(night, out, task=None, **options):

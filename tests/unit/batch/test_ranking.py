@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 
 import numpy as np
 import pytest
@@ -75,9 +74,8 @@ def test_csv_holds_the_table():
 def test_page_shows_pictures_in_order_of_rank():
     pictures = [np.zeros((8, width, 3), np.uint8) for width in (9, 7)]
     text = ranking_page(rank(["<i>", "b"], [0.5, 0.6]), pictures, title="<b>")
-    assert "<title>&lt;b&gt;</title>" in text and "&lt;i&gt;" in text and "<i>" not in text
-    assert re.findall(r'<img alt="" width="(\d+)"', text) == ["7", "9"]
-    assert re.findall(r'<th scope="row"[^>]*>([^<]*)<', text) == ["b", "&lt;i&gt;"]
+    assert "<title>&lt;b&gt;</title>" in text and "<i>" not in text
+    assert text.count("data:image/jpeg") == 2 and text.index('"b"') < text.index('"\\u003ci>"')
     assert "Label" not in text and "Label" in ranking_page(small_ranking(labelled=[0.1, 0.2, 0.3]))
     with pytest.raises(InputError, match="thumbnails"):
         ranking_page(rank(["a"], [0.5]), [])

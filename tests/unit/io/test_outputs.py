@@ -1,5 +1,7 @@
 """Files of results: what was written comes back, and never half of it."""
 
+import io
+
 import numpy as np
 import pytest
 import tifffile
@@ -14,6 +16,7 @@ from graphseg.io.outputs import (
     OPACITY,
     RED,
     grey_levels,
+    previews,
     small_picture,
     whole_file,
     write_mask,
@@ -129,3 +132,18 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path):
         temporary.write_text("one")
         other.write_text("two")
     assert path.read_text() == "one"  # the last that was finished
+
+
+def test_previews_hold_image_probability_and_fractions_above_thresholds():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(300, 400))
+    probability = rng.random((300, 400), np.float32)
+    pictures, above = previews(image, probability)
+    small = np.asarray(Image.open(io.BytesIO(pictures[".png"])))
+    np.testing.assert_array_equal(small >= 128, probability >= 0.5)
+    assert Image.open(io.BytesIO(pictures[".jpg"])).size == (400, 300)
+    limits = np.arange(1, 20) / 20
+    expected = [1000 * (probability >= limit).mean() for limit in limits]
+    assert above == pytest.approx(expected, abs=1000 / 512 + 1)  # half a level, and rounding
+    pictures, above = previews(np.ones((600, 1200), np.uint16), np.zeros((600, 1200), np.float16))
+    assert Image.open(io.BytesIO(pictures[".png"])).size == (512, 256) and above == [0] * 19
