@@ -48,16 +48,18 @@ from PIL import Image
 from scipy import stats
 
 import graphseg as gs
-from book.tools.commandline import command_line
+from book.tools.commandline import command_line, watching_command
 from book.tools.dm4 import write_dm4
 from book.tools.notebook import record, show_source, timing
 from book.tools.tables import RESULTS_FOLDER, markdown_table
 from graphseg import metrics
+from graphseg.batch.masks import MaskFolder
 from graphseg.colours import MASK_COLOUR
 from graphseg.datasets.check import check_folder
 from graphseg.evaluation import records
 from graphseg.io.micrographs import open_series
 from graphseg.plotting import micrographs
+from graphseg.plotting.review import Review
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.configuration import GRAPHENE
 from graphseg.unet import pretrained
@@ -132,7 +134,7 @@ first_run = time.perf_counter() - started
 # | `NAME_overlay.png` | the image with contamination in red (`--overlays`) |
 # | `NAME_probability.tif` | the probability (`--probabilities float32`) |
 # | `segment.csv` | one row for each image, also for those that failed |
-# | `segment.html` | the same as a page with thumbnails, for a look in the browser |
+# | `segment.html` | the report: the same as a page to look through |
 # | `run.toml`, `run.log` | options, versions, what was left out or failed; `--config masks/run.toml` repeats the run |
 #
 # {numref}`fig-night` shows four of the masks. This is a part of the table:
@@ -181,6 +183,8 @@ outside = [name for name, found in flags.items() if "outside_known_scale" in fou
 unlike = [name for name, found in flags.items() if "out_of_distribution" in found]
 fine = next(row for row in table if row["name"] == "fine_pixels")
 record("failed", len(failed))
+record("look_first", sum(row["look_first"] == "yes" for row in table))
+record("images_done", len(table) - len(failed))
 record("exit_code", code)
 for name, found in (("outside", outside), ("unlike", unlike)):
     record(name, ", ".join(found).replace("_", " ") or "none")
@@ -199,6 +203,17 @@ record("known_low", known["pixel_sizes"][0])
 record("known_high", known["pixel_sizes"][1])
 
 # %% [markdown]
+# ### The report
+#
+# `masks/segment.html` opens in a browser, without a network. Each image has a row with its picture,
+# its contaminated fraction, its expected quality and reasons to look at it; stay on a word, and you
+# are told what it means. A click on a heading sorts, and the boxes below it filter: here
+# {glue:text}`look_first:d` of {glue:text}`images_done:d` images are to be looked at first. A click
+# on an image opens it: micrograph, overlay, mask and probability with a scale bar, a slider that
+# shows what another {term}`threshold` would give, and the files. *Compare* keeps an image on the
+# left while you go on to others. All of it works by keyboard. The report of `analyse` also ranks by
+# defects and by the length of boundaries.
+#
 # ### What does the pixel size do?
 #
 # The network was trained on images with {glue:text}`known_low:.2f` to {glue:text}`known_high:.2f` Å
@@ -222,8 +237,7 @@ record("known_high", known["pixel_sizes"][1])
 # ### Interrupted? Repeat the command
 #
 # Finished images are skipped, so the same command {term}`resumes <Resume>` after a crash, a full
-# disk or an interruption. Nothing is replaced unless `--overwrite` is given. While the microscope
-# still runs, `--watch` goes on with files as they are complete, until Ctrl-C.
+# disk or an interruption. Nothing is replaced unless `--overwrite` is given.
 
 # %% tags=["remove-input"]
 before = {p.name: p.stat().st_mtime_ns for p in (here / "masks").glob("*.tif")}
@@ -242,6 +256,24 @@ timing("second_seconds", second_run)
 # and rewrote {glue:text}`rewritten:d` masks; the truncated file was tried again. With many images,
 # `--workers 4` distributes them over the cores, and `--scheduler ADDRESS` over the machines of a
 # Dask cluster.
+#
+# ### While the microscope still runs
+#
+# With `--watch` the command goes on with files as they are complete, until Ctrl-C. Here two files
+# come into an empty folder, one after the other:
+
+# %% tags=["remove-input"]
+(here / "tonight").mkdir()
+arrivals = {
+    night / f"{name}.dm4": f"live/{name}_mask.tif" for name in ("area_1", "area_2")
+}
+watching_command(
+    "graphseg segment tonight --output live --watch", here, arrivals
+);
+
+# %% [markdown]
+# Files that are still being written wait. Table and report grow with each image; load the report
+# again to see what has come, and its order and filters stay.
 #
 # ### Images of any size
 #
@@ -315,7 +347,8 @@ record("lattice_error", 100 * deviation)
 # The lattice constants differ by at most {glue:text}`lattice_error:.1f` % from the 2.46 Å of the
 # simulated {term}`graphene`, which is strained by up to 1 %; a pixel size measured from the lattice
 # has the same error. `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d`
-# atoms in pixels and Å, `NAME_bonds.csv` and `NAME_defects.csv` what they form; without
+# atoms in pixels and Å, `NAME_bonds.csv`, `NAME_rings.csv` and `NAME_defects.csv` what they form;
+# the headings say the unit and direction of each axis; without
 # `--no-structures` there is also an extended XYZ file for other programs. The cleanest image is
 # {glue:text}`cleanest:s`.
 
@@ -387,8 +420,24 @@ for number in range(acquisitions):
 # Move the {term}`threshold`, paint, erase, undo, accept. The mask of the network stays;
 # `NAME_corrected.tif` lies beside it, and `NAME_reviewed.tif` says where you have looked: what you
 # painted, or all of an image that you accepted. Every stroke is saved at once, so the next start
-# goes on where the last one stopped. With `--masks`, the other commands take these masks instead of
-# a network's:
+# goes on where the last one stopped. Here the first image gets another threshold and is accepted,
+# as the page would do it:
+
+# %% tags=["remove-input"]
+walk = Review(MaskFolder(here / "masks"))
+reviewed = walk.names[0]
+start = walk.masks.read(reviewed)[0].mean()
+for step in ({"kind": "ready"}, {"kind": "threshold", "value": 0.3}, {"kind": "accept"}):
+    walk.receive(step | {"view": 1}, b"")
+print(walk.summary().replace(f"{here}/", ""))
+record("reviewed", reviewed.replace("_", " "))
+record("reviewed_before", 100 * start)
+record("reviewed_after", 100 * walk.masks.read(reviewed)[0].mean())
+
+# %% [markdown]
+# Of the image {glue:text}`reviewed:s`, {glue:text}`reviewed_before:.1f` % were contaminated
+# according to the network, and {glue:text}`reviewed_after:.1f` % are with a threshold of 0.3. With
+# `--masks`, the other commands take the masks of the folder instead of a network's:
 
 # %% tags=["remove-input"]
 command_line(
@@ -531,11 +580,11 @@ Markdown(markdown_table(heading, rows))
 
 # %% tags=["remove-input"]
 new = gs.simulate(seed, acquisitions, other)
-(here / "tonight").mkdir()
-write_dm4(here / "tonight" / "faint.dm4", 4000 * new.image, new.pixel_size)
-command_line("graphseg segment tonight --output usual", here)
+(here / "next").mkdir()
+write_dm4(here / "next" / "faint.dm4", 4000 * new.image, new.pixel_size)
+command_line("graphseg segment next --output usual", here)
 command_line(
-    "graphseg segment tonight --output mine --model my_unet.safetensors", here
+    "graphseg segment next --output mine --model my_unet.safetensors", here
 );
 
 # %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (both red, and with the outline of the simulated contamination, orange). Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]

@@ -273,7 +273,8 @@ class NetworkTask:
         """Return what every result has, and what is given; `vacuum` (H, W) bool is not usable."""
         height, width = micrograph.image.shape
         maps, excluded = [prediction.probability], None if vacuum is None else [vacuum]
-        clean = quality.clean_fractions(maps, self.network.threshold, excluded)[0]
+        threshold = self.network.threshold
+        clean = quality.clean_fractions(maps, threshold, excluded)[0]
         low, high = quality.clean_intervals(maps, excluded=excluded)[0]
         size, ood_score = prediction.pixel_size, prediction.ood_score
         common = {
@@ -287,7 +288,7 @@ class NetworkTask:
             "ood_score": ood_score and round(ood_score, DIGITS),
             "verdict": prediction.verdict,
             # Masks that are given were made with one that is not known here.
-            "threshold": self.network.threshold if self.network.digest else None,
+            "threshold": threshold if self.network.digest else None,
             "contaminated_fraction": round(float(prediction.mask.mean()), DIGITS),
             "clean_fraction": round(float(clean), DIGITS),
             "clean_low": round(float(low), DIGITS),

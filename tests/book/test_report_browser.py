@@ -165,9 +165,8 @@ def test_two_images_are_compared_and_moved_together(page):
     assert len(sources) == 4 and len(set(sources)) == 4
     page.get_by_role("button", name="Larger").click()
     page.evaluate("document.querySelector('.stage').scrollTo(50, 70)")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.stage')].every(s => `${s.scrollLeft} ${s.scrollTop}` === '50 70')"
-    )
+    moved = "s => s.scrollLeft === 50 && s.scrollTop === 70"
+    page.wait_for_function(f"[...document.querySelectorAll('.stage')].every({moved})")
     cells = (
         page.locator("#facts tr", has_text="Boundary length, nm").locator("td").all_inner_texts()
     )
