@@ -59,7 +59,7 @@ class LabelClasses:
 
     @classmethod
     def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
-        """Return the classes of grey values, with those that mean contamination, by default above 0.
+        """Return the classes of grey values; those of contamination are by default all above 0.
 
         Raises
         ------
