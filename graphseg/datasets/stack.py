@@ -59,7 +59,7 @@ class LabelClasses:
 
     @classmethod
     def of(cls, values: Iterable[float], contamination: Sequence[int] = ()) -> Self:
-        """Return the classes of grey values; those above 0 mean contamination by default.
+        """Return the classes of grey values; those of contamination are by default all above 0.
 
         Raises
         ------

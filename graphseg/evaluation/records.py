@@ -135,12 +135,8 @@ def provenance() -> dict:
     root = Path(__file__).resolve().parents[2]
     git = ["git", "-C", os.fspath(root)]
     revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    code = [
-        "--",
-        "graphseg",
-        "book/studies",
-        "requirements.lock",
-    ]  # what else has changed makes no difference
+    # What else has changed makes no difference.
+    code = ["--", "graphseg", "book/studies", "requirements.lock"]
     status = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True, text=True)
     return {
         "revision": revision.stdout.strip() or "unknown",

@@ -322,15 +322,8 @@ def _plain(path: Path, arrays: list[Any]) -> Signal:
 
 
 OPENERS: dict[str, Callable[[Path, ExitStack], list[Signal]]] = {
-    ".dm3": open_digitalmicrograph,
-    ".dm4": open_digitalmicrograph,
-    ".emd": open_hdf5,
-    ".mrc": open_mrc,
-    ".mrcs": open_mrc,
-    ".ser": open_ser,
-    ".hspy": open_hdf5,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
-    ".zspy": open_zarr,
-    ".zarr": open_zarr,
-}
+    ".dm3": open_digitalmicrograph, ".dm4": open_digitalmicrograph,
+    ".emd": open_hdf5, ".mrc": open_mrc, ".mrcs": open_mrc, ".ser": open_ser,
+    ".hspy": open_hdf5, ".h5": open_hdf5, ".hdf5": open_hdf5,
+    ".zspy": open_zarr, ".zarr": open_zarr,
+}  # fmt: skip

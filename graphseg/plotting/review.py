@@ -172,10 +172,8 @@ class Review:
         if self._probability is None:
             self._probability = self.masks.probability(self._name, self._micrograph, self._model)
         self._threshold = threshold
-        state, marked = (
-            self._history.mask,
-            (self._probability >= threshold) * np.uint8(CONTAMINATED),
-        )
+        state = self._history.mask
+        marked = (self._probability >= threshold) * np.uint8(CONTAMINATED)
         kept = (state & SEEN) > 0
         return self._replace(marked if kept.all() else np.where(kept, state, marked))
 
@@ -191,10 +189,8 @@ class Review:
     def summary(self) -> str:
         """Return one sentence on what has been reviewed."""
         fractions = np.array(list(self.seen.values()))
-        accepted, partly = (
-            int((fractions == 1).sum()),
-            int(((fractions > 0) & (fractions < 1)).sum()),
-        )
+        accepted = int((fractions == 1).sum())
+        partly = int(((fractions > 0) & (fractions < 1)).sum())
         return (
             f"{accepted} of {len(fractions)} masks accepted, {partly} corrected in part: "
             f"{self.masks.folder}/NAME_corrected.tif."

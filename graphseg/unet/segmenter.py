@@ -184,16 +184,9 @@ class UNetSegmenter(BaseEstimator):
     def paper(cls, **changes) -> Self:
         """Return the paper's network and recipe: 32 features, Adam at 1e-4, batch 1, 300 epochs."""
         recipe = dict(
-            levels=4,
-            features=32,
-            normalisation="none",
-            augmentation="none",
-            epochs=300,
-            batch_size=1,
-            learning_rate=1e-4,
-            schedule="constant",
-            optimiser="adam",
-        )
+            levels=4, features=32, normalisation="none", augmentation="none", epochs=300,
+            batch_size=1, learning_rate=1e-4, schedule="constant", optimiser="adam",
+        )  # fmt: skip
         return cls(**(recipe | changes))
 
     @classmethod
