@@ -54,9 +54,7 @@ FEW = 4  # up to as many times the area of a field, its middle has to do
 
 def fields(image: np.ndarray) -> list[np.ndarray]:
     """Return the parts of an image that are looked at, views of (h, w) up to `SIDE` each.
-
-    The image itself if it is small, else its middle, and of a large one two further parts.
-    """
+    The image itself if it is small, else its middle, and of a large one two further parts."""
     centres = CENTRES if image.size > FEW * SIDE**2 else CENTRES[:1]
     return [_field(image, centre) for centre in centres]
 
@@ -70,15 +68,9 @@ def _field(image: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
 
 
 def statistics(field: np.ndarray, lattice: Lattice | None = None) -> np.ndarray:
-    """Return what is measured without a network, in the order of `PARTS`, float64.
-
-    Parameters
-    ----------
-    field
-        (h, w) float32, at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels each.
-    lattice
-        Its lattice if it was measured already, without a pixel size being known.
-    """
+    """Return what is measured of a field (h, w) without a network, float64 in the order of `PARTS`.
+    It has at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels along each side; its lattice
+    may have been measured already, without a pixel size being known."""
     lattice = measure_lattice(field) if lattice is None else lattice
     mean, deviation = moments(field)
     standard = ((field - mean) / deviation).astype(np.float32)
@@ -111,11 +103,8 @@ def extreme_fraction(field: np.ndarray) -> float:
 
 
 def _spectrum(standard: np.ndarray) -> np.ndarray:
-    """Return for each ring the logarithm of its mean power, and how much reflections stand out in
-    it.
-
-    The latter is the difference between the logarithm of the mean and the mean of the logarithm.
-    """
+    """Return the log mean power of each ring, and how much reflections stand out in it.
+    The latter is the difference between the logarithm of the mean and the mean of the logarithm."""
     height, width = standard.shape
     window = np.outer(hann(height, False), hann(width, False)).astype(np.float32)
     power = np.abs(fft.rfft2(standard * window)).ravel() ** 2 + np.float32(FEATURE_FLOOR)
@@ -133,17 +122,9 @@ def _spectrum(standard: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def features(network: UNet, field: np.ndarray, precision: torch.dtype) -> np.ndarray:
-    """Return the mean of each feature of the encoder, level by level, float64.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    field
-        (h, w); what goes beyond a multiple of the network's coarsest pixel is cut off.
-    precision
-        Of the convolutions.
-    """
+    """Return the mean of each feature of the encoder for a field (h, w), level by level, float64.
+    What goes beyond a multiple of the network's coarsest pixel is cut off. The network is in
+    evaluation mode and its convolutions have this precision."""
     height, width = (n - n % network.multiple for n in field.shape)
     mean, deviation = moments(field)
     standard = ((field[:height, :width] - mean) / deviation).astype(np.float32)
@@ -164,23 +145,13 @@ VARIANCE_FLOOR = 1e-4  # of variances, in units of the spread of a descriptor; r
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """Where the training images lie in some descriptors: mean, principal axes and variances.
+    """Where the training images lie in some descriptors: mean, principal axes and variances."""
 
-    Attributes
-    ----------
-    centre, spread
-        (d,) of the training images; descriptors are measured in these.
-    axes, variances
-        (k, d) orthonormal and (k,), of the shrunk covariance (Ledoit & Wolf 2004).
-    rest
-        The mean variance across the axes.
-    """
-
-    centre: np.ndarray
-    spread: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
-    rest: float
+    centre: np.ndarray  # (d,) of the training images; descriptors are measured in this
+    spread: np.ndarray  # (d,) and in this
+    axes: np.ndarray  # (k, d) orthonormal, of the shrunk covariance (Ledoit & Wolf 2004)
+    variances: np.ndarray  # (k,) along these
+    rest: float  # the mean variance across the axes
 
     @classmethod
     def fit(cls, descriptors: np.ndarray, axes: int) -> Self:
@@ -204,27 +175,15 @@ class Gaussian:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """What a network knows, as far as images tell.
+    """What a network knows, as far as images tell."""
 
-    Attributes
-    ----------
-    gaussians
-        Of the statistics and, if there is a network, of its features.
-    medians
-        Of the distances of left-out training images; each gaussian counts in units of its own.
-    threshold
-        Distance beyond which an image is out-of-distribution.
-    """
-
-    gaussians: tuple[Gaussian, ...]
+    gaussians: tuple[Gaussian, ...]  # of the statistics and, with a network, of its features
+    # Of the distances of left-out training images; each gaussian counts in units of its own.
     medians: tuple[float, ...]
-    threshold: float
+    threshold: float  # distance beyond which an image is out-of-distribution
 
     def ood_score(self, descriptors: Sequence[np.ndarray]) -> np.ndarray:
-        """Return how strange images are, (n,); 1 is the threshold.
-
-        `descriptors` has an (n, d) array for each gaussian.
-        """
+        """Return how strange images are, (n,), 1 the threshold, of (n, d) for each gaussian."""
         parts = [
             gaussian.distances(values) / median
             for gaussian, values, median in zip(
@@ -243,13 +202,7 @@ class ReferenceSet:
 
     @classmethod
     def from_json(cls, stored: dict) -> Self:
-        """Return what `as_json` gave.
-
-        Raises
-        ------
-        InputError
-            If something is missing.
-        """
+        """Return what `as_json` gave; InputError if something is missing."""
         try:
             gaussians = tuple(
                 Gaussian(**{name: np.asarray(value, float) for name, value in gaussian.items()})
@@ -291,21 +244,8 @@ SENTENCES = {
 def describe(
     segmenter: UNetSegmenter | None, images: np.ndarray, plain: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Measure training images, of larger ones the middle.
-
-    Parameters
-    ----------
-    segmenter
-        A trained network, or None for statistics only.
-    images
-        (n, H, W).
-    plain
-        Their statistics if they are there already, (n, d).
-
-    Returns
-    -------
-        For each gaussian (n, d) float64.
-    """
+    """Measure training images (n, H, W), of larger ones the middle; for each gaussian (n, d).
+    Without a segmenter only their statistics; `plain` are these if they are there already."""
     parts = [fields(np.asarray(image, np.float32))[0] for image in images]
     found = [np.stack([statistics(part) for part in parts]) if plain is None else plain]
     if segmenter is not None:
@@ -321,28 +261,10 @@ def describe_randomised(
     seed: int = 0,
 ) -> list[np.ndarray]:
     """Measure training images as they are and as other microscopes might have recorded them.
-
     For a network that was trained by `graphseg.unet.augmentation.randomised`: it knows more than
-    its training images show.
-
-    Parameters
-    ----------
-    segmenter
-        A trained network.
-    images
-        (n, H, W).
-    pixel_sizes
-        Å per pixel of each, None where unknown.
-    copies
-        Of each image; the first is not changed, but all are brought to the network's scale, up to
-        a calibration error.
-    seed
-        Of the changes.
-
-    Returns
-    -------
-        For each gaussian (copies n, d) float64, the copies of an image one after the other.
-    """
+    its training images (n, H, W) show. Pixel sizes are Å or None. Of the copies of each image the
+    first is not changed, but all are brought to the network's scale, up to a calibration error. For
+    each gaussian (copies n, d) float64, the copies of an image one after the other."""
     generator = np.random.default_rng(seed)
     sizes = inference.known_pixel_sizes(segmenter.card_)
     working = inference.working_pixel_size(segmenter.card_)
@@ -368,19 +290,8 @@ def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
 
 def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> ReferenceSet:
     """Describe the training images and find the threshold on those left out in turn.
-
-    Parameters
-    ----------
-    descriptors
-        (n, d) for each gaussian, as `describe` gives them.
-    groups
-        (n,) acquisitions; those of one are left out together.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than `FEWEST` images or `INNER_FOLDS` acquisitions.
-    """
+    Descriptors are those of `describe`; images of one acquisition, groups (n,), are left out
+    together. InputError if there are fewer than `FEWEST` images or `INNER_FOLDS` acquisitions."""
     number, acquisitions = len(groups), len(np.unique(groups))
     if number < FEWEST or acquisitions < INNER_FOLDS:
         raise InputError(
@@ -406,19 +317,12 @@ def _gaussian(descriptors: np.ndarray) -> Gaussian:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the check says of one image.
+    """What the check says of one image."""
 
-    Attributes
-    ----------
-    ood_score
-        Distance to the training images in units of the threshold; None if nothing is known of
-        them, or the image is too small.
-    reason
-        One clause if the image is out-of-distribution, else "".
-    """
-
+    # Distance to the training images in units of the threshold; None if nothing is known of them,
+    # or the image is too small.
     ood_score: float | None
-    reason: str = ""
+    reason: str = ""  # one clause if the image is out-of-distribution
 
     @property
     def warning(self) -> str:
@@ -437,23 +341,11 @@ def judge(
     image: np.ndarray,
     found: inference.Scale,
 ) -> Verdict:
-    """Say whether an image is out-of-distribution, and why.
-
+    """Say whether an image (H, W) is out-of-distribution, and why.
     Of a large image three fields are looked at, and the median counts, so that one of them may be
-    covered by contamination.
-
-    Parameters
-    ----------
-    known
-        See `package`; None if nothing is known of the network's training images. What needs no
-        statistics is still asked: saturation, a lattice, and its constant by the pixel size.
-    segmenter
-        The network.
-    image
-        (H, W), any real dtype, at least one value different from the others.
-    found
-        Its scale, see `graphseg.unet.inference.find_scale`.
-    """
+    covered by contamination. If nothing is known of the network's training images (see `package`),
+    what needs no statistics is still asked: saturation, a lattice, and its constant by the pixel
+    size of the scale that was found. The image has at least two different values."""
     image = np.asarray(image, np.float32)
     cut = extreme_fraction(fields(image)[0])  # before resizing hides it
     if found.factor != 1:
