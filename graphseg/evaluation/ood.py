@@ -30,12 +30,7 @@ from sklearn.model_selection import GroupKFold
 from graphseg.errors import InputError
 from graphseg.preprocessing import standardise
 from graphseg.simulation import LATTICE_CONSTANT
-from graphseg.structure.lattice import (
-    CALIBRATION_ERROR,
-    SMALLEST_SIDE,
-    Lattice,
-    measure_lattice,
-)
+from graphseg.structure.lattice import CALIBRATION_ERROR, SMALLEST_SIDE, Lattice, measure_lattice
 from graphseg.unet import inference, pretrained
 from graphseg.unet.augmentation import otherwise
 from graphseg.unet.inference import moments
@@ -87,11 +82,9 @@ def _lattice(lattice: Lattice) -> np.ndarray:
 def _grey_levels(field: np.ndarray, standard: np.ndarray) -> np.ndarray:
     """Return skewness, kurtosis, the fraction of extreme pixels and quantiles."""
     flat = standard.ravel()
-    shape = (
-        [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
-        if flat.any()
-        else [0, 0]
-    )
+    shape = [0, 0]
+    if flat.any():
+        shape = [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
     extremes = np.log(extreme_fraction(field) + 1e-4)
     return np.array([*shape, extremes, *np.quantile(flat, QUANTILES)])
 
@@ -336,10 +329,7 @@ class Verdict:
 
 
 def judge(
-    known: ReferenceSet | None,
-    segmenter: UNetSegmenter,
-    image: np.ndarray,
-    found: inference.Scale,
+    known: ReferenceSet | None, segmenter: UNetSegmenter, image: np.ndarray, found: inference.Scale
 ) -> Verdict:
     """Say whether an image (H, W) is out-of-distribution, and why.
     Of a large image three fields are looked at, and the median counts, so that one of them may be

@@ -92,10 +92,7 @@ def randomised(
 
 
 def otherwise(
-    image: torch.Tensor,
-    label: torch.Tensor,
-    generator: np.random.Generator,
-    contamination: int = 1,
+    image: torch.Tensor, label: torch.Tensor, generator: np.random.Generator, contamination: int = 1
 ) -> torch.Tensor:
     """Change an image (H, W) as another recording might, at the same scale, and standardise it.
     Carpets are labelled in place."""
@@ -172,10 +169,7 @@ def _cut(
 
 
 def carpeted(
-    image: torch.Tensor,
-    label: torch.Tensor,
-    generator: np.random.Generator,
-    contamination: int = 1,
+    image: torch.Tensor, label: torch.Tensor, generator: np.random.Generator, contamination: int = 1
 ) -> torch.Tensor:
     """Replace parts of an image (H, W) by amorphous texture, and label them in place.
     What has no label, a negative one, gets none. Half of the parts are a side of the image with a

@@ -178,10 +178,8 @@ def batches(
     """Yield the training set in shuffled, augmented batches: images (m, 1, H, W), labels (m, H, W).
     All that is random comes from ``default_rng([seed, epoch])``, whatever was drawn before it."""
     generator = np.random.default_rng([recipe["seed"], epoch])
-    augment, contamination = (
-        AUGMENTATIONS[recipe["augmentation"]],
-        recipe.get("contamination", [1])[0],
-    )
+    augment = AUGMENTATIONS[recipe["augmentation"]]
+    contamination = recipe.get("contamination", [1])[0]
     order = generator.permutation(len(images))
     for start in range(0, len(order), recipe["batch_size"]):
         chosen = order[start : start + recipe["batch_size"]]
