@@ -23,12 +23,7 @@ from sklearn.model_selection import GroupKFold
 
 from graphseg.errors import InputError
 from graphseg.simulation import LATTICE_CONSTANT
-from graphseg.structure.lattice import (
-    CALIBRATION_ERROR,
-    SMALLEST_SIDE,
-    Lattice,
-    measure_lattice,
-)
+from graphseg.structure.lattice import CALIBRATION_ERROR, SMALLEST_SIDE, Lattice, measure_lattice
 from graphseg.unet import inference, pretrained
 from graphseg.unet.inference import moments
 from graphseg.unet.network import UNet, prepared
@@ -46,9 +41,7 @@ FEW = 4  # up to as many times the area of a field, its middle has to do
 
 def fields(image: np.ndarray) -> list[np.ndarray]:
     """Return the parts of an image that are looked at, views of (h, w) up to `SIDE` each.
-
-    The image itself if it is small, else its middle, and of a large one two further parts.
-    """
+    The image itself if it is small, else its middle, and of a large one two further parts."""
     centres = CENTRES if image.size > FEW * SIDE**2 else CENTRES[:1]
     return [_field(image, centre) for centre in centres]
 
@@ -62,15 +55,9 @@ def _field(image: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
 
 
 def statistics(field: np.ndarray, lattice: Lattice | None = None) -> np.ndarray:
-    """Return what is measured without a network, in the order of `PARTS`, float64.
-
-    Parameters
-    ----------
-    field
-        (h, w) float32, at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels each.
-    lattice
-        Its lattice if it was measured already, without a pixel size being known.
-    """
+    """Return what is measured of a field (h, w) without a network, float64 in the order of `PARTS`.
+    It has at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels along each side; its lattice
+    may have been measured already, without a pixel size being known."""
     lattice = measure_lattice(field) if lattice is None else lattice
     mean, deviation = moments(field)
     standard = ((field - mean) / deviation).astype(np.float32)
@@ -87,11 +74,9 @@ def _lattice(lattice: Lattice) -> np.ndarray:
 def _grey_levels(field: np.ndarray, standard: np.ndarray) -> np.ndarray:
     """Return skewness, kurtosis, the fraction of extreme pixels and quantiles."""
     flat = standard.ravel()
-    shape = (
-        [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
-        if flat.any()
-        else [0, 0]
-    )
+    shape = [0, 0]
+    if flat.any():
+        shape = [stats.skew(flat), np.log(stats.kurtosis(flat) + 3 + FEATURE_FLOOR)]
     extremes = np.log(extreme_fraction(field) + 1e-4)
     return np.array([*shape, extremes, *np.quantile(flat, QUANTILES)])
 
@@ -103,11 +88,8 @@ def extreme_fraction(field: np.ndarray) -> float:
 
 
 def _spectrum(standard: np.ndarray) -> np.ndarray:
-    """Return for each ring the logarithm of its mean power, and how much reflections stand out in
-    it.
-
-    The latter is the difference between the logarithm of the mean and the mean of the logarithm.
-    """
+    """Return the log mean power of each ring, and how much reflections stand out in it.
+    The latter is the difference between the logarithm of the mean and the mean of the logarithm."""
     height, width = standard.shape
     window = np.outer(hann(height, False), hann(width, False)).astype(np.float32)
     power = np.abs(fft.rfft2(standard * window)).ravel() ** 2 + np.float32(FEATURE_FLOOR)
@@ -125,17 +107,9 @@ def _spectrum(standard: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def features(network: UNet, field: np.ndarray, precision: torch.dtype) -> np.ndarray:
-    """Return the mean of each feature of the encoder, level by level, float64.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    field
-        (h, w); what goes beyond a multiple of the network's coarsest pixel is cut off.
-    precision
-        Of the convolutions.
-    """
+    """Return the mean of each feature of the encoder for a field (h, w), level by level, float64.
+    What goes beyond a multiple of the network's coarsest pixel is cut off. The network is in
+    evaluation mode and its convolutions have this precision."""
     height, width = (n - n % network.multiple for n in field.shape)
     mean, deviation = moments(field)
     standard = ((field[:height, :width] - mean) / deviation).astype(np.float32)
@@ -156,23 +130,13 @@ VARIANCE_FLOOR = 1e-4  # of variances, in units of the spread of a descriptor; r
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """Where the training images lie in some descriptors: mean, principal axes and variances.
+    """Where the training images lie in some descriptors: mean, principal axes and variances."""
 
-    Attributes
-    ----------
-    centre, spread
-        (d,) of the training images; descriptors are measured in these.
-    axes, variances
-        (k, d) orthonormal and (k,), of the shrunk covariance (Ledoit & Wolf 2004).
-    rest
-        The mean variance across the axes.
-    """
-
-    centre: np.ndarray
-    spread: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
-    rest: float
+    centre: np.ndarray  # (d,) of the training images; descriptors are measured in this
+    spread: np.ndarray  # (d,) and in this
+    axes: np.ndarray  # (k, d) orthonormal, of the shrunk covariance (Ledoit & Wolf 2004)
+    variances: np.ndarray  # (k,) along these
+    rest: float  # the mean variance across the axes
 
     @classmethod
     def fit(cls, descriptors: np.ndarray, axes: int) -> Self:
@@ -196,31 +160,18 @@ class Gaussian:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """What a network knows, as far as images tell.
+    """What a network knows, as far as images tell."""
 
-    Attributes
-    ----------
-    gaussians
-        Of the statistics and, if there is a network, of its features.
-    medians
-        Of the distances of left-out training images; each gaussian counts in units of its own.
-    threshold
-        Distance beyond which an image is not like the training images.
-    usable
-        How many thresholds away an image may lie to look usable all the same; 1 for a network that
-        was not trained for other conditions.
-    """
-
-    gaussians: tuple[Gaussian, ...]
+    gaussians: tuple[Gaussian, ...]  # of the statistics and, with a network, of its features
+    # Of the distances of left-out training images; each gaussian counts in units of its own.
     medians: tuple[float, ...]
-    threshold: float
+    threshold: float  # distance beyond which an image is not like the training images
+    # How many thresholds away an image may lie to look usable all the same; 1 for a network that
+    # was not trained for other conditions.
     usable: float = 1.0
 
     def ood_score(self, descriptors: Sequence[np.ndarray]) -> np.ndarray:
-        """Return how strange images are, (n,); 1 is the threshold.
-
-        `descriptors` has an (n, d) array for each gaussian.
-        """
+        """Return how strange images are, (n,), 1 the threshold, of (n, d) for each gaussian."""
         parts = [
             gaussian.distances(values) / median
             for gaussian, values, median in zip(
@@ -240,13 +191,7 @@ class ReferenceSet:
 
     @classmethod
     def from_json(cls, stored: dict) -> Self:
-        """Return what `as_json` gave.
-
-        Raises
-        ------
-        InputError
-            If something is missing.
-        """
+        """Return what `as_json` gave; InputError if something is missing."""
         try:
             gaussians = tuple(
                 Gaussian(**{name: np.asarray(value, float) for name, value in gaussian.items()})
@@ -297,21 +242,8 @@ SENTENCES = {
 def describe(
     segmenter: UNetSegmenter | None, images: np.ndarray, plain: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Measure training images, of larger ones the middle.
-
-    Parameters
-    ----------
-    segmenter
-        A trained network, or None for statistics only.
-    images
-        (n, H, W).
-    plain
-        Their statistics if they are there already, (n, d).
-
-    Returns
-    -------
-        For each gaussian (n, d) float64.
-    """
+    """Measure training images (n, H, W), of larger ones the middle; for each gaussian (n, d).
+    Without a segmenter only their statistics; `plain` are these if they are there already."""
     parts = [fields(np.asarray(image, np.float32))[0] for image in images]
     found = [np.stack([statistics(part) for part in parts]) if plain is None else plain]
     if segmenter is not None:
@@ -325,19 +257,8 @@ def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
 
 def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> ReferenceSet:
     """Describe the training images and find the threshold on those left out in turn.
-
-    Parameters
-    ----------
-    descriptors
-        (n, d) for each gaussian, as `describe` gives them.
-    groups
-        (n,) acquisitions; those of one are left out together.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than `FEWEST` images or `INNER_FOLDS` acquisitions.
-    """
+    Descriptors are those of `describe`; images of one acquisition, groups (n,), are left out
+    together. InputError if there are fewer than `FEWEST` images or `INNER_FOLDS` acquisitions."""
     number, acquisitions = len(groups), len(np.unique(groups))
     if number < FEWEST or acquisitions < INNER_FOLDS:
         raise InputError(
@@ -363,22 +284,13 @@ def _gaussian(descriptors: np.ndarray) -> Gaussian:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the check says of one image.
+    """What the check says of one image."""
 
-    Attributes
-    ----------
-    ood_score
-        Distance to the training images in units of the threshold; None if nothing is known of
-        them, or the image is too small.
-    grade
-        One of `GRADES`; "" if nothing is known of the training images and nothing is obvious.
-    reason
-        One clause that says why it is not the first, else "".
-    """
-
+    # Distance to the training images in units of the threshold; None if nothing is known of them,
+    # or the image is too small.
     ood_score: float | None
-    grade: str = ""
-    reason: str = ""
+    grade: str = ""  # of `GRADES`; "" if nothing is known of the training images, nor obvious
+    reason: str = ""  # one clause that says why it is not the first
 
     @property
     def words(self) -> str:
@@ -397,28 +309,13 @@ class Verdict:
 
 
 def judge(
-    known: ReferenceSet | None,
-    segmenter: UNetSegmenter,
-    image: np.ndarray,
-    found: inference.Scale,
+    known: ReferenceSet | None, segmenter: UNetSegmenter, image: np.ndarray, found: inference.Scale
 ) -> Verdict:
-    """Say whether an image is like those that a network knows, and if not, why.
-
+    """Say whether an image (H, W) is like those that a network knows, and if not, why.
     Of a large image three fields are looked at, and the median counts, so that one of them may be
-    covered by contamination.
-
-    Parameters
-    ----------
-    known
-        See `package`; None if nothing is known of the network's training images. What needs no
-        statistics is still asked: saturation, a lattice, and its constant by the pixel size.
-    segmenter
-        The network.
-    image
-        (H, W), any real dtype, at least one value different from the others.
-    found
-        Its scale, see `graphseg.unet.inference.find_scale`.
-    """
+    covered by contamination. If nothing is known of the network's training images (see `package`),
+    what needs no statistics is still asked: saturation, a lattice, and its constant by the pixel
+    size of the scale that was found. The image has at least two different values."""
     image = np.asarray(image, np.float32)
     cut = extreme_fraction(fields(image)[0])  # before resizing hides it
     if found.factor != 1:

@@ -45,11 +45,9 @@ def symmetries(
     scales: np.ndarray | None = None,
 ) -> Batch:
     """Turn and mirror every image (n, 1, H, W) of a batch at random and change its contrast.
-
     The eight symmetries of the square keep pixels on pixels; a micrograph has no preferred
-    direction. Images that are not square are only turned by 180 degrees. The contrast changes by
-    up to 10 %.
-    """
+    direction. Images that are not square are only turned by 180 degrees. The contrast changes by up
+    to 10 %."""
     square = images.shape[-1] == images.shape[-2]
     turned = []
     for image, label in zip(images, labels, strict=True):
@@ -94,15 +92,10 @@ def randomised(
 
 
 def otherwise(
-    image: torch.Tensor,
-    label: torch.Tensor,
-    generator: np.random.Generator,
-    contamination: int = 1,
+    image: torch.Tensor, label: torch.Tensor, generator: np.random.Generator, contamination: int = 1
 ) -> torch.Tensor:
     """Change an image (H, W) as another recording might, at the same scale, and standardise it.
-
-    Carpets are labelled in place.
-    """
+    Carpets are labelled in place."""
     if generator.random() < CARPET:
         image = carpeted(image, label, generator, contamination)
     for fraction, change in CHANGES:
@@ -119,23 +112,11 @@ def zoomed(
     spared: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn an image (H, W) by any angle, mirror half of them, and change the pixel size.
-
     By `ZOOM`, or, where the `scale` is known that brings it to the working pixel size, for a part
-    of the images about to that. Pixels are resized as `graphseg.unet.inference.resize` does it,
-    so that a network knows what that does to noise. Beyond its edges an image is continued by
-    reflection.
-
-    Parameters
-    ----------
-    image, label
-        (H, W).
-    generator
-        Of all that is drawn.
-    scale
-        See `randomised`; without it the size of the image stays.
-    spared
-        Only turn by quarters, mirror and, with a scale, bring to the working pixel size.
-    """
+    of the images about to that; without it the size of the image stays. Pixels are resized as
+    `graphseg.unet.inference.resize` does it, so that a network knows what that does to noise.
+    Beyond its edges an image is continued by reflection. What is `spared` is only turned by
+    quarters, mirrored and, with a scale, brought to the working pixel size."""
     if spared:
         turned, moved = symmetries(image[None, None], label[None], generator)
         image, label = turned[0, 0], moved[0]
@@ -188,17 +169,11 @@ def _cut(
 
 
 def carpeted(
-    image: torch.Tensor,
-    label: torch.Tensor,
-    generator: np.random.Generator,
-    contamination: int = 1,
+    image: torch.Tensor, label: torch.Tensor, generator: np.random.Generator, contamination: int = 1
 ) -> torch.Tensor:
     """Replace parts of an image (H, W) by amorphous texture, and label them in place.
-
-    What has no label, a negative one, gets none.
-
-    Half of the parts are a side of the image with a rough edge, the others patches.
-    """
+    What has no label, a negative one, gets none. Half of the parts are a side of the image with a
+    rough edge, the others patches."""
     frequency = _frequency(image.shape)
     height, width = image.shape
     outline = _texture(image.shape, torch.exp(-((frequency / CARPET_PATCH) ** 2)), generator)
@@ -271,11 +246,9 @@ def noisy(images: torch.Tensor, noise: float, generator: np.random.Generator) ->
 
 def blurred(images: torch.Tensor, blur: float, generator: np.random.Generator) -> torch.Tensor:
     """Blur about half of the images (n, 1, H, W) by Gaussians of random widths and directions.
-
     The widths along a direction and across it are drawn one by one, each up to ``blur`` pixels:
     alike ones are what focus or a coarse camera do, unlike ones what drift does. The result is
-    standardised again, as images are before they are predicted.
-    """
+    standardised again, as images are before they are predicted."""
     result = []
     for image in images:
         (one, other), angle = generator.uniform(0, blur, 2), generator.uniform(0, np.pi)
@@ -289,10 +262,7 @@ def gaussian(
     image: torch.Tensor, one: float, other: float, angle: float, widest: float
 ) -> torch.Tensor:
     """Blur an image (1, H, W), by a Gaussian of standard deviations along `angle` and across, px.
-
-    Mirrored at the edges to ``3 * widest`` pixels, so that opposite ones do not run into each
-    other.
-    """
+    Mirrored at the edges to ``3 * widest`` pixels, so that opposite ones do not run together."""
     height, width = image.shape[-2:]
     reach = min(int(np.ceil(3 * widest)), height - 1, width - 1)
     padded = nn.functional.pad(image[None], (reach,) * 4, mode="reflect")[0]

@@ -39,41 +39,19 @@ def train(
     scales: np.ndarray | None = None,
 ) -> History:
     """Train a network in place, to the last epoch of its recipe, from its checkpoint if any.
+    It maps (n, 1, H, W) to logits (n, classes, H, W) and holds the initial weights; images are
+    standardised, (n, 1, H, W) float32, and labels (n, H, W) int64, `IGNORED` where there is none.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Maps (n, 1, H, W) to logits (n, classes, H, W); holds the initial weights.
-    images : array of float32, shape (n, 1, H, W)
-        Standardised.
-    labels : array of int64, shape (n, H, W)
-        :data:`IGNORED` where there is no label.
-    recipe : dict
-        ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
-        ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``; ``noise``,
-        ``blur`` and ``adversarial`` if they are not 0.
-    device : str
-    score : callable, optional
-        Scores to record after every epoch. They are shown, never used to choose an epoch.
-    checkpoint : (path, signature), optional
-        Written after every epoch.
-    progress : bool, default True
-        Show a bar on stderr.
-    scales : array of float, shape (n,), optional
-        What brings each image to the working pixel size of the network, for domain randomisation;
-        see :func:`graphseg.unet.augmentation.randomised`.
+    The recipe has ``epochs``, ``batch_size``, ``learning_rate``, ``schedule``, ``optimiser``,
+    ``weight_decay``, ``loss``, ``augmentation``, ``seed`` and ``precision``; ``noise``, ``blur``
+    and ``adversarial`` if they are not 0. `score` is recorded after every epoch and never used to
+    choose one; a checkpoint, (path, signature), is written after every epoch. `scales` (n,) bring
+    each image to the working pixel size of the network, see
+    `graphseg.unet.augmentation.randomised`.
 
-    Returns
-    -------
-    list of dict
-        For each epoch ``epoch``, ``train_loss``, ``dur`` (seconds) and the scores.
-
-    Raises
-    ------
-    InputError
-        If schedule, optimiser, loss or augmentation are unknown, or the checkpoint cannot be
-        continued, or is beyond the epochs asked for.
-    """
+    Returns for each epoch ``epoch``, ``train_loss``, ``dur`` (seconds) and the scores. InputError
+    if a name in the recipe is unknown, or the checkpoint cannot be continued or is beyond the
+    epochs."""
     for name, known in (
         ("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("loss", LOSSES),
         ("augmentation", AUGMENTATIONS),
@@ -131,10 +109,8 @@ def moved(
     recipe: dict,
 ) -> torch.Tensor:
     """Move every image against its label by the sign of its gradient.
-
     The images of a batch by steps that rise evenly up to ``recipe["adversarial"]``, in standard
-    deviations (Goodfellow et al., ICLR 2015).
-    """
+    deviations (Goodfellow et al., ICLR 2015)."""
     images = images.detach().clone().requires_grad_(True)
     loss = loss_of(logits(network, images, recipe), labels)
     (gradient,) = torch.autograd.grad(loss, images)
@@ -158,10 +134,8 @@ SCHEDULES = ("one-cycle", "constant")
 
 def _schedule(optimiser: torch.optim.Optimizer, recipe: dict, steps: int, done: int) -> LRScheduler:
     """Return the learning rate of every batch, from the first after ``done`` epochs on.
-
     One cycle goes up to the learning rate over 30 % of all steps, then down to 0 (Smith & Topin
-    2019).
-    """
+    2019)."""
     if recipe["schedule"] == "constant" or done == recipe["epochs"]:
         return ConstantLR(optimiser, factor=1.0, total_iters=0)
     total = recipe["epochs"] * steps
@@ -176,20 +150,11 @@ def cross_entropy_jaccard(logits: torch.Tensor, labels: torch.Tensor) -> torch.T
     .. math:: L = \tfrac12 \mathrm{CE} + \tfrac12 \Big(1 - \tfrac1n \sum_i
         \frac{1 + \sum_x p_i y_i}{1 + \sum_x (p_i + y_i - p_i y_i)}\Big)
 
-    Cross-entropy weighs pixels alike, so that an image with little contamination hardly counts;
-    the Jaccard index of each image weighs images alike, as the score per image does (Rahman & Wang
+    Cross-entropy weighs pixels alike, so that an image with little contamination hardly counts; the
+    Jaccard index of each image weighs images alike, as the score per image does (Rahman & Wang
     2016, doi 10.1007/978-3-319-50835-1_22). One pixel is added above and below, which makes an
     empty answer to an empty label perfect. Of more than two classes, all but class 0 are averaged.
-
-    Parameters
-    ----------
-    logits : tensor of float, shape (n, classes, H, W)
-    labels : tensor of int64, shape (n, H, W)
-
-    Returns
-    -------
-    tensor of float, a scalar
-    """
+    Logits are (n, classes, H, W), labels (n, H, W) int64."""
     counted = (labels != IGNORED)[:, None]
     chosen = nn.functional.one_hot(labels.clamp(min=0), logits.shape[1])
     true = (chosen.permute(0, 3, 1, 2) * counted)[:, 1:].to(logits.dtype)
@@ -211,14 +176,10 @@ def batches(
     scales: np.ndarray | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the training set in shuffled, augmented batches: images (m, 1, H, W), labels (m, H, W).
-
-    All that is random comes from ``default_rng([seed, epoch])``, whatever was drawn before it.
-    """
+    All that is random comes from ``default_rng([seed, epoch])``, whatever was drawn before it."""
     generator = np.random.default_rng([recipe["seed"], epoch])
-    augment, contamination = (
-        AUGMENTATIONS[recipe["augmentation"]],
-        recipe.get("contamination", [1])[0],
-    )
+    augment = AUGMENTATIONS[recipe["augmentation"]]
+    contamination = recipe.get("contamination", [1])[0]
     order = generator.permutation(len(images))
     for start in range(0, len(order), recipe["batch_size"]):
         chosen = order[start : start + recipe["batch_size"]]
@@ -233,13 +194,7 @@ def batches(
 
 
 def signature_of(parameters: dict, *arrays: np.ndarray) -> str:
-    """Digest the parameters and data of a training: only the same may continue from a checkpoint.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal digits.
-    """
+    """Digest parameters and data of a training (SHA-256); only the same may be continued."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
     for array in arrays:
         digest.update(str((array.shape, array.dtype)).encode())
@@ -266,13 +221,8 @@ def write_checkpoint(
 def read_checkpoint(
     path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, signature: str
 ) -> History:
-    """Load the state that :func:`write_checkpoint` wrote, and return the history.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or belongs to another training.
-    """
+    """Load the state that `write_checkpoint` wrote, and return the history.
+    InputError if the file is damaged or belongs to another training."""
     device = str(next(network.parameters()).device)
     try:
         header, tensors = read_tensors(path, device)
