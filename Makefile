@@ -83,7 +83,7 @@ stale: $(STAMP) ## list which recorded results are older than their code, in dat
 mutants: $(STAMP) ## plant faults in the code one by one, and see whether tests or recorded numbers notice
 	@$(PYTHON) -m tests.mutants.run
 
-networks: $(STAMP) ## train the bundled networks again, and make what follows from them: many hours, resumable
+networks: $(STAMP) ## train the bundled networks again (hours; a killed run continues)
 	$(PYTHON) -m book.tools.networks
 
 audit: $(STAMP) ## look up known vulnerabilities of the packages in requirements.lock

@@ -591,11 +591,11 @@ micrographs.add_error_legend(figure)
 #
 # ## Try it
 #
-# Which settings find all of the contamination, and nothing else? Your browser computes the panels of
-# {numref}`fig-bragg-steps` for a **simulated** micrograph while you move the sliders, with the error
-# map (white: found, red: falsely called contamination, blue: missed) and the Jaccard index. They
-# begin with the starting values of `fit`. Lower $M$ for the best index. Widen the apertures until
-# patches vanish; raise $G$ until no peak is left: that is the no-lattice baseline.
+# Which settings find all of the contamination, and nothing else? Your browser computes the panels
+# of {numref}`fig-bragg-steps` for a **simulated** micrograph while you move the sliders, with the
+# {term}`error map` (white: found, red: falsely called contamination, blue: missed) and the Jaccard
+# index. They begin with the starting values of `fit`. Lower $M$ for the best index. Widen the
+# apertures until patches vanish; raise $G$ until no peak is left: that is the no-lattice baseline.
 
 # %%
 sample = gs.load_stack("simulated")

@@ -267,10 +267,10 @@ for average in ("per_image", "pooled"):
 # - *other conditions, looks usable*: $s$ up to {glue:text}`ood_usable:.1f`, said by networks that
 #   were trained on images changed as other microscopes might, such as the general one. Its masks
 #   are to be looked at first;
-# - *not recognised as HRTEM of graphene*: all else. Whatever the distance that is so with pixels
-#   cut off at the ends of the grey scale, with no lattice, and with a {term}`lattice constant` that
-#   is not {term}`graphene`'s by the stated pixel size. Only these images are flagged as
-#   out-of-distribution.
+# - *not recognised as {term}`HRTEM` of {term}`graphene`*: all else. Whatever the distance that is
+#   so with pixels cut off at the ends of the grey scale, with no lattice, and with a
+#   {term}`lattice constant` that is not {term}`graphene`'s by the stated pixel size. Only these
+#   images are flagged as out-of-distribution.
 
 # %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
@@ -579,9 +579,9 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #
 # - Virtual microscopes are simulated by the physics of the training images, at other settings. Real
 #   micrographs of other groups are not among the data of this book.
-# - The Jaccard index to expect and the temperature of each network were fitted to published images
-#   as they are. How right they are on other recordings the suite measures from now on; the record
-#   shown here was made before.
+# - The Jaccard index to expect and the {term}`temperature` of each network were fitted to published
+#   images as they are. How right they are on other recordings the suite measures from now on; the
+#   record shown here was made before.
 # - The out-of-distribution images are those that we thought of, most of them simulated; what the
 #   distance says of others is not known. Twelve of a kind tell a rate to ten or twenty per cent. An
 #   image may also be like the training images and its mask still bad.
@@ -623,10 +623,10 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # - On virtual microscopes neither holds: {glue:text}`shift_mean_general:.3f` and
 #   {glue:text}`shift_mean_ours:.3f`, against the {glue:text}`shift_mean_limit:.2f` that were asked.
 # - Out-of-distribution images are told from held-out ones with a ROC AUC of
-#   {glue:text}`ood_roc_auc:.4f` without boron nitride and bilayers, at {glue:text}`ood_alarms:.1f` % false
-#   alarms. With it the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
-#   {glue:text}`ood_all_verdict:s` the target of {glue:text}`ood_target:.2f`; boron nitride
-#   alone has {glue:text}`ood_nitride:.2f`.
+#   {glue:text}`ood_roc_auc:.4f` without boron nitride and bilayers, at {glue:text}`ood_alarms:.1f`
+#   % false alarms. With it the ROC AUC is {glue:text}`ood_roc_auc_all:.4f` and
+#   {glue:text}`ood_all_verdict:s` the target of {glue:text}`ood_target:.2f`; boron nitride alone
+#   has {glue:text}`ood_nitride:.2f`.
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of our
 #   network in one view from {glue:text}`attack_before:.2f` to {glue:text}`attack_pgd:.2f`, that of
 #   the Bragg filter from {glue:text}`attack_bragg_before:.2f` to {glue:text}`attack_bragg:.2f`.

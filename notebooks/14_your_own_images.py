@@ -209,10 +209,10 @@ record("known_high", known["pixel_sizes"][1])
 # its contaminated fraction, its expected quality and reasons to look at it; stay on a word, and you
 # are told what it means. A click on a heading sorts, and the boxes below it filter: here
 # {glue:text}`look_first:d` of {glue:text}`images_done:d` images are to be looked at first. A click
-# on an image opens it: micrograph, overlay, mask and probability with a scale bar, a slider that
-# shows what another {term}`threshold` would give, and the files. *Compare* keeps an image on the
-# left while you go on to others. All of it works by keyboard. The report of `analyse` also ranks by
-# defects and by the length of boundaries.
+# on an image opens it: {term}`micrograph`, overlay, mask and probability with a scale bar, a slider
+# that shows what another {term}`threshold` would give, and the files. *Compare* keeps an image on
+# the left while you go on to others. All of it works by keyboard. The report of `analyse` also
+# ranks by defects and by the length of boundaries.
 #
 # ### What does the pixel size do?
 #
