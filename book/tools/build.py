@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from book.tools import finishing, pages, segment_page
+from book.tools import downloads, finishing, pages, segment_page
 from book.tools.errors import ToolError
 from book.tools.fetch_javascript import default_folder
 
@@ -58,7 +58,7 @@ def build(executed: Path, output: Path, root: Path, javascript: Path) -> bool:
         return False
     scratch = output.with_name(output.name + ".next")
     shutil.rmtree(scratch, ignore_errors=True)
-    built = _sphinx(staged, scratch)
+    built = sphinx(staged, scratch)
     finishing.finish(built)
     (built / MARK).write_text(json.dumps(mark), encoding="utf8")
     _swap(built, output)
@@ -103,6 +103,9 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
             if not path.is_file():
                 raise ToolError(f"{page} is in book/_toc.yml but was not executed: no {path}.")
             shutil.copy(path, staged / "notebooks")
+            downloads.prepare(staged / "notebooks" / path.name)
+    if any(page.startswith("notebooks/") for page in listed):
+        downloads.archive(root, staged / downloads.ARCHIVE)
     for name in ("LICENSE", "CITATION.cff"):  # what a page offers for download
         if (root / name).is_file():
             shutil.copy(root / name, staged / name)
@@ -115,16 +118,31 @@ def _stage(executed: Path, staged: Path, root: Path, javascript: Path) -> None:
     pages.finish(staged, texts, executed, kept)
 
 
-def _sphinx(staged: Path, scratch: Path) -> Path:
-    """Run Jupyter Book; return the folder of the HTML."""
+def sphinx(staged: Path, scratch: Path, builder: str = "html") -> Path:
+    """Run Jupyter Book; return the folder of the HTML.
+
+    Parameters
+    ----------
+    staged
+        Folder of the sources.
+    scratch
+        Where everything that is made goes.
+    builder
+        ``"html"``, or ``"singlehtml"`` for one page.
+
+    Raises
+    ------
+    ToolError
+        If the book has an error or a warning.
+    """
     # Always everything (--all): incremental builds keep outdated numbers in the prose.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", staged, "--path-output"]
-    options = ["--all", "-W", "-n", "--keep-going", "-q"]
+    options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run([*command, scratch, *options], capture_output=True, text=True)
     if done.returncode:
         said = "\n".join(_problems(done.stdout + done.stderr, staged))
         raise ToolError(f"The book has errors or warnings; the last good pages stay.\n{said}")
-    return scratch / "_build" / "html"
+    return scratch / "_build" / builder
 
 
 def _problems(said: str, staged: Path) -> list[str]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from book.tools import build
+from book.tools import build, downloads
 from book.tools.errors import ToolError
 
 TOC = """\
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
         "_config.yml": "title: t",
         "requirements.lock": "",
         "javascript/a.js": "",
-        "executed/01_a.ipynb": "{}",
+        "executed/01_a.ipynb": '{"cells": []}',
         "executed/99_not_in_the_toc.ipynb": "{}",
     }
     for name, text in files.items():
@@ -54,7 +54,7 @@ def project(tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         (folder / "page.js").write_text("")
 
-    monkeypatch.setattr(build, "_sphinx", sphinx)
+    monkeypatch.setattr(build, "sphinx", sphinx)
     monkeypatch.setattr(build.segment_page, "make", page)
     return tmp_path
 
@@ -76,6 +76,9 @@ def test_staged_is_what_the_book_shows(project):
     assert not (staged / "javascript" / "segment").exists()
     for name in ("notebooks/99_not_in_the_toc.ipynb", "tools", "browser", "profiles.yml"):
         assert not (staged / name).exists()
+    cells = json.loads((staged / "notebooks" / "01_a.ipynb").read_text())["cells"]
+    assert downloads.ARCHIVE in cells[0]["source"] and downloads.ARCHIVE in cells[-1]["source"]
+    assert (staged / downloads.ARCHIVE).is_file()
 
 
 def test_a_book_with_the_page_that_segments_has_what_it_loads(project):
@@ -87,7 +90,7 @@ def test_a_book_with_the_page_that_segments_has_what_it_loads(project):
 def test_nothing_is_built_when_nothing_changed(project):
     assert run(project)
     assert not run(project)
-    (project / "executed" / "01_a.ipynb").write_text('{"a": 1}')
+    (project / "executed" / "01_a.ipynb").write_text('{"cells": [], "a": 1}')
     assert run(project)
 
 
