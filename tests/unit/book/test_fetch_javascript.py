@@ -94,7 +94,7 @@ def test_a_failing_download_is_tried_again_and_reported(tmp_path, monkeypatch):
 
 def test_every_pin_is_complete():
     pins = json.loads((fetch_javascript.HERE / "javascript.json").read_text())
-    names = {"mathjax", "@jupyter-widgets/html-manager", "onnxruntime-web", "geotiff"}
+    names = {"mathjax", "@jupyter-widgets/html-manager", "onnxruntime-web", "geotiff", "axe-core"}
     assert set(pins) == names
     for pinned in pins.values():
         algorithm, _, digest = pinned["integrity"].partition("-")
