@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 FIGURE_DPI = 100  # pixels of a page for an inch of a figure
-WIDEST = 1032  # pixels of a picture on a page, 1.5 times the column of text
-QUALITY = 80
+WIDEST = 900  # pixels of a picture on a page, 1.3 times the column of text
+QUALITY = 70  # of WebP: more than this cannot be seen in a noisy micrograph of that size
+QUALITY_LARGE = 85
 FEW_COLOURS = 1024  # up to so many, as in a plot, lossless files are the smaller ones
 _COMPUTED = re.compile(
     r'<img ([^>]*?)src="((?:\.\./)?_images/)([0-9a-f]{64}\.(?:png|svg))"([^>]*)>'
@@ -74,6 +75,9 @@ def _convert(png: Path) -> tuple[int, int]:
     lossless = large.getcolors(FEW_COLOURS) is not None
     size = (round(large.width * scale), round(large.height * scale))
     small = large.resize(size, Image.Resampling.LANCZOS)
-    for picture, end in ((small, ".webp"), (large, "-large.webp")):
-        picture.save(png.with_name(png.stem + end), quality=QUALITY, lossless=lossless)
+    for picture, end, quality in (
+        (small, ".webp", QUALITY),
+        (large, "-large.webp", QUALITY_LARGE),
+    ):
+        picture.save(png.with_name(png.stem + end), quality=quality, lossless=lossless)
     return size

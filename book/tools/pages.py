@@ -169,15 +169,25 @@ def colour_legend() -> str:
         "false negative": "contamination that was missed",
     }
     rows = [
-        (LABEL_COLOUR, "line", "label, or the true outline in a simulated micrograph"),
-        (MASK_COLOUR, "tint", "mask: what a method calls contamination"),
-        (MARK_COLOUR, "line", "another area, which the caption names"),
-        *((c, "map of classes, or line", name) for name, c in CLASS_COLOURS.items()),
-        *((c, "error map", f"{name}: {errors[name]}") for name, c in ERROR_COLOURS.items()),
+        (LABEL_COLOUR, "orange", "line", "label, or the true outline in a simulated micrograph"),
+        (MASK_COLOUR, "orange-red", "tint", "mask: what a method calls contamination"),
+        (MARK_COLOUR, "light blue", "line", "another area, which the caption names"),
+        *(
+            (colour, word, "map of classes, or line", name)
+            for (name, colour), word in zip(
+                CLASS_COLOURS.items(), ("white", "red", "green", "blue"), strict=True
+            )
+        ),
+        *(
+            (colour, word, "error map", f"{name}: {errors[name]}")
+            for (name, colour), word in zip(
+                ERROR_COLOURS.items(), ("white", "black", "red", "blue"), strict=True
+            )
+        ),
     ]
     shown = [
-        [f'<span class="swatch" style="background:{colour}"></span>', where, meaning]
-        for colour, where, meaning in rows
+        [f'<span class="swatch" style="background:{colour}"></span> {word}', where, meaning]
+        for colour, word, where, meaning in rows
     ]
     table = tables.markdown_table(["colour", "where", "meaning"], shown)
     return table.replace("--:", ":--")

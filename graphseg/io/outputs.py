@@ -194,7 +194,7 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
     ...     write_overlay(Path(folder, "o.png"), np.arange(9).reshape(3, 3), np.eye(3, dtype=bool))
     ...     with Image.open(f"{folder}/o.png") as picture:
     ...         picture.convert("RGB").getpixel((0, 0))  # a black pixel, tinted
-    (96, 18, 18)
+    (96, 42, 0)
     """
     levels = np.repeat(np.linspace(0, 255, TINTED)[:, None], 3, axis=1)
     palette = np.concatenate([levels, (1 - OPACITY) * levels + OPACITY * np.array(RED)])

@@ -290,9 +290,10 @@ def test_pictures_are_described_and_loaded_late(name, visits):
     pictures = visits[name].page.evaluate(
         "[...document.querySelectorAll('article img:not(.widget-image)')]"
         ".filter(e => !e.closest('[aria-hidden]'))"
-        ".map(e => [e.alt, e.src, e.loading])"
+        ".map(e => [e.alt, e.src, e.loading, e.checkVisibility() ? e.clientWidth : null])"
     )
-    for described, address, loading in pictures:
+    for described, address, loading, width in pictures:
+        assert width is None or width > 100, address
         assert len(described.split()) >= 3, address
         assert not re.search(r"\w/\w|\.(png|svg|webp)\b", described)
         assert loading == "lazy" or "hero" in address

@@ -56,7 +56,7 @@ def test_drawings_keep_every_pixel(tmp_path):
     drawing = Image.new("RGB", (1500, 900), "white")
     drawing.paste("red", (10, 10, 300, 200))
     drawing.save(tmp_path / "drawing.png", dpi=(100, 100))
-    assert finishing._convert(tmp_path / "drawing.png") == (finishing.WIDEST, 619)
+    assert finishing._convert(tmp_path / "drawing.png") == (finishing.WIDEST, 540)
     with Image.open(tmp_path / "drawing-large.webp") as enlarged:
         np.testing.assert_array_equal(np.asarray(enlarged.convert("RGB")), np.asarray(drawing))
 
