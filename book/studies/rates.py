@@ -18,6 +18,7 @@ from graphseg.datasets.load import LabelledStack, load_simulated_sample
 from graphseg.unet.inference import resize
 
 SOURCE = "simulated"
+SIDES = 1024, 4096
 COMMANDS = ("segment", "analyse", "sort")
 FINER = 4  # the samples are enlarged so often, to the sampling of a camera of 4096² pixels
 
@@ -56,7 +57,7 @@ def cost(command: str, files: list[Path], output: Path) -> tuple[float, float]:
 
 
 def run(
-    stack: LabelledStack, sides: tuple[int, ...] = (1024, 4096), images: int = 13, large: int = 4
+    stack: LabelledStack, sides: list[int] | None = None, images: int = 13, large: int = 4
 ) -> dict:
     """Measure the commands on images of some sizes; some minutes.
 
@@ -67,13 +68,14 @@ def run(
     stack
         Not used: the images are the bundled sample, enlarged.
     sides
-        Of the images in pixels, multiples of 1024.
+        Of the images in pixels, multiples of 1024; by default 1024 and 4096.
     images
         Number of images of the first size, at least 2.
     large
         Number of images of the others, at least 2.
     """
     measured: dict = {}
+    sides = sides or list(SIDES)
     with tempfile.TemporaryDirectory(prefix="graphseg_rates_") as name:
         for side in sides:
             folder = Path(name) / str(side)

@@ -7,7 +7,9 @@ of the tests.
 
 import csv
 import importlib.metadata
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 import tifffile
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from PIL import Image
 
@@ -254,3 +257,34 @@ def test_what_needs_an_extra_names_it(call, night):
     widget = "import graphseg as gs\ntry:\n    import graphseg.plotting.painter\n"
     widget += "except gs.InputError as error:\n    print(error)"
     assert 'pip install "graphseg[notebook]"' in call("python", "-c", widget)
+
+
+def test_the_image_for_docker_is_built_from_what_it_copies(root, wheel, call, tmp_path):
+    """Its steps as far as they need no docker: the wheel, the extras, the command."""
+    text = (root / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
+    names = [name for line in copied for name in line.split()]
+    context = (root / ".dockerignore").read_text(encoding="utf-8").split()
+    assert context[0] == "*" and {f"!{name}" for name in names} <= set(context)
+    source, built = tmp_path / "source", tmp_path / "wheels"
+    source.mkdir()
+    for name in names:
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        copy(root / name, source / name)
+    (step,) = re.findall(r"^RUN pip (wheel .*) \S+ \.$", text, re.MULTILINE)
+    offline = ("--quiet", "--no-build-isolation", "--no-index")
+    pip(*step.split(), built, *offline, source)
+    (found,) = built.glob("graphseg-*.whl")
+    with zipfile.ZipFile(found) as one, zipfile.ZipFile(wheel) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+        metadata = one.read(next(n for n in one.namelist() if n.endswith("METADATA"))).decode()
+    wanted = re.search(r"graphseg-\*\.whl\)\[([\w,]+)\]", text)[1].split(",")
+    assert set(wanted) <= set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE))
+    python = re.search(r"^Requires-Python: (\S+)$", metadata, re.MULTILINE)[1]
+    images = re.findall(r"^FROM python:(\S+)-slim", text, re.MULTILINE)
+    assert len(set(images)) == 1 and images[0] in SpecifierSet(python)
+    entry, arguments = (
+        json.loads(re.search(rf"^{word} (.+)$", text, re.MULTILINE)[1])
+        for word in ("ENTRYPOINT", "CMD")
+    )
+    assert "Examples:" in call(*entry, *arguments)

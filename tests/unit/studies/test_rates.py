@@ -8,7 +8,7 @@ from book.studies import rates
 
 def test_a_command_is_measured_on_its_own_images(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, "COMMANDS", ("sort",))
-    record = rates.run(None, sides=(1024,), images=2)
+    record = rates.run(None, sides=[1024], images=2)
     found = record["rates"]["1024"]["sort"]
     assert found["images"] == 2 and 0 < found["core_seconds"] < 60
     product = found["images_an_hour_and_core"] * found["core_seconds"]
