@@ -276,19 +276,14 @@ def test_pages_are_light(name, visits):
     pictures = visit.page.evaluate("[...document.images].map(image => image.src)")
     wanted = {urlsplit(a) for a in [*visit.loaded, *pictures] if a.startswith("file:")}
     files = {Path(unquote(address.path)) for address in wanted}
-    # The widgets of Jupyter, where there still are any, are not weighed.
-    widgets = visit.page.evaluate(
-        "[...document.querySelectorAll('script[type$=\"widget-state+json\"]')]"
-        ".reduce((sum, script) => sum + script.text.length, 0)"
-    )
-    kept = [p for p in files if p.suffix not in FONTS and "ipywidgets" not in p.parts]
-    assert sum(path.stat().st_size for path in kept) - widgets <= LIGHT
+    kept = [p for p in files if p.suffix not in FONTS]
+    assert sum(path.stat().st_size for path in kept) <= LIGHT
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pictures_are_described_and_loaded_late(name, visits):
     pictures = visits[name].page.evaluate(
-        "[...document.querySelectorAll('article img:not(.widget-image)')]"
+        "[...document.querySelectorAll('article img')]"
         ".filter(e => !e.closest('[aria-hidden]'))"
         ".map(e => [e.alt, e.src, e.loading, e.checkVisibility() ? e.clientWidth : null])"
     )
@@ -306,10 +301,7 @@ def test_pictures_are_described_and_loaded_late(name, visits):
 def test_pages_are_accessible(name, visits):
     page = visits[name].page
     page.add_script_tag(path=default_folder() / "axe" / "axe.min.js")
-    found = page.evaluate(
-        "axe.run({exclude: ['.jupyter-widgets']}, {resultTypes: ['violations']})"
-        ".then(found => found.violations)"
-    )
+    found = page.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)")
     assert [v for v in found if v["impact"] in ("serious", "critical")] == []
 
 
