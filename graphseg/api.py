@@ -254,7 +254,7 @@ def segment(
         pixel_size=pixel_size,
     )
     prediction = network.predict(read)
-    line = None if prediction.flags else network.expected
+    line = None if prediction.flags else prediction.expected
     expected = {} if line is None else quality.columns(prediction.probability, line)
     return Segmentation(read.image, prediction, expected, micrograph)
 

@@ -4,6 +4,7 @@ Flat field, normalisation, standardisation, resizing, and the weighted spectrum 
 Bragg filter and the measurement of the lattice look for reflections.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
@@ -20,6 +21,7 @@ from graphseg.errors import InputError
 # Peak heights are given as if every image had 256 × 256 pixels: the transform is unnormalised, so
 # a lattice of the same contrast would otherwise be four times higher on twice the side.
 REFERENCE_PIXELS = 256 * 256
+ROWS = 512  # of an image that are worked on at a time
 ROUNDING = 1e-9  # relative differences below this are rounding, not structure
 NEGLIGIBLE_CHANGE = 1e-3  # fraction of pixels; below it the search for contamination has settled
 
@@ -123,6 +125,16 @@ def standardise(image: np.ndarray) -> np.ndarray:
     # Rounding leaves a constant image with a tiny deviation, which must not be blown up.
     constant = deviation <= 1e-7 * np.abs(mean)
     return np.where(constant, 0, centred / np.where(constant, 1, deviation)).astype(np.float32)
+
+
+def strips(length: int, margin: float) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield rows of a large image that are worked on at a time, so that memory does not grow.
+    They are slices of the rows, of these with a margin, and of the rows within the latter."""
+    margin = int(margin) + 1
+    for start in range(0, length, ROWS):
+        top = max(start - margin, 0)
+        inner = slice(start - top, start - top + ROWS)
+        yield slice(start, start + ROWS), slice(top, start + ROWS + margin), inner
 
 
 def resize_area(

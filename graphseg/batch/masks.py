@@ -51,7 +51,6 @@ class MaskFolder:
     folder: Path
     pixel_size: float | None = None
     digest: ClassVar[str] = ""  # of a network, which each row has from its mask
-    expected: ClassVar[None] = None  # of a mask is known from its row, or not at all
     threshold: ClassVar[float] = 0.5
 
     # What is there.
@@ -256,7 +255,7 @@ class MaskFolder:
             row["ood_score"],
             row.get("verdict", ""),
             () if accepted else tuple(row["flags"].split()),
-            known,
+            known=known,
         )
 
 

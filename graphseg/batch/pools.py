@@ -19,8 +19,7 @@ from concurrent.futures import (
     Future,
     wait,
 )
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
@@ -38,7 +37,6 @@ ANSWER = 10  # seconds that a scheduler may take to answer
 PATIENCE = 60  # seconds to wait for the first worker of a scheduler
 WATCH = 0.5  # seconds between two looks of a worker whether its parent is alive
 PROCESS = 3 * 2**29  # bytes that a worker needs: PyTorch, the network, an image of 4096² pixels
-UNKNOWN = 2**32  # bytes that are taken to be free where the system does not say
 
 
 class Pool(NamedTuple):
@@ -86,22 +84,6 @@ def _hand_out(
             except pool.deaths:
                 suspects += [source for chunk in running.values() for source in chunk]
     return suspects
-
-
-def free_memory() -> int:
-    """Return the bytes that programs can still have, of this machine or of the container."""
-    free = UNKNOWN
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = (
-            next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-        )
-    with suppress(OSError, ValueError):  # "max" where the container has no limit
-        limit, used = (
-            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
-        )
-        free = min(free, limit - used)
-    return free
 
 
 @contextmanager

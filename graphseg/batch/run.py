@@ -19,7 +19,7 @@ import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SHOWN_WARNINGS = 10  # lines; the table has all
 WORK = 80  # bytes for each pixel of an image in work, by far most of them in `analyse`
+UNKNOWN = 2**32  # bytes that are taken to be free where the system does not say
 SHARE_OF_MEMORY = 0.5  # of what is free that images in work may take
 TRIAL = 8  # files after which the time that the others take is known
 LONG = 300.0  # seconds of work from which further processes, which take some to start, are no loss
@@ -122,6 +123,7 @@ def run(
     is in the way of the results and may not be replaced, before anything is done; if results cannot
     be written; if no scheduler answers."""
     begun, made_by = _now(), task.made_by()
+    at_a_time = workers or task.processes(), task.threads()
     manifest = Manifest(folder, task.command, made_by, task.suffixes, resume, overwrite)
     done = manifest.finished(sources)
     earlier = sum(done.values())
@@ -140,7 +142,7 @@ def run(
 
         waiting = [source for source in sources if not done[source]]
         if scheduler is None:
-            results = _locally(task, manifest, waiting, workers or task.processes())
+            results = _locally(task, manifest, waiting, *at_a_time)
         else:
             results = _distribute(task, manifest, waiting, partial(pools.dask_workers, scheduler))
         outcomes, due = [], time.monotonic() + TABLES
@@ -198,7 +200,11 @@ def _now() -> str:
 
 
 def _locally(
-    task: "NetworkTask", manifest: Manifest, sources: Sequence[Source], workers: int
+    task: "NetworkTask",
+    manifest: Manifest,
+    sources: Sequence[Source],
+    workers: int,
+    threads: int,
 ) -> Iterator[Outcome]:
     """Work on files in this process, and in others as soon as they are known to be worth it."""
     waiting, started = deque(sources), time.monotonic()
@@ -210,8 +216,8 @@ def _locally(
                 return
             yield waiting.popleft()
 
-    most = min(workers, len(sources), pools.free_memory() // pools.PROCESS)
-    yield from stream(task, manifest, few() if most > 1 else sources, task.threads())
+    most = min(workers, len(sources), free_memory() // pools.PROCESS)
+    yield from stream(task, manifest, few() if most > 1 else sources, threads)
     if most > 1 and waiting:
         yield from _distribute(task, manifest, waiting, partial(pools.local_processes, most))
 
@@ -312,6 +318,22 @@ def stream(
             yield from _completed(running)
 
 
+def free_memory() -> int:
+    """Return the bytes that programs can still have, of this machine or of the container."""
+    free = UNKNOWN
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = (
+            next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+        )
+    with suppress(OSError, ValueError):  # "max" where the container has no limit
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
+        )
+        free = min(free, limit - used)
+    return free
+
+
 @lru_cache
 def memory_for(threads: int) -> int:
     """Return the bytes that images may take which are read and whose results are not yet written.
@@ -319,7 +341,7 @@ def memory_for(threads: int) -> int:
     It is the share of a process that works with some of the machine's cores.
     """
     cores = os.cpu_count() or 1
-    return int(pools.free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
+    return int(free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
 
 
 def _completed(running: dict[Future, Any], timeout: float | None = None) -> Iterator[Outcome]:

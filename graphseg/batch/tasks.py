@@ -45,7 +45,6 @@ OUTSIDE = "outside_known_scale"  # flag
 COVERED = "nearly_all_contaminated"  # flag
 # Fraction of an image from which its mask is suspect: labels of the published images have up to
 # 0.60. This needs no statistics, so it is looked at with every network.
-NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,8 @@ class Prediction:
     ood_score: float | None = None
     verdict: str = ""  # whether it is like them, in words
     flags: tuple[str, ...] = ()  # why it is to be looked at
+    # What tells the Jaccard index to expect, if that is known of the network.
+    expected: quality.ExpectedJaccard | None = None
     # Columns of the table that are known without a look at the probability.
     known: Mapping[str, Any] = field(default_factory=dict)
 
@@ -165,11 +166,6 @@ class Network:
         return LabelClasses.from_card(segmenter.card_) or plain
 
     @property
-    def expected(self) -> quality.ExpectedJaccard | None:
-        """What tells the Jaccard index to expect of a mask, if that is known of the network."""
-        return quality.known_to(self.segmenter(), self.digest)
-
-    @property
     def threshold(self) -> float:
         """Probability at and above which a pixel is called contamination."""
         return self.segmenter().threshold
@@ -200,13 +196,13 @@ class Network:
         verdict = ood.judge(
             ood.known_to(segmenter, self.digest), segmenter, micrograph.image, found
         )
-        doubts = {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
+        words, doubts = verdict.words, {OUTSIDE: found.warning, ood.FLAG: verdict.warning}
         if classes is not None:
             contamination = classes.contamination
             labels = classes.grey(decide(probability, contamination, segmenter.threshold))
             probability = contamination_probability(probability, contamination)
         mask = probability >= segmenter.threshold
-        doubts[COVERED] = covered(mask)
+        doubts[COVERED] = quality.covered(mask)
         return Prediction(
             probability,
             mask,
@@ -216,20 +212,10 @@ class Network:
             next(filter(None, doubts.values()), ""),
             labels,
             verdict.ood_score,
-            verdict.words,
-            tuple(flag for flag, warning in doubts.items() if warning),
+            words,
+            tuple(filter(doubts.get, doubts)),
+            quality.known_to(segmenter, self.digest),
         )
-
-
-def covered(mask: np.ndarray) -> str:
-    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
-    fraction = float(mask.mean())
-    if fraction < NEARLY_ALL:
-        return ""
-    return (
-        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
-        "or a network for other images; do not trust its mask before you have looked at it."
-    )
 
 
 @lru_cache(maxsize=2)
@@ -294,7 +280,7 @@ class NetworkTask:
             "clean_low": round(float(low), DIGITS),
             "clean_high": round(float(high), DIGITS),
             **quality.columns(
-                prediction.probability, self.network.expected, bool(prediction.flags), DIGITS
+                prediction.probability, prediction.expected, bool(prediction.flags), DIGITS
             ),
             # Nobody has seen how good masks are in other conditions, usable as they look.
             **({"look_first": "yes"} if prediction.verdict.startswith(ood.GRADES[1]) else {}),

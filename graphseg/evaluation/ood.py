@@ -328,9 +328,10 @@ def judge(
     lattices = [whole or measure_lattice(part) for part in parts]
     scores, middle = None, int(np.argsort([one.score for one in lattices])[len(lattices) // 2])
     if known is not None:
-        found_here = [np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])]
-        if len(known.gaussians) > 1:
-            found_here.append(np.stack([_features(segmenter, part) for part in parts]))
+        has_features = len(known.gaussians) > 1
+        seen = [np.stack([_features(segmenter, part) for part in parts])] if has_features else []
+        plain = np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])
+        found_here = [plain, *seen]
         scores = known.ood_score(found_here)
         middle = int(np.argsort(scores)[len(scores) // 2])
     reason = _obvious(cut, lattices[middle], size if found.source == "file" else None)

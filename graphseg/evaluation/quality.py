@@ -26,6 +26,7 @@ from graphseg.unet.segmenter import UNetSegmenter
 POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
 COVERAGE = 0.9  # of the interval
 LOOK_QUANTILE = 0.1  # of the images with labels lie below the index from which on one should look
+NEARLY_ALL = 0.95
 FEWEST = 20  # labelled images that a line is fitted to
 # Of predicting, by whether a network averages over the symmetries of the square; the average is
 # less sure of itself, so each has a line of its own.
@@ -126,6 +127,17 @@ def _line(fractions: np.ndarray, jaccards: np.ndarray) -> tuple[float, float]:
 def package() -> dict | None:
     """Return what is known of the pretrained networks, None before it has been measured."""
     return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else None
+
+
+def covered(mask: np.ndarray) -> str:
+    """Return one sentence if nearly all of a mask (H, W) bool is contamination, else ""."""
+    fraction = float(mask.mean())
+    if fraction < NEARLY_ALL:
+        return ""
+    return (
+        f"{fraction:.1%} of the image is called contaminated, as happens with a wrong pixel size "
+        "or a network for other images; do not trust its mask before you have looked at it."
+    )
 
 
 def known_to(segmenter: UNetSegmenter, digest: str) -> ExpectedJaccard | None:

@@ -16,7 +16,8 @@ from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
 from graphseg.errors import InputError
-from graphseg.structure.denoise import gaussian, strips
+from graphseg.preprocessing import strips
+from graphseg.structure.denoise import gaussian
 from graphseg.structure.lattice import SECTOR
 from graphseg.structure.orientation import OrientationMap, map_orientation
 

@@ -7,7 +7,6 @@ there (a Wiener filter), so that grains, boundaries and strain each keep their o
 Images are (H, W), frequencies in cycles per pixel, both with axis order (row, column).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,6 @@ QUIET_FRACTION = 0.1  # of the clean area; its least variation tells the usual o
 LOUD = 3.0  # times that is contamination
 LEAST_COARSE = 0.004  # of the variation of lattice and noise: less is quiet in any case
 RADIAL_BINS = 24  # of the noise spectrum
-ROWS = 512  # of an image that are worked on at a time
 STRIP = 64  # pixels; rows or columns of an image that a matrix product makes at a time
 WEAKEST = 0.15  # of the typical height of a maximum; pentagons have 0.25 and more
 
@@ -102,18 +100,6 @@ def gaussian(
                 np.matmul(weights, image[low:high], out=result[start:stop])
         image = result
     return image
-
-
-def strips(length: int, margin: float) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield rows of a large image that are worked on at a time, so that memory does not grow.
-
-    They are slices of the rows, of these with a margin, and of the rows within the latter.
-    """
-    margin = int(margin) + 1
-    for start in range(0, length, ROWS):
-        top = max(start - margin, 0)
-        inner = slice(start - top, start - top + ROWS)
-        yield slice(start, start + ROWS), slice(top, start + ROWS + margin), inner
 
 
 def analyse(

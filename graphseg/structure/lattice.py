@@ -20,9 +20,8 @@ from torch.nn.functional import grid_sample
 
 from graphseg.checks import checked_images, checked_masks, real_numbers
 from graphseg.errors import InputError
-from graphseg.preprocessing import bezier_surface, weighted_spectrum
+from graphseg.preprocessing import bezier_surface, strips, weighted_spectrum
 from graphseg.simulation.configuration import LATTICE_CONSTANT
-from graphseg.structure.denoise import strips
 
 SECTOR = np.pi / 3  # orientations repeat after 60°
 WINDOW_TAPER = 0.5  # fraction of each side of the Tukey window

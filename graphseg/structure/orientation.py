@@ -22,7 +22,8 @@ import scipy.fft as fft
 from scipy import ndimage
 
 from graphseg.errors import InputError
-from graphseg.structure.denoise import gaussian, strips
+from graphseg.preprocessing import strips
+from graphseg.structure.denoise import gaussian
 from graphseg.structure.lattice import (
     SECTOR,
     Lattice,
