@@ -232,8 +232,8 @@ def _rates(record: dict) -> str:
             rows.append([*row, f"{million / hourly:.0f}"])
     columns = ["pixels", "command", "images an hour and core", "memory", "core hours for 10⁶"]
     text = _wrapped(
-        "Rates on finely sampled simulated images that lie on disk, with the default network and one "
-        "thread, the start of the program taken off (`python -m book.studies rates`); the last "
+        "Rates on finely sampled simulated images that lie on disk, with the default network and "
+        "one thread, the start of the program taken off (`python -m book.studies rates`); the last "
         "column is computed from the others, for cores that do not wait for one another or for "
         "the disk:"
     )
