@@ -253,9 +253,10 @@ timing("second_seconds", second_run)
 
 # %% [markdown]
 # The first run took {glue:text}`first_seconds:.1f` s, the second {glue:text}`second_seconds:.1f` s
-# and rewrote {glue:text}`rewritten:d` masks; the truncated file was tried again. With many images,
-# `--workers 4` distributes them over the cores, and `--scheduler ADDRESS` over the machines of a
-# Dask cluster.
+# and rewrote {glue:text}`rewritten:d` masks; the truncated file was tried again. One process uses
+# all cores. Where more than five minutes of work are left, further ones join in, as many as cores
+# and memory allow (`--workers 4`: at most four); `--scheduler ADDRESS` uses the machines of a Dask
+# cluster.
 #
 # ### While the microscope still runs
 #

@@ -45,6 +45,7 @@ def measured() -> str:
         _other_microscopes(read_result("domain_shift")),
         _choices(records),
         _paper_recipe(records, paper),
+        _rates(read_result("rates")),
     )
     return "\n\n".join(parts)
 
@@ -219,6 +220,24 @@ def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
         f"recorded with {original['parameters']['epochs']} epochs, which says nothing about what "
         "it could reach. Chapter 6 has all intervals and says what each method was allowed to see."
     )
+
+
+def _rates(record: dict) -> str:
+    rates, million = record["rates"], 1e6
+    rows = []
+    for side, commands in rates.items():
+        for command, found in commands.items():
+            hourly, memory = found["images_an_hour_and_core"], found["megabytes"]
+            row = [f"{side}²", f"`{command}`", f"{hourly:.0f}", f"{memory:.0f} MB"]
+            rows.append([*row, f"{million / hourly:.0f}"])
+    columns = ["pixels", "command", "images an hour and core", "memory", "core hours for 10⁶"]
+    text = _wrapped(
+        "Rates on finely sampled simulated images that lie on disk, with the default network and "
+        "one thread, the start of the program taken off (`python -m book.studies rates`); the last "
+        "column is computed from the others, for cores that do not wait for one another or for "
+        "the disk:"
+    )
+    return f"{text}\n\n{markdown_table(columns, rows)}"
 
 
 def main() -> None:
