@@ -321,11 +321,10 @@ def stream(
 def free_memory() -> int:
     """Return the bytes that programs can still have, of this machine or of the container."""
     free = UNKNOWN
-    with suppress(OSError, StopIteration):
+    with suppress(OSError, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = (
-            next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-        )
+        (told,) = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
+        free = int(told) * 1024
     with suppress(OSError, ValueError):  # "max" where the container has no limit
         limit, used = (
             int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
@@ -336,10 +335,8 @@ def free_memory() -> int:
 
 @lru_cache
 def memory_for(threads: int) -> int:
-    """Return the bytes that images may take which are read and whose results are not yet written.
-
-    It is the share of a process that works with some of the machine's cores.
-    """
+    """Return the bytes that images may take which are read and whose results are not yet written,
+    the share of a process that works with some of the machine's cores."""
     cores = os.cpu_count() or 1
     return int(free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
 

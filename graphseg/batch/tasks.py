@@ -23,13 +23,7 @@ from graphseg.errors import InputError
 from graphseg.evaluation import ood, quality
 from graphseg.io import structures
 from graphseg.io.micrographs import PLAUSIBLE, Micrograph
-from graphseg.io.outputs import (
-    previews,
-    write_labels,
-    write_mask,
-    write_overlay,
-    write_probability,
-)
+from graphseg.io.outputs import previews, write_labels, write_mask, write_overlay, write_probability
 from graphseg.structure.analysis import DEFECT_COLUMNS, find_classes, find_structure
 from graphseg.structure.classes import VACUUM, ClassMap
 from graphseg.unet import inference, pretrained
@@ -43,8 +37,6 @@ DIGITS = 6  # of fractions in tables
 CORES = torch.get_num_threads()  # as OMP_NUM_THREADS or the machine says
 OUTSIDE = "outside_known_scale"  # flag
 COVERED = "nearly_all_contaminated"  # flag
-# Fraction of an image from which its mask is suspect: labels of the published images have up to
-# 0.60. This needs no statistics, so it is looked at with every network.
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +103,8 @@ class Network:
 
     @classmethod
     def choose(cls, model: Path | None = None, **options: Any) -> "Network":
-        """Return a network after a look at its file and at the options.
-
-        Raises
-        ------
-        InputError
-            If the file is missing or no weight file, the device absent, or the pixel size bad.
-        """
+        """Return a network after a look at its file and at the options; InputError if the file is
+        missing or no weight file, the device absent, or the pixel size bad."""
         if model is not None:
             named = str(model) in pretrained.names() and not Path(model).exists()
             model = pretrained.FOLDER / f"{model}.safetensors" if named else Path(model).absolute()

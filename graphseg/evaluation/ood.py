@@ -54,13 +54,19 @@ def _field(image: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
     return image[tuple(slices)]
 
 
-def statistics(field: np.ndarray, lattice: Lattice | None = None) -> np.ndarray:
+def _standard(field: np.ndarray) -> np.ndarray:
+    mean, deviation = moments(field)
+    return ((field - mean) / deviation).astype(np.float32)
+
+
+def statistics(
+    field: np.ndarray, lattice: Lattice | None = None, standard: np.ndarray | None = None
+) -> np.ndarray:
     """Return what is measured of a field (h, w) without a network, float64 in the order of `PARTS`.
     It has at least `graphseg.structure.lattice.SMALLEST_SIDE` pixels along each side; its lattice
-    may have been measured already, without a pixel size being known."""
+    may have been measured already, without a pixel size being known, and it may be standardised."""
     lattice = measure_lattice(field) if lattice is None else lattice
-    mean, deviation = moments(field)
-    standard = ((field - mean) / deviation).astype(np.float32)
+    standard = _standard(field) if standard is None else standard
     return np.concatenate([_lattice(lattice), _grey_levels(field, standard), _spectrum(standard)])
 
 
@@ -106,15 +112,14 @@ def _spectrum(standard: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def features(network: UNet, field: np.ndarray, precision: torch.dtype) -> np.ndarray:
-    """Return the mean of each feature of the encoder for a field (h, w), level by level, float64.
+def features(network: UNet, standard: np.ndarray, precision: torch.dtype) -> np.ndarray:
+    """Return the mean of each feature of the encoder, level by level, float64, of a standardised
+    field (h, w) float32.
     What goes beyond a multiple of the network's coarsest pixel is cut off. The network is in
     evaluation mode and its convolutions have this precision."""
-    height, width = (n - n % network.multiple for n in field.shape)
-    mean, deviation = moments(field)
-    standard = ((field[:height, :width] - mean) / deviation).astype(np.float32)
+    height, width = (n - n % network.multiple for n in standard.shape)
     device = next(network.parameters()).device
-    values = torch.from_numpy(standard)[None, None].to(device, precision)
+    values = torch.from_numpy(standard[:height, :width])[None, None].to(device, precision)
     values = torch.nn.functional.pixel_unshuffle(values, network.stride)
     found = []
     for level, block in enumerate(prepared(network, precision).encoder):
@@ -247,12 +252,12 @@ def describe(
     parts = [fields(np.asarray(image, np.float32))[0] for image in images]
     found = [np.stack([statistics(part) for part in parts]) if plain is None else plain]
     if segmenter is not None:
-        found.append(np.stack([_features(segmenter, part) for part in parts]))
+        found.append(np.stack([_features(segmenter, _standard(part)) for part in parts]))
     return found
 
 
-def _features(segmenter: UNetSegmenter, field: np.ndarray) -> np.ndarray:
-    return features(segmenter.module_, field, getattr(torch, segmenter.precision_))
+def _features(segmenter: UNetSegmenter, standard: np.ndarray) -> np.ndarray:
+    return features(segmenter.module_, standard, getattr(torch, segmenter.precision_))
 
 
 def fit(descriptors: Sequence[np.ndarray], groups: np.ndarray) -> ReferenceSet:
@@ -328,10 +333,10 @@ def judge(
     lattices = [whole or measure_lattice(part) for part in parts]
     scores, middle = None, int(np.argsort([one.score for one in lattices])[len(lattices) // 2])
     if known is not None:
-        has_features = len(known.gaussians) > 1
-        seen = [np.stack([_features(segmenter, part) for part in parts])] if has_features else []
-        plain = np.stack([statistics(*pair) for pair in zip(parts, lattices, strict=True)])
-        found_here = [plain, *seen]
+        standard = list(map(_standard, parts))
+        found_here = [np.stack(list(map(statistics, parts, lattices, standard)))]
+        if len(known.gaussians) > 1:
+            found_here.append(np.stack([_features(segmenter, one) for one in standard]))
         scores = known.ood_score(found_here)
         middle = int(np.argsort(scores)[len(scores) // 2])
     reason = _obvious(cut, lattices[middle], size if found.source == "file" else None)

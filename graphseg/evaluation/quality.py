@@ -26,6 +26,8 @@ from graphseg.unet.segmenter import UNetSegmenter
 POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
 COVERAGE = 0.9  # of the interval
 LOOK_QUANTILE = 0.1  # of the images with labels lie below the index from which on one should look
+# Fraction of an image from which its mask is suspect: labels of the published images have up to
+# 0.60. This needs no statistics, so it is looked at with every network.
 NEARLY_ALL = 0.95
 FEWEST = 20  # labelled images that a line is fitted to
 # Of predicting, by whether a network averages over the symmetries of the square; the average is
