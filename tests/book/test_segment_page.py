@@ -15,7 +15,7 @@ from PIL import Image
 
 from book.tools import build
 from book.tools.fetch_javascript import default_folder
-from graphseg.batch.tasks import Network, covered
+from graphseg.batch.tasks import Network
 from graphseg.datasets.load import load_simulated_sample
 from graphseg.evaluation import ood, quality
 from graphseg.io.micrographs import Micrograph, read_micrograph
@@ -157,7 +157,7 @@ def compare_doubts(found, network, image, expected, scale):
     """Compare warnings, distance to the training images and expected quality with the package's."""
     verdict = ood.judge(ood.package(Network.choose().digest), network, image, scale)
     mask = expected >= network.threshold
-    doubts = [scale.warning, verdict.warning, covered(mask)]
+    doubts = [scale.warning, verdict.warning, quality.covered(mask)]
     assert found["warnings"] == [doubt for doubt in doubts if doubt]
     assert found["oodScore"] == pytest.approx(verdict.ood_score, rel=1e-3)
     assert found["verdict"] == verdict.words

@@ -402,7 +402,7 @@ def test_processes_are_started_only_for_long_work_and_as_many_as_fit(
     assert opened == []
     monkeypatch.setattr(batch, "LONG", 0.0)
     for free, processes in ((5 * pools.PROCESS, 2), (1.9 * pools.PROCESS, None)):
-        monkeypatch.setattr(pools, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(batch, "free_memory", lambda free=free: free)
         opened.clear()
         out = tmp_path / f"{processes}"
         long = batch.run(task, sources, out, progress=False)
@@ -419,15 +419,15 @@ def test_free_memory_is_that_of_the_container(monkeypatch):
             raise FileNotFoundError(path)
         return texts[str(path)]
 
-    assert 0 < pools.free_memory() < 2**50
+    assert 0 < batch.free_memory() < 2**50
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert pools.free_memory() == 3000 * 1024
+    assert batch.free_memory() == 3000 * 1024
     texts |= {"/sys/fs/cgroup/memory.max": "2000000", "/sys/fs/cgroup/memory.current": "500000"}
-    assert pools.free_memory() == 1_500_000
+    assert batch.free_memory() == 1_500_000
     texts["/sys/fs/cgroup/memory.max"] = "max"
-    assert pools.free_memory() == 3000 * 1024
+    assert batch.free_memory() == 3000 * 1024
     texts.clear()
-    assert pools.free_memory() == pools.UNKNOWN
+    assert batch.free_memory() == batch.UNKNOWN
 
 
 def test_memory_bounds_what_is_read_ahead(tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
-"""What the tasks say of a prediction."""
+"""A mask that covers nearly everything is suspect."""
 
 import numpy as np
 
-from graphseg.batch.tasks import covered
+from graphseg.evaluation.quality import covered
 
 
 def test_a_mask_that_covers_nearly_everything_is_suspect():
