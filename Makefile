@@ -19,7 +19,7 @@ BUILD := _build$(if $(filter-out default,$(PROFILE)),/$(PROFILE))
 EXECUTED := $(BUILD)/executed
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(sort $(wildcard notebooks/*.py)))
 
-.PHONY: help book test lab lint format lock record bench kills mutants stale networks audit picture clean environment data browser FORCE
+.PHONY: help book pdf test lab lint format lock record bench kills mutants stale networks audit picture clean environment data browser FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' Makefile | \
@@ -27,6 +27,9 @@ help: ## list the targets
 
 book: $(NOTEBOOKS:%=$(EXECUTED)/%.ipynb) ## execute what has changed and build the HTML (PROFILE=paper: the full protocol)
 	@$(PYTHON) -m book.tools.build $(EXECUTED) $(BUILD)/html
+
+pdf: book browser ## print the whole book as one PDF
+	@$(PYTHON) -m book.tools.pdf $(BUILD)/html.src $(BUILD)/graphseg-book.pdf
 
 # The tool itself decides in a moment whether the notebook has to be executed.
 $(EXECUTED)/%.ipynb: notebooks/%.py $(STAMP) FORCE | data

@@ -201,7 +201,7 @@ def test_every_control_of_a_chapter_changes_its_picture(visits):
         page = visit.page
         assert page.locator("[class*=jupyter-widgets], script[type*=widget]").count() == 0, name
         for control in page.locator(".explorer [data-control]").all():
-            element = page.locator(".explorer").filter(has=control)
+            element = control.locator("xpath=ancestor::div[@class='explorer']")
             assert control.is_enabled()
             before = element.evaluate(SHOWN)
             control.focus()
