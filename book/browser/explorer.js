@@ -29,10 +29,10 @@ function startExplorer(element, texts, show) {
 
 // A picture for each position of the controls, the last of which counts fastest.
 function showFrames(element, { texts, labels, frames, alt }) {
-  const picture = element.querySelector("img"), names = Object.keys(texts);
+  const picture = element.querySelector("img"), names = Object.keys(texts), first = picture.src;
   startExplorer(element, texts, (positions) => {
     const frame = names.reduce((at, name) => at * texts[name].length + positions[name], 0);
-    picture.src = `data:image/webp;base64,${frames[frame]}`;
+    picture.src = frames[frame] ? `data:image/webp;base64,${frames[frame]}` : first;
     const said = names.map((name) => `${labels[name]} ${texts[name][positions[name]]}`);
     picture.alt = `${alt} Here: ${said.join(", ")}.`;
   });

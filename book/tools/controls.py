@@ -23,8 +23,8 @@ from graphseg.errors import InputError
 from graphseg.plotting.micrographs import STYLE
 
 BROWSER = Path(__file__).resolve().parents[1] / "browser"
-QUALITY = 40  # of pictures, as WebP
-DPI = 90
+QUALITY = 24  # of pictures, as WebP
+DPI = 80
 OFF = "The controls need JavaScript; in JupyterLab, run this cell."
 CSS = """
 .explorer-controls { display: grid; gap: 0.2em 1.5em; margin: 0.5em 0;
@@ -101,7 +101,9 @@ def frames(
         f'<img src="data:image/webp;base64,{made[first]}" alt="{escape(alt)}" '
         f'width="{pixels[0]}" height="{pixels[1]}">'
     )
-    given = {"labels": labels, "frames": made, "alt": alt}
+    # The first is on the page already.
+    rest = [None if place == first else frame for place, frame in enumerate(made)]
+    given = {"labels": labels, "frames": rest, "alt": alt}
     return page(controls, picture, given, "showFrames", ("explorer.js",))
 
 

@@ -338,7 +338,7 @@ def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> HT
         show_bonds(right, image, atoms.positions, bonds, None, pixel_size, found)
 
     doses = [float(dose) for dose in np.logspace(2.5, 4.5, 7)]
-    slider = Control("dose (e/Å²)", doses, 3, [f"{dose:.0f}" for dose in doses])
+    slider = Control("dose (electrons per Å²)", doses, 3, [f"{dose:.0f}" for dose in doses])
     alt = "A simulated micrograph at that dose beside the bonds between the atoms found in it."
     return frames(draw, {"dose": slider}, (7, 3.6), alt)
 

@@ -199,6 +199,7 @@ class BraggSegmenter(ThresholdedSegmenter):
     _above: ClassVar = dict.fromkeys(
         ("aperture_width", "peak_threshold", "mask_threshold", "softness", "peak_softness",
          "learning_rate", "batch_size"), 0)  # fmt: skip
+    _goes_without_masks = True
     _not_negative = ("n_peaks", "smoothing", "padding", "window_taper", "peak_blur", "steps")
 
     aperture_width: float = 1 / 64

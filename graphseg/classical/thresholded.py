@@ -26,6 +26,7 @@ class ThresholdedSegmenter(BaseEstimator):
     _title: ClassVar[str]  # of the progress bar
     _above: ClassVar[dict[str, float]]
     _not_negative: ClassVar[tuple[str, ...]] = ()
+    _goes_without_masks: ClassVar[bool] = False
 
     def decision_function(self, images: ArrayLike) -> np.ndarray:
         """Return how far each pixel lies above its threshold, (n, H, W) float32.
@@ -78,10 +79,13 @@ class ThresholdedSegmenter(BaseEstimator):
         return result
 
     def _checked(self, images: ArrayLike, masks: ArrayLike | None) -> tuple[np.ndarray, Any]:
-        """Check the parameters; return images as float32, and masks as bool if there are any."""
+        """Check the parameters; return images as float32, and masks as bool.
+        They may be None only for a method that `_goes_without_masks`."""
         self._check_parameters()
         images = checked_images(images, SMALLEST_SIDE)
-        return images, None if masks is None else checked_masks(masks, images.shape)
+        if masks is None and self._goes_without_masks:
+            return images, None
+        return images, checked_masks(masks, images.shape)
 
     def _check_parameters(self) -> None:
         """Refuse parameters of a wrong type or out of their range."""

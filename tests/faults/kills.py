@@ -8,6 +8,7 @@ was. It continues when it is itself interrupted.
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -170,6 +171,12 @@ class Segmentation(Work):
                 lines = [line.split(",") for line in path.read_text().splitlines()]
                 place = lines[0].index("seconds")
                 found[name] = [line[:place] + line[place + 1 :] for line in lines]
+            elif path.suffix == ".html":
+                data = re.search(r'id="data"[^>]*>(.*?)</script>', path.read_text(), re.S)[1]
+                found[name] = json.loads(data)
+                place = [column["key"] for column in found[name]["columns"]].index("seconds")
+                for row in found[name]["rows"]:
+                    del row["values"][place]
             elif name == "run.toml":
                 found[name] = tomllib.loads(path.read_text(encoding="utf-8"))["segment"]
                 for changing in ("begun", "ended", "directory"):

@@ -169,7 +169,9 @@ def test_nothing_in_the_package_unpickles_or_unpacks(root):
         r"\bpickle\b(?!_)|\bdill\b|cloudpickle|torch\.load|torch\.save|joblib\.(load|dump)|Memory\("
         r"|\beval\(|\bexec\(|extractall|unpack_archive|yaml\.(load|unsafe_load)\(|marshal|shelve"
     )
-    allowed = {"readers.py": 1}  # which looks for the word to refuse it
+    # The first looks for the word to refuse it; the other writes a notebook that unpacks the
+    # project's own archive, which lies beside it, where its reader asks for that.
+    allowed = {"readers.py": 1, "downloads.py": 1}
     for path in [*root.glob("graphseg/**/*.py"), *root.glob("book/tools/*.py")]:
         code = re.sub(r"\.eval\(\)", "", path.read_text(encoding="utf-8"))
         found = re.findall(banned, code)

@@ -141,7 +141,7 @@ def test_a_mask_hides_atoms(crystalline):
 
 
 def test_a_dose_changes_the_picture():
-    assert min(changes(explore.dose_explorer(size=64), "dose (e/Å²)")) > 0.02
+    assert min(changes(explore.dose_explorer(size=64), "dose (electrons per Å²)")) > 0.02
 
 
 def test_the_bragg_filter_starts_where_the_segmenter_was_fitted(micrograph):
