@@ -556,6 +556,8 @@ choice = {
 first_shuffle = unmerged | {
     "results": [r for r in unmerged["results"] if r["shuffle"] == 0]
 }
+
+# %% tags=["remove-input"]
 rows = [
     [
         name,
@@ -569,6 +571,8 @@ rows = [
         "our network, same folds": first_shuffle,
     }.items()
 ]
+
+# %% tags=["remove-input"]
 rows.append(
     [
         "our network − chosen",
@@ -682,6 +686,8 @@ losses = [row["train_loss"] for row in alone["results"][0]["history"]]
 record("paper_unet_loss_early", losses[original["parameters"]["epochs"] - 1])
 record("paper_unet_loss", losses[-1])
 record("original_loss", original["results"][0]["history"][-1]["train_loss"])
+
+# %% tags=["remove-input"]
 for way, (average, options) in ways.items():
     for key, part in (("paper", single), ("ours", mine)):
         mean = tables.fold_scores(part, "jaccard", average, **options)
@@ -770,6 +776,8 @@ shuffled = {
     name: r | {"results": [x for x in r["results"] if x["shuffle"] == 0]}
     for name, r in ablation.items()
 }
+
+# %% tags=["remove-input"]
 rows = [
     [
         name,

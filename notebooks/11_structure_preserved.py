@@ -123,6 +123,8 @@ low, high = defect_masking.fraction_interval(own, "visible", kind=clean_sheets.T
 record("visible_low", low)
 record("visible_high", high)
 least = defect_masking.LEAST_RECALL
+
+# %% tags=["remove-input"]
 record(
     "visible_verdict",
     "the value and the whole interval reach it"

@@ -177,6 +177,8 @@ record("shift_frames", len(shift["microscopes"]["frames"]))
 record("shift_microscopes", len(frames["default"]["microscopes"]))
 record("shift_images", len(scales["images"]))
 record("shift_changed", len(shift["recordings"]["images"]))
+
+# %% tags=["remove-input"]
 general, ours = map(
     tables.read_result, ("general_acquisition", "ours_acquisition")
 )
@@ -328,6 +330,8 @@ record(
 )
 told_apart = [found["flagged"] for found in trial["kinds"].values()]
 record("ood_flagged_all", 100 * float(np.mean(told_apart)))
+
+# %% tags=["remove-input"]
 nitride, bilayer = (
     trial["kinds"][name] for name in ("boron nitride", "bilayer")
 )
@@ -355,6 +359,8 @@ told = [f["flagged_with_pixel_size"] for f in kinds.values()]
 record(
     "ood_told", 100 * min(fraction for fraction in told if fraction is not None)
 )
+
+# %% tags=["remove-input"]
 record(
     "ood_cost",
     100 * trial["seconds"]["check"] / trial["seconds"]["network"],

@@ -198,6 +198,8 @@ record(
 )
 record("jaccard_fine", scores["fine_pixels"])
 record("jaccard_coarse", scores["coarse_pixels"])
+
+# %% tags=["remove-input"]
 known = load_weights(pretrained.FOLDER / "default.safetensors")[0]["card"]
 record("known_low", known["pixel_sizes"][0])
 record("known_high", known["pixel_sizes"][1])
