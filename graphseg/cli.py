@@ -222,7 +222,8 @@ def segment(
         str | None, typer.Option(help="also write probability maps: float32 or float16")
     ] = None,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="also write pictures with contamination in red")
+        bool,
+        typer.Option("--overlays", help="also write pictures with contamination in orange-red"),
     ] = False,
 ) -> "NetworkTask":
     """Write a mask for every micrograph, a table and a report.

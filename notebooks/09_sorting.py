@@ -180,13 +180,13 @@ Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
 # with the intervals. {numref}`fig-sorted-subset` shows every few of them, as Fig. 6 of the paper
 # does, and {numref}`fig-contact-sheet` all.
 
-# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in red and the clean fraction above; bars are measured from the lattice. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}, "image": {"alt": "Rows of small micrographs with percentages from nearly 100 downwards; the red-tinted area grows from row to row."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Images spread evenly over the ranking, the cleanest first, with the predicted contamination in orange-red and the clean fraction above; bars are measured from the lattice. Read from left to right and from top to bottom. Notice that the last ones are not worse images, only images with less clean area.", "name": "fig-sorted-subset"}, "image": {"alt": "Rows of small micrographs with percentages from nearly 100 downwards; the orange-red area grows from row to row."}} tags=["hide-input"]
 figure, axes = plt.subplots(4, 6, figsize=(10.5, 7.8))
 masks = probabilities >= 0.5
 known_sizes = [inference.measure_pixel_size(image) for image in stack.images]
 figures.show_subset(axes, ranking, stack.images, masks, known_sizes)
 
-# %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in red; below each its rank and clean fraction. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}, "image": {"alt": "Many thumbnails with rank and percentage below them; the red-tinted area is small in the first and large in the last."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "All images in order of their clean fraction, the cleanest first, with the predicted contamination in orange-red; below each its rank and clean fraction. Notice how the red grows from the upper left to the lower right, and look for images that sit in the wrong place.", "name": "fig-contact-sheet"}, "image": {"alt": "Many thumbnails with rank and percentage below them; the orange-red area is small in the first and large in the last."}} tags=["hide-input"]
 sizes = [np.nan if size is None else size for size in known_sizes]
 figures.contact_sheet(ranking, stack.images, masks, sizes)
 

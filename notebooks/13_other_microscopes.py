@@ -105,7 +105,7 @@ masks = {
     for name in ("default", "general")
 }
 
-# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope. Outlined in orange is all contamination, of which some drowns in the noise and is not scored; red is what is masked: above by our network, below by the general network, each in the way that it is made for.", "name": "fig-virtual"}, "image": {"alt": "Two rows of three simulated frames, a loop, a carpet and metal, with orange outlines and red tint. The tint fills most of the carpet, but only parts of the outlined areas of the others."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope. Outlined in orange is all contamination, of which some drowns in the noise and is not scored; orange-red is what is masked: above by our network, below by the general network, each in the way that it is made for.", "name": "fig-virtual"}, "image": {"alt": "Two rows of three simulated frames, a loop, a carpet and metal, with orange outlines and red tint. The tint fills most of the carpet, but only parts of the outlined areas of the others."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(9, 6.4))
 for row, found in zip(axes, masks.values(), strict=True):
     for ax, one, mask in zip(row, shown, found, strict=True):

@@ -131,7 +131,7 @@ first_run = time.perf_counter() - started
 # | file | what it is |
 # | :-- | :-- |
 # | `NAME_mask.tif` | 255 where there is {term}`contamination`, 0 elsewhere, with the pixel size |
-# | `NAME_overlay.png` | the image with contamination in red (`--overlays`) |
+# | `NAME_overlay.png` | the image with contamination in orange-red (`--overlays`) |
 # | `NAME_probability.tif` | the probability (`--probabilities float32`) |
 # | `segment.csv` | one row for each image, also for those that failed |
 # | `segment.html` | the report: the same as a page to look through |
@@ -156,7 +156,7 @@ rows = [
 heading = ["file", "Å per pixel", "known from", "resized by", "contaminated"]
 Markdown(markdown_table([*heading, "flags"], rows))
 
-# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (red) and the outline of the simulated contamination (orange). Notice that the image with fine pixels, which the network saw reduced, has a mask on its own grid.", "name": "fig-night"}, "image": {"alt": "Four micrographs of different field and pixel size, each with red-tinted patches that fill orange outlines."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (orange-red) and the outline of the simulated contamination (orange). Notice that the image with fine pixels, which the network saw reduced, has a mask on its own grid.", "name": "fig-night"}, "image": {"alt": "Four micrographs of different field and pixel size, each with red-tinted patches that fill orange outlines."}} tags=["hide-input"]
 chosen = ["area_1", "large_field", "fine_pixels", "coarse_pixels"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
 for axis, name in zip(axes, chosen, strict=True):
@@ -590,7 +590,7 @@ command_line(
     "graphseg segment next --output mine --model my_unet.safetensors", here
 );
 
-# %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (both red, and with the outline of the simulated contamination, orange). Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (both orange-red, and with the outline of the simulated contamination, orange). Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]
 found = {
     name: tifffile.imread(here / name / "faint_mask.tif") > 0
     for name in ("usual", "mine")

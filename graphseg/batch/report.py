@@ -184,7 +184,7 @@ FILES = {
     "_mask": "255 where there is contamination, 0 elsewhere",
     "_classmap": "grey values of the labels that the network was trained on",
     "_probability.tif": "probability of contamination, 0 to 1",
-    "_overlay.png": "the image with contamination in red, in full size",
+    "_overlay.png": "the image with contamination in orange-red, in full size",
     "_classes.png": "lattice white, boundary red, vacuum green, contamination blue",
     "_atoms.csv": "a row for each atom, with its place",
     "_bonds.csv": "pairs of atoms; angles in degrees from the right, clockwise",

@@ -292,7 +292,7 @@ class Segment(NetworkTask):
     probabilities
         ``"float32"``, ``"float16"`` or None.
     overlays
-        Whether to write pictures with contamination in red.
+        Whether to write pictures with contamination in orange-red.
 
     Examples
     --------
