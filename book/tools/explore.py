@@ -300,7 +300,7 @@ def atoms_explorer(
 
     names = list(masks)
     alt = "Bonds between the atoms found outside the mask, coloured by their direction."
-    return frames(draw, {"mask": Control("mask", names, 0, names, is_list=True)}, (5.5, 5.5), alt)
+    return frames(draw, {"mask": Control("mask", names, 0, names, is_list=True)}, (5, 5), alt)
 
 
 def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> HTML:
@@ -340,7 +340,7 @@ def dose_explorer(pixel_size: float = 0.3, size: int = 160, seed: int = 0) -> HT
     doses = [float(dose) for dose in np.logspace(2.5, 4.5, 7)]
     slider = Control("dose (electrons per Å²)", doses, 3, [f"{dose:.0f}" for dose in doses])
     alt = "A simulated micrograph at that dose beside the bonds between the atoms found in it."
-    return frames(draw, {"dose": slider}, (7, 3.6), alt)
+    return frames(draw, {"dose": slider}, (6.4, 3.3), alt)
 
 
 def _checked(image: ArrayLike) -> np.ndarray:
