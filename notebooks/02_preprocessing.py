@@ -10,18 +10,18 @@
 # (ch-preprocessing)=
 # # Flat field, scale and size
 #
-# Before one asks where a {term}`micrograph` shows {term}`contamination`, one has to take out what
-# comes from the microscope and not from the sample: uneven illumination, the {term}`dose`, the size
-# of a pixel. How is that done, how accurate is it when part of the field is contaminated, and what
-# does it change in images that have already been flattened?
+# What in a {term}`micrograph` is due to the microscope and not to the sample? The illumination is
+# uneven, and the {term}`dose` and the size of a pixel differ from image to image. How can these
+# differences be removed, how accurate is this when {term}`contamination` covers part of the field,
+# and what does it change in images that have already been flattened?
 #
 # **What you will be able to do**
 #
-# - fit a smooth background to a micrograph and divide it out, even where contamination covers the
+# - fit a smooth background to a micrograph and divide by it, even where contamination covers the
 #   sheet;
 # - say when a fit that excludes the contaminated patches helps, and when it does harm;
-# - standardise images, and see what that does to the contrast of their {term}`lattice`;
-# - reduce an image without aliasing, and keep its {term}`pixel size` right.
+# - standardise images, and see what this does to the contrast of their {term}`lattice`;
+# - reduce an image without aliasing, and keep track of its {term}`pixel size`.
 
 # %% mystnb={"code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -80,15 +80,16 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # $$ I_0(u, v) = \sum_{i=0}^{m} \sum_{j=0}^{n} B_i^m(u)\, B_j^n(v)\, k_{ij},
 # \qquad B_i^m(u) = \binom{m}{i} u^i (1-u)^{m-i}, $$ (eq-bezier)
 #
-# and find the numbers $k_{ij}$ by least squares. With $m = n = 2$ there are nine of them: enough
-# for a tilt and a bow, too few to follow the lattice. The image is then divided by its background,
+# and determine the numbers $k_{ij}$ by least squares. With $m = n = 2$ there are nine of them:
+# enough for a tilt and a bow, too few to follow the lattice. The image is then divided by its
+# background,
 #
 # $$ I_N(u, v) = \frac{I(u, v)}{I_0(u, v)}. $$ (eq-normalise)
 #
-# How accurate is this? The answer requires the true background, so we simulate a raw micrograph
-# with fine pixels and a strong gradient, with a fifth of the field contaminated. Its patches absorb
-# electrons: the imaginary part of the potential is a tenth of the real one, more than in the
-# published images, which makes the task deliberately hard.
+# How accurate is this? To answer, one needs the true background. We therefore simulate a raw
+# micrograph with fine pixels, a strong gradient and contamination on a fifth of the field. Its
+# patches absorb electrons: the imaginary part of their potential is a tenth of the real part, more
+# than in the published images, which makes the task deliberately hard.
 
 # %% tags=["hide-input"]
 uneven = DetectorRanges(
@@ -111,8 +112,8 @@ plain = flat_field(raw.counts, degree=(2, 2), iterations=0)
 robust = flat_field(raw.counts, degree=(2, 2), window=32)
 
 # %% [markdown]
-# {eq}`eq-bezier` and {eq}`eq-normalise` are eqs 1 and 2 of the paper. Written out in NumPy they are
-# a linear least-squares problem and a division, and give what `flat_field` gives:
+# {eq}`eq-bezier` and {eq}`eq-normalise` are equations 1 and 2 of the paper. Written out in NumPy,
+# they are a linear least-squares problem and a division, and they agree with `flat_field`:
 
 # %%
 u, v = (np.linspace(0, 1, n)[:, None] for n in raw.counts.shape)
@@ -128,14 +129,15 @@ assert np.allclose(I_N, plain.corrected, rtol=1e-5)
 
 # %% [markdown]
 # The second fit is *robust*. Contaminated areas are a little darker than clean ones, and a surface
-# fitted to all pixels bends towards them. The robust fit averages the residual $(I - I_0)/I_0$, and
-# its square, over a square {term}`window`. An area whose mean lies more than three standard
-# deviations from the median, or whose deviation lies as far above it, is excluded, and the surface
-# is fitted again, until hardly a pixel changes. The window must be a few periods of the lattice
-# wide, so that the lattice averages out: 16 pixels by default, more at the fine pixels here.
-# {numref}`fig-preprocessing-raw` shows the result.
+# fitted to all pixels bends towards them. The robust fit averages the residual $(I - I_0)/I_0$ and
+# its square over a square {term}`window`. It excludes an area if its local mean lies more than
+# three standard deviations from the median of all local means, or if its local standard deviation
+# lies as far above the median of all of them. The surface is then fitted again, and so on until
+# hardly a pixel changes. The window must be a few lattice periods wide, so that the lattice
+# averages out: 16 pixels by default, 32 for the fine pixels here. {numref}`fig-preprocessing-raw`
+# shows the result.
 
-# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outline of the truly contaminated area (orange) and of what the robust fit left out (light blue). Middle: the fitted background. Right: the corrected image; the gradient is gone and the contrast of the patches is kept.", "name": "fig-preprocessing-raw"}, "image": {"alt": "Three panels: a micrograph of a lattice that darkens from one side to the other, with dark patches in an orange outline; a smooth grey gradient; the micrograph evenly lit, its patches still dark."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A simulated raw micrograph. Left: as recorded, with the outlines of the truly contaminated area (orange) and of the area that the robust fit excluded (light blue). Middle: the fitted background. Right: the corrected image. Notice that the gradient is gone while the patches keep their contrast.", "name": "fig-preprocessing-raw"}, "image": {"alt": "Three panels: a micrograph of a lattice that darkens from one side to the other, with dark patches in an orange outline; a smooth grey gradient; the micrograph evenly lit, its patches still dark."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 micrographs.show_micrograph(axes[0], raw.counts, raw.pixel_size, "recorded")
 micrographs.overlay_mask(axes[0], robust.excluded, MARK_COLOUR, linewidth=0.8)
@@ -147,7 +149,7 @@ micrographs.show_micrograph(
     axes[2], robust.corrected, raw.pixel_size, "corrected"
 );
 
-# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in percent of the true one, after its mean is taken out. Red: too bright, blue: too dark; the outline is the truly contaminated area. The plain fit bends towards the dark patches, the robust fit does not.", "name": "fig-preprocessing-error"}, "image": {"alt": "Two maps with one colour bar from \u22122 to 2 per cent. That of the plain fit turns from red to blue, blue over the outlined area; that of the robust fit is nearly white."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error of the fitted background of the same micrograph, in per cent of the true one, without its mean. Red is too bright, blue too dark; the orange line is the outline of the truly contaminated area. Notice that the plain fit bends towards the dark patches and the robust fit hardly does.", "name": "fig-preprocessing-error"}, "image": {"alt": "Two maps with one colour bar from \u22122 to 2 per cent. That of the plain fit turns from red to blue, blue over the outlined area; that of the robust fit is nearly white."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.3))
 for ax, (name, fit) in zip(
     axes, {"plain": plain, "robust": robust}.items(), strict=True
@@ -162,11 +164,11 @@ for ax, (name, fit) in zip(
 figure.colorbar(shown, ax=axes, label="error (%)");
 
 # %% [markdown]
-# {numref}`fig-preprocessing-error` shows where the plain fit goes wrong. Does this hold for other
-# micrographs? We repeat the test with several micrographs and with more and less contamination. Two
-# further fits are given the true {term}`mask`, one of them widened by 4 pixels. The error is the
-# standard deviation of $\ln(I_0/I_0^\text{true})$ over the field, in percent; a constant factor is
-# not counted as an error, because {eq}`eq-standardise` removes it.
+# {numref}`fig-preprocessing-error` shows where the plain fit goes wrong. Is this so for other
+# micrographs too? We repeat the test with several micrographs for each of five contaminated
+# fractions. Two further fits are given the true {term}`mask`, one of them widened by 4 pixels. The
+# error is the standard deviation of $\ln(I_0/I_0^\text{true})$ over the field, in per cent. A
+# constant factor does not count as an error, because {eq}`eq-standardise` removes it.
 
 # %% tags=["hide-input"]
 fractions = [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -198,7 +200,7 @@ for fraction in fractions:
         ]
         found.append(100 * np.std(logs, axis=(1, 2)))
 
-# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, bars from the 16th to the 84th percentile; points of one fraction stand side by side. Notice that the upper bars of the robust fit grow long before its median does: it fails on some micrographs first.", "name": "fig-preprocessing-coverage"}, "image": {"alt": "Four lines of the error against contaminated fractions from 0 to 40 per cent. The plain fit rises to the largest error; the robust fit stays low at first and has long bars later; the two fits that are given the mask stay at the bottom."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Error of the background against the contaminated fraction: median over simulated micrographs, with bars from the 16th to the 84th percentile. Points of one fraction are drawn side by side. Notice how far the bars of the robust fit reach at large fractions: it begins to fail on some micrographs while it still works on others.", "name": "fig-preprocessing-coverage"}, "image": {"alt": "Four lines of the error against contaminated fractions from 0 to 40 per cent. The plain fit rises to the largest error; the robust fit stays low at first and has long bars later; the two fits that are given the mask stay at the bottom."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for offset, (name, found) in zip(
     (-0.6, -0.2, 0.2, 0.6), errors.items(), strict=True
@@ -234,20 +236,22 @@ better = np.mean(np.array(errors["robust"][1:]) < np.array(errors["plain"][1:]))
 record("preprocessing_better", 100 * better)
 
 # %% [markdown]
-# On clean sheets the median error is {glue:text}`preprocessing_clean_plain:.2f` % (plain) and
-# {glue:text}`preprocessing_clean_robust:.2f` % (robust). With a fifth of the field contaminated the
-# error of the plain fit is {glue:text}`preprocessing_fifth_plain:.2f` %, that of the robust one
-# {glue:text}`preprocessing_fifth_robust:.2f` %, and with the mask given the error is
-# {glue:text}`preprocessing_fifth_given:.2f` % ({numref}`fig-preprocessing-coverage`). The true mask
-# is not the best one: a patch darkens the sheet a little beyond its edge, and with 4 pixels more
-# around it the error is {glue:text}`preprocessing_fifth_wider:.2f` %. The robust fit is better than
-# the plain one in {glue:text}`preprocessing_better:.0f` % of the contaminated micrographs. At four
-# tenths, where little more than half of the field is clean, its median error is
-# {glue:text}`preprocessing_most_robust:.2f` % (plain: {glue:text}`preprocessing_most_plain:.2f` %),
-# but the error of its worst fit is {glue:text}`preprocessing_most_robust_worst:.2f` % (plain:
+# On clean sheets, the median error is {glue:text}`preprocessing_clean_plain:.2f` % for the plain
+# fit and {glue:text}`preprocessing_clean_robust:.2f` % for the robust fit, which is small beside
+# the gradient of the illumination. With a fifth of the field contaminated, the plain fit has a
+# median error of {glue:text}`preprocessing_fifth_plain:.2f` %, the robust fit
+# {glue:text}`preprocessing_fifth_robust:.2f` %, and a fit that is given the mask
+# {glue:text}`preprocessing_fifth_given:.2f` % ({numref}`fig-preprocessing-coverage`). Even the true
+# mask is not the best one: a patch darkens the sheet a little beyond its edge, and with a margin of
+# 4 pixels the error is {glue:text}`preprocessing_fifth_wider:.2f` %. The robust fit is better than
+# the plain one in {glue:text}`preprocessing_better:.0f` % of the contaminated micrographs. It is
+# not safe everywhere, however. With four tenths of the field contaminated, so that little more than
+# half of it is clean, its median error is {glue:text}`preprocessing_most_robust:.2f` % (plain:
+# {glue:text}`preprocessing_most_plain:.2f` %), and the error of its worst fit
+# {glue:text}`preprocessing_most_robust_worst:.2f` % (plain:
 # {glue:text}`preprocessing_most_plain_worst:.2f` %).
 #
-# Choose the degree yourself. What happens to the corners as it grows?
+# Try other degrees. What happens in the corners as the degree grows?
 
 # %%
 example = gs.simulate(seed, 1, recorded)
@@ -256,9 +260,9 @@ explore.flat_field_explorer(example.counts, example.pixel_size)
 # %% [markdown]
 # ## The labelled stack
 #
-# The published images had been flattened before they were stored, and each was stretched to the
-# full range of 8 bits. How much background is left for {eq}`eq-bezier` and {eq}`eq-normalise` to
-# remove in the {term}`stack` of this page? For each image we take the largest deviation of the
+# The published images were flattened before they were stored, and each was stretched to the full
+# range of 8 bits. How much background is left for {eq}`eq-bezier` and {eq}`eq-normalise` to remove
+# in the {term}`stack` of this page? For each image, we take the largest deviation of the fitted
 # background from its mean.
 
 # %%
@@ -292,7 +296,7 @@ darker = [
 ]
 record("preprocessing_stack_darker", 100 * np.mean(darker))
 
-# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction; the axis is logarithmic. Notice that the robust fit deviates more, as the text explains.", "name": "fig-preprocessing-stack"}, "image": {"alt": "Scatter plot with a logarithmic axis of deviation in per cent. At every contaminated fraction most orange points of the robust fit lie above the blue ones of the plain fit."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction; the vertical axis is logarithmic. Notice that the background of the robust fit deviates more, as the text explains.", "name": "fig-preprocessing-stack"}, "image": {"alt": "Scatter plot with a logarithmic axis of deviation in per cent. At every contaminated fraction most orange points of the robust fit lie above the blue ones of the plain fit."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
@@ -308,31 +312,32 @@ ax.set(
 ax.legend();
 
 # %% [markdown]
-# The plain fit finds a background that deviates by
-# {glue:text}`preprocessing_stack_plain_median:.1f` % in the median and by
-# {glue:text}`preprocessing_stack_plain_largest:.1f` % at most. The robust fit finds
-# {glue:text}`preprocessing_stack_robust_median:.1f` % and
+# The background found by the plain fit deviates from its mean by
+# {glue:text}`preprocessing_stack_plain_median:.1f` % in the median image and by
+# {glue:text}`preprocessing_stack_plain_largest:.1f` % in the worst. For the robust fit, these
+# values are {glue:text}`preprocessing_stack_robust_median:.1f` % and
 # {glue:text}`preprocessing_stack_robust_largest:.1f` % ({numref}`fig-preprocessing-stack`).
 #
-# On the published images the robust fit does harm. Why? The patches are darker than the sheet in
-# {glue:text}`preprocessing_stack_darker:.0f` % of the labelled images, yet the plain background is
-# nearly constant. This is expected after division by a surface that was fitted to clean and
-# contaminated areas alike. The variation that remains in the clean part is then no longer a tilt or
-# a bow, and the robust fit extrapolates it across the areas that it excludes. These may fill a
-# corner, far from any pixel that constrains the fit: in {glue:text}`preprocessing_stack_inside:.0f`
-# % of the images the largest deviation lies in an excluded area. A second {term}`flat field` gains
-# nothing where the first was good. This book therefore uses the robust fit for raw micrographs, and
-# applies no further flat field to the published images.
+# On the published images, the robust fit does harm. Why? The contaminated area is darker than the
+# clean area in {glue:text}`preprocessing_stack_darker:.0f` % of the images with a {term}`label`,
+# yet the plain background is nearly constant. This is expected after division by a surface that was
+# fitted to clean and contaminated areas alike. What varies in the clean part is then no longer a
+# tilt or a bow of the illumination, and the robust fit extrapolates it across the areas that it
+# excludes. Such an area may fill a corner, far from any pixel that constrains the fit. Indeed, in
+# {glue:text}`preprocessing_stack_inside:.0f` % of the images the largest deviation lies in an
+# excluded area. A second {term}`flat field` gains nothing where the first was good. This book
+# therefore uses the robust fit for raw micrographs, and applies no further flat field to the
+# published images.
 #
 # ## One scale for all images
 #
-# The brightness of $I_N$ still depends on dose and {term}`defocus`. The last step brings each image
+# The contrast of $I_N$ still depends on dose and {term}`defocus`. The last step brings each image
 # to mean 0 and standard deviation 1,
 #
 # $$ I_S = \frac{I_N - \langle I_N \rangle}{\sigma(I_N)}, $$ (eq-standardise)
 #
-# where $\langle\cdot\rangle$ is the mean and $\sigma$ the standard deviation over all pixels of
-# the image. This is eq. 3 of the paper:
+# where $\langle\cdot\rangle$ is the mean and $\sigma$ the standard deviation over all pixels of the
+# image. This is equation 3 of the paper:
 
 # %%
 I_S = (I_N - I_N.mean()) / np.sqrt(np.mean((I_N - I_N.mean()) ** 2))  # eq. 3
@@ -347,7 +352,7 @@ clean = [
 coverage = stack.masks.mean(axis=(1, 2))
 rank = spearmanr(coverage, clean).statistic
 
-# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone once the image is standardised. The more contamination, the fainter the clean area becomes.", "name": "fig-preprocessing-standard"}, "image": {"alt": "Left: a histogram with one hump. Right: points that fall from 1, without contamination, to far lower values at large contaminated fractions."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: standard deviation of the images as stored, in grey levels from 0 to 1; standardising makes it 1 for all of them. Right: standard deviation of the clean area alone after the image is standardised. Notice that the clean area becomes fainter the more contamination there is.", "name": "fig-preprocessing-standard"}, "image": {"alt": "Left: a histogram with one hump. Right: points that fall from 1, without contamination, to far lower values at large contaminated fractions."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 spread = stack.images.std(axis=(1, 2))
 axes[0].hist(spread, bins=20)
@@ -365,20 +370,22 @@ record("preprocessing_rank", rank)
 record("preprocessing_clean_lowest", min(clean))
 
 # %% [markdown]
-# Stored standard deviations lie between {glue:text}`preprocessing_spread_low:.2f` and
-# {glue:text}`preprocessing_spread_high:.2f`, so one {term}`threshold` would mean different things
-# in different images. After {eq}`eq-standardise` it means nearly the same in all of them, but not
-# exactly: contaminated areas have the stronger contrast and contribute to $\sigma$, so in an image
-# with much contamination the standard deviation of the clean lattice shrinks, down to
-# {glue:text}`preprocessing_clean_lowest:.2f`. Its rank correlation with the contaminated fraction
-# is {glue:text}`preprocessing_rank:.2f` ({numref}`fig-preprocessing-standard`).
+# The standard deviations of the stored images lie between {glue:text}`preprocessing_spread_low:.2f`
+# and {glue:text}`preprocessing_spread_high:.2f` on a scale from 0 to 1, so one {term}`threshold`
+# would mean different things in different images. After {eq}`eq-standardise`, it means nearly the
+# same in all of them, but not exactly. Contaminated areas have the stronger contrast and contribute
+# to $\sigma$; in an image with much contamination, the standard deviation of the clean lattice
+# therefore shrinks, down to {glue:text}`preprocessing_clean_lowest:.2f`. Its rank correlation with
+# the contaminated fraction is {glue:text}`preprocessing_rank:.2f`
+# ({numref}`fig-preprocessing-standard`): the more contamination, the fainter the lattice beside it.
 #
 # ## A smaller image
 #
-# Cameras give 1024 or 2048 pixels a side; the methods of this book work at 256. Each new pixel is
-# the mean over the area that it covers, with old pixels at its edge weighted by the fraction that
-# lies inside. Any ratio works, and the pixel size grows by the same ratio. Picking single pixels
-# instead would keep all the noise, and fine detail would be aliased into false coarse patterns.
+# Cameras record 1024 or 2048 pixels a side and more; the methods of this book work at about 256.
+# Each new pixel is the mean over the area that it covers; old pixels at its edge are weighted by
+# the fraction that lies inside. Any ratio works, and the pixel size grows by the same ratio.
+# Picking single pixels instead would keep all the noise and would alias fine detail into false
+# coarse patterns.
 
 # %%
 small, pixel_size = resize_area(robust.corrected, (256, 256), raw.pixel_size)
@@ -391,7 +398,7 @@ record("preprocessing_pixel_size", pixel_size)
 record("preprocessing_finest", KNOWN[0])
 record("preprocessing_coarsest", KNOWN[1])
 
-# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked, with all of their noise. The lattice is the same in both.", "name": "fig-preprocessing-resize"}, "image": {"alt": "Two enlarged squares with the same hexagonal pattern of bright spots, smooth on the left and grainy on the right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same 64 \u00d7 64 pixels of the reduced micrograph. Left: averaged over areas. Right: single pixels picked. Notice that the lattice is the same in both, but picking keeps all of the noise.", "name": "fig-preprocessing-resize"}, "image": {"alt": "Two enlarged squares with the same hexagonal pattern of bright spots, smooth on the left and grainy on the right."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
 for ax, (name, image) in zip(
     axes, {"averaged": small, "picked": picked}.items(), strict=True
@@ -408,24 +415,25 @@ difference = picked[~mask].var() - small[~mask].var()
 record("preprocessing_noise", 100 * explained / difference)
 
 # %% [markdown]
-# The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel, and its mean is that
-# of the larger one. In the clean area the standard deviation is
-# {glue:text}`preprocessing_averaged:.3f` when averaged and {glue:text}`preprocessing_picked:.3f`
-# when picked ({numref}`fig-preprocessing-resize`). The {term}`shot noise` that averaging removes,
+# The reduced image has {glue:text}`preprocessing_pixel_size:.2f` Å per pixel and the same mean as
+# the larger one. In the clean area, the standard deviation is
+# {glue:text}`preprocessing_averaged:.3f` after averaging and {glue:text}`preprocessing_picked:.3f`
+# after picking ({numref}`fig-preprocessing-resize`). The {term}`shot noise` that averaging removes,
 # calculated from the number of electrons, explains {glue:text}`preprocessing_noise:.0f` % of the
-# difference between the two variances; the rest is lattice contrast that the larger pixel blurs.
+# difference between the two variances; the rest is lattice contrast that is blurred by the larger
+# pixels.
 #
 # ## What this does not show
 #
 # - The errors of the background hold for simulated micrographs, whose illumination is a tilt with a
-#   weak bow. A real one may have seams between the parts of a camera, or {term}`rings <Ring>`; no
-#   surface of low degree follows those.
-# - The robust fit needs more than half of the field to be clean, and patches that differ from it in
-#   brightness or roughness. If most of the field is contaminated, supply a mask, or omit the flat
-#   field.
-# - {eq}`eq-normalise` supposes that zero intensity means no electrons. A camera's dark level must
-#   be subtracted first.
-# - That images look alike after {eq}`eq-standardise` does not mean that a method treats them alike;
+#   weak bow. A real micrograph may have seams between the quadrants of a camera, or
+#   {term}`rings <Ring>`; no surface of low degree follows those.
+# - The robust fit needs a field that is more than half clean, and patches that differ from the
+#   clean part in brightness or roughness. If most of the field is contaminated, supply a mask or
+#   omit the flat field.
+# - {eq}`eq-normalise` assumes that zero intensity means no electrons. The dark level of a camera
+#   must be subtracted first.
+# - Images that look alike after {eq}`eq-standardise` need not be treated alike by a method;
 #   {numref}`chapter %s <ch-bragg>` measures what the scale does to a threshold.
 #
 # ## On your own images
@@ -441,21 +449,31 @@ record("preprocessing_noise", 100 * explained / difference)
 # ```
 #
 # Look at `flat.excluded`: it should cover the patches and little else. Raise `degree` if a bow is
-# left in `flat.corrected`; lower it if corners over a patch become bright or dark. Choose the new
+# left in `flat.corrected`; lower it if corners under a patch become bright or dark. Choose the new
 # size so that `pixel_size` lies between {glue:text}`preprocessing_finest:.2f` and
-# {glue:text}`preprocessing_coarsest:.2f` Å, the range measured in the images that the methods of
-# this book were fitted to.
+# {glue:text}`preprocessing_coarsest:.2f` Å, the range found in the published images, to which the
+# methods of this book were fitted.
 #
 # ## What was found
 #
-# - A surface of nine numbers takes out a strong gradient. Contamination misleads the plain fit
-#   ({glue:text}`preprocessing_fifth_plain:.2f` % at a fifth of the field), the robust fit less
-#   ({glue:text}`preprocessing_fifth_robust:.2f` %). It helps on raw micrographs that are mostly
-#   clean.
-# - Flattened images need no second flat field, and a robust one can spoil them.
-# - Standardising brings images closer to one threshold for all, but not exactly: contamination
-#   raises the standard deviation and makes the lattice beside it look fainter.
-# - Reduce images by averaging, and carry the pixel size along.
+# - A surface described by nine numbers removes a strong gradient. Contamination misleads the plain
+#   fit (error {glue:text}`preprocessing_fifth_plain:.2f` % at a fifth of the field) more than the
+#   robust fit ({glue:text}`preprocessing_fifth_robust:.2f` %). The robust fit is for raw
+#   micrographs that are mostly clean.
+# - Images that are already flat need no second flat field, and a robust one can spoil them.
+# - Standardising brings images close to one threshold for all, but not exactly: contamination
+#   raises the standard deviation and makes the lattice beside it fainter.
+# - Reduce images by averaging, and scale the pixel size with them.
+#
+# :::{admonition} Provenance
+# :class: dropdown
+#
+# The raw micrographs of this chapter are simulated, because the raw recordings are not among the
+# published files; the true illumination, which the errors need, would not be known for them anyway.
+# The absorption in the patches was set higher than the published images suggest, so that the plain
+# fit is put to a hard test. The range of pixel sizes under "On your own images" was measured from
+# the lattices of the published images, whose files do not state it.
+# :::
 
 # %% [markdown]
 # ## Exercises
@@ -464,7 +482,7 @@ record("preprocessing_noise", 100 * explained / difference)
 # like.
 #
 # **Exercise 1.** The gain of a camera and the dose multiply an image by a factor; its dark level
-# adds a constant. Show that {eq}`eq-standardise` removes both. What does it do with a negative
+# adds a constant. Show that {eq}`eq-standardise` removes both. What does it do to a negative
 # factor?
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
@@ -487,9 +505,9 @@ for degree in range(6):
 # A constant misses the tilt, a plane the bow; high degrees begin to follow patches.
 
 # %% [markdown]
-# **Exercise 3.** Averaging blocks of 2 × 2 pixels halves the noise, if the noise of neighbouring
-# pixels is independent. Test it on an empty image with 400 electrons a pixel. What does picking
-# every second pixel do?
+# **Exercise 3.** Averaging blocks of 2 × 2 pixels halves the noise if neighbouring pixels are
+# independent. Test this on an empty image with 400 electrons per pixel. What does picking every
+# second pixel do?
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 empty = np.random.default_rng(seed).poisson(400, (512, 512)).astype(float)
@@ -521,7 +539,7 @@ assert np.isclose(empty.std() / averaged.std(), 2, rtol=0.02)
 #    - (b) the same lattice contrast as any other
 #    - (c) a stronger lattice
 #
-# 5. Why must one not pick single pixels to reduce an image?
+# 5. Why should one not reduce an image by picking single pixels?
 #    - (a) The mean brightness would change.
 #    - (b) The pixel size would be unknown.
 #    - (c) All noise stays, and fine detail turns into false coarse patterns.
@@ -530,8 +548,7 @@ assert np.isclose(empty.std() / averaged.std(), 2, rtol=0.02)
 # :class: dropdown
 #
 # 1. **c** – Three Bernstein polynomials along the rows times three along the columns.
-# 2. **c** – Where there is less light, the lattice is fainter by the same factor.
+# 2. **c** – Where there are fewer electrons, the lattice is fainter by the same factor.
 # 3. **a** – The median must belong to the clean part; otherwise supply a mask.
 # 4. **a** – Contamination raises the standard deviation by which everything is divided.
-# 5. **c** – This is aliasing; averaging over the new pixel removes both.
-# :::
+# 5. **c** – Averaging over each new pixel reduces the noise and avoids such aliasing.
