@@ -393,8 +393,9 @@ record("data_leak_grouped", 100 * np.max(grouped))
 # - Labels mark surface contamination; lattice, grain boundaries and holes all count as clean.
 # - Half of the images are less than {glue:text}`data_coverage_median:.1f` % contaminated, so
 #   accuracy is high even for a method that finds nothing.
-# - {glue:text}`data_pairs:d` pairs of acquisitions show the same place under two names, so
-#   {glue:text}`data_acquisitions:d` acquisitions make {glue:text}`data_groups:d` groups.
+# - {glue:text}`data_pairs:d` pairs of acquisitions with different names are so similar that they
+#   may show the same place. With the confirmed pairs merged, {glue:text}`data_acquisitions:d`
+#   acquisitions make {glue:text}`data_groups:d` groups.
 # - Labels of one acquisition share most of their area (median overlap
 #   {glue:text}`data_overlap_series:.2f`), and in a random split {glue:text}`data_leak_random:.0f` %
 #   of the test images leak. Split by acquisition, and keep acquisitions of one place together.

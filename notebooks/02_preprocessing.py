@@ -296,7 +296,7 @@ darker = [
 ]
 record("preprocessing_stack_darker", 100 * np.mean(darker))
 
-# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction; the vertical axis is logarithmic. Notice that the background of the robust fit deviates more, as the text explains.", "name": "fig-preprocessing-stack"}, "image": {"alt": "Scatter plot with a logarithmic axis of deviation in per cent. At every contaminated fraction most orange points of the robust fit lie above the blue ones of the plain fit."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Largest deviation of the fitted background from its mean in each image of the stack, for both fits, against the contaminated fraction; the vertical axis is logarithmic. Notice which of the two fits deviates more; the text explains why that is the robust one in the published images.", "name": "fig-preprocessing-stack"}, "image": {"alt": "Scatter plot with a logarithmic axis of deviation in per cent. At every contaminated fraction most orange points of the robust fit lie above the blue ones of the plain fit."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6, 3.2))
 for name, found in deviation.items():
     ax.semilogy(
