@@ -26,6 +26,14 @@ _LATER = re.compile(r'<img (?!loading=|src="_static/hero)')  # all but the first
 _NOT_NEEDED = re.compile(
     r'<link rel="preload" as="font"[^>]*>\s*|<script src="[^"]*fontawesome[^"]*"></script>\s*'
 )
+# A number that a cell put into the text: its hyphen becomes a minus sign, and a unit stays with it.
+_NUMBERS = (
+    (re.compile(r'(<span class="pasted-text">)-(?=\d)'), "\\1\N{MINUS SIGN}"),
+    (
+        re.compile(r'(<span class="pasted-text">[^<]*\d</span>)\s+(?=(?:%|px|ms|MB|Å)(?!\w))'),
+        "\\1\N{NARROW NO-BREAK SPACE}",
+    ),
+)
 # Names and roles that contradict what can be read.
 _MISNAMED = (
     (re.compile(r'<summary aria-label="[^"]*">'), "<summary>"),
@@ -40,7 +48,7 @@ def finish(folder: Path) -> None:
     sizes: dict[str, tuple[int, int] | None] = {}
     for page in folder.rglob("*.html"):
         text = _NOT_NEEDED.sub("", page.read_text(encoding="utf8"))
-        for wrong, right in _MISNAMED:
+        for wrong, right in (*_MISNAMED, *_NUMBERS):
             text = wrong.sub(right, text)
         text = _COMPUTED.sub(partial(_enlargeable, folder=folder, sizes=sizes), text)
         head, article, rest = text.partition("<article")

@@ -112,7 +112,7 @@ def html(tmp_path_factory, root):
         shutil.copy(root / name, folder)
     (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: segment\n")
     page = folder / "book" / "segment.md"  # whose links to chapters lead nowhere here
-    page.write_text(re.sub(r"\{doc\}`[^`]*`", "elsewhere", page.read_text("utf8")), "utf8")
+    page.write_text(re.sub(r"\{(doc|numref)\}`[^`]*`", "elsewhere", page.read_text("utf8")), "utf8")
     build.build(folder, folder / "html", folder, default_folder())
     return folder / "html"
 

@@ -52,6 +52,22 @@ def test_pages_lose_what_they_do_not_need(site):
     assert not list(site.glob("_static/vendor/fontawesome/*/js"))
 
 
+def test_numbers_in_the_text_have_minus_signs_and_thin_spaces(tmp_path):
+    glued = '<article><span class="pasted-text">{}</span>{}</article>'
+    page = tmp_path / "a.html"
+    for value, after, shown in (
+        ("-0.81", " (", ("−0.81", " (")),
+        ("12", "\n%", ("12", "\N{NARROW NO-BREAK SPACE}%")),
+        ("2.6", " ms,", ("2.6", "\N{NARROW NO-BREAK SPACE}ms,")),
+        ("3", " msec", ("3", " msec")),
+        ("excludes zero", " %", ("excludes zero", " %")),
+        ("well-known", " px", ("well-known", " px")),
+    ):
+        page.write_text(glued.format(value, after), encoding="utf8")
+        finishing.finish(tmp_path)
+        assert page.read_text(encoding="utf8") == glued.format(*shown)
+
+
 def test_drawings_keep_every_pixel(tmp_path):
     drawing = Image.new("RGB", (1500, 900), "white")
     drawing.paste("red", (10, 10, 300, 200))
