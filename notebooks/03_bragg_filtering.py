@@ -90,8 +90,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # \text{contamination} = \big\{\, r : \langle\, |I - I_B| \,\rangle (r) \ge M \,\big\} .
 # $$ (eq-bragg-residual)
 #
-# where $\langle\cdot\rangle$ is a local average with Gaussian {term}`weights`. These are equations
-# 4–6 of {cite:t}`Sadre2021`. The paper also states that images are standardised
+# where $\langle\cdot\rangle$ is a local average with a Gaussian. These are equations 4–6 of
+# {cite:t}`Sadre2021`. The paper also states that images are standardised
 # ({numref}`chapter %s <ch-preprocessing>`), that the spectrum is smoothed by 2 pixels and the
 # difference by 5, that at most 24 peaks are used, that edges are padded and that the output is
 # normalised. It does not state the window, the width of the padding, the divisor of the
@@ -183,7 +183,7 @@ assert np.allclose(I_B, parts.lattice, atol=1e-3)
 
 # %% [markdown]
 # Finally {eq}`eq-bragg-residual`, equation 6. The local average is a product with a matrix of
-# Gaussian weights, each row of which adds up to one:
+# Gaussians, each row of which adds up to one:
 
 # %%
 r, width = np.arange(256), start.smoothing  # pixels
@@ -395,10 +395,10 @@ record("verdict", verdict)
 # $\sigma$ = {glue:text}`printed_width:.4f` cycles per pixel. *Bragg filter, paper's settings* uses
 # this $\sigma$ with the printed 24 peaks, 2 px and 5 px, standardises the images, and fits $M$
 # alone. $G$ keeps the starting value of our search, because the printed value seems to belong to
-# other units, as the next section shows. (*Bragg filter* without this addition averages over 6 px
-# and fits all three parameters.) With the random folds of the paper and the mean over images, this
-# should give the scores of Table 1 in the paper. The values below are recorded results on the
-# published images, from two shuffles of five folds.
+# other units, as the next section shows. (*Bragg filter* stands for our own settings, which average
+# over 6 px and fit all three parameters.) With the random folds of the paper and the mean over
+# images, the paper's settings should give the scores of its Table 1. The values below are recorded
+# results on the published images, from two shuffles of five folds.
 
 # %% tags=["hide-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")
@@ -687,11 +687,12 @@ segmenter.predict(odd).shape
 # :class: dropdown
 #
 # The width of the local average in *Bragg filter*, 6 px, was set after a scan over all published
-# images, with and without the lattice filter; the test images took part in this choice. The starting
-# values of $G$ and $M$ for standardised images lie near what the published images give. All other
-# parameters were fitted on training folds. *Bragg filter, paper's settings* does not use the scanned
-# width. The tables under "The paper's settings" and "The units of the thresholds" are recorded
-# results on the published images; the other numbers were computed with this page.
+# images, with and without the lattice filter; the test images took part in this choice. *Bragg
+# filter, paper's settings* does not use the scanned width. The starting values of $G$ and $M$ for
+# standardised images lie near what the published images give; $\sigma$, $G$ and $M$ themselves were
+# fitted on training folds. The tables under "The paper's settings" and "The units of the
+# thresholds" are recorded results on the published images; the other numbers were computed with
+# this page.
 # :::
 
 # %% [markdown]

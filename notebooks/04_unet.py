@@ -474,12 +474,12 @@ segmenter.predict(odd).shape
 # :::{admonition} Provenance
 # :class: dropdown
 #
-# The small U-Net was trained and scored while this page was built, on one fold and with one seed. The
-# scores of the held-out images were computed after every epoch, but the network after the last epoch
-# was used whatever they were. Two kinds of times appear on this page: those of single images in the
-# text were measured while the page was built, with whatever else ran on the machine; those of the
-# tables are recorded results of `make bench`. The printed costs are those of the paper, and the batch
-# size of one was read from the code in its authors' repository.
+# The small U-Net was trained and scored while this page was built, on one fold and with one seed.
+# The scores of the held-out images were computed after every epoch, but the network after the last
+# epoch was used whatever they were. Two kinds of times appear on this page: those of single images
+# in the text were measured while the page was built, with whatever else ran on the machine; those
+# of the tables are recorded results of `make bench`. The printed costs are those of the paper, and
+# the batch size of one was read from the code in its authors' repository.
 # :::
 
 # %% [markdown]
