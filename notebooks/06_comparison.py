@@ -264,13 +264,13 @@ for average in ("per_image", "pooled"):
 # The simulation-only network, trained without any label, exceeds the printed U-Net, trained with
 # labels, in {glue:text}`free_above_one:d` of six scores per image, {glue:text}`free_above_zero:d`
 # where 0/0 is 0, and {glue:text}`free_above_pooled:d` pooled; fewer of these differences are
-# certain. Its weakest score in this comparison is the {term}`balanced accuracy`,
-# {glue:text}`free_per_image_balanced_accuracy:.3f` per image and
-# {glue:text}`free_pooled_balanced_accuracy:.3f` pooled. One qualification: the ranges of its
-# {term}`generator` were set with the help of labels from half of the acquisitions.
-# {numref}`Chapter %s <ch-simulated>` gives the scores on the other half.
+# certain. Its {term}`balanced accuracy` is {glue:text}`free_per_image_balanced_accuracy:.3f` per
+# image, just below the printed value, and {glue:text}`free_pooled_balanced_accuracy:.3f` pooled,
+# just above it. One qualification: the ranges of its {term}`generator` were set with the help of
+# labels from half of the acquisitions. {numref}`Chapter %s <ch-simulated>` gives the scores on the
+# other half.
 #
-# ### On the paper's own folds
+# ### On random folds, as in the paper
 #
 # Does the result depend on our folds? The paper split its images at random, twice. These are
 # recorded results on folds of that kind:

@@ -541,8 +541,8 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 # %% [markdown]
 # ## Exercises
 #
-# Try each exercise before you unfold its solution. The solutions run with the page, so change them
-# as you like.
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
 #
 # **Exercise 1.** Measure the pixel size of a simulated crystal by hand: find the strongest peak of
 # its spectrum, decide on which ring it lies, and use $a = 2.46$ Å. The true pixel size is

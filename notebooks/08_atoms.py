@@ -355,6 +355,8 @@ for key in ("bragg", "unet"):
 #   one where the lower of their two {term}`Jaccard indices <Jaccard index>` is highest;
 # - *cost*: the image where the Bragg filter removes the most atoms outside the label beyond those
 #   that the network removes.
+#
+# No image is chosen twice.
 
 # %%
 unet = gs.load_model("fold_0")
@@ -373,9 +375,9 @@ chosen = atoms_under_masks.situations(live, "unet", "bragg")
 
 # %% tags=["hide-input"]
 titles = {
-    "gain": "Bragg filter misses contamination",
-    "even": "both close to the label",
-    "cost": "Bragg filter masks lattice",
+    "gain": "Bragg: misses contamination",
+    "even": "both: close to the label",
+    "cost": "Bragg: masks lattice",
 }
 
 # %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the three situations chosen by the rule above: the Bragg filter misses contamination (top), both masks are close to the label (middle), the Bragg filter masks good lattice (bottom). Beside each image the part in which the two masks differ most is enlarged, with atoms as white dots. The mask is tinted orange-red, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination is not masked, and in the third image also where the lattice is faint: atoms are not to be trusted there either.", "name": "fig-situations"}, "image": {"alt": "Three rows of four panels: micrographs in which each grain has bonds of one colour, with tinted masks and orange outlines, each beside an enlarged part with hexagons of bonds. Where only one method masks, the other draws bonds in many colours."}} tags=["hide-input"]
@@ -487,8 +489,8 @@ explore.atoms_explorer(
 # %% [markdown]
 # ## Exercises
 #
-# Try each exercise before you unfold its solution. The solutions run with the page, so change them
-# as you like.
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
 #
 # **Exercise 1.** How many atoms per nm² has {term}`graphene`? Derive it from $a = 2.46$ Å, count
 # those of the simulated crystal, and compare.

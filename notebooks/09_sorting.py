@@ -431,8 +431,8 @@ record("warning", reports["one value for contamination"].warning)
 # %% [markdown]
 # ## Exercises
 #
-# Try each exercise before you unfold its solution. The solutions run with the page, so change them
-# as you like.
+# Try each before you unfold its solution; the solutions run with the page, so change them as you
+# like.
 #
 # **Exercise 1.** Spearman's correlation is Pearson's correlation of the ranks. Compute it by hand
 # and compare it with `agreement.spearman`.
