@@ -234,15 +234,15 @@ record("false_boundaries", false_lines)
 
 # %% [markdown]
 # The boundary was found in {glue:text}`boundaries_found:d` of {glue:text}`trials:d` bicrystals,
-# with a misorientation that is wrong by at most {glue:text}`misorientation_error:.2f`°. In
+# with a misorientation that is off by at most {glue:text}`misorientation_error:.2f`°. In
 # {glue:text}`trials:d` single crystals {glue:text}`false_boundaries:d` boundaries were reported.
 # With so few trials this excludes frequent errors, not rare ones.
 #
 # ## Two layers
 #
-# Is every jump of the orientation a boundary? It is not. In a {term}`twisted bilayer` both lattices
-# are present everywhere. The map shows the stronger of the two, which changes from place to place,
-# and each change looks like a boundary.
+# Is every jump of the orientation a boundary? No: in a {term}`twisted bilayer` both lattices are
+# present everywhere. The map shows the stronger of the two, which changes from place to place, and
+# each change looks like a boundary.
 #
 # The spectra of small {term}`windows <Window>` distinguish the two cases. A window of 12 lattice
 # parameters on a boundary contains the reflections of two lattices, but windows beside it contain
@@ -507,14 +507,14 @@ explore.classes_explorer(stack.images[chosen[0]], probability[chosen[0]])
 #
 # writes the class map of every image, a table of areas, and atoms, {term}`bonds <Bond>` and
 # defects. From Python, `classify(image, mask)` does it for one image; the pixel size is measured if
-# it is not given. Compare it with the one that your microscope states before you trust areas and
-# lengths.
+# it is not given. Compare the measured pixel size with the one that your microscope states before
+# you trust areas and lengths.
 #
 # ## What was found
 #
-# - On {glue:text}`trials:d` simulated crystals at {glue:text}`dose:.0f` electrons per Å² the
-#   lattice parameter is right within {glue:text}`parameter_error:.3f` %, the orientation within
-#   {glue:text}`angle_error:.3f`°, and the misorientation within
+# - On {glue:text}`trials:d` simulated crystals and as many bicrystals at {glue:text}`dose:.0f`
+#   electrons per Å² the lattice parameter is right within {glue:text}`parameter_error:.3f` %, the
+#   orientation within {glue:text}`angle_error:.3f`°, and the misorientation within
 #   {glue:text}`misorientation_error:.2f`°.
 # - {glue:text}`boundaries_found:d` of {glue:text}`trials:d` simulated boundaries were found, and
 #   {glue:text}`false_boundaries:d` were reported in as many single crystals.

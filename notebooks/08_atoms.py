@@ -65,7 +65,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# What makes it hard to find the atoms? Two numbers tell: how long a bond of 1.42 Å is in the
+# What makes it hard to find the atoms? Two numbers describe it: how long a bond of 1.42 Å is in the
 # images, and how strong the noise is between the atoms.
 
 # %%
@@ -96,7 +96,7 @@ record("noise_fraction", float(np.median(noise_fractions)))
 #
 # A bond joins two atoms that are each among the three nearest of the other and not much further
 # apart than 1.42 Å. The bonds form a planar graph, and its faces are the rings. By Euler's formula
-# a flat sheet without edges, in which every atom has three bonds, has rings of
+# a flat periodic sheet, which has no edges and in which every atom has three bonds, has rings of
 #
 # $$ \langle n \rangle = 6 $$ (eq-six)
 #
@@ -184,8 +184,8 @@ record("ring_high", float(np.nanmax(table[enough, 3])))
 
 # %% [markdown]
 # From {glue:text}`enough_dose:.0f` electrons per Å² upwards, all {glue:text}`enough_conditions:d`
-# combinations reach a {term}`recall` and precision of 0.98 and a position error of 0.15 Å
-# ({numref}`fig-atom-truth`). Such doses are usual in the published images, for which the paper
+# combinations reach a {term}`recall` and precision of at least 0.98 and a position error of at most
+# 0.15 Å ({numref}`fig-atom-truth`). The published images were recorded at such doses: the paper
 # states about 1000 to 10 000 electrons per Å². The worst recall among these combinations is
 # {glue:text}`worst_recall:.3f`, the worst precision {glue:text}`worst_precision:.3f`, and the
 # largest position error {glue:text}`worst_error:.3f` Å. The mean ring size lies between
@@ -249,8 +249,8 @@ gaps = [defect for defect in defects if defect.kind == "vacancy"]
 record("vacancies_found", len(gaps))
 
 # %% [markdown]
-# Mostly. Away from the frame the relaxed structure has {glue:text}`pentagons_true:d` pentagons and
-# {glue:text}`heptagons_true:d` heptagons; {glue:text}`pentagons_found:d` and
+# For the most part. Away from the frame the relaxed structure has {glue:text}`pentagons_true:d`
+# pentagons and {glue:text}`heptagons_true:d` heptagons; {glue:text}`pentagons_found:d` and
 # {glue:text}`heptagons_found:d` are found ({numref}`fig-boundary-rings`). Where one is missed, a
 # gap may be left that looks like a vacancy. No atom is missing in the structure, and the number of
 # vacancies reported is {glue:text}`vacancies_found:d`. A single vacancy reported on a boundary is
