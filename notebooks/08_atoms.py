@@ -10,9 +10,9 @@
 # (ch-atoms)=
 # # Atoms, bonds and rings
 #
-# Where are the atoms, and which of the atoms that one finds are real? In {term}`contamination` any
-# bright spot may be mistaken for an atom. {term}`Masks <Mask>` are meant to exclude such atoms; how
-# well do they do it?
+# Where are the atoms, and which of the atoms that a program reports are real? In
+# {term}`contamination` any bright spot may be mistaken for an atom. {term}`Masks <Mask>` are meant
+# to exclude such atoms. How many do they exclude, and how many good atoms are lost with them?
 #
 # **What you will be able to do**
 #
@@ -65,7 +65,8 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## The idea
 #
-# How long is a bond of 1.42 Å in the images, and how strong is the noise between the atoms?
+# What makes it hard to find the atoms? Two numbers describe it: how long a bond of 1.42 Å is in the
+# images, and how strong the noise is between the atoms.
 
 # %%
 bond_lengths, noise_fractions = [], []  # pixels; of the standard deviation
@@ -86,28 +87,29 @@ record("noise_fraction", float(np.median(noise_fractions)))
 
 # %% [markdown]
 # A bond is {glue:text}`shortest_bond:.1f` to {glue:text}`longest_bond:.1f` pixels long, and the
-# noise amounts to {glue:text}`noise_fraction:.2f` of the standard deviation of the clean area, in
-# the median over the images. The images of two neighbouring atoms overlap; those of the empty
-# centres of the hexagons, 2.46 Å apart, do not. So the centres are found first. Every triangle of
-# neighbouring centres then contains one atom, also at pentagons and heptagons: the atoms are the
-# dual of the triangulation. A triangle whose atom is missing in the image is a vacancy.
+# standard deviation of the noise is {glue:text}`noise_fraction:.2f` of that of the clean area, in
+# the median over the images. At so few pixels the images of two neighbouring atoms overlap. Those
+# of the empty centres of the hexagons, 2.46 Å apart, do not. So the centres are found first. Every
+# triangle of neighbouring centres then contains one atom, also at pentagons and heptagons: the
+# atoms are the dual of the triangulation. A triangle whose atom is missing in the image is a
+# vacancy.
 #
 # A bond joins two atoms that are each among the three nearest of the other and not much further
-# apart than 1.42 Å. The bonds form a planar graph; its faces are the rings. By Euler's formula a
-# sheet without edges, in which every atom has three bonds, has rings of
+# apart than 1.42 Å. The bonds form a planar graph, and its faces are the rings. By Euler's formula
+# a flat periodic sheet, which has no edges and in which every atom has three bonds, has rings of
 #
 # $$ \langle n \rangle = 6 $$ (eq-six)
 #
-# atoms on average, whatever the defects: each pentagon is balanced by a heptagon. This is a test
-# that needs no ground truth.
+# atoms on average, whatever the defects: each pentagon is balanced by a heptagon, and each octagon
+# by two pentagons. This test needs no ground truth.
 #
 # ## How accurate are the positions?
 #
-# The test is a simulated crystal, imaged at 80 kV at several doses and pixel sizes. An atom that is
-# found counts as correct if it lies within 0.4 Å of a true one; a border of one
-# {term}`lattice parameter` is not counted. The simulation is periodic, so it extends 8 Å beyond the
-# frame: if its seam were closer, rings at the edge would be broken by the simulation and not by the
-# microscope.
+# How far from the truth is a position, and at which dose does the method fail? The test is a
+# simulated crystal, imaged at 80 kV at several doses and pixel sizes. An atom that is found counts
+# as correct if it lies within 0.4 Å of a true one; a border of one {term}`lattice parameter` is not
+# counted. The simulation is periodic and extends 8 Å beyond the frame, so that its seam does not
+# break rings at the edge of the image.
 
 # %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
@@ -141,7 +143,7 @@ for (size, dose), image in pictures.items():
     found = (scores.recall, scores.precision, scores.error * size)
     results[size, dose] = (*found, rings.mean_size())
 
-# %% mystnb={"figure": {"caption": "Recall, precision and position error of the atoms of a simulated crystal against dose, one line for each pixel size. The dotted lines are what is wanted: 0.98, and 0.15 \u00c5. Notice that the dose decides more than the pixel size: no line meets the goals at 250 electrons per \u00c5\u00b2, and all do from 1,000 on.", "name": "fig-atom-truth"}, "image": {"alt": "Three line plots against the dose: recall and precision reach 1, above their dotted line, and the position error falls below its dotted line."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Recall, precision and position error of the atoms of a simulated crystal against dose, one line for each pixel size. The dotted lines are the goals: 0.98, and 0.15 \u00c5. Notice that the dose matters more than the pixel size: no line meets all goals at 250 electrons per \u00c5\u00b2, and all do from 1000 on.", "name": "fig-atom-truth"}, "image": {"alt": "Three line plots against the dose: recall and precision reach 1, above their dotted line, and the position error falls below its dotted line."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3))
 for column, (panel, label, goal) in enumerate(
     zip(
@@ -182,13 +184,15 @@ record("ring_high", float(np.nanmax(table[enough, 3])))
 
 # %% [markdown]
 # From {glue:text}`enough_dose:.0f` electrons per Å² upwards, all {glue:text}`enough_conditions:d`
-# combinations reach a {term}`recall` and precision of 0.98 and a position error of 0.15 Å
-# ({numref}`fig-atom-truth`). The worst values among them are {glue:text}`worst_recall:.3f`,
-# {glue:text}`worst_precision:.3f` and {glue:text}`worst_error:.3f` Å, and the mean ring size lies
-# between {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms. The smallest position
-# error is {glue:text}`best_error:.3f` Å. With {glue:text}`least_dose:.0f` electrons per Å² the
-# recall is only {glue:text}`least_recall_low:.2f` to {glue:text}`least_recall_high:.2f`: noise then
-# determines where rings are found.
+# combinations reach a {term}`recall` and precision of at least 0.98 and a position error of at most
+# 0.15 Å ({numref}`fig-atom-truth`). The published images were recorded at such doses: the paper
+# states about 1000 to 10 000 electrons per Å². The worst recall among these combinations is
+# {glue:text}`worst_recall:.3f`, the worst precision {glue:text}`worst_precision:.3f`, and the
+# largest position error {glue:text}`worst_error:.3f` Å. The mean ring size lies between
+# {glue:text}`ring_low:.3f` and {glue:text}`ring_high:.3f` atoms, where {eq}`eq-six` demands 6. The
+# smallest position error of all is {glue:text}`best_error:.3f` Å. At {glue:text}`least_dose:.0f`
+# electrons per Å² the recall is only {glue:text}`least_recall_low:.2f` to
+# {glue:text}`least_recall_high:.2f`, because noise then decides where rings are found.
 #
 # What does an image at a given dose look like?
 
@@ -198,8 +202,8 @@ explore.dose_explorer()
 # %% [markdown]
 # ## A grain boundary
 #
-# Does the method also work where the {term}`lattice` is not perfect? A boundary is a row of
-# pentagons and heptagons; a method that assumes hexagons would miss it.
+# Does the method also work where the {term}`lattice` is not perfect? A boundary contains pentagons
+# and heptagons, which a method that assumes hexagons would miss.
 
 # %% tags=["hide-input"]
 size = 0.3
@@ -221,7 +225,7 @@ bonds = find_bonds(atoms.positions, parameter)
 rings = find_rings(atoms.positions, bonds)
 defects = find_defects(rings, atoms.positions, parameter)
 
-# %% mystnb={"figure": {"caption": "A simulated grain boundary. Left: bonds in the colour of their direction modulo 60\u00b0, so that each grain has a colour of its own. Right: rings that are not hexagons. Yellow triangles, if there are any, mark gaps that are taken for vacancies. Notice that the rings lie in a row, most of them in pairs of five and seven.", "name": "fig-boundary-rings"}, "image": {"alt": "Left: a noisy lattice whose bonds have one colour on the left and another on the right, with a colour wheel. Right: a chain of touching orange-red and blue polygons along the middle."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A simulated grain boundary. Left: bonds in the colour of their direction modulo 60\u00b0, so that each grain has a colour of its own. Right: rings that are not hexagons. Yellow triangles, if there are any, mark gaps that are taken for vacancies. Notice that these rings lie along the boundary, and that most of them are pairs of a pentagon and a heptagon.", "name": "fig-boundary-rings"}, "image": {"alt": "Left: a noisy lattice whose bonds have one colour on the left and another on the right, with a colour wheel. Right: a chain of touching orange-red and blue polygons along the middle."}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 4.6))
 structure.show_bonds(left, image, atoms.positions, bonds, pixel_size=size)
 structure.add_direction_key(left)
@@ -245,19 +249,22 @@ gaps = [defect for defect in defects if defect.kind == "vacancy"]
 record("vacancies_found", len(gaps))
 
 # %% [markdown]
-# Away from the frame the relaxed structure has {glue:text}`pentagons_true:d` pentagons and
-# {glue:text}`heptagons_true:d` heptagons; {glue:text}`pentagons_found:d` and
-# {glue:text}`heptagons_found:d` are found ({numref}`fig-boundary-rings`). No atom is missing in the
-# structure; gaps mistaken for a vacancy: {glue:text}`vacancies_found:d`.
+# For the most part. Away from the frame the relaxed structure has {glue:text}`pentagons_true:d`
+# pentagons and {glue:text}`heptagons_true:d` heptagons; {glue:text}`pentagons_found:d` and
+# {glue:text}`heptagons_found:d` are found ({numref}`fig-boundary-rings`). Where one is missed, a
+# gap may be left that looks like a vacancy. No atom is missing in the structure, and the number of
+# vacancies reported is {glue:text}`vacancies_found:d`. A single vacancy reported on a boundary is
+# therefore no evidence of one.
 #
 # ## What does a mask do?
 #
-# Inside contamination there is no single layer to resolve, so atoms reported there cannot be
-# trusted. The recorded result counts atoms and bonds inside and outside the {term}`label`: without
-# a mask, with the masks of the {term}`Bragg filter` and of {term}`our network`, each fitted without
-# the image's {term}`acquisition`, and with the label as the mask
-# (`python -m book.studies mask-effect`). Nobody has marked the true atoms of these images, so the
-# table says where atoms are *reported*, and nothing about whether they are true.
+# How many doubtful atoms does a mask remove, and how many good ones does it cost? Inside
+# contamination there is no single layer to resolve, so atoms reported there cannot be trusted. The
+# recorded result (`python -m book.studies mask-effect`) counts atoms and bonds inside and outside
+# the {term}`label`: without a mask, with the masks of the {term}`Bragg filter` and of
+# {term}`our network`, each fitted without the image's {term}`acquisition`, and with the label
+# itself as the mask. Nobody has marked the true atoms of these images. The table says where atoms
+# are *reported*, not whether they are true.
 
 # %% tags=["hide-input"]
 effect = read_result("mask_effect")
@@ -317,31 +324,39 @@ for key in ("bragg", "unet"):
     record(f"median_removed_{key}", float(np.median(removed[key])))
 
 # %% [markdown]
-# Some images are excluded: {glue:text}`effect_superposed:d` with two superposed lattices
-# ({numref}`chapter %s <ch-structure>`), {glue:text}`effect_faint:d` in which under some mask the
-# signal of a single atom does not exceed the noise, so that the search reports none, and
-# {glue:text}`effect_without:d` without a lattice. In the other {glue:text}`effect_images:d` images
-# {glue:text}`inside_none:d` atoms are reported inside the label if nothing is masked. The mask of
-# the Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, in the median over images
-# {glue:text}`median_removed_bragg:.0f` %; that of our network {glue:text}`removed_unet:.0f` %, in
-# the median {glue:text}`median_removed_unet:.0f` %.
+# Without a mask {glue:text}`inside_none:d` atoms are reported inside the labels of
+# {glue:text}`effect_images:d` images. The mask of the Bragg filter removes
+# {glue:text}`removed_bragg:.0f` % of them (median over images
+# {glue:text}`median_removed_bragg:.0f` %), that of our network {glue:text}`removed_unet:.0f` %
+# (median {glue:text}`median_removed_unet:.0f` %). So the Bragg filter leaves more than twice as
+# many doubtful atoms as our network. Not counted are images in which atoms cannot be found at all:
+# {glue:text}`effect_superposed:d` with two superposed lattices
+# ({numref}`chapter %s <ch-structure>`), {glue:text}`effect_without:d` without a lattice, and
+# {glue:text}`effect_faint:d` in which, under some mask, the signal of a single atom does not exceed
+# the noise.
 #
-# Outside the label {glue:text}`outside_label:d` atoms are reported if the label itself is the mask.
-# The Bragg filter leaves {glue:text}`left_bragg:.1f` % of their number (median
-# {glue:text}`median_left_bragg:.1f` %, least {glue:text}`least_left_bragg:.0f` %), our network
-# {glue:text}`left_unet:.1f` % (median {glue:text}`median_left_unet:.1f` %, least
-# {glue:text}`least_left_unet:.0f` %). Without a mask it is {glue:text}`left_none:.1f` %: unmasked
-# contamination does not prevent atoms from being found elsewhere, because the search measures noise
-# and contrast in quiet areas of the image.
+# What does it cost? If the label itself is the mask, {glue:text}`outside_label:d` atoms are
+# reported outside of it. With the mask of the Bragg filter it is {glue:text}`left_bragg:.1f` % of
+# this number (median over images {glue:text}`median_left_bragg:.1f` %, least
+# {glue:text}`least_left_bragg:.0f` %), with that of our network {glue:text}`left_unet:.1f` %
+# (median {glue:text}`median_left_unet:.1f` %, least {glue:text}`least_left_unet:.0f` %). On average
+# both cost little; they differ most in the worst image. Without a mask it is
+# {glue:text}`left_none:.1f` %: unmasked contamination does not prevent atoms from being found
+# elsewhere, because the search measures noise and contrast in quiet areas of the image.
 #
 # ## Three situations
 #
-# Fig. 5 of the paper shows three situations. Here a rule chooses them among the images of one
-# {term}`fold`, which the network has not seen: the image where the number of atoms left inside the
-# label by the Bragg filter exceeds that of the network most; the one where the lower of their two
-# Jaccard indices is highest, provided that both masks keep at least 95 % of the atoms outside the
-# label; and the one where the number of atoms removed outside the label by the Bragg filter exceeds
-# that of the network most.
+# What do gain and cost look like? Fig. 5 of the paper shows three situations. Here a rule chooses
+# them among the images of one {term}`fold`, which the network has not seen:
+#
+# - *gain*: the image where the Bragg filter leaves the most atoms inside the label beyond those
+#   that the network leaves;
+# - *even*: of the images in which both masks keep at least 95 % of the atoms outside the label, the
+#   one where the lower of their two {term}`Jaccard indices <Jaccard index>` is highest;
+# - *cost*: the image where the Bragg filter removes the most atoms outside the label beyond those
+#   that the network removes.
+#
+# No image is chosen twice.
 
 # %%
 unet = gs.load_model("fold_0")
@@ -360,12 +375,12 @@ chosen = atoms_under_masks.situations(live, "unet", "bragg")
 
 # %% tags=["hide-input"]
 titles = {
-    "gain": "contamination missed by one",
-    "even": "both like the label",
-    "cost": "lattice masked by one",
+    "gain": "Bragg: misses contamination",
+    "even": "both: close to the label",
+    "cost": "Bragg: masks lattice",
 }
 
-# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the situations chosen by the rule above: the Bragg filter misses contamination, both masks are like the label, the Bragg filter masks good lattice. Beside each image stands the part of it in which the two masks differ most, enlarged, with atoms as white dots. The mask is tinted red, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination was not masked, and in the third image also where the lattice is faint: there the atoms are not to be trusted either.", "name": "fig-situations"}, "image": {"alt": "Three rows of four panels: micrographs in which each grain has bonds of one colour, with tinted masks and orange outlines, each beside an enlarged part with hexagons of bonds. Where only one method masks, the other draws bonds in many colours."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bonds under the mask of the Bragg filter (left two columns) and of our network (right two), in the three situations chosen by the rule above: the Bragg filter misses contamination (top), both masks are close to the label (middle), the Bragg filter masks good lattice (bottom). Beside each image the part in which the two masks differ most is enlarged, with atoms as white dots. The mask is tinted orange-red, the label outlined in orange; bonds have the colour of their direction modulo 60\u00b0. Notice bonds in all colours where contamination is not masked, and in the third image also where the lattice is faint: atoms are not to be trusted there either.", "name": "fig-situations"}, "image": {"alt": "Three rows of four panels: micrographs in which each grain has bonds of one colour, with tinted masks and orange outlines, each beside an enlarged part with hexagons of bonds. Where only one method masks, the other draws bonds in many colours."}} tags=["hide-input"]
 figure, axes = plt.subplots(
     len(chosen), 4, figsize=(11, 2.9 * len(chosen)), squeeze=False
 )
@@ -405,13 +420,14 @@ for situation in ("gain", "even", "cost"):
         record(f"{situation}_jaccard_{key}", live["jaccard"][key][index])
 
 # %% [markdown]
-# {numref}`fig-situations` shows them. In the first, the Bragg filter leaves
+# {numref}`fig-situations` shows the three. In the first, the Bragg filter leaves
 # {glue:text}`gain_inside_bragg:d` atoms inside the label, our network
-# {glue:text}`gain_inside_unet:d`. In the second the masks have Jaccard indices of
+# {glue:text}`gain_inside_unet:d`. In the second, the masks have Jaccard indices of
 # {glue:text}`even_jaccard_bragg:.2f` and {glue:text}`even_jaccard_unet:.2f` with the label, and
-# keep {glue:text}`even_left_bragg:.0f` and {glue:text}`even_left_unet:.0f` % of the atoms. In the
-# third the Bragg filter keeps {glue:text}`cost_left_bragg:.0f` %, our network
-# {glue:text}`cost_left_unet:.0f` %. Choose a mask for the first of them:
+# keep {glue:text}`even_left_bragg:.1f` % and {glue:text}`even_left_unet:.1f` % of the atoms
+# outside. In the third, the Bragg filter keeps {glue:text}`cost_left_bragg:.0f` % of them and our
+# network {glue:text}`cost_left_unet:.1f` %. These are extremes of one fold; the table above is
+# about all images. How do the bonds of the first image change with the mask?
 
 # %% tags=["hide-input"]
 first = next(iter(chosen.values()))
@@ -434,14 +450,17 @@ explore.atoms_explorer(
 # %% [markdown]
 # ## What this does not show
 #
-# - The ground truth is simulated. It has the physics of the crystals of
-#   {numref}`chapter %s <ch-structure>`, and nothing else that happens in a microscope.
-# - The method assumes one layer in which atoms have three bonds. It does not cover bilayers,
-#   adatoms and edges.
-# - "Inside" and "outside" follow the label's outline, which is itself uncertain
-#   ({numref}`chapter %s <ch-comparison>`): an atom next to the outline may be counted on the wrong
-#   side. Atoms outside may be false too, and some inside may belong to lattice that is visible
-#   through thin contamination.
+# - How accurate positions are in experimental images. The ground truth is simulated; it has the
+#   physics of the crystals of {numref}`chapter %s <ch-structure>`, and nothing else that happens in
+#   a microscope.
+# - Anything about bilayers, adatoms and edges. The method assumes one layer in which atoms have
+#   three bonds.
+# - How many of the reported atoms are true. "Inside" and "outside" follow the label's outline,
+#   which is itself uncertain ({numref}`chapter %s <ch-comparison>`): an atom next to it may be
+#   counted on the wrong side. Atoms outside may be false too, and some inside may belong to lattice
+#   that is visible through thin contamination.
+# - How much the percentages would vary with other images. They have no
+#   {term}`intervals <Interval>`; the medians and the worst image give an idea of the spread.
 #
 # ## On your own images
 #
@@ -449,16 +468,23 @@ explore.atoms_explorer(
 # graphseg analyse my_folder --output analysed
 # ```
 #
-# writes atoms and bonds as CSV, and the structure as extended XYZ in Å for other programs.
+# writes atoms and bonds as CSV, and the structure as extended XYZ in Å for other programs. Compare
+# your dose and pixel size with {numref}`fig-atom-truth` before you interpret single atoms.
 #
 # ## What was found
 #
-# - From {glue:text}`enough_dose:.0f` electrons per Å² upwards, atoms are found with a recall and
-#   precision of 0.98 and a position error of 0.15 Å at every pixel size tried, 0.2 to 0.5 Å.
-# - Without a mask {glue:text}`inside_none:d` atoms are reported inside labelled contamination; the
+# - On simulated crystals, from {glue:text}`enough_dose:.0f` electrons per Å² upwards, atoms are
+#   found with a recall and precision of at least 0.98 and a position error of at most 0.15 Å at
+#   every pixel size tried, 0.2 to 0.5 Å.
+# - On a simulated boundary {glue:text}`pentagons_found:d` of {glue:text}`pentagons_true:d`
+#   pentagons and {glue:text}`heptagons_found:d` of {glue:text}`heptagons_true:d` heptagons are
+#   found, with {glue:text}`vacancies_found:d` false vacancies.
+# - Without a mask {glue:text}`inside_none:d` atoms are reported inside labelled contamination. The
 #   Bragg filter removes {glue:text}`removed_bragg:.0f` % of them, our network
-#   {glue:text}`removed_unet:.0f` %. They leave {glue:text}`left_bragg:.1f` and
-#   {glue:text}`left_unet:.1f` % of the atoms outside.
+#   {glue:text}`removed_unet:.0f` %.
+# - Of the atoms outside, {glue:text}`left_bragg:.1f` % are left with the mask of the Bragg filter
+#   ({glue:text}`least_left_bragg:.0f` % in the worst image), and {glue:text}`left_unet:.1f` % with
+#   that of our network ({glue:text}`least_left_unet:.0f` %).
 
 # %% [markdown]
 # ## Exercises
@@ -477,8 +503,8 @@ counted = inner.sum() / (width / 10) ** 2
 print(f"expected {expected:.1f}, counted {counted:.1f} atoms per nm²")
 
 # %% [markdown]
-# **Exercise 2.** {eq}`eq-six` says that the deficits $6-n$ of all rings add up to nothing. Test it
-# on the relaxed boundary, away from its rim: how many pentagons are not balanced by a heptagon?
+# **Exercise 2.** {eq}`eq-six` says that the deficits $6-n$ of all rings add up to zero. Test it on
+# the relaxed boundary, away from its rim: how many pentagons are not balanced by a heptagon?
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 centres = true_rings.centres  # Å; the frame begins 12 Å inside of the crystal
@@ -488,11 +514,11 @@ for count in (5, 6, 7):
     print(f"{(middle.sizes == count).sum()} rings of {count}")
 print(f"sum of 6 − n: {(6 - middle.sizes).sum()}")
 print(f"mean size: {middle.sizes.mean():.3f}")
-# A cut through the row of rings may separate a pentagon from its heptagon, no more.
+# The frame may cut a pentagon from its heptagon; nothing else unbalances the sum.
 
 # %% [markdown]
-# **Exercise 3.** How far do the bonds of the relaxed boundary differ from 1.42 Å? Compare atoms of
-# other rings than hexagons with all others.
+# **Exercise 3.** How far do the bonds of the relaxed boundary differ from 1.42 Å? Compare bonds of
+# atoms in pentagons and heptagons with all others.
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 ends = pair.positions[pair.bonds]  # (bonds, 2, 2) in Å
@@ -537,8 +563,8 @@ for name, chosen_bonds in (("at odd rings", strained), ("elsewhere", ~strained))
 # :class: dropdown
 #
 # 1. **c** – 2.46 Å instead of 1.42 Å; every triangle of centres then holds one atom.
-# 2. **b** – By Euler's formula, whatever the defects, as long as every atom has three bonds.
-# 3. **c** – Noise does: all pixel sizes tried work from the same dose on.
-# 4. **b** – There is no single layer to resolve; nobody knows whether it is there.
-# 5. **a** – Masking everything would remove them as well.
+# 2. **b** – By Euler's formula, whatever the defects, if every atom has three bonds.
+# 3. **c** – The dose sets the noise, and all pixel sizes tried work from the same dose on.
+# 4. **b** – There is no single layer to resolve, so it may be real or not.
+# 5. **a** – A mask of the whole image would also remove every atom inside the label.
 # :::
