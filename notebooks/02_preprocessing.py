@@ -552,3 +552,4 @@ assert np.isclose(empty.std() / averaged.std(), 2, rtol=0.02)
 # 3. **a** – The median must belong to the clean part; otherwise supply a mask.
 # 4. **a** – Contamination raises the standard deviation by which everything is divided.
 # 5. **c** – Averaging over each new pixel reduces the noise and avoids such aliasing.
+# :::

@@ -331,11 +331,11 @@ record("agreement_percent", 100 * agreement)
 # {glue:text}`agreement_percent:.2f` % of the pixels. These times were measured while the page was
 # built and are only rough values.
 #
-# The command `make bench` runs a benchmark. It measures everything in one run, with the
-# {term}`bundled networks <Bundled network>`, on the images of the simulated sample. The networks
-# are the paper's U-Net and our network, not the small U-Net of this page. *Eager* is plain PyTorch
-# in float32; *fast* is what `predict` does, with the channels-last memory layout and bfloat16 where
-# the processor supports it. *Same pixels* is the fraction of pixels on which the masks of both ways
+# The command `make bench` runs a benchmark. It measures everything in one run, with trained
+# networks from the repository, on the images of the simulated sample. The networks are the paper's
+# U-Net and our network, not the small U-Net of this page. *Eager* is plain PyTorch in float32;
+# *fast* is what `predict` does, with the channels-last memory layout and bfloat16 where the
+# processor supports it. *Same pixels* is the fraction of pixels on which the masks of both ways
 # agree.
 
 # %% tags=["remove-input"]

@@ -743,3 +743,4 @@ print(f"so more than {int(1 / share)} folds cannot be of equal size.")
 # 3. **b** – Drawn singly, frames of one series would make the interval too narrow.
 # 4. **b** – The interval includes zero. That does not show that the difference is zero.
 # 5. **c** – A choice made on the test fold makes its score better than the truth.
+# :::
