@@ -160,8 +160,8 @@ def _empty_labels(records: dict[str, dict]) -> str:
         consequence += " Both are better than the pixel classifier, however 0/0 is counted."
     return _wrapped(
         f"How much depends on the {number} empty labels? Where there is nothing to find and "
-        "nothing is found, the index is 0/0, which counts as 1 here, while a single false positive pixel "
-        "makes it 0. The difference, our network minus U-Net, 40 epochs + TTA, is "
+        "nothing is found, the index is 0/0, which counts as 1 here, while a single false positive "
+        "pixel makes it 0. The difference, our network minus U-Net, 40 epochs + TTA, is "
         f"{tables.with_interval(*everything)} per image with 0/0 = 1, "
         f"{tables.with_interval(*zero)} with 0/0 = 0, and "
         f"{tables.with_interval(*left_out)} without these {number} images (95 % intervals, "
@@ -220,8 +220,9 @@ def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
         f"{paper['training']['epochs']} epochs on one of {paper['training']['folds']} folds: "
         f"{scores[0]:.3f} per image without empty labels and {scores[1]:.3f} pooled. Our network "
         f"reaches {scores[2]:.3f} and {scores[3]:.3f} on the same images. The original-size "
-        f"network is recorded with {original['parameters']['epochs']} epochs, too few to say what it could "
-        "reach. Chapter 6 gives all intervals, and says which data each method was allowed to see."
+        f"network is recorded with {original['parameters']['epochs']} epochs, too few to say what "
+        "it could reach. Chapter 6 gives all intervals, and says which data each method was "
+        "allowed to see."
     )
 
 
