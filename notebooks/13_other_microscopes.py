@@ -22,6 +22,7 @@
 #   ({term}`out-of-distribution`);
 # - say how attacks, and how {term}`defocus`, {term}`dose`, blur or drift, change the masks of each
 #   method.
+
 # %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
 seed: int = 11  # of the images that are shown
@@ -92,6 +93,7 @@ show_source(stack)
 # {term}`seeds <Seed>` than those shown here. The strengths of the changes in its training were chosen
 # before any of the images of this chapter was looked at.
 # :::
+
 # %% tags=["hide-input"]
 shift = tables.read_result("domain_shift")
 scales, others = shift["scales"], shift["recordings"]["networks"]
@@ -255,6 +257,7 @@ for average in ("per_image", "pooled"):
 # another scale or sharpness, with other noise or from another camera, use
 # `graphseg segment night --model general` or `gs.segment(image, model="general")`. Where there are
 # second layers or folded sheets, check every mask.
+
 # %% [markdown]
 # ## Out-of-distribution images
 #
@@ -282,6 +285,7 @@ for average in ("per_image", "pooled"):
 #   this is also the result if pixels are cut off at the ends of the grey scale, if there is no
 #   lattice, or if the {term}`lattice constant` at the stated pixel size is not that of
 #   {term}`graphene`. Only these images are flagged as out-of-distribution.
+
 # %% tags=["hide-input"]
 trial = tables.read_result("out_of_distribution")
 examples = {
@@ -442,6 +446,7 @@ for view, word in (("default", "ours"), ("general", "general")):
 # computes in PyTorch. Both methods are attacked with full knowledge, our network in one view. The
 # adaptive filter is only tested with the attacks on the other methods, so its curves show the least
 # harm that is possible.
+
 # %% tags=["hide-input"]
 endured = tables.read_result("robustness")
 attacks = endured["attacks"]
@@ -487,6 +492,7 @@ record("attack_images", len(endured["images"]))
 # matter more at a microscope.
 #
 # ## Natural changes
+
 # %% mystnb={"figure": {"caption": "Jaccard index under natural changes of published images, and (last two panels) of simulated samples in which only the defocus or the dose is changed. Grey: fraction of the images that are flagged. Rotated images are cropped to their middle, also at 0\u00b0, so those curves start at another value. Notice that blur and drift are flagged where our network fails but noise is not, and that few bits are flagged although our network does not fail.", "name": "fig-changes"}, "image": {"alt": "Ten line plots of the Jaccard index against changes of the image: flat under inversion and rotation, falling under noise, blur, drift and low dose, with grey areas for the flagged fraction."}} tags=["hide-input"]
 curves = endured["changes"] | endured["physical"]
 figure, axes = plt.subplots(2, 5, figsize=(12, 5.2), sharey=True)
@@ -543,6 +549,7 @@ Markdown(tables.markdown_table(header, rows))
 # {term}`epochs <Epoch>` with noise of random strength on the training images, with half of them
 # blurred, with {term}`adversarial attacks <Adversarial attack>` on them, or, for comparison,
 # without any of these:
+
 # %% mystnb={"figure": {"caption": "Pooled Jaccard index, in one view and on held-out images, of our network of one fold as it is and after four kinds of short fine-tuning. Every network is attacked with its own gradient. Notice that training with blur helps against blur, drift and attacks, that training with attacks lowers the index of unchanged images most, and that training with noise does not help against strong noise.", "name": "fig-robust-fine-tuning"}, "image": {"alt": "Groups of five bars, one group for each change. Training with blur stands highest under blur and drift, training with attacks under most attacks; under the strongest noise and attacks all are low."}} tags=["hide-input"]
 trained = endured["training"]["scores"]
 figure, ax = plt.subplots(figsize=(10, 3.8))
@@ -645,6 +652,7 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # - An attack of {glue:text}`attack_radius:.1f` standard deviations takes the Jaccard index of our
 #   network in one view from {glue:text}`attack_before:.2f` to {glue:text}`attack_pgd:.2f`, and that
 #   of the Bragg filter from {glue:text}`attack_bragg_before:.2f` to {glue:text}`attack_bragg:.2f`.
+
 # %% [markdown]
 # ## Exercises
 #
