@@ -60,7 +60,7 @@ def _options(
 
 @app.command()
 def fetch() -> None:
-    """Download the published images, or check those that are there."""
+    """Download the published images, or check the copy that is on disk."""
     from graphseg.datasets import load
 
     stack = load.load_published()
@@ -69,7 +69,7 @@ def fetch() -> None:
 
 @app.command()
 def info() -> None:
-    """Print the version, and which images are found."""
+    """Print the version, and which images the package finds."""
     from graphseg.datasets import load
 
     stack = load.load_default()
@@ -97,15 +97,15 @@ def _configured(context: typer.Context, path: Path | None) -> Path | None:
 def _on_a_folder(
     context: typer.Context,
     images: Annotated[
-        list[str], typer.Argument(help="micrographs, folders of them, or quoted patterns")
+        list[str], typer.Argument(help="micrographs, folders of micrographs, or quoted patterns")
     ],
     output: Annotated[Path, typer.Option(help="the folder for the results")],
     given: Annotated[
         Path | None,
         typer.Option(
             "--masks",
-            help="take masks from the results of `graphseg segment`, with the corrections of "
-            "`graphseg review`, instead of a network",
+            help="use the masks in a folder of results of `graphseg segment`, with corrections "
+            "from `graphseg review`, instead of a network",
         ),
     ] = None,
     model: Annotated[
@@ -113,7 +113,7 @@ def _on_a_folder(
         typer.Option(
             help="weight file from `graphseg train`, or name of a bundled network, such as "
             "`general` for images whose scale, sharpness or noise differ from the published ones; "
-            "by default the network `default`"
+            "`default` if not given"
         ),
     ] = None,
     test_time_augmentation: Annotated[
@@ -124,13 +124,15 @@ def _on_a_folder(
         ),
     ] = None,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Å per pixel of all images; overrides what their files say")
+        float | None,
+        typer.Option(help="Å per pixel of all images; overrides what their files state"),
     ] = None,
     watch: Annotated[
         bool,
         typer.Option(
             "--watch",
-            help="go on with files that come into the folder, as they are complete, until Ctrl-C",
+            help="keep running, and process new files in the folder as they are completed, until "
+            "Ctrl-C",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
@@ -138,16 +140,17 @@ def _on_a_folder(
         int | None,
         typer.Option(
             min=1,
-            help="processes on this machine, at most; by default one a core, as far as there is "
-            "memory. One uses all cores as well, so others are started only where more than five "
-            "minutes of work are left; files that kill a process are then found and named",
+            help="highest number of processes on this machine; by default one per core, as far as "
+            "memory allows. Since a single process uses all cores too, further ones start only if "
+            "more than five minutes of work are left; a file that kills a process is then found "
+            "and named",
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
             help="address of a Dask scheduler, whose workers must see images and results under "
-            "the same paths; then it does not matter what --workers says"
+            "the same paths; --workers is then ignored"
         ),
     ] = None,
     resume: Annotated[
@@ -157,7 +160,7 @@ def _on_a_folder(
         bool,
         typer.Option(
             "--overwrite",
-            help="replace results that were made from other inputs, models or options",
+            help="replace results that were made with other inputs, networks or options",
         ),
     ] = False,
     config: Annotated[
@@ -166,11 +169,11 @@ def _on_a_folder(
             is_eager=True,
             callback=_configured,
             help="read images, output and options from the run.toml of an earlier run; options on "
-            "the command line take precedence, and --overwrite and --watch must be given there",
+            "the command line take precedence; --overwrite and --watch are not read from it",
         ),
     ] = None,
 ) -> None:
-    """Have the options of all commands that work on a folder of micrographs."""
+    """Hold the options of all commands that work on a folder of micrographs."""
 
 
 def folder_command(task_of: Callable[..., "NetworkTask"]) -> None:
@@ -206,7 +209,7 @@ def _network(options: dict) -> "Network | MaskFolder":
     from graphseg.batch.masks import MaskFolder
 
     if options["model"] is not None or options["test_time_augmentation"] is not None:
-        raise InputError("--masks takes masks that are there: leave out what is of a network.")
+        raise InputError("--masks uses existing masks: leave out the options of a network.")
     masks = MaskFolder(given.absolute(), options["pixel_size"])
     masks.names()  # a folder without any is refused here
     return masks
@@ -223,7 +226,7 @@ def segment(
     ] = None,
     overlays: Annotated[
         bool,
-        typer.Option("--overlays", help="also write pictures with contamination in orange-red"),
+        typer.Option("--overlays", help="also write the images with contamination in orange-red"),
     ] = False,
 ) -> "NetworkTask":
     """Write a mask for every micrograph, a table and a report.
@@ -234,7 +237,7 @@ def segment(
       graphseg segment "night/**/*.dm4" --output masks --overlays
       graphseg segment night/ --output masks --watch
 
-    White is contamination. Images that are finished are skipped, so the same command resumes an
+    In a mask, white is contamination. Finished images are skipped, so the same command resumes an
     interrupted run. A file that cannot be read is reported and skipped; the exit code is then 2.
     """
     from graphseg.batch.tasks import Segment
@@ -261,10 +264,10 @@ def analyse(
       graphseg analyse night/ --output atoms
       graphseg analyse night/ --output atoms --masks masks
 
-    For every micrograph it writes a class map (lattice white, boundary red, vacuum green,
+    For every micrograph, the command writes a class map (lattice white, boundary red, vacuum green,
     contamination blue), tables of atoms, bonds, rings and defects, and the atoms as extended XYZ.
-    analyse.csv has the areas in nm² and the numbers of atoms, rings and defects; analyse.html shows
-    it with pictures.
+    analyse.csv lists the areas in nm² and the numbers of atoms, rings and defects of each image;
+    analyse.html shows the same with pictures.
 
     \b
     NAME_atoms.csv    atom, PLACE, amplitude
@@ -289,7 +292,7 @@ def analyse(
 def sort(
     network: "Network",
     exclude_vacuum: Annotated[
-        bool, typer.Option("--exclude-vacuum", help="count vacuum (holes) as not clean, too")
+        bool, typer.Option("--exclude-vacuum", help="count vacuum (holes) as not clean either")
     ] = False,
 ) -> "NetworkTask":
     """Rank micrographs by their clean fraction.
@@ -298,7 +301,7 @@ def sort(
     Example:
       graphseg sort night/ --output ranking
 
-    The result is a table and a page with pictures.
+    The ranking is written as a table and as a page with pictures.
     """
     from graphseg.batch.tasks import Sort
 
@@ -311,11 +314,12 @@ def reduce(
     mode: Annotated[
         str,
         typer.Option(
-            help="lossless, or how contamination is stored coarsely: levels, blocks or flat"
+            help="lossless, or how contamination is simplified: levels (fewer grey values), blocks "
+            "(means of blocks) or flat (one grey value)"
         ),
     ] = "lossless",
     margin: Annotated[
-        float, typer.Option(help="pixels around outlines of contamination that stay exact")
+        float, typer.Option(help="width in pixels of the rim of contamination that stays exact")
     ] = MARGIN,
 ) -> "NetworkTask":
     """Store micrographs and class maps in small HDF5 files.
@@ -325,7 +329,8 @@ def reduce(
       graphseg reduce night/ --output small
       graphseg reduce night/ --output smaller --mode blocks
 
-    By default the compression is lossless.
+    By default, every pixel can be restored exactly. The other modes keep clean areas exact and
+    store contamination coarsely, which makes the files smaller.
     """
     from graphseg.batch.reduction import Coarsening
     from graphseg.batch.tasks import Reduce
@@ -405,5 +410,5 @@ def _sentence(error: Exception) -> str:
             "a place that can be read and written."
         )
     if isinstance(error, MemoryError):
-        return f"The memory is not enough ({error or 'no size given'}); use less at a time."
+        return f"There is not enough memory ({error or 'no size given'}); use less at a time."
     return " ".join(str(error).split())

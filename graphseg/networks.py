@@ -35,31 +35,32 @@ def refuse_existing(path: Path) -> None:
 
 
 def review(
-    results: Annotated[Path, typer.Argument(help="the folder of results of `graphseg segment`")],
+    results: Annotated[Path, typer.Argument(help="a folder of results of `graphseg segment`")],
     model: Annotated[
         Path | None,
         typer.Option(
-            help="the weight file that made the masks, if it is not where it was: the threshold "
-            "needs its probabilities, unless they were written"
+            help="the weight file that made the masks, if it was moved; it is needed to change the "
+            "threshold, unless the run wrote its probabilities"
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: any")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the page; 0: any")] = 0,
     browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
 ) -> None:
     """Correct masks in the browser: threshold, brush, accept.
 
     \b
-    Example:
+    Examples:
       graphseg segment night/ --output masks
       graphseg review masks
       graphseg analyse night/ --output atoms --masks masks
       graphseg train masks --output my_unet.safetensors
 
-    The masks that need a look first come first. Beside NAME_mask.tif, which stays, come
-    NAME_corrected.tif and NAME_reviewed.tif (where you have looked: what was painted, or all of an
-    accepted image). analyse, sort and reduce take corrected masks with --masks; train learns from
-    them, and what nobody has looked at is unknown to it. Every stroke is saved at once, and the
-    same command goes on where you stopped. The page is served to this machine only.
+    The page begins with the masks that most need checking. NAME_mask.tif is left as it is; beside
+    it, NAME_corrected.tif holds the corrected mask and NAME_reviewed.tif the reviewed pixels (those
+    that you painted, or all of an image that you accepted). analyse, sort and reduce use corrected
+    masks with --masks, and train learns from them, with pixels that nobody reviewed as unknown.
+    Every stroke is saved at once, and the same command continues where you stopped. The page can
+    be opened on this machine only.
     """
     import webbrowser
 
@@ -84,8 +85,8 @@ def train(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="a folder of micrographs NAME.dm4, .tif, .png … and NAME_LABEL.png, or results "
-            "of `graphseg segment` that `graphseg review` has corrected"
+            help="a folder of micrographs NAME.dm4, .tif, .png … with NAME_LABEL.png, or results "
+            "of `graphseg segment` that were corrected with `graphseg review`"
         ),
     ],
     output: Annotated[Path, typer.Option(help="the weight file to write")],
@@ -93,30 +94,31 @@ def train(
         str,
         typer.Option(
             "--from",
-            help="initial weights: default, simulated, nothing (random ones), or a weight file",
+            help="initial weights: default, simulated, nothing (random weights), or a weight file",
         ),
     ] = "default",
     contamination: Annotated[
         list[int] | None,
         typer.Option(
-            help="grey value that means contamination; may be repeated; by default any above 0"
+            help="grey value that means contamination; may be repeated; by default all above 0"
         ),
     ] = None,
     two_classes: Annotated[
         bool,
         typer.Option(
             "--two-classes",
-            help="learn contamination against the rest, whatever values labels have",
+            help="distinguish only contamination from the rest, also if labels have more classes",
         ),
     ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="folds of the cross-validation by acquisition; 0: none; by default 5 if possible",
+            help="folds of the cross-validation by acquisition; 0: no cross-validation; by default "
+            "5, or fewer if there are fewer acquisitions",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1 for one per core")] = 1,
+    jobs: Annotated[int, typer.Option(help="folds trained in parallel; -1: one per core")] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -133,14 +135,14 @@ def train(
       graphseg train my_labels --output my_unet.safetensors
       graphseg train my_labels --from nothing --output new.safetensors
 
-    The folder is checked first; the scores come from a cross-validation by acquisition, with every
-    image at the scale that segment brings it to. Sizes and pixel sizes may differ. Of corrected
-    masks only what was reviewed counts, in the training and in the scores. If the training
-    is no better than the default network, the last line says to keep that one. Labels may
-    have any number of classes, one grey value each; with more than two, `graphseg segment --model`
-    also writes class maps. A model card with the scores is in the weight file, and beside it as
-    JSON.
-    An interrupted training resumes when the same command is given again.
+    The folder is checked first. The scores come from a cross-validation that leaves out whole
+    acquisitions, with every image at the scale that segment would use. Sizes and pixel sizes may
+    differ. Of corrected masks, only reviewed pixels count, in the training and in the scores. If
+    the new network is no better than the default one, the last line advises you to keep that.
+    Labels may have any number of classes, one grey value each; with more than two,
+    `graphseg segment --model` also writes class maps. The weight file contains a model card with
+    the scores, which is also written beside it as JSON. An interrupted training resumes when the
+    same command is given again.
     """
     from graphseg.batch import masks, pools
     from graphseg.datasets import check
@@ -154,7 +156,9 @@ def train(
         raise InputError(f"--set {name} is not possible here; see graphseg train --help.")
     if masks.is_reviewed(folder):
         if contamination or two_classes:
-            raise InputError("Corrected masks have two classes: leave out what names others.")
+            raise InputError(
+                "Corrected masks have two classes: leave out the options that name others."
+            )
         stack, classes, report = masks.read_reviewed(folder)
     else:
         report = check.check_folder(folder, progress=True)
@@ -188,9 +192,9 @@ def export(
     Example:
       graphseg export my_unet.safetensors --output my_unet.onnx
 
-    Needs graphseg[onnx]. The ONNX network takes images as float32 (n, height, width) of any scale
-    and size, and gives probabilities. The file is only written if ONNX Runtime agrees with PyTorch
-    within 1e-4.
+    Needs graphseg[onnx]. The ONNX network takes images as float32 (n, height, width), with grey
+    values of any range and of any size, and returns probabilities. The file is written only if ONNX
+    Runtime agrees with PyTorch within 1e-4.
     """
     from graphseg.unet import finetune
     from graphseg.unet.export import export_onnx
@@ -207,13 +211,14 @@ def export(
 
 def pretrain(
     output: Annotated[Path, typer.Option(help="the weight file to write")],
-    images: Annotated[int, typer.Option(help="how many simulated images")] = 600,
+    images: Annotated[int, typer.Option(help="number of simulated images")] = 600,
     seed: Annotated[int, typer.Option(help="seed of the simulation and of the training")] = 0,
-    jobs: Annotated[int, typer.Option(help="worker processes for the simulation")] = 1,
+    jobs: Annotated[int, typer.Option(help="processes for the simulation")] = 1,
     defects: Annotated[
         int,
         typer.Option(
-            help="further simulated training images, with many defects that are not contamination"
+            help="number of additional simulated images with many defects, which are not "
+            "contamination"
         ),
     ] = 0,
     changes: Changes = None,

@@ -11,17 +11,17 @@
 # # No labels needed
 #
 # Can a network that has only ever seen *simulated* {term}`micrographs <Micrograph>` find
-# {term}`contamination` in real ones? {term}`Labels <Label>` are slow to draw by hand, and one
-# person's labels reflect that person's habits, whereas the physics of image formation is known.
-# {cite:t}`Sadre2021` conclude with the hope that it can be done.
+# {term}`contamination` in real ones? {term}`Labels <Label>` take long to draw by hand, and they
+# reflect the habits of the person who draws them, whereas the physics of image formation is known.
+# {cite:t}`Sadre2021` end with the hope that simulations can take the place of labels.
 #
 # **What you will be able to do**
 #
 # - simulate micrographs of contaminated {term}`graphene`, with the exact truth of every pixel and
 #   atom;
-# - train a network without a single label, say how good it is on real images, and where real labels
-#   enter nevertheless;
-# - say how many labels a network that was {term}`pretrained` on simulations saves;
+# - train a network without a single label, measure how good it is on real images, and say where
+#   real labels enter nevertheless;
+# - say how many labels are saved by a network that was {term}`pretrained` on simulations;
 # - say which part of the simulation matters;
 # - turn the {term}`generator` into one for another crystal by changing one line.
 
@@ -87,9 +87,9 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # relaxed boundaries, {term}`vacancies <Vacancy>`, holes, closed loops, single heavy atoms, patches
 # of {term}`amorphous carbon` with rough edges and thin margins, flakes of a second layer; then
 # focus, {term}`aberrations <Aberration>`, {term}`dose`, drift and {term}`pixel size`. All ranges
-# are in one configuration, each with the reason for it. The fast path used here is tested against
-# the {term}`multislice` of abTEM {cite:p}`Madsen2021` on the same atoms: on 30 Å of carbon, at
-# three defocus values, the correlation of the images must be at least 0.98.
+# are in one configuration, each with the reason for it. A test compares the fast simulation used
+# here with the {term}`multislice` of abTEM {cite:p}`Madsen2021` on the same atoms: for 30 Å of
+# carbon, at three defocus values, the correlation of the images must be at least 0.98.
 
 # %%
 samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
@@ -98,7 +98,7 @@ samples = [gs.simulate(seed, index) for index in range(max(sheet, 4))]
 coverage = np.array([sample.mask.mean() for sample in samples])
 record("simulated_coverage", 100 * np.median(coverage))
 
-# %% mystnb={"figure": {"caption": "Four simulated micrographs with their truth: the outline a person would draw (orange), grain boundaries (red) and holes (green).", "name": "fig-simulated-samples"}, "image": {"alt": "Four micrographs of a dotted lattice: orange outlines around coarse patches, pairs of red lines along grain boundaries, green lines around holes."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four simulated micrographs with their ground truth: the outline that a person would draw (orange), grain boundaries (red) and holes (green). Notice that the truth also marks boundaries, which nobody labelled in the published images.", "name": "fig-simulated-samples"}, "image": {"alt": "Four micrographs of a dotted lattice: orange outlines around coarse patches, pairs of red lines along grain boundaries, green lines around holes."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8))
 for ax, sample in zip(axes, samples, strict=False):
     defocus = f"{sample.conditions.defocus:.0f}".replace("-", "\u2212")
@@ -106,15 +106,16 @@ for ax, sample in zip(axes, samples, strict=False):
     figures.show_sample(ax, sample, title)
 
 # %% [markdown]
-# {numref}`fig-simulated-samples` shows four. Each comes with a more complete ground truth than a
-# person could draw: a physical {term}`mask` (closer than one {term}`bond` to a contaminant atom)
-# and one that follows a person's habits (small gaps closed, specks and threads left out), the
-# positions and bonds of all atoms, the {term}`orientation`, and the imaging conditions. The same
-# {term}`seed` and index give the same sample on any number of processes.
+# {numref}`fig-simulated-samples` shows four of them. Each comes with a more complete ground truth
+# than a person could draw: a physical {term}`mask` (all pixels closer than one {term}`bond` to a
+# contaminant atom), a mask that follows a person's habits (small gaps closed, specks and threads
+# left out), the positions and bonds of all atoms, the {term}`orientation`, and the imaging
+# conditions. The same {term}`seed` and index give the same sample, whatever the number of
+# processes.
 #
 # ## Can you tell them apart?
 #
-# {numref}`fig-simulated-blind` shows simulated and real images in random order; the answer stands
+# {numref}`fig-simulated-blind` shows simulated and real images in random order; the answer is given
 # below *What was found*. (If the {term}`stack` of this page is itself simulated, all images are.)
 
 # %% tags=["hide-input"]
@@ -124,7 +125,7 @@ shown = [*stack.images[real], *[sample.image for sample in samples[:sheet]]]
 origin = np.array([stack.source] * len(real) + ["generated"] * sheet)
 order = generator.permutation(len(shown))
 
-# %% mystnb={"figure": {"caption": "Blind contact sheet: images of the stack of this page and generated ones in random order, 256 pixels wide each; bars are left out because the pixel sizes of published images are not in their files.", "name": "fig-simulated-blind"}, "image": {"alt": "Rows of small numbered micrographs, recorded and simulated, which look much alike."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Images of the stack of this page and generated ones in random order, each 256 pixels wide. Scale bars are left out because the published files do not state a pixel size. Try to name the generated ones before you look at the answer.", "name": "fig-simulated-blind"}, "image": {"alt": "Rows of small numbered micrographs, recorded and simulated, which look much alike."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(10, 4.1))
 figures.show_sheet(ax, [shown[index] for index in order], 8)
 
@@ -139,13 +140,14 @@ figures.show_sheet(ax, [shown[index] for index in order], 8)
 #     --set stride=2 --set "loss='cross-entropy + jaccard'" --output simulated.safetensors
 # ```
 #
-# The recipe, the last {term}`epoch` and the {term}`threshold` of one half are fixed beforehand, and
-# no real image or label enters the training. But the generator was not designed blindly. Its ranges
-# were chosen by looking at the images *and labels* of the first half of the
-# {term}`acquisitions <Acquisition>`: the distance from the atoms at which a person draws the
-# outline, for instance, was set from the labels of that half. The other half was not used for that,
-# with exceptions: how much of an image is contaminated, and how often an image is clean, was taken
-# from all labels; pixel sizes, noise and uniformity of illumination were taken from all images.
+# The recipe, the number of {term}`epochs <Epoch>` and the {term}`threshold` of one half were fixed
+# beforehand, and no real image or label enters the training. But the generator was not designed
+# without looking at data. Its ranges were chosen on the images *and labels* of the first half of
+# the {term}`acquisitions <Acquisition>`: for instance, the distance from the atoms at which a
+# person draws the outline was set from the labels of that half. The other half was not used for
+# this, with two exceptions: how much of an image is contaminated, and how often an image is clean,
+# was taken from all labels; pixel sizes, noise and uniformity of illumination were taken from all
+# images. Therefore scores are given both for all images and for the other half.
 
 # %% tags=["remove-input"]
 free = read_result("simulation_only")
@@ -169,12 +171,17 @@ record("generator_clean", 100 * contaminant.clean_fraction)
 # %% [markdown]
 # The generator covers {glue:text}`generator_coverage:.1f` % of a contaminated image in the median
 # and leaves {glue:text}`generator_clean:.0f` % of the images clean; the first half alone would have
-# suggested about the same. One network of an earlier state of the generator was scored on all
-# images ({numref}`chapter %s <ch-comparison>`). After that the outlines were drawn nearer to the
-# atoms, as the first half suggested, and closed loops and other defects were added for their own
-# sake; neither was chosen by that score. Therefore the scores of the other half are given as well
-# as those of all images. The table is for five trainings, each with different simulated images and
-# different random {term}`weights`:
+# suggested about the same. The table gives the scores of five trainings, each with different
+# simulated images and different random {term}`weights`:
+#
+# :::{admonition} Provenance
+# :class: dropdown
+#
+# One network of an earlier state of the generator was scored on all images
+# ({numref}`chapter %s <ch-comparison>`). After that, the outlines were drawn nearer to the atoms, as
+# the first half suggested, and closed loops and other defects were added for their own sake. Neither
+# change was chosen by that score.
+# :::
 
 # %% tags=["remove-input"]
 parts = {
@@ -207,19 +214,20 @@ minutes = np.mean([row["fit_seconds"] for row in free["results"]]) / 60
 record("free_minutes", minutes)
 
 # %% [markdown]
-# Without a label in the training the index is {glue:text}`free_per_image:.3f` ±
+# Without labels in the training, the index is {glue:text}`free_per_image:.3f` ±
 # {glue:text}`free_per_image_spread:.3f` per image and {glue:text}`free_pooled:.3f` ±
 # {glue:text}`free_pooled_spread:.3f` pooled (mean and standard deviation of
 # {glue:text}`free_seeds:d` trainings of {glue:text}`free_minutes:.0f` minutes). On the other half
-# it is {glue:text}`free_per_image_unseen:.3f` and {glue:text}`free_pooled_unseen:.3f`.
+# alone it is {glue:text}`free_per_image_unseen:.3f` per image and
+# {glue:text}`free_pooled_unseen:.3f` pooled.
 #
 # ### Is that better than the paper's network with labels?
 #
-# The paper printed six scores of its {term}`U-Net`, which was trained with labels
-# {cite:p}`Sadre2021`. It does not say how 0/0 is counted, and three labels are empty
-# ({numref}`chapter %s <ch-comparison>`), so the table gives the means of our trainings under each
-# convention, with 95 % {term}`intervals <Interval>` from a {term}`bootstrap` over acquisitions.
-# Values above the paper's are bold.
+# The paper prints six scores of its {term}`U-Net`, which was trained with labels
+# {cite:p}`Sadre2021`. It does not say how 0/0 is counted, which matters because three labels are
+# empty ({numref}`chapter %s <ch-comparison>`). The table therefore gives the means of our trainings
+# under each convention, with 95 % {term}`intervals <Interval>` from a {term}`bootstrap` over
+# acquisitions. Values above the paper's are bold.
 
 # %% tags=["remove-input"]
 paper = read_record(RESULTS_FOLDER.parent / "paper.json")["scores"]["unet"]
@@ -268,21 +276,22 @@ for name, key in (
     record(f"free_{key}_high", high_end)
 
 # %% [markdown]
-# Under every convention {glue:text}`free_above:d` of the six scores lie above the paper's:
+# Under every convention, {glue:text}`free_above:d` of the six scores are above the paper's:
 # {glue:text}`free_above_names:s`. Whether the interval excludes the paper's value as well depends
 # on the convention: per image with 0/0 = 1 it does for {glue:text}`free_surely_one:s`; with 0/0 = 0
 # for {glue:text}`free_surely_zero:s`; pooled for {glue:text}`free_surely_pooled:s`. The
-# {term}`balanced accuracy` is no better than the paper's: it is {glue:text}`free_balanced:.3f`
-# ({glue:text}`free_balanced_low:.3f` to {glue:text}`free_balanced_high:.3f`) per image against the
-# paper's {glue:text}`free_paper_balanced:.3f`, and {glue:text}`free_balanced_pooled:.3f`
-# ({glue:text}`free_balanced_pooled_low:.3f` to {glue:text}`free_balanced_pooled_high:.3f`) pooled;
-# both intervals contain the paper's value. Whether the {term}`recall` is higher or lower depends on
-# the value of 0/0. And the paper's numbers come from random {term}`folds <Fold>`, with frames of
-# one series on both sides, and have no interval of their own.
+# {term}`balanced accuracy` cannot be distinguished from the paper's
+# {glue:text}`free_paper_balanced:.3f`: it is {glue:text}`free_balanced:.3f`
+# ({glue:text}`free_balanced_low:.3f` to {glue:text}`free_balanced_high:.3f`) per image and
+# {glue:text}`free_balanced_pooled:.3f` ({glue:text}`free_balanced_pooled_low:.3f` to
+# {glue:text}`free_balanced_pooled_high:.3f`) pooled, and both intervals contain the paper's value.
+# Whether the {term}`recall` is higher or lower depends on the value of 0/0. Note also that the
+# paper's numbers come from random {term}`folds <Fold>`, with frames of one series on both sides,
+# and have no interval.
 #
 # ## How many labels does pretraining save?
 #
-# On each of the five folds grouped by acquisition we train with 1, 2, 4 … labelled acquisitions,
+# On each of the five folds grouped by acquisition, we train with 1, 2, 4 … labelled acquisitions,
 # once from random weights and once from the simulation-only network. All trainings have the same
 # recipe ({numref}`chapter %s <ch-comparison>`) and at least the same number of steps. The last
 # point of the second curve is {term}`our network` of {numref}`chapter %s <ch-comparison>`; it
@@ -307,7 +316,7 @@ curves = {
 curves["from random weights"][most] = read_result("ablation_labels")
 curves["from simulated images"][most] = read_result("ours_acquisition")
 
-# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels stand at the left end of the logarithmic axis, and the last point has all acquisitions outside the fold. Notice that a few labels lower the index of the network that has seen simulated images.", "name": "fig-simulated-labels"}, "image": {"alt": "Three lines of the Jaccard index against labelled acquisitions. From random weights it climbs from below 0.5; from simulated images it starts high, dips at one label and recovers, less so when trained gently; all meet at the right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index on held-out acquisitions against the number of labelled acquisitions in the training; mean and standard deviation over five folds. Zero labels are drawn at the left end of the logarithmic axis; the last point uses all acquisitions outside the fold. Notice that training on a few labels lowers the index of the network that was pretrained on simulated images.", "name": "fig-simulated-labels"}, "image": {"alt": "Three lines of the Jaccard index against labelled acquisitions. From random weights it climbs from below 0.5; from simulated images it starts high, dips at one label and recovers, less so when trained gently; all meet at the right."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 3.6))
 figures.show_label_curve(ax, curves, average, most)
 
@@ -343,26 +352,32 @@ few = (nothing, fine_tuned, gentle)
 record("labels_split", max(map(learning_curve.split_places, few)))
 
 # %% [markdown]
-# With four labelled acquisitions the network that starts from random weights reaches
+# With four labelled acquisitions, the network that starts from random weights reaches
 # {glue:text}`labels_four_nothing:.3f`, the one that starts from simulated images
 # {glue:text}`labels_four_simulated:.3f` ({numref}`fig-simulated-labels`). But without any label the
-# second one had {glue:text}`labels_none:.3f`: *training on a few labels with the full recipe makes
-# it worse*; with one acquisition the index is {glue:text}`labels_one_simulated:.3f`. Probably the
-# network forgets what it learned from the simulation and memorises a few images. The third curve
-# was added after this was seen: a hundred steps at a fifth of the {term}`learning rate`. It loses
+# latter had {glue:text}`labels_none:.3f`: *training on a few labels with the full recipe makes it
+# worse*. With one acquisition the index is {glue:text}`labels_one_simulated:.3f`. The network
+# probably forgets what it learned from the simulation and memorises a few images. The third curve
+# shows a gentler training, with a hundred steps at a fifth of the {term}`learning rate`. It loses
 # less ({glue:text}`labels_one_gentle:.3f` with one acquisition) and ends at
-# {glue:text}`labels_all_gentle:.3f`. How many labels does it take to reach the index of simulation
-# alone? Trainings on labels alone {glue:text}`labels_worth:s`; the standard deviation over folds is
-# {glue:text}`labels_none_spread:.3f`. With all labels the two curves of the full recipe end at
-# {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
+# {glue:text}`labels_all_gentle:.3f`.
 #
-# In the trainings with few labels {glue:text}`labels_split:d` of the four pairs of acquisitions
-# that show one place ({numref}`chapter %s <ch-data>`) lie on both sides of a fold, because they
-# were found later.
+# How many labels does it take to reach the index of the simulation-only network? Trainings on
+# labels alone {glue:text}`labels_worth:s`; the standard deviation of that index over folds is
+# {glue:text}`labels_none_spread:.3f`. With all labels, the two curves of the full recipe end at
+# {glue:text}`labels_all_nothing:.3f` and {glue:text}`labels_all_simulated:.3f`.
 #
 # Would our network of {numref}`chapter %s <ch-comparison>` gain from the better initial weights?
 # Two trainings were tried, one of them with simulated images of defects in addition to the labelled
-# ones, and were stopped after two and three folds.
+# ones. They were stopped after two and three folds.
+#
+# :::{admonition} Provenance
+# :class: dropdown
+#
+# The third curve was added after the dip of the second one had been seen. In the trainings with few
+# labels, {glue:text}`labels_split:d` of the four pairs of acquisitions that show one place
+# ({numref}`chapter %s <ch-data>`) lie on both sides of a fold, because these pairs were found later.
+# :::
 
 # %% tags=["remove-input"]
 for name in ("retrained", "retrained_defects"):
@@ -376,20 +391,21 @@ for name in ("retrained", "retrained_defects"):
         record(f"{name}_{key}_said", said)
 
 # %% [markdown]
-# On the same images, per image, the difference to our network is
+# On the same images, the difference from our network in the index per image is
 # {glue:text}`retrained_value_said:s` ({glue:text}`retrained_low_said:s` to
 # {glue:text}`retrained_high_said:s`, 95 % bootstrap over acquisitions;
-# {glue:text}`retrained_folds:d` folds), with defects {glue:text}`retrained_defects_value_said:s`
-# ({glue:text}`retrained_defects_low_said:s` to {glue:text}`retrained_defects_high_said:s`;
-# {glue:text}`retrained_defects_folds:d` folds). Neither training was carried through all folds, so
-# a small gain or {term}`loss` is not excluded; the recorded network stayed.
+# {glue:text}`retrained_folds:d` folds), and with defects
+# {glue:text}`retrained_defects_value_said:s` ({glue:text}`retrained_defects_low_said:s` to
+# {glue:text}`retrained_defects_high_said:s`; {glue:text}`retrained_defects_folds:d` folds). Since
+# neither training covers all folds, a small gain or {term}`loss` cannot be excluded. Our network
+# was left as it was.
 #
 # ## Which realism matters?
 #
-# We start from the generator that one would write without having seen an image: a perfect crystal,
-# patches of uniform thickness, one good focus, {term}`shot noise`. Then one part after the other is
-# replaced by that of the final generator. The trainings are shorter than those above:
-# {glue:text}`realism_images:d` images instead of {glue:text}`free_images:d`, and
+# We start from a generator that one would write without having seen a real image: a perfect
+# crystal, patches of uniform thickness, one good focus, {term}`shot noise`. Then its parts are
+# replaced, one after the other, by those of the final generator. These trainings are shorter than
+# those above: {glue:text}`realism_images:d` images instead of {glue:text}`free_images:d`, and
 # {glue:text}`realism_seeds:d` training for each step.
 
 # %% tags=["hide-input"]
@@ -416,7 +432,7 @@ reference = [
     metrics.scores(table)["jaccard"] for *_, table in fold_counts(free)
 ]
 
-# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row has the five full trainings of above, which differ in their seeds only. Notice that the third step lowers the index, by far more than those five differ.", "name": "fig-simulated-realism"}, "image": {"alt": "Rows of points of the Jaccard index: far left for the naive generator, then further right, back at the third step, and far right for the full generator, whose five trainings nearly coincide."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pooled Jaccard index on the published images as the generator becomes more realistic, from top to bottom; a point for each training. The last row shows the five full trainings of the previous section, which differ only in their seeds. Notice that the third step lowers the index by far more than these five differ.", "name": "fig-simulated-realism"}, "image": {"alt": "Rows of points of the Jaccard index: far left for the naive generator, then further right, back at the third step, and far right for the full generator, whose five trainings nearly coincide."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(6.5, 2.9))
 figures.show_steps(ax, steps, reference)
 
@@ -435,25 +451,25 @@ record("realism_images", realism["simulated_images"] + realism["with_defects"])
 record("free_images", free["simulated_images"] + free["with_defects"])
 
 # %% [markdown]
-# The naive generator gives {glue:text}`realism_naive:.3f`, the final one
-# {glue:text}`realism_final:.3f` at this budget ({numref}`fig-simulated-realism`). The largest
-# single step, {glue:text}`realism_gain:.3f`, is that of {glue:text}`realism_largest:s`. The order
-# matters in such a list: the effect of a step depends on the steps before it.
+# With these short trainings, the index is {glue:text}`realism_naive:.3f` for the naive generator
+# and {glue:text}`realism_final:.3f` for the final one ({numref}`fig-simulated-realism`). The
+# largest single step, {glue:text}`realism_gain:.3f`, is that of {glue:text}`realism_largest:s`. The
+# effect of a step depends on the steps before it, so another order would give other numbers.
 #
 # One step lowers the index: that of {glue:text}`realism_lowering:s`, by
-# {glue:text}`realism_loss:.3f`. Full trainings with the final generator differ by
-# {glue:text}`free_pooled_spread:.3f` from seed to seed. If trainings with the intermediate
-# generators varied as little, the drop would not be chance, but this is not known: with
-# {glue:text}`realism_seeds:d` training for each step the effect of a step cannot be separated from
-# that of its seed. A possible reason, which was not tested: far from focus the {term}`lattice`
-# itself is grainy, and a network that has not yet seen realistic noise and contamination mistakes
-# one for the other.
+# {glue:text}`realism_loss:.3f`. Is this chance? Full trainings with the final generator differ by
+# {glue:text}`free_pooled_spread:.3f` (standard deviation) from seed to seed, which is much less.
+# But whether trainings with the intermediate generators vary as little is not known: with
+# {glue:text}`realism_seeds:d` training for each step, the effect of a step cannot be separated from
+# that of its seed. A possible reason, which was not tested, is that far from focus the
+# {term}`lattice` itself looks grainy, and that a network which has not yet seen realistic noise and
+# contamination mistakes one for the other.
 #
 # ## Where it fails
 #
-# The network that comes with the package as `simulated` is the first of the five. We predict the
-# stack of this page and show the images with the lowest index among those whose label covers at
-# least one percent.
+# The {term}`bundled network` `simulated` is the first of the five. We predict the stack of this
+# page with it and show the images with the lowest index among those whose label covers at least one
+# per cent.
 
 # %%
 network = gs.load_model("simulated", test_time_augmentation=False)
@@ -463,7 +479,7 @@ index = metrics.score_table(table)["jaccard"]
 labelled = np.flatnonzero(stack.masks.mean(axis=(1, 2)) >= 0.01)
 worst = labelled[np.argsort(index[labelled])[:4]]
 
-# %% mystnb={"figure": {"caption": "The four images on which the simulation-only network is worst, of those whose label covers at least one percent: above the micrograph with its Jaccard index, below the error map. Notice how much of what is missed (blue) lies at thin margins, and that the rest are patches of their own.", "name": "fig-simulated-worst"}, "image": {"alt": "Four micrographs above their error maps: white areas on black with red and blue margins, and a few blue patches of their own."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The four images with the lowest Jaccard index of the simulation-only network, of those whose label covers at least one per cent. Top: micrograph and index; bottom: error map. Notice that much of the missed contamination (blue) lies at thin margins, and that the rest are separate patches.", "name": "fig-simulated-worst"}, "image": {"alt": "Four micrographs above their error maps: white areas on black with red and blue margins, and a few blue patches of their own."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2))
 for column, number in zip(axes.T, worst, strict=False):
     image = stack.images[number]
@@ -484,11 +500,11 @@ record("free_low", float(np.mean(index[labelled] < low) * 100))
 
 # %% [markdown]
 # In {glue:text}`free_low:.0f` % of these images the index is below {glue:text}`free_limit:.1f`
-# ({numref}`fig-simulated-worst`). Of all wrong pixels in them {glue:text}`free_false:.0f` % are
-# {term}`false positives <False positive>`, the others are missed. Some of the worst cases are
-# errors; others are differences of opinion about where a thin margin ends. The network never saw
-# the person's habits, so it cannot imitate them ({numref}`chapter %s <ch-comparison>` measures how
-# far labels can be trusted).
+# ({numref}`fig-simulated-worst`). Of all wrong pixels in them, {glue:text}`free_false:.0f` % are
+# {term}`false positives <False positive>`; the others are missed. Some of the worst cases are
+# errors, others are differences of opinion about where a thin margin ends. The network has never
+# seen a person's labels, so it cannot imitate that person's habits
+# ({numref}`chapter %s <ch-comparison>` measures how far labels can be trusted).
 #
 # ## Another material, another magnification
 #
@@ -496,7 +512,6 @@ record("free_low", float(np.mean(index[labelled] < low) * 100))
 # included; any other honeycomb with two sites takes one line:
 #
 # ```python
-# from dataclasses import replace
 # from graphseg.simulation.configuration import Configuration, Material
 #
 # tungsten_diselenide = Material(3.28, (((74, 0.0),), ((34, 1.66), (34, -1.66))))
@@ -513,7 +528,7 @@ others = {
     for name, configuration in materials.items()
 }
 
-# %% mystnb={"figure": {"caption": "The same random numbers drawn for graphene and for two other crystals, with contamination (orange) and grain boundaries (red) outlined. Notice that boron nitride can hardly be told from graphene.", "name": "fig-simulated-materials"}, "image": {"alt": "The same field three times with the same outlines: a fine honeycomb for graphene, nearly the same for boron nitride, bright spots on black further apart for molybdenum disulphide."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The same sample, from the same random numbers, for graphene and for two other crystals, with outlines of contamination (orange) and grain boundaries (red). Notice that boron nitride can hardly be distinguished from graphene.", "name": "fig-simulated-materials"}, "image": {"alt": "The same field three times with the same outlines: a fine honeycomb for graphene, nearly the same for boron nitride, bright spots on black further apart for molybdenum disulphide."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
 pictures = {"graphene": samples[1]} | others
 for ax, (name, sample) in zip(axes, pictures.items(), strict=True):
@@ -530,43 +545,43 @@ for name, configuration in materials.items():
 record("materials_deviation", 100 * max(deviations))
 
 # %% [markdown]
-# {numref}`fig-simulated-materials` shows them. The {term}`lattice parameter` measured in them as in
-# {numref}`chapter %s <ch-structure>` agrees with the one that was simulated to within
-# {glue:text}`materials_deviation:.2f` %. No real image of these crystals was available, so nothing
-# is claimed about networks trained for them.
+# {numref}`fig-simulated-materials` shows them. Measured as in {numref}`chapter %s <ch-structure>`,
+# the {term}`lattice parameter` agrees with the simulated one to within
+# {glue:text}`materials_deviation:.2f` %. No real images of these crystals were available, so how
+# well networks trained for them work is not known.
 #
 # ## What this does not show
 #
-# - The ranges were chosen on labels of half of the acquisitions, and some of them on all: "without
-#   labels" refers to the training only.
-# - They were chosen for one microscope and one kind of specimen. For another one, look at
-#   your images and adjust the ranges first; the reason for each range says what to compare.
-# - The other half comes from the same microscope and the same person's labels.
-# - Contamination here is amorphous carbon with a few heavier atoms. Salt crystals, polymers with
-#   order of their own and thick particles are not in the generator.
-# - The scores are measured against the published labels, with all the habits of the person who drew
-#   them.
+# - The ranges were chosen on the labels of half of the acquisitions, and some of them on all
+#   labels: "without labels" refers only to the training.
+# - They were chosen for one microscope and one kind of specimen. For another one, look at your
+#   images and adjust the ranges first; the reason given for each range says what to compare.
+# - The other half comes from the same microscope, and its labels from the same person.
+# - Contamination here is amorphous carbon with a few heavier atoms. The generator has no salt
+#   crystals, no polymers with an order of their own and no thick particles.
+# - The scores compare masks with the published labels, and so with the habits of the person who
+#   drew them.
 #
 # ## On your own images
 #
 # Try the simulation-only network first:
-# `graphseg segment my_folder --output masks --model simulated.safetensors`, with the file that
-# `graphseg pretrain` writes. If it is not good enough, label acquisitions, more than a few, and
-# fine-tune ({numref}`chapter %s <ch-own>`); {numref}`fig-simulated-labels` shows what to expect,
-# and a {term}`cross-validation` shows what was gained.
+# `graphseg segment my_folder --output masks --model simulated`, or with the file that
+# `graphseg pretrain` writes. If it is not good enough, label more than a few acquisitions and
+# fine-tune it ({numref}`chapter %s <ch-own>`). {numref}`fig-simulated-labels` shows what to expect,
+# and a {term}`cross-validation` measures what was gained.
 #
 # ## What was found
 #
-# - Without any label in the training: {glue:text}`free_per_image:.3f` per image and
-#   {glue:text}`free_pooled:.3f` pooled, with a spread of {glue:text}`free_pooled_spread:.3f`
-#   between trainings. The generator's ranges were chosen on labels of half of the acquisitions; the
-#   other half scores {glue:text}`free_per_image_unseen:.3f` and
-#   {glue:text}`free_pooled_unseen:.3f`.
-# - Under every convention for 0/0 that is above the paper's network in {glue:text}`free_above:d` of
-#   six scores ({glue:text}`free_above_names:s`); in balanced accuracy per image it is not.
+# - Without labels in the training, the index is {glue:text}`free_per_image:.3f` per image and
+#   {glue:text}`free_pooled:.3f` pooled, with a standard deviation of
+#   {glue:text}`free_pooled_spread:.3f` between trainings. The ranges of the generator were chosen
+#   on the labels of half of the acquisitions; on the other half the index is
+#   {glue:text}`free_per_image_unseen:.3f` per image and {glue:text}`free_pooled_unseen:.3f` pooled.
+# - Under every convention for 0/0, {glue:text}`free_above:d` of six scores are above those of the
+#   paper's network ({glue:text}`free_above_names:s`); the balanced accuracy per image is not.
 # - {term}`Fine-tuning` simulated initial weights on all labels gives
-#   {glue:text}`labels_all_simulated:.3f`, labels alone give {glue:text}`labels_all_nothing:.3f`;
-#   fine-tuning on few labels makes the network worse.
+#   {glue:text}`labels_all_simulated:.3f`, training on labels alone
+#   {glue:text}`labels_all_nothing:.3f`. Fine-tuning on few labels makes the network worse.
 
 # %% tags=["remove-input"]
 answer = [str(n + 1) for n, i in enumerate(order) if origin[i] == "generated"]
@@ -578,8 +593,8 @@ Markdown("Generated on the contact sheet: " + ", ".join(answer) + ".")
 # Try each before you unfold its solution; the solutions run with the page, so change them as you
 # like.
 #
-# **Exercise 1.** How noisy is a pixel? From the dose and the pixel size of the first sample above
-# predict the relative noise of an empty pixel, and compare it with the counts of its camera.
+# **Exercise 1.** How noisy is a pixel? Predict the relative noise of an empty pixel from the dose
+# and the pixel size of the first sample above, and compare it with the counts of its camera.
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 sample = samples[0]

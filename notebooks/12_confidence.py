@@ -10,14 +10,13 @@
 # (ch-confidence)=
 # # How good is this mask?
 #
-# When may one believe a {term}`mask`? One that is wrong without saying so is worse than none.
+# How far can a {term}`mask` be trusted? A wrong mask without a warning is worse than no mask.
 #
 # **What you will be able to do**
 #
-# - say whether a probability of 80 % means 80 %, and make it so;
+# - check whether a probability of 80 % means 80 %, and correct it if it does not;
 # - choose the {term}`threshold` for the {term}`precision` or the {term}`recall` that you need;
-# - get for each mask the {term}`Jaccard index` to expect, and look first at those that are
-#   doubtful.
+# - predict the {term}`Jaccard index` to expect of each mask, and check the doubtful masks first.
 
 # %% tags=["parameters", "hide-input"]
 data_source: str = "auto"  # "auto", "published" or "simulated"
@@ -46,28 +45,29 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # %% [markdown]
 # ## Does 80 % mean 80 %?
 #
-# A network trained by {term}`cross-entropy` can give any probability it likes; it is *calibrated*
-# if of all pixels with probability $p$ the fraction $p$ is contaminated. With $B$ bins of pixels
-# $S_b$, the {term}`expected calibration error` is
+# A network trained with {term}`cross-entropy` may return probabilities that are too high or too
+# low. It is *calibrated* if, of all pixels with probability $p$, the fraction $p$ is contaminated.
+# With $B$ bins of pixels $S_b$ and $N$ pixels in all, the {term}`expected calibration error` is
 #
 # $$ \mathrm{ECE} = \sum_{b=1}^{B} \frac{|S_b|}{N} \left| \bar p_b - \bar y_b \right| , $$ (eq-ece)
 #
-# with $\bar p_b$ the mean probability and $\bar y_b$ the contaminated fraction. Here $B = 15$ and
-# the pixels of all images count alike. Two remedies: divide the {term}`logit` by a
-# {term}`temperature` $T$ {cite:p}`Guo2017`, one number; or fit any rising curve,
-# {term}`isotonic regression`.
+# where $\bar p_b$ is the mean probability in a bin and $\bar y_b$ its contaminated fraction. Here
+# $B = 15$, and the pixels of all images count equally. There are two remedies: dividing the
+# {term}`logit` by one number, the {term}`temperature` $T$ {cite:p}`Guo2017`, or fitting any rising
+# curve, {term}`isotonic regression`.
 #
-# What is fitted must not be tested on the same {term}`labels <Label>`. Each image was predicted by
-# the {term}`fold` network that has not seen it. All images that this network has not seen are split
-# again by {term}`acquisition`, and an image is calibrated with the others: neither network nor
-# {term}`calibration` knows it or a frame of its series.
+# A {term}`calibration` must not be tested on the {term}`labels <Label>` that it was fitted to. Each
+# image was predicted by the {term}`fold` network that was trained without it. All images that this
+# network has not seen are split again by {term}`acquisition`, and each image is calibrated with
+# those of the other acquisitions. So neither the network nor the {term}`calibration` has seen the
+# image or another frame of its series.
 
 # %% tags=["hide-input"]
 confidence = records.read_record(tables.RESULTS_FOLDER / "confidence.json")
 calibrations = confidence["calibration"]
 per_image = np.mean(calibrations["temperature"]["error_per_image"])
 
-# %% mystnb={"figure": {"caption": "Left: reliability diagram out of fold, as predicted and after two calibrations. Right: precision and recall against the calibrated threshold, with 95 % intervals from a bootstrap over acquisitions. Notice on the left that as predicted the probabilities are too extreme: of what is called 90 % less than 80 % is contaminated.", "name": "fig-reliability"}, "image": {"alt": "Left: three curves around a diagonal; the one as predicted is flatter than the diagonal, isotonic calibration follows it. Right: precision rises and recall falls as the threshold grows, and they cross."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: reliability diagram out of fold, as predicted and after two calibrations. Right: precision and recall against the calibrated threshold, with 95 % intervals from a bootstrap over acquisitions. Notice on the left that the predicted probabilities are too extreme: of the pixels with a probability of 90 %, less than 80 % are contaminated.", "name": "fig-reliability"}, "image": {"alt": "Left: three curves around a diagonal; the one as predicted is flatter than the diagonal, isotonic calibration follows it. Right: precision rises and recall falls as the threshold grows, and they cross."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
 figures.show_reliability(axes[0], calibrations)
 figures.show_trade(axes[1], confidence["thresholds"])
@@ -80,17 +80,19 @@ record("ece_per_image", float(per_image))
 record("temperature", confidence["temperature"])
 
 # %% [markdown]
-# As predicted the error is {glue:text}`ece_none:.4f`, below the target of
-# {glue:text}`ece_target:.2f` before anything is fitted; a temperature of
-# {glue:text}`temperature:.2f` brings it to {glue:text}`ece_temperature:.4f`, isotonic regression
-# to {glue:text}`ece_isotonic:.4f`. A temperature above one means that the network is too sure of
-# itself. The error is small because most pixels are easy; {numref}`fig-reliability` shows the
-# others. It holds for all images together: within a single
-# image the mean error is {glue:text}`ece_per_image:.3f`, which no curve for all images can mend.
+# Without calibration, the error is {glue:text}`ece_none:.4f`, below the target of
+# {glue:text}`ece_target:.2f`. A temperature of {glue:text}`temperature:.2f` reduces it to
+# {glue:text}`ece_temperature:.4f`, isotonic regression to {glue:text}`ece_isotonic:.4f`. A
+# temperature above one means that the network is overconfident. The error is small because most
+# pixels are easy; {numref}`fig-reliability` shows the others. It also refers to all images
+# together: within a single image, the error is {glue:text}`ece_per_image:.3f` on average, which no
+# common curve for all images can correct.
 #
 # ## The threshold you need
 #
-# For counting atoms one wants every contaminated pixel out; for measuring coverage, no false ones.
+# Which threshold is best depends on the purpose. If no contaminated pixel may be left, for instance
+# when counting atoms, you need a high recall; if everything that is called contaminated must be so,
+# you need a high precision.
 
 # %% tags=["remove-input"]
 header = ["threshold", "precision", "recall", "jaccard"]
@@ -101,19 +103,20 @@ table = [
 Markdown(tables.markdown_table(header, table))
 
 # %% [markdown]
-# `python -m book.studies thresholds --precision 0.95` prints the threshold for a wish, with its
-# {term}`interval`.
+# `python -m book.studies thresholds --precision 0.95` prints the threshold for a given precision,
+# with its {term}`interval`.
 #
-# ## What to expect of one mask
+# ## How good is one mask?
 #
-# Without a label, the Jaccard index of a mask is not known, but it can be expected. An image is
-# predicted in the eight symmetries of the square; where the answers differ, or their mean $p$ is
-# undecided, the mask is doubtful. For the whole image the certain fraction
+# Without a label, the Jaccard index of a mask is not known, but it can be estimated. An image is
+# predicted in the eight symmetries of the square. Where the eight answers differ, or where their
+# mean $p$ is near one half, the mask is doubtful. For the whole image, the certain fraction
 #
 # $$ q = \frac{|\{p \ge 0.9\}|}{|\{p \ge 0.1\}|} $$ (eq-certain-fraction)
 #
-# is the Jaccard index of what is surely with what is possibly contaminated. A robust line through
-# other images turns it into the index to expect, with an interval that is to hold 90 %.
+# is the Jaccard index of what is almost certainly contaminated with what is possibly contaminated.
+# A robust line, fitted to other images, turns it into an expected index, with an interval that is
+# meant to hold 90 % of the measured values.
 
 # %% tags=["hide-input"]
 images = list(confidence["images"].values())
@@ -122,7 +125,7 @@ expected = np.array([image["expected"] for image in images])
 ways = confidence["correlations"]
 best = ways["eight views, inner"]
 
-# %% mystnb={"figure": {"caption": "Expected Jaccard index of every published image, out of fold, against the measured one. Bars are intervals made to hold nine in ten measured values. Notice the few masks that are much worse than expected.", "name": "fig-expected"}, "image": {"alt": "Points with vertical bars, most of them in the upper right around a diagonal, a few far to the left of it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Expected Jaccard index of every published image, out of fold, against the measured one. Bars are intervals that are meant to hold nine in ten measured values. Notice the few masks that are much worse than expected.", "name": "fig-expected"}, "image": {"alt": "Points with vertical bars, most of them in the upper right around a diagonal, a few far to the left of it."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(4.6, 4.2))
 figures.show_expected(ax, expected, measured)
 
@@ -143,24 +146,25 @@ record("caught", 100 * errors_found["undecided mean"])
 record("caught_spread", 100 * errors_found["spread of views"])
 
 # %% [markdown]
-# Expected and measured index correlate to {glue:text}`pearson:.2f` (Pearson,
+# The correlation of expected and measured index is {glue:text}`pearson:.2f` (Pearson,
 # {glue:text}`pearson_low:.2f` to {glue:text}`pearson_high:.2f`, {term}`bootstrap` over
-# acquisitions) and {glue:text}`spearman:.2f` (Spearman; {numref}`fig-expected`). The intervals hold
-# {glue:text}`held:.0f` % of the measured values and are {glue:text}`width:.2f` wide on average:
-# enough to sort, not to certify.
+# acquisitions) or {glue:text}`spearman:.2f` (Spearman; {numref}`fig-expected`). The intervals hold
+# {glue:text}`held:.0f` % of the measured values and are {glue:text}`width:.2f` wide on average.
+# This is good enough to decide which masks to check first, but not to certify a single mask.
 #
-# Only one fold network has not seen a given image, so out of fold there is no ensemble of the
-# five. What can be compared: one view instead of eight gives {glue:text}`pearson_one:.2f`; adding
-# the network that was trained on simulations only gives {glue:text}`pearson_two:.2f`. Fitting the
-# line on the four times as many images of the other folds gives {glue:text}`pearson_other:.2f`; it
-# is not quite clean, as their networks were trained on the image in question. On new images all
-# five may be asked (`graphseg.evaluation.quality.ensemble`).
+# Would more predictions help? Only one fold network was trained without a given image, so the five
+# cannot be combined out of fold. But three variants can be compared. One view instead of eight
+# gives a correlation of {glue:text}`pearson_one:.2f`. Adding the {term}`simulation-only network`
+# gives {glue:text}`pearson_two:.2f`. Fitting the line to the images of the other folds, four times
+# as many, gives {glue:text}`pearson_other:.2f`; this has a small {term}`leak`, because their
+# networks were trained on the image in question. On new images, all five networks can be combined
+# (`graphseg.evaluation.quality.ensemble`).
 #
 # ## Where to look
 #
-# The same predictions make a map. The {glue:text}`looked_at:.0f` % of pixels whose mean is least
-# decided hold {glue:text}`caught:.0f` % of all wrong pixels; the {glue:text}`looked_at:.0f` % where
-# the views differ most hold {glue:text}`caught_spread:.0f` %.
+# The same predictions show where a mask is doubtful. The {glue:text}`looked_at:.0f` % of pixels
+# whose mean is nearest to one half contain {glue:text}`caught:.0f` % of all wrong pixels; the
+# {glue:text}`looked_at:.0f` % where the views differ most contain {glue:text}`caught_spread:.0f` %.
 
 # %%
 probabilities = pretrained.out_of_fold(stack)
@@ -170,7 +174,7 @@ held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
 mean, spread = quality.ensemble([held_out], example)
 
-# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the doubt lies along the outline; in a small patch the outline is most of it.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the uncertainty lies along the outline, which makes up most of a small patch.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
 image = stack.images[doubtful]
 size = stack.pixel_size_of(doubtful) or measure_pixel_size(image)
@@ -186,19 +190,20 @@ for ax, shown_map, top, name in (
     figure.colorbar(shown, ax=ax, label=name, shrink=0.8)
 
 # %% [markdown]
-# {numref}`fig-doubtful` shows the image that one would look at first.
+# {numref}`fig-doubtful` shows the image to check first.
 #
 # ## What this does not show
 #
-# - Calibration and expected indices hold for images like the published ones. On an image of
-#   another kind a network can be surely wrong ({numref}`chapter %s <ch-other>`).
-# - The measured index is that against one person's label.
+# - Calibration and expected indices hold for images like the published ones. On images of another
+#   kind, a network can be confidently wrong ({numref}`chapter %s <ch-other>`).
+# - The measured index compares a mask with the label of one person.
 #
 # ## On your own images
 #
-# `graphseg segment my_folder --output masks` writes the expected Jaccard index with its interval
-# for every image into the table, and marks in the column `look_first` those below what nine of ten
-# published images reach. `graphseg sort` has the same columns. To measure another network:
+# `graphseg segment my_folder --output masks` writes the expected Jaccard index of every image, with
+# its interval, into the table. The column `look_first` marks images whose expected index is below
+# what nine in ten published images reach. `graphseg sort` has the same columns. To measure another
+# network:
 #
 # ```
 # python -m book.studies calibrate --folds runs/general_acquisition --output data/results/confidence.json
@@ -206,10 +211,10 @@ for ax, shown_map, top, name in (
 #
 # ## What was found
 #
-# - With one temperature the expected calibration error of its probabilities is
-#   {glue:text}`ece_temperature:.4f` out of fold, without {glue:text}`ece_none:.4f`.
-# - The Jaccard index that one expects of a mask correlates to {glue:text}`pearson:.2f` with the
-#   measured one; nine of ten intervals are meant to hold it and {glue:text}`held:.0f` % do.
+# - The expected calibration error of the probabilities, out of fold, is {glue:text}`ece_none:.4f`
+#   as predicted and {glue:text}`ece_temperature:.4f` with one temperature.
+# - The correlation of expected and measured Jaccard index is {glue:text}`pearson:.2f`. The
+#   intervals are meant to hold nine in ten measured values, and hold {glue:text}`held:.0f` %.
 
 # %% [markdown]
 # ## Exercises
@@ -230,7 +235,7 @@ print(f"expected calibration error {error:.4f}")
 
 # %% [markdown]
 # **Exercise 2.** Find the temperature that gives the lowest cross-entropy on these images. Is the
-# network too sure or too unsure?
+# network overconfident or underconfident?
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 clipped = np.clip(p.astype(float), 1e-6, 1 - 1e-6)[::7]  # a seventh is enough
@@ -244,8 +249,8 @@ print(f"T = {best_T:.1f}: too {'sure' if best_T > 1 else 'unsure'} of itself")
 # Fitted and judged on the same labels: the text does it out of fold.
 
 # %% [markdown]
-# **Exercise 3.** Compute {eq}`eq-certain-fraction` of every image by hand, and compare it with
-# `quality.certain_fractions`. How does it rank against the Jaccard index?
+# **Exercise 3.** Compute {eq}`eq-certain-fraction` for every image yourself, and compare it with
+# `quality.certain_fractions`. How well does it rank the images by their Jaccard index?
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 from scipy.stats import spearmanr
@@ -275,8 +280,8 @@ print(f"rank correlation with the Jaccard index: {spearmanr(q, index).statistic:
 #
 # 3. A calibration error over all pixels can be small while single images are badly calibrated,
 #    because …
-#    - (a) of rounding
-#    - (b) errors of images cancel
+#    - (a) probabilities are rounded
+#    - (b) the errors of different images cancel
 #    - (c) images are small
 #
 # 4. The interval of an expected index is meant to hold …
@@ -286,17 +291,17 @@ print(f"rank correlation with the Jaccard index: {spearmanr(q, index).statistic:
 #
 # 5. On an image of another kind the expected index …
 #    - (a) is still valid
-#    - (b) must not be believed
+#    - (b) must not be trusted
 #    - (c) is zero
 #
 # :::{admonition} Answers
 # :class: dropdown
 #
-# 1. **c** – Calibration is about the numbers, not about the masks.
+# 1. **c** – Calibration concerns the probabilities, not the masks.
 # 2. **a** – It divides the logit, so that the network becomes less sure; masks at one half stay as
 #    they are.
-# 3. **b** – Too sure on one and too unsure on another average out; no curve for all images mends
-#    it.
+# 3. **b** – Too high on one image and too low on another average out; no common curve for all
+#    images corrects this.
 # 4. **c** – One of ten lies outside by design; it is good enough to sort by, not to certify.
 # 5. **b** – The line was fitted to images like the published ones; flagged images have none.
 # :::

@@ -10,16 +10,16 @@
 # (ch-own)=
 # # Your own images
 #
-# What can one get from last night's folder without writing code? It contains DM4 files from the
-# microscope, of several sizes and magnifications, one of them truncated because the disk was full.
-# And if the {term}`masks <Mask>` are not good enough for your images, how many
-# {term}`labels <Label>` does it take to improve them?
+# What can you get from a folder of last night's images without writing code? It contains DM4 files
+# from the microscope, of several sizes and magnifications, one of them truncated because the disk
+# was full. And if the {term}`masks <Mask>` are not good enough, how many {term}`labels <Label>`
+# does it take to improve them?
 #
 # **What you will be able to do**
 #
 # - get masks, atoms and a ranking from a folder with one command each, and know what each output
 #   file is;
-# - read the table: what failed, what was rescaled, and what should not be trusted;
+# - read the table: which files failed, which images were rescaled, and which masks not to trust;
 # - correct masks or paint labels, check them, train a network on them, and score it without bias;
 # - use that network in the same commands, and export it for programs without Python.
 
@@ -73,9 +73,9 @@ here = Path(tempfile.mkdtemp())
 # ## A night at the microscope
 #
 # All images of this page are simulated while it is built, so the ground truth is known. Besides
-# ordinary images there are four special ones: a larger field, one at a higher magnification than
-# those the network was trained on, one at a much lower magnification, and one whose file does not
-# state its {term}`pixel size`.
+# ordinary images there are four special ones: one of a larger field, one at a higher magnification
+# than those that the network was trained on, one at a much lower magnification, and one whose file
+# does not state its {term}`pixel size`.
 
 # %% tags=["hide-input"]
 kinds = {f"area_{i + 1}": {} for i in range(images)}
@@ -130,14 +130,14 @@ first_run = time.perf_counter() - started
 #
 # | file | what it is |
 # | :-- | :-- |
-# | `NAME_mask.tif` | 255 where there is {term}`contamination`, 0 elsewhere, with the pixel size |
+# | `NAME_mask.tif` | the mask: 255 where there is {term}`contamination`, 0 elsewhere; with the pixel size |
 # | `NAME_overlay.png` | the image with contamination in orange-red (`--overlays`) |
-# | `NAME_probability.tif` | the probability (`--probabilities float32`) |
-# | `segment.csv` | one row for each image, also for those that failed |
-# | `segment.html` | the report: the same as a page to look through |
-# | `run.toml`, `run.log` | options, versions, what was left out or failed; `--config masks/run.toml` repeats the run |
+# | `NAME_probability.tif` | the probability of contamination (`--probabilities float32`) |
+# | `segment.csv` | the table: one row for each image, also for those that failed |
+# | `segment.html` | the report: the table with pictures, as a page to look through |
+# | `run.toml`, `run.log` | options, versions, files that were left out or failed; `--config masks/run.toml` repeats the run |
 #
-# {numref}`fig-night` shows four of the masks. This is a part of the table:
+# {numref}`fig-night` shows four of the masks. This is an extract of the table:
 
 # %% tags=["remove-input"]
 with open(here / "masks" / "segment.csv", newline="", encoding="utf-8") as file:
@@ -156,7 +156,7 @@ rows = [
 heading = ["file", "Å per pixel", "known from", "resized by", "contaminated"]
 Markdown(markdown_table([*heading, "flags"], rows))
 
-# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (orange-red) and the outline of the simulated contamination (orange). Notice that the image with fine pixels, which the network saw reduced, has a mask on its own grid.", "name": "fig-night"}, "image": {"alt": "Four micrographs of different field and pixel size, each with red-tinted patches that fill orange outlines."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four images of the night with the mask that the command wrote (orange-red) and the outline of the simulated contamination (orange). Notice that the image with fine pixels has a mask on its own grid, although the network saw it reduced.", "name": "fig-night"}, "image": {"alt": "Four micrographs of different field and pixel size, each with red-tinted patches that fill orange outlines."}} tags=["hide-input"]
 chosen = ["area_1", "large_field", "fine_pixels", "coarse_pixels"]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
 for axis, name in zip(axes, chosen, strict=True):
@@ -207,34 +207,41 @@ record("known_high", known["pixel_sizes"][1])
 # %% [markdown]
 # ### The report
 #
-# `masks/segment.html` opens in a browser, without a network. Each image has a row with its picture,
-# its contaminated fraction, its expected quality and reasons to look at it; stay on a word, and you
-# are told what it means. A click on a heading sorts, and the boxes below it filter: here
-# {glue:text}`look_first:d` of {glue:text}`images_done:d` images are to be looked at first. A click
-# on an image opens it: {term}`micrograph`, overlay, mask and probability with a scale bar, a slider
-# that shows what another {term}`threshold` would give, and the files. *Compare* keeps an image on
-# the left while you go on to others. All of it works by keyboard. The report of `analyse` also
-# ranks by defects and by the length of boundaries.
+# `masks/segment.html` opens in a browser and works offline. Each image has a row with its picture,
+# its contaminated fraction, its expected quality and the reasons to check it; a tooltip explains
+# each word. A click on a heading sorts the rows, and the boxes below the headings filter them: here
+# {glue:text}`look_first:d` of {glue:text}`images_done:d` images should be checked first. A click on
+# an image opens it: {term}`micrograph`, overlay, mask and probability with a scale bar, a slider
+# that shows the mask at another {term}`threshold`, and the files. *Compare* keeps an image on the
+# left while you go on to others. All of this also works with the keyboard. The report of `analyse`
+# can in addition be sorted by defects and by the length of boundaries.
 #
 # ### What does the pixel size do?
 #
-# The network was trained on images with {glue:text}`known_low:.2f` to {glue:text}`known_high:.2f` Å
-# per pixel. An image with finer pixels is reduced first, here by {glue:text}`factor:.2f`, and the
-# result is returned on the image's own grid. Where the file states no pixel size, it is measured
-# from the {term}`lattice`; the {term}`lattice constants <Lattice constant>` further down show how
+# The network was trained on images with $a_1$ = {glue:text}`known_low:.2f` to $a_2$ =
+# {glue:text}`known_high:.2f` Å per pixel. An image with finer pixels is first reduced to the middle
+# of this range: if its pixels have the size $a$, its sides are multiplied by
+#
+# $$ f = \begin{cases} a / \sqrt{a_1 a_2} & \text{if } a < a_1, \\ 1 & \text{otherwise,}
+# \end{cases} $$ (eq-reduction)
+#
+# here by {glue:text}`factor:.2f`, and the mask is returned on the image's own grid. (Pixels that
+# are finer by a few per cent only are left as they are.) Where the file states no pixel size, it is
+# measured from the {term}`lattice`; the {term}`lattice constants <Lattice constant>` below show how
 # large the error can be. An image with coarser pixels is used as it is, because enlarging it makes
-# the mask worse; it gets a warning and the {term}`flag` `outside_known_scale`. Use
-# `--pixel-size 0.35` if the files are wrong about it.
+# the mask worse; it gets a warning and the {term}`flag` `outside_known_scale`. If the pixel size in
+# the files is wrong, state it with `--pixel-size 0.35`.
 #
 # ### What do the flags say?
 #
-# Outside of the known pixel sizes: {glue:text}`outside:s`. Unlike the images that the network was
-# trained on (flag `out_of_distribution`, {numref}`chapter %s <ch-other>`): {glue:text}`unlike:s`.
-# Of the {glue:text}`areas:d` ordinary images this flag marks {glue:text}`false_alarms:d`; each is a
-# false alarm. The {term}`Jaccard index` with the truth is {glue:text}`jaccard_areas:.2f` on the
-# ordinary images, {glue:text}`jaccard_fine:.2f` with fine pixels and
-# {glue:text}`jaccard_coarse:.2f` with coarse ones. A flag does not mean that a mask is wrong: it
-# means that nobody has measured how good the masks of such images are.
+# Images outside the known pixel sizes (flag `outside_known_scale`): {glue:text}`outside:s`. Images
+# unlike those that the network was trained on (flag `out_of_distribution`,
+# {numref}`chapter %s <ch-other>`): {glue:text}`unlike:s`. Of the {glue:text}`areas:d` ordinary
+# images, the latter flag marks {glue:text}`false_alarms:d`; each of these would be a false alarm.
+# The {term}`Jaccard index` with the truth is {glue:text}`jaccard_areas:.2f` for the ordinary
+# images, {glue:text}`jaccard_fine:.2f` with fine pixels and {glue:text}`jaccard_coarse:.2f` with
+# coarse ones. A flag does not mean that a mask is wrong. It means that nobody has measured how good
+# the masks of such images are.
 #
 # ### Interrupted? Repeat the command
 #
@@ -255,15 +262,15 @@ timing("second_seconds", second_run)
 
 # %% [markdown]
 # The first run took {glue:text}`first_seconds:.1f` s, the second {glue:text}`second_seconds:.1f` s
-# and rewrote {glue:text}`rewritten:d` masks; the truncated file was tried again. One process uses
-# all cores. Where more than five minutes of work are left, further ones join in, as many as cores
-# and memory allow (`--workers 4`: at most four); `--scheduler ADDRESS` uses the machines of a Dask
-# cluster.
+# and rewrote {glue:text}`rewritten:d` masks; only the truncated file was tried again. A single
+# process uses all cores. If more than five minutes of work are left, further processes start, as
+# many as cores and memory allow (`--workers 4`: at most four). `--scheduler ADDRESS` uses the
+# machines of a Dask cluster.
 #
 # ### While the microscope still runs
 #
-# With `--watch` the command goes on with files as they are complete, until Ctrl-C. Here two files
-# come into an empty folder, one after the other:
+# With `--watch`, the command keeps running and processes files as they are completed, until Ctrl-C.
+# Here two files arrive in an empty folder, one after the other:
 
 # %% tags=["remove-input"]
 (here / "tonight").mkdir()
@@ -275,14 +282,14 @@ watching_command(
 );
 
 # %% [markdown]
-# Files that are still being written wait. Table and report grow with each image; load the report
-# again to see what has come, and its order and filters stay.
+# Files that are still being written have to wait. Table and report are updated with each image.
+# Reload the report to see the new ones; its order and filters are kept.
 #
 # ### Images of any size
 #
 # An image larger than a tile is divided into tiles that overlap by more than the
-# {term}`receptive field` of the network, so that the edges of tiles leave no trace. Is this true?
-# The large field is predicted whole and in small tiles.
+# {term}`receptive field` of the network, so that the edges of tiles should leave no trace. Is this
+# true? The large field is predicted as a whole and in small tiles.
 
 # %%
 image = samples["large_field"].image[None]
@@ -298,7 +305,8 @@ record("tiles_differ", int((at_once != in_tiles).sum()))
 
 # %% [markdown]
 # The masks differ in {glue:text}`tiles_differ:d` of {glue:text}`tiles_pixels:d` pixels. Memory is
-# needed only for one tile and the result, so 8192 × 8192 pixels fit into an ordinary computer.
+# needed only for one tile and the result, so an image of 8192 × 8192 pixels fits into the memory of
+# an ordinary computer.
 #
 # ## Atoms, and the best images first
 #
@@ -349,18 +357,18 @@ record("lattice_error", 100 * deviation)
 # %% [markdown]
 # The lattice constants differ by at most {glue:text}`lattice_error:.1f` % from the 2.46 Å of the
 # simulated {term}`graphene`, which is strained by up to 1 %; a pixel size measured from the lattice
-# has the same error. `NAME_atoms.csv` has the position of each of the {glue:text}`atoms_found:d`
-# atoms in pixels and Å, `NAME_bonds.csv`, `NAME_rings.csv` and `NAME_defects.csv` what they form;
-# the headings say the unit and direction of each axis; without
-# `--no-structures` there is also an extended XYZ file for other programs. The cleanest image is
+# has the same error. `NAME_atoms.csv` lists the position of each of the {glue:text}`atoms_found:d`
+# atoms in pixels and in Å; `NAME_bonds.csv`, `NAME_rings.csv` and `NAME_defects.csv` list what they
+# form. The headings state the unit and direction of each axis. Without `--no-structures`, an
+# extended XYZ file for other programs is written, too. The cleanest image of the ranking is
 # {glue:text}`cleanest:s`.
 
 # %% [markdown]
 # ## One micrograph, in Python
 #
-# The same steps for a single image in a notebook or a script. `segment` accepts what `read`
-# returned, a path, a two-dimensional array or a HyperSpy signal; it finds the scale and sets the
-# same flags as the command.
+# The same steps can be done for a single image in a notebook or a script. `segment` accepts a
+# micrograph returned by `read`, a path, a two-dimensional array or a HyperSpy signal. It finds the
+# scale and sets the same flags as the command.
 
 # %%
 import graphseg as gs
@@ -371,7 +379,7 @@ structure = gs.analyse(micrograph, result)
 result.save(here / "area_1_mask.tif")
 result.flags, result.quality
 
-# %% mystnb={"figure": {"caption": "The first image of the night with its mask, as `result.plot()` draws it. Notice that the lattice stays outside of it.", "name": "fig-one-micrograph"}, "image": {"alt": "A micrograph of bright dots in rows; patches of a coarse texture are tinted red and outlined."}}
+# %% mystnb={"figure": {"caption": "The first image of the night with its mask, as drawn by `result.plot()`. Notice that the clean lattice lies outside the mask.", "name": "fig-one-micrograph"}, "image": {"alt": "A micrograph of bright dots in rows; patches of a coarse texture are tinted red and outlined."}}
 result.plot();
 
 # %% tags=["remove-input"]
@@ -382,8 +390,8 @@ record("python_fraction", 100 * result.contaminated_fraction)
 
 # %% [markdown]
 # Of this image {glue:text}`python_fraction:.1f` % is contaminated ({numref}`fig-one-micrograph`),
-# and {glue:text}`python_atoms:d` atoms are found outside. The mask differs from that of the command
-# in {glue:text}`python_differs:d` pixels.
+# and {glue:text}`python_atoms:d` atoms are found outside the mask. The mask differs from that of
+# the command in {glue:text}`python_differs:d` pixels.
 #
 # ## When the masks are not good enough
 #
@@ -413,18 +421,19 @@ for number in range(acquisitions):
 # %% [markdown]
 # ### Correcting the masks of a run
 #
-# The quickest labels are corrected masks. This command opens a page in the browser, which shows
-# the images of a run one by one, those that need a look first first:
+# Correcting a mask takes less time than painting a label. This command opens a page in the browser
+# that shows the images of a run one by one, beginning with those that most need checking:
 #
 # ```
 # graphseg review masks
 # ```
 #
-# Move the {term}`threshold`, paint, erase, undo, accept. The mask of the network stays;
-# `NAME_corrected.tif` lies beside it, and `NAME_reviewed.tif` says where you have looked: what you
-# painted, or all of an image that you accepted. Every stroke is saved at once, so the next start
-# goes on where the last one stopped. Here the first image gets another threshold and is accepted,
-# as the page would do it:
+# There you move the {term}`threshold`, paint, erase and undo, and accept the mask when it is right.
+# The mask of the network is left as it is. The corrected mask is written beside it as
+# `NAME_corrected.tif`, and the reviewed pixels as `NAME_reviewed.tif`: those that you painted, or
+# all pixels of an image that you accepted. Every stroke is saved at once, so the next start
+# continues where the last one stopped. Here the first image gets another threshold and is accepted,
+# in the way the page does it:
 
 # %% tags=["remove-input"]
 walk = Review(MaskFolder(here / "masks"))
@@ -438,9 +447,9 @@ record("reviewed_before", 100 * start)
 record("reviewed_after", 100 * walk.masks.read(reviewed)[0].mean())
 
 # %% [markdown]
-# Of the image {glue:text}`reviewed:s`, {glue:text}`reviewed_before:.1f` % were contaminated
-# according to the network, and {glue:text}`reviewed_after:.1f` % are with a threshold of 0.3. With
-# `--masks`, the other commands take the masks of the folder instead of a network's:
+# In the image {glue:text}`reviewed:s`, {glue:text}`reviewed_before:.1f` % of the pixels were
+# contaminated according to the network, and {glue:text}`reviewed_after:.1f` % are with a threshold
+# of 0.3. With `--masks`, the other commands use the masks of the folder instead of a network:
 
 # %% tags=["remove-input"]
 command_line(
@@ -448,15 +457,15 @@ command_line(
 );
 
 # %% [markdown]
-# `graphseg train masks --output my_unet.safetensors` learns from what you reviewed. Where nobody
-# has looked, the truth is unknown, and it counts neither in the training nor in the scores. One
-# caution: a mask that you accepted without a change agrees with the network that made it, so the
-# score *before* is flattered.
+# `graphseg train masks --output my_unet.safetensors` learns from the reviewed pixels. The other
+# pixels are unknown and count neither in the training nor in the scores. A caution: a mask that you
+# accepted without a change agrees perfectly with the network that made it, so the score *before*
+# the training is too high.
 #
 # ### Painting labels
 #
-# Here the labels are the simulated truth. Yours have to be painted. The widget for this needs a
-# running notebook (`make lab`), so this page shows only the call:
+# On this page the simulated truth takes the place of labels; yours have to be painted. The widget
+# for this needs a running notebook (`make lab`), so only the call is shown here:
 #
 # ```python
 # import graphseg as gs
@@ -465,19 +474,19 @@ command_line(
 # LabelPainter("my_labels", start=gs.load_model())
 # ```
 #
-# It shows one image of the folder at a time with the mask of the network as the starting point:
-# correcting is quicker than painting. There are a brush and an eraser of adjustable size, undo and
+# It shows one image of the folder at a time, with the mask of the network as the starting point.
+# There are a brush and an eraser of adjustable size, undo and
 # redo, and a slider for how strongly the label covers the image. *Save* writes `NAME_LABEL.png`
 # beside `NAME.png`, and refuses to replace a label that exists until a box is ticked. For more than
 # one class, pass `classes=("contamination", "vacuum")`; they are saved as the grey values 1 and 2.
 #
 # Names matter: `sample_7_layer_0001` and `sample_7_layer_0002` are frames of one acquisition, and
-# the {term}`cross-validation` keeps these together.
+# the {term}`cross-validation` keeps them together.
 #
 # ### Checking the folder
 #
-# Before anything is trained the folder is checked. This folder has two deliberate mistakes: a label
-# is missing, and an image was copied under a new name, as if it were another acquisition.
+# Before the training, the folder is checked. This one contains two deliberate mistakes: a label is
+# missing, and an image was copied under a new name, as if it came from another acquisition.
 
 # %% tags=["hide-input"]
 spoilt = here / "spoilt"
@@ -494,15 +503,16 @@ report = check_folder(spoilt)
 print(str(report).replace(str(here), "…"))
 
 # %% [markdown]
-# An error stops `graphseg train`; a warning is for you to judge. The second one matters most: a
-# copy of a training image in the {term}`test set` makes a network look better than it is.
+# An error stops `graphseg train`; a warning does not, and you decide what to do. The copied image
+# matters most: a copy of a training image in the {term}`test set` makes a network look better than
+# it is.
 #
 # ### Training, and an unbiased score
 #
 # Training starts from the {term}`weights` of our network. Before the final training on all images,
-# it is repeated with each acquisition left out in turn, which gives the score. Images may have any
-# size, pixel size and format: each is brought to the scale that `graphseg segment` brings it to,
-# before the training and in every score.
+# the training is repeated with each acquisition left out in turn, which gives the score. Images may
+# have any size, pixel size and format: for training and scoring, each is brought to the scale that
+# `graphseg segment` uses for it.
 
 # %% tags=["remove-input"]
 code = command_line(
@@ -556,30 +566,31 @@ heading = ["Jaccard index", "before", "after", "gain inside folds", "95 % interv
 Markdown(markdown_table(heading, rows))
 
 # %% [markdown]
-# Was it worth the labels? The table gives mean and standard deviation of single
-# {term}`folds <Fold>`; *before* refers to our network as it came. The gain is measured inside the
-# folds, with the {term}`interval` of its mean over {glue:text}`acquisitions:d` folds (Student's t).
-# {glue:text}`verdict:s`. Always read the gain, by both averages. Where your images are like those
-# that the network was trained on, training on a few labels gains nothing and may make it worse.
-# Where the gain per image is no larger than its standard error, the last line of the command says
-# to keep the default network.
+# Were the labels worth the effort? The table gives mean and standard deviation over single
+# {term}`folds <Fold>`; *before* is our network without the training. The gain is the difference
+# within each fold, with the {term}`interval` of its mean over {glue:text}`acquisitions:d` folds
+# (Student's t). {glue:text}`verdict:s`. Always look at the gain, in both averages. If your images
+# are like those that the network was trained on, training on a few labels gains nothing and may
+# make the network worse ({numref}`chapter %s <ch-simulated>`). If the gain per image is not larger
+# than its standard error, the last line of the command advises you to keep the default network.
 #
-# With a single acquisition none can be left out: the network is trained all the same, and its card
-# says that its score is unknown. A training that is interrupted continues when the command is
+# With a single acquisition, none can be left out. The network is trained all the same, and its
+# model card says that its score is unknown. An interrupted training continues when the command is
 # repeated; finished folds are not trained again.
 #
-# The card is stored in the weight file, and beside it as `my_unet_card.json`: digest of the data,
-# classes with their grey values, pixel sizes, scores with their spread, recipe and versions.
+# The model card is stored in the weight file, and beside it as `my_unet_card.json`. It contains the
+# digest of the data, the classes with their grey values, the pixel sizes, the scores with their
+# spread, the recipe and the versions.
 #
 # Labels may have any number of classes, one grey value each. `--contamination 255` says which of
-# them mean contamination; the others are clean, whatever they are. With more than two, `segment`
-# also writes `NAME_classmap.tif` with the grey values of your labels, and where it says
-# contamination agrees with the mask. A class that is new to the network takes more images and more
-# steps than contamination, which it already knows; its score is printed separately.
+# them mean contamination; all others count as clean. With more than two classes, `segment` also
+# writes `NAME_classmap.tif` with the grey values of your labels; its contamination agrees with the
+# mask. A class that is new to the network needs more images and more steps than contamination,
+# which the network already knows; its score is printed separately.
 #
 # ### Using it
 #
-# The weight file takes the place of our network:
+# With `--model`, the commands use the new weight file instead of our network:
 
 # %% tags=["remove-input"]
 new = gs.simulate(seed, acquisitions, other)
@@ -590,7 +601,7 @@ command_line(
     "graphseg segment next --output mine --model my_unet.safetensors", here
 );
 
-# %% mystnb={"figure": {"caption": "An image of the other microscope, of an acquisition that no network has seen: as recorded, with the mask of our network, and with that of the network trained on the labels (both orange-red, and with the outline of the simulated contamination, orange). Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "An image of the other microscope, from an acquisition that neither network has seen. Left: as recorded; middle: mask of our network; right: mask of the network trained on the labels (orange-red). Orange outlines show the simulated contamination. Notice where the two masks differ.", "name": "fig-own-network"}, "image": {"alt": "The same noisy micrograph three times; in the second and third, orange outlines surround the contamination, tinted where a mask covers it."}} tags=["hide-input"]
 found = {
     name: tifffile.imread(here / name / "faint_mask.tif") > 0
     for name in ("usual", "mine")
@@ -619,8 +630,8 @@ for name, mask in found.items():
 #
 # ### Without Python
 #
-# {term}`ONNX` is a format that programs in other languages read. The command writes it only if ONNX
-# Runtime gives the probabilities of PyTorch to within $10^{-4}$.
+# {term}`ONNX` is a format that programs in other languages can read. The command writes the file
+# only if the probabilities of ONNX Runtime agree with those of PyTorch to within $10^{-4}$.
 
 # %% tags=["remove-input"]
 command_line("graphseg export my_unet.safetensors --output my_unet.onnx", here)
@@ -631,16 +642,18 @@ session = onnxruntime.InferenceSession(here / "my_unet.onnx")
 probability.shape
 
 # %% [markdown]
-# The file takes images of any size and scale and does the standardising itself; it does not include
-# rescaling by pixel size, tiling or {term}`test-time augmentation`.
+# The exported network takes images of any size and with any range of grey values, which it
+# standardises itself. It does not include rescaling by pixel size, tiling or
+# {term}`test-time augmentation`.
 #
 # ## If something breaks
 #
-# A mask can also be wrong because a disk was full, a file was damaged or a run was interrupted.
-# The tests in `tests/faults` go through what one can meet: damaged and hostile image files, weight
-# files, folders of labels, arrays, parameters and command lines, read-only folders, full disks.
-# Each must end in one sentence or a right answer. Runs are also killed, at random moments between
-# the first sign of work and the end, with a signal that no program can catch, and started again:
+# Results can also be wrong because a disk was full, a file was damaged or a run was interrupted.
+# The tests in `tests/faults` try such cases: damaged and hostile image files, weight files, folders
+# of labels, arrays, parameters and command lines, read-only folders, full disks. In each case the
+# program must give the right result or stop with one clear sentence. Runs are also killed at random
+# moments, between the first sign of work and the end, with a signal that no program can catch, and
+# then started again:
 
 # %% tags=["remove-input"]
 kills = records.read_record(RESULTS_FOLDER / "kills.json")["works"]
@@ -668,30 +681,36 @@ record(
 )
 
 # %% [markdown]
-# Of {glue:text}`killed:d` runs {glue:text}`recovered:d` ended with the result of a run that nobody
-# disturbed, file by file but for times, and did not repeat what had been finished. `make kills`
-# repeats it.
+# Of {glue:text}`killed:d` killed runs, {glue:text}`recovered:d` ended with the same files as an
+# undisturbed run, apart from recorded times, and repeated nothing that had been finished.
+# `make kills` repeats this test.
 #
 # ## What this does not show
 #
 # - The images are simulated, and so are the mistakes in them. A real folder has drift, saturated
 #   pixels and dust on the camera.
-# - No real label follows the truth exactly. People differ, and a network learns the habits of
-#   whoever labelled; have a few images labelled twice before you trust a third decimal.
+# - Real labels do not follow the truth exactly. People differ, and a network learns the habits of
+#   the person who labelled. Have a few images labelled twice before you trust a third decimal.
 # - The spread is that of a few folds. It says how much acquisitions differ, not how precisely the
 #   mean is known.
+#
+# ## On your own images
+#
+# This chapter is the procedure: segment, read the table, check the images marked in `look_first`,
+# correct a few masks with `graphseg review`, and train only if the masks are not good enough. Keep
+# the new network only if the intervals of the gain lie above zero.
 #
 # ## What was found
 #
 # - One command makes masks for a whole folder; {glue:text}`failed:d` truncated file was reported
 #   and skipped, and a second run rewrote {glue:text}`rewritten:d` masks.
-# - Where an image lies outside of the known pixel sizes, or is unlike the training images, the
-#   table says so: here {glue:text}`outside:s`, and {glue:text}`unlike:s`.
-# - On images of another microscope, {glue:text}`frames:d` labelled frames of
-#   {glue:text}`acquisitions:d` acquisitions changed the pooled Jaccard index from
-#   {glue:text}`before_mean:.2f` to {glue:text}`after_mean:.2f` on acquisitions that were left out.
-# - Of {glue:text}`killed:d` runs that were killed, {glue:text}`recovered:d` ended as if nothing had
-#   happened.
+# - The table flags images outside the known pixel sizes (here {glue:text}`outside:s`) and images
+#   unlike the training images (here {glue:text}`unlike:s`).
+# - On images of another microscope, training on {glue:text}`frames:d` labelled frames of
+#   {glue:text}`acquisitions:d` acquisitions changed the pooled Jaccard index of left-out
+#   acquisitions from {glue:text}`before_mean:.2f` to {glue:text}`after_mean:.2f`.
+# - Of {glue:text}`killed:d` killed runs, {glue:text}`recovered:d` ended with the result of an
+#   undisturbed run.
 
 # %% [markdown]
 # ## Exercises
@@ -700,7 +719,7 @@ record(
 # like.
 #
 # **Exercise 1.** How many square nanometres of the first image of the night are contaminated? Use
-# the mask and the pixel size only, and compare with the fraction that `segment` reports.
+# only the mask and the pixel size, and compare the result with the fraction that `segment` reports.
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 area = result.mask.sum() * (result.pixel_size / 10) ** 2
@@ -710,7 +729,7 @@ assert np.isclose(area / field, result.contaminated_fraction)
 
 # %% [markdown]
 # **Exercise 2.** Which pixel size did the network see in each image? Take the columns `pixel_size`
-# and `scale_factor` of the table, and list the images outside of the known range.
+# and `scale_factor` of the table, and list the images outside the known range.
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 low, high = known["pixel_sizes"]
@@ -722,7 +741,7 @@ for row in table:
         print(f"{row['name']}: {seen:.2f} Å, {inside}")
 
 # %% [markdown]
-# **Exercise 3.** The interval of the gain in the table supposes independent folds. Recompute it
+# **Exercise 3.** The interval of the gain in the table assumes independent folds. Recompute it
 # for the pooled index from mean and spread, with the quantile of Student's $t$. How many
 # acquisitions would halve its width, if the spread stayed the same?
 
@@ -740,7 +759,7 @@ print(f"{mean:+.3f} ± {half:.3f}; {needed} acquisitions would halve it")
 # ## Check yourself
 #
 # 1. A file of the night is truncated. The command …
-#    - (a) names it, goes on, and ends with an exit code that is not zero
+#    - (a) names it, continues, and ends with a non-zero exit code
 #    - (b) writes an empty mask
 #    - (c) stops
 #
@@ -767,9 +786,9 @@ print(f"{mean:+.3f} ± {half:.3f}; {needed} acquisitions would halve it")
 # :::{admonition} Answers
 # :class: dropdown
 #
-# 1. **a** – Nothing is skipped silently, and a script notices.
+# 1. **a** – No file is skipped silently, and a script can tell from the exit code.
 # 2. **c** – Coarser pixels are used as they are, with a flag; enlarging would make the mask worse.
-# 3. **a** – It may be right all the same; look at it.
+# 3. **a** – The mask may still be right; check it.
 # 4. **b** – Finished images are skipped, and nothing is replaced.
 # 5. **a** – Frames of one acquisition would be on both sides; the card says that the score is
 #    unknown.

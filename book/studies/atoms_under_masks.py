@@ -23,7 +23,7 @@ LEAST_KEPT = 0.95  # of the atoms outside the label, where two masks are called 
 
 
 def run(stack: LabelledStack) -> dict:
-    """Record how many false atoms each mask keeps out, and how many true ones it costs; minutes.
+    """Record how many false atoms each mask removes, and how many true ones; takes minutes.
 
     Example: python -m book.studies mask-effect --output data/results/mask_effect.json
 

@@ -349,7 +349,7 @@ def run(
     test_time_augmentation: bool = True,
     starts: int = 5,
 ) -> dict:
-    """Measure speed and memory, of single methods and of whole folders; half an hour.
+    """Measure speed and memory of single methods and whole folders; takes half an hour.
 
     Example: python -m book.studies benchmark --output data/results/benchmark.json
 
@@ -358,17 +358,17 @@ def run(
     stack
         The images that single methods are measured on, at most 12.
     repeats
-        Of each measurement of a single image or a matrix product.
+        Repetitions of each measurement of a single image or a matrix product.
     images
-        Files of 256 x 256 pixels; 0 leaves them out.
+        Number of files of 256 x 256 pixels; 0 leaves them out.
     large
-        Files of 2048 x 2048 pixels; 0 leaves them out.
+        Number of files of 2048 x 2048 pixels; 0 leaves them out.
     dask
-        Files of 256 x 256 pixels for two Dask workers and one; 0 leaves them out.
+        Number of files of 256 x 256 pixels for one and two Dask workers; 0 leaves them out.
     test_time_augmentation
-        Whether files are predicted with test-time augmentation.
+        Predict files with test-time augmentation.
     starts
-        Of Python for each import time.
+        Number of starts of Python for each import time.
     """
     few = stack.images[:12]
     precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -35,24 +35,23 @@ def run(
     draws: int = resampling.DRAWS,
     folds: Path = pretrained.FOLDER,
 ) -> dict:
-    """Record how far probabilities can be believed, and what Jaccard index to expect; minutes.
+    """Record how well probabilities are calibrated, and the Jaccard index to expect; minutes.
 
     Example: python -m book.studies calibrate --folds runs/general_acquisition --output
     data/results/confidence.json
 
-    Nothing leaks in what is named ``inner``: what an image is calibrated with comes from images
-    of other acquisitions that its network has not seen either. What is named ``other`` uses the
-    images of the other folds, four times as many, predicted by networks that had this image in
-    their training; its own network had those in its training, but did not predict them.
+    Results named ``inner`` have no leak: an image is calibrated with images of other acquisitions
+    that its network has not seen either. Results named ``other`` use the images of the other folds,
+    four times as many; they were predicted by networks that had this image in their training.
 
     Parameters
     ----------
     stack
         The labelled images.
     package
-        Also write what predictions need beside the networks.
+        Also write, beside the networks, the calibration that predictions need.
     draws
-        Of the bootstraps.
+        Number of draws of each bootstrap.
     folds
         Folder of the fold networks of general, which are not bundled.
 

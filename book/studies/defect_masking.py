@@ -179,7 +179,7 @@ def run(
     published: bool = True,
     run_folder: Path | None = None,
 ) -> dict:
-    """Record how much structure masks cover on simulated sheets; a killed run continues.
+    """Record how much structure masks cover on simulated sheets; an interrupted run resumes.
 
     Example: python -m book.studies defects --output data/results/defects.json
 
@@ -188,13 +188,13 @@ def run(
     stack
         The labelled images, on which methods without a trained network are fitted.
     method
-        A network that comes along, bragg or adaptive; repeat.
+        A bundled network, bragg or adaptive; may be repeated.
     repeats
-        Sheets of each kind in each condition.
+        Number of sheets of each kind in each condition.
     test_time_augmentation
-        Over the eight symmetries, as networks predict by default.
+        Average networks' predictions over the eight symmetries of the square.
     published
-        Also false positives at boundaries of the published images.
+        Also count false positives at boundaries of the published images.
     run_folder
         Keeps the counts of each finished method.
 

@@ -87,7 +87,7 @@ def run(
     jobs: int = 1,
     run_folder: Path | None = None,
 ) -> dict:
-    """Record how masks hold on other scales, recordings and microscopes; a killed run continues.
+    """Record how masks hold on other scales, recordings and microscopes; resumes if interrupted.
 
     Example: python -m book.studies domain-shift --output data/results/domain_shift.json
 
@@ -96,23 +96,24 @@ def run(
     stack
         The labelled images.
     images
-        How many of them are resampled, spread over the folds; 0: all.
+        Number of labelled images that are resampled, spread over the folds; 0: all.
     changed
-        How many of them are recorded in other ways; 0: all.
+        Number of labelled images that are changed as other recordings would; 0: all.
     frames
-        Of each virtual microscope; with multiples of six each structure comes as often.
+        Number of frames of each virtual microscope; with a multiple of six, each structure occurs
+        equally often.
     sheets
-        Clean simulated sheets of each kind that are resampled.
+        Number of clean simulated sheets of each kind that are resampled.
     microscope
-        Name of a virtual microscope; repeat. By default all.
+        Name of a virtual microscope; may be repeated. By default all.
     view
-        Name of a network and its way to predict; repeat. By default all.
+        Name of a network and of its way to predict; may be repeated. By default all.
     folds
         Folder of the fold networks that are not bundled, `FOLDS`.
     seed
-        Of noise, directions and simulations.
+        Seed of noise, directions and simulations.
     jobs
-        Steps at a time; -1: as many as there are cores.
+        Steps at a time; -1: one per core.
     run_folder
         Keeps finished parts.
 

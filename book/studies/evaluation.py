@@ -28,7 +28,7 @@ def run(
     changes: dict | None = None,
     run_folder: Path | None = None,
 ) -> dict:
-    """Cross-validate a method; a killed run continues.
+    """Cross-validate a method; an interrupted run resumes.
 
     Example: python -m book.studies evaluate unet --set epochs=12 --output data/results/unet.json
 
@@ -40,19 +40,21 @@ def run(
         One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper,
         unet-original.
     protocol
-        What stays on one side of a split: acquisition, date or random.
+        Which images stay together in a split: those of one acquisition, of one date, or none
+        (random).
     folds
-        Of each shuffle.
+        Number of folds of each shuffle.
     shuffles
-        Assignments of the images to folds.
+        Number of different assignments of the images to folds.
     jobs
-        Folds at a time; -1: as many as there are cores.
+        Folds trained at a time; -1: one per core.
     only
-        Run this fold only, counted from 0; repeat.
+        Run only this fold, counted from 0; may be repeated.
     defects
-        Further simulated training images, full of defects that are no contamination.
+        Number of additional simulated training images with many defects, which are not
+        contamination.
     changes
-        A parameter of the method, NAME=VALUE; repeat.
+        A parameter of the method, NAME=VALUE; may be repeated.
     run_folder
         Keeps finished folds, the networks of all folds, and checkpoints.
 

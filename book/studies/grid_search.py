@@ -42,7 +42,7 @@ def run(
     run_folder: Path | None = None,
     progress: bool = True,
 ) -> dict:
-    """Choose parameters on inner folds, score the choice on outer ones; a killed run continues.
+    """Choose parameters on inner folds, score the choice on outer folds; resumes if interrupted.
 
     The paper's grid, for a GPU: python -m book.studies search unet-paper --grid "features=[16, 32,
     64]" --grid "levels=[3, 4, 5]" --grid "learning_rate=[1e-5, 1e-4, 1e-3]" --set epochs=150
@@ -56,34 +56,36 @@ def run(
         One of no-lattice, bragg, bragg-paper, adaptive, classifier, unet, unet-paper,
         unet-original.
     grid
-        A parameter and its values, NAME=[VALUE, ...]; repeat. All combinations are candidates, as
-        in scikit-learn's ParameterGrid; from Python also several grids.
+        A parameter and its values, NAME=[VALUE, ...]; may be repeated. All combinations are
+        candidates, as in scikit-learn's ParameterGrid; from Python also several grids.
     score
-        What the inner folds are compared by, pooled over them; the highest wins, among equals the
-        first in the order of the grid.
+        The score that candidates are compared by, pooled over the inner folds; the highest wins,
+        and among equals the first in the order of the grid.
     protocol
-        What stays on one side of the outer and of the inner split: acquisition, date or random.
+        Which images stay together in outer and inner splits: those of one acquisition, of one
+        date, or none (random).
     folds
-        Outer folds, of shuffle 0.
+        Number of outer folds, of shuffle 0.
     inner_folds
-        Of the training part of each outer fold.
+        Number of inner folds, into which the training part of each outer fold is split.
     inner_tested
-        How many inner folds are run; all by default. Fewer cost less and are less certain.
+        How many inner folds are run; all by default. Fewer cost less but are less certain.
     final
-        A parameter of the final training, NAME=VALUE; repeat. The paper searched with 150 epochs
-        and trained the winner for 300.
+        A parameter of the final training, NAME=VALUE; may be repeated. The paper searched with 150
+        epochs and trained the winner for 300.
     trials
-        Final trainings of the winner, with seeds 0, 1, …; the paper: 2. 0 only searches.
+        Number of final trainings of the winner, with seeds 0, 1, …; the paper has 2. With 0 there
+        is only the search.
     only
-        Run this outer fold only, counted from 0; repeat.
+        Run only this outer fold, counted from 0; may be repeated.
     jobs
-        Trainings at a time; -1: as many as there are cores.
+        Trainings at a time; -1: one per core.
     changes
-        A parameter of the method, NAME=VALUE; repeat.
+        A parameter of the method, NAME=VALUE; may be repeated.
     run_folder
         Keeps finished trainings.
     progress
-        Show bars on stderr.
+        Show progress bars on stderr.
 
     Returns
     -------

@@ -261,7 +261,7 @@ def _moved(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def run(stack: LabelledStack) -> dict:
-    """Record where methods contradict the labels out of fold, and what edges cost; minutes.
+    """Record where methods disagree with labels out of fold, and the effect of edges; minutes.
 
     Example: python -m book.studies label-noise --output data/results/label_noise.json
 

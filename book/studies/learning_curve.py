@@ -58,7 +58,7 @@ def run(
     changes: dict | None = None,
     run_folder: Path | None = None,
 ) -> dict:
-    """Train with few labelled acquisitions and score on whole folds; a killed run continues.
+    """Train with few labelled acquisitions, score on whole folds; an interrupted run resumes.
 
     Example: python -m book.studies learning-curve --budget 0 --budget 4 --set
     initial=simulated.safetensors --output data/results/learning_curve.json
@@ -68,13 +68,14 @@ def run(
     stack
         The labelled images.
     budget
-        A number of labelled acquisitions; repeat. 0 takes the initial network as it is.
+        A number of labelled acquisitions; may be repeated. 0 takes the initial network as it is.
     folds
-        Of the split grouped by acquisition, shuffle 0.
+        Number of folds of the split grouped by acquisition, shuffle 0.
     steps
-        Of each training at least: few images make short epochs, so that there are more of them.
+        Lowest number of steps of each training; with few images, epochs are short, so there are
+        more of them.
     changes
-        A parameter of the U-Net, NAME=VALUE; repeat. Its initial is the beginning.
+        A parameter of the U-Net, NAME=VALUE; may be repeated. `initial` names the initial network.
     run_folder
         Keeps finished trainings.
 

@@ -383,31 +383,31 @@ def run(
     folds: Path = pretrained.FOLDER,
     package: bool = True,
 ) -> dict:
-    """Record how well images outside of what the network knows are told; two minutes.
+    """Record how well out-of-distribution images are recognised; takes two minutes.
 
     Example: python -m book.studies out-of-distribution --output
     data/results/out_of_distribution.json
 
-    To be run again after the networks were trained anew: what they know belongs to their weights.
-    What a fold network knows is fitted to the images that it was trained on, threshold included;
-    it then judges the images held out from it, out-of-distribution images made of them, and its
-    fraction of the rest.
+    Run it again whenever the networks were trained again: a reference set belongs to its weights.
+    The reference set of a fold network, with its threshold, is fitted to the images that the
+    network was trained on. It is tested on the images held out from it, on out-of-distribution
+    images made of those, and on its fraction of the other ones.
 
     Parameters
     ----------
     stack
         The labelled images.
     each
-        Images of every kind.
+        Number of images of every kind.
     seed
-        Of the out-of-distribution images.
+        Seed of the out-of-distribution images.
     network
-        default or general; of the latter, the training images as other microscopes might have
-        recorded them are what it knows.
+        default or general; the reference set of the latter are its training images as other
+        microscopes might have recorded them.
     folds
         Folder of the fold networks of general.
     package
-        Also write what predictions need beside the networks.
+        Also write, beside the networks, the reference set that predictions need.
 
     Returns
     -------

@@ -29,24 +29,24 @@ def run(
     networks: Path,
     name: str = "default",
 ) -> dict:
-    """Train a network of the package on all published images; a killed training continues.
+    """Train a bundled network on all published images; an interrupted training resumes.
 
     Example: python -m book.studies pretrained-networks data/results/unet.json runs/unet
 
-    The networks of the folds are put beside the default one; those of another, `NAME_fold_0` and
-    on, stay in the folder of its cross-validation.
+    The fold networks of the default network are stored beside it; those of another network,
+    `NAME_fold_0` and so on, stay in the folder of its cross-validation.
 
     Parameters
     ----------
     stack
         The published images.
     record
-        The record of the cross-validation whose recipe and scores count.
+        The record of the cross-validation that gives the recipe and the scores.
     networks
-        Where that cross-validation kept its fold networks, its folder under runs/; the new
+        The folder under runs/ in which that cross-validation kept its fold networks; the new
         training keeps its checkpoint there too.
     name
-        Of the network; general is the other.
+        Name of the network: default or general.
 
     Returns
     -------

@@ -59,7 +59,7 @@ def cost(command: str, files: list[Path], output: Path) -> tuple[float, float]:
 def run(
     stack: LabelledStack, sides: list[int] | None = None, images: int = 13, large: int = 4
 ) -> dict:
-    """Measure the commands on images of some sizes; some minutes.
+    """Measure how fast the commands process images of several sizes; takes some minutes.
 
     Example: python -m book.studies rates --output data/results/rates.json
 
@@ -68,11 +68,11 @@ def run(
     stack
         Not used: the images are the bundled sample, enlarged.
     sides
-        Of the images in pixels, multiples of 1024; by default 1024 and 4096.
+        Side of the images in pixels, a multiple of 1024; may be repeated; by default 1024 and 4096.
     images
         Number of images of the first size, at least 2.
     large
-        Number of images of the others, at least 2.
+        Number of images of the other sizes, at least 2.
     """
     measured: dict = {}
     sides = sides or list(SIDES)

@@ -16,7 +16,7 @@ from graphseg.unet.segmenter import UNetSegmenter
 def run(
     stack: LabelledStack, record: Path, networks: Path | None = None, changes: dict | None = None
 ) -> dict:
-    """Score the networks of a finished evaluation again, predicting in another way.
+    """Score the networks of a finished evaluation again, with other settings of the prediction.
 
     Example: python -m book.studies re-evaluate data/results/unet.json --set
     test_time_augmentation=True --output other.json
@@ -28,10 +28,11 @@ def run(
     record
         A record of `python -m book.studies evaluate`.
     networks
-        Where that evaluation kept its networks; by default runs/ and the name of its record.
+        Folder in which that evaluation kept its networks; by default runs/ and the name of its
+        record.
     changes
-        A parameter of the prediction, NAME=VALUE; repeat: test_time_augmentation, threshold,
-        precision.
+        A parameter of the prediction, NAME=VALUE; may be repeated: test_time_augmentation,
+        threshold or precision.
 
     Returns
     -------

@@ -81,7 +81,7 @@ def run(
     training: bool = True,
     run_folder: Path | None = None,
 ) -> dict:
-    """Record how masks get worse by natural changes and by attacks; a killed run continues.
+    """Record how much natural changes and attacks harm masks; an interrupted run resumes.
 
     Example: python -m book.studies robustness --output data/results/robustness.json
 
@@ -90,13 +90,13 @@ def run(
     stack
         The labelled images.
     images
-        How many of them, spread over the folds; 0: all.
+        Number of labelled images that are used, spread over the folds; 0: all.
     samples
-        Simulated samples whose conditions are changed.
+        Number of simulated samples whose conditions are changed.
     seed
-        Of noise, of directions and of random starts.
+        Seed of noise, directions and random starts.
     training
-        Also train a network further, with noise, blur and against attacks.
+        Also fine-tune a network with noise, with blur and against attacks.
     run_folder
         Keeps every finished curve and training.
 

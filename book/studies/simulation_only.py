@@ -70,7 +70,7 @@ def run(
     changes: dict | None = None,
     run_folder: Path = Path("runs/simulation_only"),
 ) -> dict:
-    """Train on simulated images only and score on labelled ones; a killed run continues.
+    """Train on simulated images only, score on labelled ones; an interrupted run resumes.
 
     Example: python -m book.studies simulation-only --seeds 5 --set epochs=12 --output
     data/results/simulation_only.json
@@ -80,17 +80,18 @@ def run(
     stack
         The labelled images; the labels are used for the scores and for nothing else.
     seeds
-        Trainings of each configuration, with seeds 0, 1, …: of the simulation and the training.
+        Number of trainings of each configuration, with seeds 0, 1, … of simulation and training.
     images
-        Simulated images of each training.
+        Number of simulated images of each training.
     step
-        A step from the naive to the final generator; repeat; default: final.
+        A step from the naive to the final generator; may be repeated; by default final.
     defects
-        Further simulated training images, full of defects that are no contamination.
+        Number of additional simulated training images with many defects, which are not
+        contamination.
     jobs
-        Processes that simulate; -1: as many as there are cores.
+        Processes for the simulation; -1: one per core.
     changes
-        A parameter of the U-Net, NAME=VALUE; repeat.
+        A parameter of the U-Net, NAME=VALUE; may be repeated.
     run_folder
         Keeps the networks, ``CONFIGURATION_SEED.safetensors``, and every finished score.
 

@@ -17,17 +17,17 @@ SCORES = ("precision", "recall", "jaccard")
 
 
 def thresholds(
-    precision: Annotated[float | None, typer.Option(help="that is wanted, from 0 to 1")] = None,
-    recall: Annotated[float | None, typer.Option(help="that is wanted, from 0 to 1")] = None,
+    precision: Annotated[float | None, typer.Option(help="lowest precision, from 0 to 1")] = None,
+    recall: Annotated[float | None, typer.Option(help="lowest recall, from 0 to 1")] = None,
     confident: Annotated[
         bool, typer.Option("--confident", help="the lower end of its 95 % interval must reach it")
     ] = False,
 ) -> None:
-    """Print the threshold for a wanted precision or recall, or the whole table.
+    """Print the threshold for a given precision or recall, or the whole table.
 
     Example: python -m book.studies thresholds --precision 0.95
 
-    The probability maps that `graphseg segment --probabilities` writes can be cut at it.
+    Apply it to the probability maps that `graphseg segment --probabilities` writes.
     """
     stored = quality.package()
     if stored is None:

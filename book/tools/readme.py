@@ -74,15 +74,16 @@ def _jaccard(records: dict[str, dict], printed: dict) -> str:
     note = ""
     if older:
         note = "\n\n" + _wrapped(
-            f"On folds made before acquisitions of one place were merged: {'; '.join(older)}. "
-            "Chapter 5 shows what merging changes."
+            "Recorded on older folds, made before acquisitions of one place were merged: "
+            f"{'; '.join(older)}. Chapter 5 shows what merging changes."
         )
     text = _wrapped(
-        f"On the {number} published images, with five folds grouped so that no frame of a series "
-        "and no acquisition of one place is on both sides of a split: mean ± standard deviation "
-        "of single folds (of five trainings for the simulation-only network). The paper prints "
+        f"How well does each method find the contamination of the {number} published images? The "
+        "table gives mean ± standard deviation over five folds (over five trainings for the "
+        "simulation-only network). The folds are grouped: frames of one series and acquisitions of "
+        "one place are never on both sides of a split. On random folds, the paper prints "
         f"{printed['bragg']['jaccard']:.3f} for its Bragg filter and "
-        f"{printed['unet']['jaccard']:.3f} for its U-Net, on random folds."
+        f"{printed['unet']['jaccard']:.3f} for its U-Net."
     )
     return f"{text}\n\n{markdown_table(columns, rows)}{note}"
 
@@ -113,13 +114,14 @@ def _six_scores(records: dict[str, dict], printed: dict) -> str:
     six = len(metrics.NAMES)
     missed = [k.replace("_", " ") for k in metrics.NAMES if k not in free["one"][0]]
     text = _wrapped(
-        f"Our network is above the printed U-Net in {len(ours['one'][0])} of {six} scores per "
-        f"image and in {len(ours['pooled'][0])} pooled; the 95 % interval of its score lies above "
-        f"the printed value in {len(ours['one'][1])} and {len(ours['pooled'][1])}. The "
-        "simulation-only network, which has seen no label, is above it in "
-        f"{len(free['one'][0])} of {six} per image (not in {' and '.join(missed) or 'none'}), in "
-        f"{len(free['zero'][0])} where 0/0 counts as 0, and in {len(free['pooled'][0])} pooled. "
-        "The ranges of its generator were set on labels of half of the acquisitions."
+        f"Our network exceeds the printed U-Net in {len(ours['one'][0])} of {six} scores per "
+        f"image and in {len(ours['pooled'][0])} of {six} pooled ones; the 95 % interval of its "
+        f"score lies above the printed value in {len(ours['one'][1])} and "
+        f"{len(ours['pooled'][1])} of them. The simulation-only network, which was trained without "
+        f"labels, exceeds it in {len(free['one'][0])} of {six} scores per image (not in "
+        f"{' and '.join(missed) or 'none'}), in {len(free['zero'][0])} if 0/0 counts as 0, and in "
+        f"{len(free['pooled'][0])} pooled. Labels entered only through the ranges of its "
+        "generator, which were set on those of half of the acquisitions."
     )
     return f"{table}\n\n{text}"
 
@@ -150,18 +152,19 @@ def _empty_labels(records: dict[str, dict]) -> str:
         for way in tables.conventions(pair[0]).values()
     )
     consequence = (
-        "The order of these two holds without them."
+        "The order of these two holds without the empty labels."
         if result
-        else "The order of these two is therefore no result."
+        else "Which of these two is better is therefore not decided."
     )
     if above:
-        consequence += " That both are above the pixel classifier does not depend on it."
+        consequence += " Both are better than the pixel classifier, however 0/0 is counted."
     return _wrapped(
-        f"Of the labels, {number} are empty. An image with nothing to find where nothing is found "
-        "is 0/0, here 1, and one pixel too many makes it 0. Our network minus U-Net, 40 epochs + "
-        f"TTA is {tables.with_interval(*everything)} per image with 0/0 = 1, "
+        f"How much depends on the {number} empty labels? Where there is nothing to find and "
+        "nothing is found, the index is 0/0, which counts as 1 here, while a single false positive "
+        "pixel makes it 0. The difference, our network minus U-Net, 40 epochs + TTA, is "
+        f"{tables.with_interval(*everything)} per image with 0/0 = 1, "
         f"{tables.with_interval(*zero)} with 0/0 = 0, and "
-        f"{tables.with_interval(*left_out)} without the {number} images (95 % intervals, "
+        f"{tables.with_interval(*left_out)} without these {number} images (95 % intervals, "
         f"bootstrap over groups). {consequence}"
     )
 
@@ -175,14 +178,14 @@ def _other_microscopes(record: dict) -> str:
     number = len(record["microscopes"]["scores"]["default"]["microscopes"])
     frames = len(record["microscopes"]["frames"])
     return _wrapped(
-        "Where the pixels of published images are made 0.5 to 1.6 times as large, the masks of our "
-        f"network agree with those of the native scale to {agreement['default']:.2f} or better "
-        "(Jaccard index between masks), those of the general network to "
-        f"{agreement['general']:.2f}. On other microscopes ({number} simulated ones, {frames} "
-        "frames, with settings and structures outside of those of the training) none of them "
-        f"holds: the mean Jaccard index is {mean['default']:.2f} for our network, "
-        f"{mean['general']:.2f} for the general one in one view and "
-        f"{mean['simulated']:.2f} for the simulation-only one (chapter 13)."
+        "Do the masks hold elsewhere? When the pixels of published images are made 0.5 to 1.6 "
+        "times as large, the masks of our network agree with those at the native scale to "
+        f"{agreement['default']:.2f} or better (Jaccard index between masks), those of the general "
+        f"network to {agreement['general']:.2f}. Other microscopes are harder ({number} simulated "
+        f"ones, {frames} frames, with settings and structures outside those of the training): "
+        f"there the mean Jaccard index is {mean['default']:.2f} for our network, "
+        f"{mean['general']:.2f} for the general network in one view and "
+        f"{mean['simulated']:.2f} for the simulation-only network (chapter 13)."
     )
 
 
@@ -195,10 +198,10 @@ def _choices(records: dict[str, dict]) -> str:
     whole = compare.paired_difference(ours, bragg, **options)[0]
     part = compare.paired_difference(adaptive, bragg, **options)[0]
     return _wrapped(
-        "The recipe of our network was not chosen inside the folds: a nested search went by "
-        "accuracy and chose the plain U-Net in most of them (chapters 5 and 6 give its choice a "
-        f"row). And {100 * part / whole:.0f} % of the way from our Bragg filter to our network is "
-        "within reach of a better classical filter."
+        "The recipe of our network was not chosen inside the folds: a nested search by accuracy "
+        "chose the plain U-Net in most of them (its choice has a row of its own in chapters 5 and "
+        f"6). A better classical method, the adaptive Bragg filter, makes {100 * part / whole:.0f} "
+        "% of the step from our Bragg filter to our network."
     )
 
 
@@ -215,10 +218,11 @@ def _paper_recipe(records: dict[str, dict], paper: dict) -> str:
     return _wrapped(
         f"The paper's own recipe is recorded with {alone['parameters']['epochs']} of its "
         f"{paper['training']['epochs']} epochs on one of {paper['training']['folds']} folds: "
-        f"{scores[0]:.3f} per image without empty labels and {scores[1]:.3f} pooled; our network "
-        f"has {scores[2]:.3f} and {scores[3]:.3f} on the same images. The original-size network is "
-        f"recorded with {original['parameters']['epochs']} epochs, which says nothing about what "
-        "it could reach. Chapter 6 has all intervals and says what each method was allowed to see."
+        f"{scores[0]:.3f} per image without empty labels and {scores[1]:.3f} pooled. Our network "
+        f"reaches {scores[2]:.3f} and {scores[3]:.3f} on the same images. The original-size "
+        f"network is recorded with {original['parameters']['epochs']} epochs, too few to say what "
+        "it could reach. Chapter 6 gives all intervals, and says which data each method was "
+        "allowed to see."
     )
 
 
@@ -230,12 +234,12 @@ def _rates(record: dict) -> str:
             hourly, memory = found["images_an_hour_and_core"], found["megabytes"]
             row = [f"{side}²", f"`{command}`", f"{hourly:.0f}", f"{memory:.0f} MB"]
             rows.append([*row, f"{million / hourly:.0f}"])
-    columns = ["pixels", "command", "images an hour and core", "memory", "core hours for 10⁶"]
+    columns = ["pixels", "command", "images per hour and core", "memory", "core hours for 10⁶"]
     text = _wrapped(
-        "Rates on finely sampled simulated images that lie on disk, with the default network and "
-        "one thread, the start of the program taken off (`python -m book.studies rates`); the last "
-        "column is computed from the others, for cores that do not wait for one another or for "
-        "the disk:"
+        "How fast is it? Measured on finely sampled simulated images on disk, with the default "
+        "network and one thread, without the start of the program (`python -m book.studies "
+        "rates`). The last column is computed from the third; it assumes cores that wait neither "
+        "for one another nor for the disk:"
     )
     return f"{text}\n\n{markdown_table(columns, rows)}"
 
