@@ -35,42 +35,67 @@ def refuse_existing(path: Path) -> None:
 
 
 def review(
-    results: Annotated[Path, typer.Argument(help="the folder of results of `graphseg segment`")],
+    folder: Annotated[Path, typer.Argument(help="masks of `graphseg segment`, or images to label")],
     model: Annotated[
         Path | None,
         typer.Option(
             help="the weight file that made the masks, if it is not where it was: the threshold "
-            "needs its probabilities, unless they were written"
+            "needs its probabilities, unless they were written; for images the network, such as "
+            "`default`, whose contamination the labels start with"
         ),
     ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="what to paint on images, with commas between: one class has the value 255 in "
+            "its label, several have 1, 2, 3 and so on, and 0 is what is not painted"
+        ),
+    ] = "contamination",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace labels of images that exist")
+    ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: any")] = 0,
     browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
 ) -> None:
-    """Correct masks in the browser: threshold, brush, accept.
+    """Correct masks, or paint labels, in the browser: threshold, brush, accept.
 
     \b
-    Example:
+    Examples:
       graphseg segment night/ --output masks
       graphseg review masks
       graphseg analyse night/ --output atoms --masks masks
       graphseg train masks --output my_unet.safetensors
+      graphseg review my_images --classes boundary,vacuum
 
     The masks that need a look first come first. Beside NAME_mask.tif, which stays, come
     NAME_corrected.tif and NAME_reviewed.tif (where you have looked: what was painted, or all of an
     accepted image). analyse, sort and reduce take corrected masks with --masks; train learns from
     them, and what nobody has looked at is unknown to it. Every stroke is saved at once, and the
     same command goes on where you stopped. The page is served to this machine only.
+
+    In a folder of images you paint labels: an accepted one is NAME_LABEL.png beside its image, as
+    train reads it.
     """
     import webbrowser
 
-    from graphseg.batch.masks import MaskFolder
-    from graphseg.plotting.review import Review, Server, alone
+    from graphseg.batch.manifest import HIDDEN, RUN
+    from graphseg.batch.masks import SEGMENT, MaskFolder
+    from graphseg.batch.tasks import Network
+    from graphseg.plotting.review import Labelling, Review, Server, alone
 
-    masks = MaskFolder(results)
-    walk = Review(masks, model)
-    with alone(results), Server(walk, port) as server:
+    if (folder / RUN).exists() or (folder / HIDDEN / SEGMENT).is_dir():
+        if classes != "contamination" or overwrite:
+            raise InputError(f"{folder} has masks of a run: leave out --classes and --overwrite.")
+        walk = Review(MaskFolder(folder), model)
+    else:
+        # One view of eight: a start need not wait for the rest.
+        network = model and Network.choose(model, test_time_augmentation=False)
+        names = [name.strip() for name in classes.split(",")]
+        walk = Labelling(folder, names, network, overwrite)
+    with alone(folder), Server(walk, port) as server:
         typer.echo(
-            f"{len(walk.names)} masks to review at {server.address}\nCtrl-C ends the review."
+            f"{len(walk.names)} {walk.nouns[0]} to review at {server.address}\n"
+            "Ctrl-C ends the review."
         )
         if browser:
             webbrowser.open(server.address)
