@@ -464,21 +464,19 @@ command_line(
 #
 # ### Painting labels
 #
-# On this page the simulated truth takes the place of labels; yours have to be painted. The widget
-# for this needs a running notebook (`make lab`), so only the call is shown here:
+# On this page the simulated truth takes the place of labels; yours have to be painted. That is done
+# on the page that corrects masks: give it a folder of images instead of the masks of a run.
 #
-# ```python
-# import graphseg as gs
-# from graphseg.plotting.painter import LabelPainter
-#
-# LabelPainter("my_labels", start=gs.load_model())
+# ```
+# graphseg review my_labels --model default
+# graphseg review my_labels --classes boundary,vacuum
 # ```
 #
-# It shows one image of the folder at a time, with the mask of the network as the starting point.
-# There are a brush and an eraser of adjustable size, undo and
-# redo, and a slider for how strongly the label covers the image. *Save* writes `NAME_LABEL.png`
-# beside `NAME.png`, and refuses to replace a label that exists until a box is ticked. For more than
-# one class, pass `classes=("contamination", "vacuum")`; they are saved as the grey values 1 and 2.
+# With `--model`, a label starts with the contamination that this network finds: correcting is
+# quicker than painting. Without it, the label is empty at first. *Accept* writes `NAME_LABEL.png`
+# beside the image. Until then your strokes are a draft, with which the next start continues. A
+# label that exists is shown but never replaced, unless you add `--overwrite`. Contamination alone
+# is saved as the grey value 255, several classes as 1, 2 and so on, in the order of `--classes`.
 #
 # Names matter: `sample_7_layer_0001` and `sample_7_layer_0002` are frames of one acquisition, and
 # the {term}`cross-validation` keeps them together.

@@ -1,8 +1,8 @@
-"""Figures in one style, and the label painter.
+"""Figures in one style, and the page of ``graphseg review``.
 
 Micrographs with scale bars, masks, error maps, orientation, classes, atoms and rings, always in the
-same colour-blind-safe colours; a widget that paints labels. Nothing here computes a result. It
-imports every other room but the command line.
+same colour-blind-safe colours; a page that corrects masks and paints labels. Nothing here computes
+a result. It imports every other room but the command line.
 """
 
 import lazy_loader

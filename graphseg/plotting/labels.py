@@ -1,4 +1,4 @@
-"""Labels as they are painted: their files, the values in them, and strokes that can be undone."""
+"""Labels as they are painted: the values in them, and strokes that can be undone."""
 
 from collections import deque
 from collections.abc import MutableSequence, Sequence
@@ -7,31 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from PIL import Image
 
-from graphseg.colours import BLACK, CLASS_COLOURS, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
-from graphseg.datasets.load import LABEL, SUFFIXES
+from graphseg.colours import BLACK, CLASS_COLOURS, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from graphseg.errors import InputError
-from graphseg.io.micrographs import read_micrograph
 from graphseg.io.outputs import grey_levels
 
 CONTAMINATION = 255  # in a label with no other class
-COLOURS = (ORANGE, SKY, GREEN, VERMILION, PURPLE, YELLOW, BLACK)  # of classes without their own
+COLOURS = (ORANGE, SKY, PURPLE, YELLOW, VERMILION, BLACK)  # of classes without their own
 STEPS = 100  # strokes that can be undone
-
-
-def checked_image(source: ArrayLike) -> np.ndarray:
-    """Return an image (H, W) as array; InputError if it is none."""
-    image = np.asarray(source)
-    if image.ndim != 2 or not image.size:
-        raise InputError(f"Expected an image of shape (H, W), got shape {image.shape}.")
-    return image
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return the image (H, W) of a file."""
-    return checked_image(read_micrograph(path).image)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -41,73 +25,30 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def paired_files(source: str | Path, output: str | Path | None) -> list[tuple[Path, Path]]:
-    """Return images with the paths of their labels, of a PNG or TIFF image or a folder of them.
-    Labels are in the folder `output`, by default that of the images. InputError without any."""
-    source = Path(source)
-    images = [source]
-    if source.is_dir():
-        found = (p for p in sorted(source.iterdir()) if p.suffix.lower() in SUFFIXES)
-        images = [p for p in found if not p.stem.endswith(LABEL)]
-        if not images:
-            raise InputError(f"{source} holds no PNG or TIFF images; add some.")
-    folder = images[0].parent if output is None else Path(output)
-    return [(path, folder / f"{path.stem}{LABEL}.png") for path in images]
-
-
-def label_target(output: str | Path | None) -> Path | None:
-    """Return the file of a single label; InputError if it is not named like a label."""
-    if output is None:
-        return None
-    if not Path(output).name.endswith(f"{LABEL}.png"):
-        raise InputError(f"{output} is not the name of a label file; end it with {LABEL}.png.")
-    return Path(output)
-
-
-def existing_label(path: Path | None) -> Path | None:
-    """Return the label that exists under a name, whatever its suffix."""
-    if path is None:
-        return None
-    return next((p for suffix in SUFFIXES if (p := path.with_suffix(suffix)).exists()), None)
-
-
 def described(classes: Sequence[str]) -> list[dict]:
     """Return ``label`` (its name), ``value`` (in the file) and ``colour`` of each class."""
     # A single class has the value 255, several have 1, 2, 3 and so on.
-    if isinstance(classes, str) or not 0 < len(classes) < CONTAMINATION:
-        raise InputError("Give the classes as a sequence of names, such as ('contamination',).")
+    if not all(classes) or not 0 < len(set(classes)) == len(classes) < CONTAMINATION:
+        raise InputError("Name each class once, such as --classes boundary,vacuum.")
     values = [CONTAMINATION] if len(classes) == 1 else range(1, len(classes) + 1)
-    return [
-        {
-            "label": name,
-            "value": value,
-            "colour": CLASS_COLOURS.get(name, COLOURS[i % len(COLOURS)]),
-        }
-        for i, (name, value) in enumerate(zip(classes, values, strict=True))
-    ]
+    colours = [CLASS_COLOURS.get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(classes)]
+    known = zip(classes, values, colours, strict=True)
+    return [{"label": name, "value": value, "colour": colour} for name, value, colour in known]
 
 
-def as_values(
-    mask: ArrayLike, shape: tuple[int, ...], classes: int, file: Path | None = None
-) -> np.ndarray:
-    """Return a mask (H, W) as it is saved, a new array: uint8, the values of `described`, else 0.
-    It has bool or the number of the class, of `classes` without the background; with a single class
-    also its value, and if it was read from a `file`, everything above 0 is that class. InputError
-    if the shape is not that of the image or a value does not fit."""
-    mask = np.asarray(mask)
-    name = file or "The mask"
-    if mask.shape != shape:
-        raise InputError(f"{name}: expected the shape {shape} of its image, got {mask.shape}.")
-    if classes == 1 and file:
-        mask = mask > 0  # as `datasets.load_folder` reads it
-    known = (0, 1, CONTAMINATION) if classes == 1 else range(classes + 1)
-    if not np.isin(mask, known).all():
+def as_values(label: np.ndarray, shape: tuple, classes: int, file: Path | None) -> np.ndarray:
+    """Return a label (H, W), read from a file, as it is painted: uint8, the values of `described`.
+    With a single class, whatever is above 0 is that class, as `datasets.load_folder` reads it.
+    InputError if the shape is not that of the image, or it holds other classes."""
+    if label.shape != shape:
+        raise InputError(f"{file}: expected the shape {shape} of its image, got {label.shape}.")
+    known = np.unique(label)
+    if (known > 0).sum() > 1 if classes == 1 else not np.isin(known, range(classes + 1)).all():
         raise InputError(
-            f"{name} holds other values than {', '.join(map(str, known))}; give a "
-            "bool mask or the number of the class."
+            f"{file} holds the values {', '.join(map(str, known[:9]))}; name all its classes with "
+            "--classes, in the order of their values 1, 2, 3 and so on."
         )
-    values = mask.astype(np.uint8)
-    return np.where(values > 0, np.uint8(CONTAMINATION), values) if classes == 1 else values
+    return np.where(label > 0, CONTAMINATION if classes == 1 else label, 0).astype(np.uint8)
 
 
 class Patch(NamedTuple):
@@ -140,7 +81,6 @@ class History:
         self._done: deque[list[Patch]] = deque(maxlen=STEPS)
         self._undone: list[list[Patch]] = []
         self._stroke: list[Patch] = []
-        self._kept = mask.copy()
 
     @property
     def undoable(self) -> bool:
@@ -151,11 +91,6 @@ class History:
     def redoable(self) -> bool:
         """Whether there is something to redo."""
         return bool(self._undone)
-
-    @property
-    def changed(self) -> bool:
-        """Whether the mask differs from the one it started as or that was last saved."""
-        return not np.array_equal(self.mask, self._kept)
 
     def paint(self, patch: Patch, last: bool = True) -> None:
         """Change a rectangle; all patches up to one that is `last` are one step to undo."""
@@ -179,13 +114,7 @@ class History:
         about = {"kind": "image", "height": height, "width": width}
         return about, [self.mask.tobytes(), picture]
 
-    def keep(self) -> None:
-        """Remember the mask as saved."""
-        self._kept = self.mask.copy()
-
-    def _step(
-        self, source: MutableSequence[list[Patch]], target: MutableSequence[list[Patch]]
-    ) -> list[Patch]:
+    def _step(self, source: MutableSequence, target: MutableSequence) -> list[Patch]:
         if not source:
             return []
         patches = source.pop()[::-1]  # patches of one stroke may overlap

@@ -1,5 +1,4 @@
-// The browser's half of the label painter and of graphseg review: it paints, Python keeps the mask,
-// undoes and saves.
+// The browser's half of graphseg review: it paints, Python keeps the mask, undoes and saves.
 
 const BAND = 64; // rows of the mask in one message; servers refuse messages above some MB
 const LONG = 5000; // ms without an answer after which one is told
@@ -21,28 +20,49 @@ const SHORTCUTS = [
   ["P and N", "previous and next image"],
   ["arrow keys", `move the brush by 1 pixel, with Shift by ${STEP}`],
   ["space", "paint at the brush"],
+  ["A", "accept and go on"],
 ];
 
-const SAVE = ["S", "save, also with Ctrl"];
-const ACCEPT = ["A", "accept the mask and go on"];
-
-// What all views of one painter share: the mask as it is shown, and the talk with Python.
+// The mask as it is shown, and the talk with Python.
 class Painting extends EventTarget {
-  constructor(model) {
+  constructor(values) {
     super();
-    this.model = model;
+    this.values = { brush: 12, opacity: 0.45, ...values };
     this.asked = 0; // commands that Python has not answered yet
+    this.sent = Promise.resolve();
     this.stroke = new Map(); // row to first column and end of what the present stroke touches
     [this.height, this.width, this.mask] = [1, 1, new Uint8Array(1)];
-    model.on("msg:custom", (message, buffers) => this.receive(message, buffers));
     this.command("ready"); // which Python answers with the image and the mask
+  }
+
+  // Messages go one after the other.
+  send(content, body) {
+    this.sent = this.sent.then(() => this.post(content, body)).catch(() => {
+      this.values.status = "graphseg review has ended or cannot be reached; start it again.";
+      this.dispatchEvent(new Event("change"));
+    });
+  }
+
+  async post(content, body) {
+    const message = JSON.stringify({ ...content, view: this.values.view });
+    const options = { method: "POST", headers: { "X-Message": message }, body };
+    const response = await fetch("message", options);
+    if (!response.ok) throw new Error(response.statusText);
+    const data = await response.arrayBuffer();
+    let at = 4 + new DataView(data).getUint32(0);
+    const { values, messages } = JSON.parse(new TextDecoder().decode(data.slice(4, at)));
+    Object.assign(this.values, values);
+    this.dispatchEvent(new Event("change"));
+    for (const { content, sizes } of messages) {
+      this.receive(content, sizes.map((size) => new Uint8Array(data, (at += size) - size, size)));
+    }
   }
 
   get waiting() {
     return this.asked > 0;
   }
 
-  changed(area) {
+  painted(area) {
     this.dispatchEvent(new CustomEvent("paint", { detail: area }));
   }
 
@@ -69,7 +89,7 @@ class Painting extends EventTarget {
         }
       }
     }
-    this.changed({ top, left, bottom, right });
+    this.painted({ top, left, bottom, right });
   }
 
   // Note which columns of a row the present stroke spans.
@@ -97,7 +117,7 @@ class Painting extends EventTarget {
       const size = { height: bottom - top, width: right - left };
       const last = i + 1 === bands.size;
       const message = { kind: "stroke", row: top, column: left, ...size, last };
-      this.model.send(message, undefined, [this.cut(top, left, size).buffer]);
+      this.send(message, this.cut(top, left, size));
     });
   }
 
@@ -113,18 +133,15 @@ class Painting extends EventTarget {
   // Ask Python for something; nothing can be painted until it has answered, so that both agree.
   command(kind, more = {}) {
     this.asked += 1;
-    this.model.send({ kind, ...more });
-    this.dispatchEvent(new Event("wait"));
+    this.send({ kind, ...more });
+    this.dispatchEvent(new Event("change"));
     setTimeout(() => {
       this.slow = this.waiting;
-      this.dispatchEvent(new Event("wait"));
+      this.dispatchEvent(new Event("change"));
     }, LONG);
   }
 
-  receive({ kind, row, column, height, width }, buffers) {
-    const [values, picture] = (buffers ?? []).map(
-      (b) => new Uint8Array(b.buffer, b.byteOffset, b.byteLength),
-    );
+  receive({ kind, row, column, height, width }, [values, picture]) {
     if (kind === "image") {
       [this.height, this.width, this.mask] = [height, width, values.slice()];
       this.picture = new Blob([picture], { type: "image/png" });
@@ -135,11 +152,11 @@ class Painting extends EventTarget {
         const start = (row + i) * this.width + column;
         this.mask.set(values.subarray(i * width, (i + 1) * width), start);
       }
-      this.changed({ top: row, left: column, bottom: row + height, right: column + width });
+      this.painted({ top: row, left: column, bottom: row + height, right: column + width });
     } else if (kind === "done") {
       this.asked -= 1;
       this.slow = false;
-      this.dispatchEvent(new Event("wait"));
+      this.dispatchEvent(new Event("change"));
     }
   }
 }
@@ -168,15 +185,14 @@ function bar(label, ...parts) {
   return element("div", { class: "graphseg-bar", role: "group", "aria-label": label }, ...parts);
 }
 
-// One view: a toolbar above the micrograph with the label over it.
-class View {
-  constructor(model, painting, root) {
-    this.model = model;
-    this.painting = painting;
+// A toolbar above the micrograph with the label over it.
+export default class View {
+  constructor(values, root) {
+    this.painting = new Painting(values);
+    this.values = this.painting.values;
     this.root = root;
     this.erasing = false;
     this.cursor = { row: 0, column: 0 };
-    this.ends = []; // what to call when the view is removed
     this.build();
     this.listen();
     this.listClasses();
@@ -185,8 +201,7 @@ class View {
   }
 
   build() {
-    this.reviewing = this.model.get("reviewing"); // masks of a run, not labels of one's own
-    const keys = [...SHORTCUTS, this.reviewing ? ACCEPT : SAVE].flatMap(([key, meaning]) => [
+    const keys = SHORTCUTS.flatMap(([key, meaning]) => [
       element("dt", {}, element("kbd", {}, key)),
       element("dd", {}, meaning),
     ]);
@@ -196,7 +211,7 @@ class View {
       bar("Image", ...this.buildImages()),
       bar("Tools", ...this.buildTools(), ...this.buildSight()),
       this.viewport,
-      this.reviewing ? bar("Mask", ...this.buildReview()) : bar("File", ...this.buildFile()),
+      bar("Mask", ...this.buildReview()),
       this.status,
       element(
         "details",
@@ -206,8 +221,6 @@ class View {
       ),
     );
     this.root.classList.add("graphseg-painter");
-    // Without this, JupyterLab takes keys such as B and Z for its own commands on cells.
-    this.root.setAttribute("data-lm-suppress-shortcuts", "true");
   }
 
   buildImages() {
@@ -264,32 +277,18 @@ class View {
     this.thresholdText = element("output", { class: "graphseg-size" });
     this.acceptButton = button("Accept", "A", () => this.painting.command("accept"));
     const threshold = ["Threshold ", this.thresholdInput, this.thresholdText];
-    return [element("label", {}, ...threshold), this.acceptButton];
+    this.thresholdLabel = element("label", {}, ...threshold);
+    return [this.thresholdLabel, this.acceptButton];
   }
 
   showThreshold(value) {
     this.thresholdText.textContent = value.toFixed(2);
   }
 
-  buildFile() {
-    this.saveButton = button("Save", "S", () => this.painting.command("save"));
-    this.replaceBox = element("input", { type: "checkbox" });
-    const replace = () => this.put("overwrite", this.replaceBox.checked);
-    this.replaceBox.addEventListener("change", replace);
-    return [this.saveButton, element("label", {}, this.replaceBox, " replace the saved label")];
-  }
-
   listen() {
-    const on = (target, name, react) => {
-      target.addEventListener(name, react);
-      this.ends.push(() => target.removeEventListener(name, react));
-    };
-    on(this.painting, "load", () => this.load());
-    on(this.painting, "paint", (event) => this.draw(event.detail));
-    on(this.painting, "wait", () => this.refresh());
-    const refresh = () => this.refresh();
-    this.model.on("change", refresh);
-    this.ends.push(() => this.model.off("change", refresh));
+    this.painting.addEventListener("load", () => this.load());
+    this.painting.addEventListener("paint", (event) => this.draw(event.detail));
+    this.painting.addEventListener("change", () => this.refresh());
     this.stage.addEventListener("pointerdown", (event) => this.begin(event));
     this.stage.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) {
@@ -313,13 +312,11 @@ class View {
   }
 
   listClasses() {
-    const classes = this.model.get("classes");
+    const { classes, shown } = this.values; // the latter nobody can choose to paint
     this.classSelect.append(...classes.map((c) => element("option", {}, c.label)));
     this.classLabel.hidden = classes.length < 2;
-    const others = this.model.get("shown") ?? []; // which nobody can choose to paint
-    this.colours = new Map(
-      [...classes, ...others].map((c) => [c.value, [1, 3, 5].map((i) => parseInt(c.colour.slice(i, i + 2), 16))]),
-    );
+    const rgb = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+    this.colours = new Map([...classes, ...shown].map((c) => [c.value, rgb(c.colour)]));
   }
 
   async show() {
@@ -328,14 +325,14 @@ class View {
     const bitmap = await createImageBitmap(picture);
     if (picture !== this.painting.picture) return; // the next image is open already
     this.picture.getContext("2d").drawImage(bitmap, 0, 0);
-    this.root.dataset.shown = this.model.get("name");
+    this.root.dataset.shown = this.values.name;
   }
 
   draw({ top, left, bottom, right }) {
     const [height, width] = [bottom - top, right - left];
     if (height <= 0 || width <= 0) return;
     const tinted = new ImageData(width, height);
-    const unmarked = this.model.get("unmarked");
+    const { unmarked } = this.values;
     for (let i = 0, pixel = 0; i < height; i++) {
       let at = (top + i) * this.painting.width + left;
       for (let j = 0; j < width; j++, at++, pixel += 4) {
@@ -348,29 +345,24 @@ class View {
   }
 
   refresh() {
-    const get = (name) => this.model.get(name);
-    this.title.textContent = `${get("name")} (${get("place")})${get("unsaved") ? " *" : ""}`;
+    const { name, place, status, brush, opacity, threshold } = this.values;
+    this.title.textContent = `${name} (${place})`;
     this.status.textContent = this.painting.slow
-      ? this.reviewing
-        ? "graphseg review does not answer: it is busy, or has ended."
-        : "Python does not answer: it is busy, or the cell must be run again."
-      : get("status");
-    this.sizeInput.value = get("brush");
-    this.sizeText.textContent = `${get("brush")} px`;
-    this.opacityInput.value = get("opacity");
-    this.overlay.style.opacity = get("opacity");
-    if (this.reviewing) {
-      this.thresholdInput.value = get("threshold");
-      this.showThreshold(get("threshold"));
-    } else {
-      this.replaceBox.checked = get("overwrite");
-    }
+      ? "graphseg review does not answer: it is busy, or has ended."
+      : status;
+    this.sizeInput.value = brush;
+    this.sizeText.textContent = `${brush} px`;
+    this.opacityInput.value = opacity;
+    this.overlay.style.opacity = opacity;
+    this.thresholdLabel.hidden = threshold === null; // labels have none
+    this.thresholdInput.value = threshold;
+    this.showThreshold(threshold ?? 0);
     this.brushButton.setAttribute("aria-pressed", !this.erasing);
     this.eraserButton.setAttribute("aria-pressed", this.erasing);
     const able = { undo: "undoable", redo: "redoable", previous: "has_previous", next: "has_next" };
-    for (const [name, trait] of Object.entries(able)) {
+    for (const [name, value] of Object.entries(able)) {
       // Not "disabled": a button that loses the focus would lose the keys as well.
-      this[`${name}Button`].setAttribute("aria-disabled", !get(trait));
+      this[`${name}Button`].setAttribute("aria-disabled", !this.values[value]);
     }
     this.root.setAttribute("aria-busy", this.painting.waiting);
     this.stage.style.cursor = this.painting.waiting ? "wait" : "none";
@@ -378,8 +370,7 @@ class View {
   }
 
   put(name, value) {
-    this.model.set(name, value);
-    this.model.save_changes();
+    this.values[name] = value;
     this.refresh();
   }
 
@@ -389,8 +380,8 @@ class View {
   }
 
   value() {
-    if (this.erasing) return this.model.get("erased") ?? 0;
-    return this.model.get("classes")[this.classSelect.selectedIndex].value;
+    const { classes, erased } = this.values;
+    return this.erasing ? erased : classes[this.classSelect.selectedIndex].value;
   }
 
   // Change the scale by a factor around the brush; 0: show the whole image.
@@ -409,7 +400,7 @@ class View {
   }
 
   moveRing() {
-    const size = this.model.get("brush") * this.scale;
+    const size = this.values.brush * this.scale;
     this.ring.style.width = this.ring.style.height = `${size}px`;
     this.ring.style.left = `${(this.cursor.column + 0.5) * this.scale - size / 2}px`;
     this.ring.style.top = `${(this.cursor.row + 0.5) * this.scale - size / 2}px`;
@@ -444,7 +435,7 @@ class View {
   }
 
   extend(to) {
-    this.painting.paint(this.from, to, this.model.get("brush"), this.value());
+    this.painting.paint(this.from, to, this.values.brush, this.value());
     this.from = to;
   }
 
@@ -465,14 +456,13 @@ class View {
 
   controlKeys(shifted) {
     const command = (kind) => () => this.painting.command(kind);
-    const save = this.reviewing ? {} : { s: command("save") };
-    return { z: command(shifted ? "redo" : "undo"), y: command("redo"), ...save };
+    return { z: command(shifted ? "redo" : "undo"), y: command("redo") };
   }
 
   keys(event) {
     const click = (button) => () => button.click();
     const resize = (change) => () =>
-      this.put("brush", Math.min(Math.max(this.model.get("brush") + change, 1), LARGEST));
+      this.put("brush", Math.min(Math.max(this.values.brush + change, 1), LARGEST));
     const keys = {
       b: click(this.brushButton),
       e: click(this.eraserButton),
@@ -480,7 +470,7 @@ class View {
       y: click(this.redoButton),
       p: click(this.previousButton),
       n: click(this.nextButton),
-      ...(this.reviewing ? { a: click(this.acceptButton) } : { s: click(this.saveButton) }),
+      a: click(this.acceptButton),
       h: () => (this.overlay.hidden = !this.overlay.hidden),
       "[": resize(-1),
       "]": resize(1),
@@ -522,21 +512,4 @@ class View {
       },
     };
   }
-
-  remove() {
-    for (const end of this.ends) end();
-  }
 }
-
-export default () => {
-  let painting;
-  return {
-    initialize({ model }) {
-      painting = new Painting(model);
-    },
-    render({ model, el }) {
-      const view = new View(model, painting, el);
-      return () => view.remove();
-    },
-  };
-};

@@ -1,7 +1,7 @@
-"""Correcting the masks of a run in the browser, image by image: ``graphseg review``.
+"""Masks of a run corrected, or labels painted, in the browser: ``graphseg review``.
 
-The page is the painter that notebooks have too (painter.js), served from this machine to this
-machine only. What is painted is on disk after every stroke.
+The page (review.html and painter.js) is served from this machine to this machine only. What is
+painted is on disk after every stroke.
 """
 
 import fcntl
@@ -10,27 +10,31 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from graphseg.batch.manifest import HIDDEN
 from graphseg.batch.masks import MaskFolder
+from graphseg.batch.tasks import Network
 from graphseg.colours import SKY, VERMILION
+from graphseg.datasets import load
+from graphseg.datasets.load import LABEL
 from graphseg.errors import InputError
-from graphseg.plotting.labels import History, Patch, png
+from graphseg.io.micrographs import SUFFIXES, Micrograph, read_micrograph
+from graphseg.io.outputs import whole_file, write_labels
+from graphseg.plotting.labels import History, Patch, as_values, described, png
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 FILES = {"": ("review.html", "text/html"), "painter.js": ("painter.js", "text/javascript")}
-FILES |= {"painter.css": ("painter.css", "text/css")}
 # Of a pixel: contaminated or not, and whether somebody has looked at it.
 CONTAMINATED, SEEN = 1, 2
 LIGHT = "#ff9e7a"  # contamination that nobody has looked at
 LARGEST = 2**30  # bytes of a message
-COMMANDS = ("ready", "undo", "redo", "accept", "next", "previous", "threshold")
 Message = tuple[dict, list[bytes]]
 
 
@@ -39,10 +43,22 @@ class Review:
     The model is the weight file that made them, for the threshold, if neither bundled nor in
     ``run.toml``. InputError if there are no masks, or none of their images can be read."""
 
+    nouns = "masks", "corrected", "NAME_corrected.tif"
+    # Of the page: what can be painted, what else has a colour, and what the eraser leaves.
+    look: ClassVar[dict[str, Any]] = {
+        "classes": [{"label": "contamination", "value": CONTAMINATED + SEEN, "colour": VERMILION}],
+        "shown": [{"value": CONTAMINATED, "colour": LIGHT}, {"value": SEEN, "colour": SKY}],
+        "erased": SEEN,
+    }
+    _threshold = None
+
     def __init__(self, masks: MaskFolder, model: Path | None = None):
-        self.masks, self._model = masks, model
-        self.names = masks.names()
-        self.seen = {name: masks.reviewed_fraction(name) for name in self.names}
+        self.masks, self._model, self.folder = masks, model, masks.folder
+        self._walk({name: masks.reviewed_fraction(name) for name in masks.names()})
+
+    def _walk(self, seen: dict[str, float]) -> None:
+        """Begin with the first image of which not all was seen; `seen` are fractions by names."""
+        self.names, self.seen = list(seen), seen
         self._lock, self._view, self._status = threading.Lock(), 0, ""
         waiting = (i for i, name in enumerate(self.names) if self.seen[name] < 1)
         self._open(next(waiting, 0), 1)
@@ -53,35 +69,40 @@ class Review:
         """Open the first image from one on whose file can be read."""
         problem = None
         while 0 <= index < len(self.names):
-            name = self.names[index]
             try:
-                micrograph = self.masks.micrograph(name)
-                mask, reviewed = self.masks.read(name)
-                if mask.shape != micrograph.image.shape:
-                    raise InputError(f"The mask of {name} is of another size than its image.")
+                micrograph, state, status = self._read(self.names[index])
             except InputError as error:
                 problem, index = problem or error, index + by
                 continue
-            self._index, self._name, self._micrograph = index, name, micrograph
-            self._history = History(mask * np.uint8(CONTAMINATED) + reviewed * np.uint8(SEEN))
-            self._probability = None
-            self._threshold = self.masks.threshold
-            # Why the mask needs a look, or what is to be expected of it.
-            row = self.masks.record(name)["row"]
-            expected = row.get("expected_jaccard")
-            jaccard = f"Expected Jaccard index: {expected:.2f}." if expected else ""
-            self._status = str(problem or row["warning"] or jaccard)
+            self._index, self._name, self._micrograph = index, self.names[index], micrograph
+            self._history, self._status = History(state), str(problem or status)
             return
         if problem and not hasattr(self, "_history"):
             raise problem
         self._status = str(problem or self._status)
 
+    def _read(self, name: str) -> tuple[Micrograph, np.ndarray, str]:
+        """Return an image, its state (H, W) uint8, and what there is to say."""
+        micrograph = self.masks.micrograph(name)
+        mask, reviewed = self.masks.read(name)
+        if mask.shape != micrograph.image.shape:
+            raise InputError(f"The mask of {name} is of another size than its image.")
+        self._probability, self._threshold = None, self.masks.threshold
+        # Why the mask needs a look, or what is to be expected of it.
+        row = self.masks.record(name)["row"]
+        expected = row.get("expected_jaccard")
+        jaccard = f"Expected Jaccard index: {expected:.2f}." if expected else ""
+        state = mask * np.uint8(CONTAMINATED) + reviewed * np.uint8(SEEN)
+        return micrograph, state, row["warning"] or jaccard
+
     def _save(self) -> None:
         state = self._history.mask
         reviewed = (state & SEEN) > 0
-        contaminated = (state & CONTAMINATED) > 0
-        self.masks.write(self._name, contaminated, reviewed)
+        self.masks.write(self._name, (state & CONTAMINATED) > 0, reviewed)
         self.seen[self._name] = float(reviewed.mean())
+
+    def _accept(self) -> None:
+        self._replace(self._history.mask | SEEN)
 
     # What the page asks for.
 
@@ -90,11 +111,9 @@ class Review:
         accepted = [fraction == 1 for fraction in self.seen.values()]
         done = ", accepted" if accepted[self._index] else ""
         return {
-            "reviewing": True,
-            "classes": [{"label": "contamination", "value": 3, "colour": VERMILION}],
-            "shown": [{"value": CONTAMINATED, "colour": LIGHT}, {"value": SEEN, "colour": SKY}],
-            "unmarked": SEEN if accepted[self._index] else None,  # else all of it had a colour
-            "erased": SEEN,
+            **self.look,
+            # Else all of an accepted mask had a colour.
+            "unmarked": self.look["erased"] if accepted[self._index] else None,
             "name": self._name,
             "place": f"{self._index + 1} of {len(accepted)}{done}; {sum(accepted)} accepted in all",
             "status": self._status,
@@ -109,7 +128,7 @@ class Review:
     def receive(self, content: dict, body: bytes) -> tuple[dict, list[Message]]:
         """Do what a page asks for; return its new values, and messages for it."""
         kind = content.get("kind")
-        done: list[Message] = [({"kind": "done"}, [])] if kind in COMMANDS else []
+        done: list[Message] = [] if kind == "stroke" else [({"kind": "done"}, [])]
         with self._lock:
             if kind == "ready":
                 self._view += 1
@@ -135,15 +154,15 @@ class Review:
             self._paint(content, body)
             return []
         if kind == "accept":
-            self._replace(self._history.mask | SEEN)
+            self._accept()
             waiting = [i for i, name in enumerate(self.names) if self.seen[name] < 1]
             after = [i for i in waiting if i > self._index] or waiting
             if after:
                 self._open(after[0], 1)
             else:
-                self._status = f"All {len(self.names)} masks are accepted."
+                self._status = f"All {len(self.names)} {self.nouns[0]} are accepted."
             return [self._image()]
-        if kind == "threshold":
+        if kind == "threshold" and self._threshold is not None:
             return [self._cut(float(content["value"])).message()]
         steps = {"undo": self._history.undo, "redo": self._history.redo}
         if kind not in steps:
@@ -160,7 +179,8 @@ class Review:
         ends = np.array((row + height, column + width))
         if min(row, column, height, width) < 0 or (ends > self._history.mask.shape).any():
             raise InputError("The stroke lies outside of the image.")
-        if values.size != height * width or (values > CONTAMINATED + SEEN).any():
+        known = [0, *(one["value"] for key in ("classes", "shown") for one in self.look[key])]
+        if values.size != height * width or not np.isin(values, known).all():
             raise InputError("The stroke has other values than a mask.")
         self._history.paint(Patch(row, column, values.reshape(height, width)), content["last"])
         if content["last"]:
@@ -188,13 +208,89 @@ class Review:
 
     def summary(self) -> str:
         """Return one sentence on what has been reviewed."""
-        fractions = np.array(list(self.seen.values()))
+        fractions, (masks, corrected, file) = np.array(list(self.seen.values())), self.nouns
         accepted = int((fractions == 1).sum())
         partly = int(((fractions > 0) & (fractions < 1)).sum())
         return (
-            f"{accepted} of {len(fractions)} masks accepted, {partly} corrected in part: "
-            f"{self.masks.folder}/NAME_corrected.tif."
+            f"{accepted} of {len(fractions)} {masks} accepted, {partly} {corrected} in part: "
+            f"{self.folder}/{file}."
         )
+
+
+class Labelling(Review):
+    """A walk through the micrographs of a folder, to paint ``NAME_LABEL.png`` beside each.
+    A label starts as the one that exists, else as the contamination that the `network` finds, else
+    empty, and is a draft until it is accepted. One that exists is replaced only with `overwrite`,
+    or if it is this walk's own. InputError if there is no image, or the classes do not fit."""
+
+    nouns = "labels", "painted", f"NAME{LABEL}.png"
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], network: Network | None, overwrite: bool
+    ):
+        self.folder, self._classes, self._network = folder, classes, network
+        self.look = {"classes": described(classes), "shown": [], "erased": 0}
+        if network is not None and "contamination" not in classes:
+            raise InputError("A network finds contamination: name that among the --classes, too.")
+        found = load.visible_files(folder) if folder.is_dir() else []
+        found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.stem.endswith(LABEL)]
+        if not found:
+            raise InputError(
+                f"{folder} has no masks of graphseg segment and no micrographs; name a folder of "
+                "its results, or of images to label."
+            )
+        # Of two files of one name a picture comes before a microscope's, as `train` takes them.
+        found.sort(key=lambda path: path.suffix.lower() in load.SUFFIXES)
+        self._files = {path.stem: path for path in found}
+        self._overwrite, self._own = overwrite, {}  # labels as this walk has written them
+        done, names = load.find_pairs(folder)[0], sorted(self._files)
+        self._walk({n: 0.5 if self._draft(n).exists() else float(n in done) for n in names})
+
+    def _draft(self, name: str) -> Path:
+        return self.folder / HIDDEN / "drafts" / f"{name}.png"
+
+    def _label(self, name: str) -> Path | None:
+        found = sorted(self.folder.glob(f"{escape(name)}{LABEL}.*"))
+        return next((path for path in found if path.suffix.lower() in load.SUFFIXES), None)
+
+    def _read(self, name: str) -> tuple[Micrograph, np.ndarray, str]:
+        micrograph, file, status = read_micrograph(self._files[name]), self._label(name), ""
+        if file and not self._overwrite and name not in self._own:
+            status = f"{file.name} exists; only a review with --overwrite replaces it."
+        file = self._draft(name) if self._draft(name).exists() else file
+        label = np.zeros(micrograph.image.shape, bool)
+        if file:
+            label = read_micrograph(file).image
+        elif self._network is not None:
+            found = self._network.predict(micrograph)
+            label, status, file = found.labels, found.warning, self._network.file
+            if label is None or len(self._classes) == 1:
+                label = found.mask * np.uint8(1 + self._classes.index("contamination"))
+        shape = micrograph.image.shape
+        return micrograph, as_values(label, shape, len(self._classes), file), status
+
+    def _save(self) -> None:
+        with whole_file(self._draft(self._name)) as temporary:
+            write_labels(temporary, self._history.mask, form="png")
+        self.seen[self._name] = 0.5
+
+    def _accept(self) -> None:
+        name, state, file = self._name, self._history.mask, self._label(self._name)
+        kinds = len(self._classes)
+        now = file and as_values(read_micrograph(file).image, state.shape, kinds, file)
+        if not np.array_equal(now, state):
+            if file and not (self._overwrite or np.array_equal(now, self._own.get(name))):
+                raise InputError(
+                    f"{file.name} exists; to replace it, end this review with Ctrl-C and start it "
+                    "again with --overwrite: what is painted here is kept."
+                )
+            file = file or self.folder / f"{name}{LABEL}.png"
+            with whole_file(file) as temporary:
+                form = file.suffix.lower()[1:4]
+                write_labels(temporary, state, self._micrograph.pixel_size, form)
+            self._own[name] = state.copy()
+        self._draft(name).unlink(missing_ok=True)
+        self.seen[name] = 1.0
 
 
 def framed(values: dict, messages: Sequence[Message]) -> bytes:
@@ -265,6 +361,7 @@ class Server(ThreadingHTTPServer):
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Keep a second review of a folder out (InputError), by a lock that ends with this process."""
+    (folder / HIDDEN).mkdir(exist_ok=True)
     with (folder / HIDDEN / "review.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

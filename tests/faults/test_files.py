@@ -14,7 +14,7 @@ from graphseg.classical.bragg import kept
 from graphseg.datasets import check
 from graphseg.datasets import load as datasets
 from graphseg.evaluation import records
-from graphseg.plotting.painter import LabelPainter
+from graphseg.plotting.review import Labelling
 from graphseg.unet import finetune, pretrained
 from graphseg.unet.network import load_weights
 from graphseg.unet.segmenter import UNetSegmenter
@@ -77,7 +77,7 @@ def test_folders_of_labels_are_read_or_refused(folders):
     assert {"cut", "two_sizes", "colours", "sizes_deep", "sizes_negative", "missing"} <= refused
     for path in folders.values():
         guard.outcome(lambda path=path: str(check.check_folder(path)))
-        guard.outcome(lambda path=path: LabelPainter(path).close())
+        guard.outcome(lambda path=path: Labelling(path, ["contamination"], None, False))
 
 
 def test_training_refuses_folders_and_writes_nothing(folders, tmp_path, capsys, monkeypatch):

@@ -10,7 +10,6 @@ from graphseg.api import read_series
 from graphseg.datasets.load import load_folder
 from graphseg.io import guard as reading
 from graphseg.io.micrographs import read_micrograph
-from graphseg.plotting.labels import read_image
 from tests.faults import corpus_images, guard
 
 
@@ -46,7 +45,7 @@ def test_every_file_is_read_or_refused_with_one_sentence(spoilt):
 def test_other_readers_refuse_them_in_the_same_way(spoilt):
     folder, names = spoilt
     for name in names[::9]:
-        for read in (read_micrograph, read_image, load_folder):
+        for read in (read_micrograph, load_folder):
             guard.outcome(lambda name=name, read=read: read(folder / name))
 
 

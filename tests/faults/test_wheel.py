@@ -173,7 +173,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel, root):
 
 def test_nothing_else_can_be_imported_there(call, environment, root):
     absent = (
-        *NOT_IN_A_WHEEL, "IPython", "abtem", "anywidget", "ase", "distributed", "ipywidgets",
+        *NOT_IN_A_WHEEL, "IPython", "abtem", "ase", "distributed", "ipywidgets",
         "onnx", "onnxruntime", "onnxscript", "pytest", "traitlets", "zarr",
     )  # fmt: skip
     code = (
@@ -254,9 +254,6 @@ def test_what_needs_an_extra_names_it(call, night):
     }.items():
         said = call("graphseg", *command, code=2)
         assert f'pip install "graphseg[{extra}]"' in said
-    widget = "import graphseg as gs\ntry:\n    import graphseg.plotting.painter\n"
-    widget += "except gs.InputError as error:\n    print(error)"
-    assert 'pip install "graphseg[notebook]"' in call("python", "-c", widget)
 
 
 def test_the_image_for_docker_is_built_from_what_it_copies(root, wheel, call, tmp_path):

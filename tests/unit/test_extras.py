@@ -1,6 +1,5 @@
 """What an extra of the package brings is not needed without it, and its absence is one sentence."""
 
-import importlib
 import sys
 import tomllib
 from pathlib import Path
@@ -21,11 +20,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 
-def paint(monkeypatch):
-    monkeypatch.delitem(sys.modules, "graphseg.plotting.painter", raising=False)
-    importlib.import_module("graphseg.plotting.painter")
-
-
 def use_scheduler(_):
     with pools.workers("tcp://localhost:8786"):
         pass
@@ -42,8 +36,6 @@ def write_onnx(_):
 
 # (extra, package that is missing) to what needs it.
 NEEDING = {
-    ("notebook", "anywidget"): paint,
-    ("notebook", "traitlets"): paint,
     ("dask", "distributed"): use_scheduler,
     ("dask", "distributed.scheduler"): use_dask_workers,
     ("onnx", "onnx"): write_onnx,
@@ -52,8 +44,8 @@ NEEDING = {
     ("physics", "ase"): lambda _: structures.to_ase(np.zeros((1, 2)), 0.4, (8, 8)),
     ("zarr", "zarr"): lambda _: readers.open_zarr(Path("night.zarr"), None),
 }
-# Needed by ipywidgets, and by the tests of the simulation, but not imported by the package.
-NEVER_IMPORTED = {("notebook", "ipython"), ("physics", "abtem")}
+# Needed by the tests of the simulation, but not imported by the package.
+NEVER_IMPORTED = {("physics", "abtem")}
 
 
 @pytest.mark.parametrize(("name", "package"), NEEDING, ids=map("-".join, NEEDING))
