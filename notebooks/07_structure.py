@@ -36,7 +36,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import explore, paper_figures
+from book.tools import explore, fold_networks, paper_figures
 from book.tools.notebook import record, show_source
 from book.tools.paper import printed
 from book.tools.tables import markdown_table
@@ -60,7 +60,6 @@ from graphseg.structure.classes import classify
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.orientation import map_orientation
 from graphseg.structure.superposition import LEAST_FRACTION, find_superposition
-from graphseg.unet import pretrained
 
 micrographs.use_style()
 
@@ -353,7 +352,7 @@ record("single_fraction", max(others))
 # its line; the rest is lattice.
 
 # %%
-probability = pretrained.out_of_fold(stack, test_time_augmentation=False)
+probability = fold_networks.out_of_fold(stack, test_time_augmentation=False)
 maps, without = {}, 0
 for number in range(len(stack)):
     try:

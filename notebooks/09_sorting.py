@@ -38,7 +38,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies.resampling import rank_agreement
-from book.tools import codecs, explore, figures
+from book.tools import codecs, explore, figures, fold_networks
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg import metrics
@@ -49,7 +49,7 @@ from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
 from graphseg.io import outputs
 from graphseg.plotting import micrographs
-from graphseg.unet import inference, pretrained
+from graphseg.unet import inference
 
 micrographs.use_style()
 
@@ -75,7 +75,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # has not seen its {term}`acquisition`, so the ranking is what one would get for new images.
 
 # %%
-probabilities = pretrained.out_of_fold(
+probabilities = fold_networks.out_of_fold(
     stack, test_time_augmentation=test_time_augmentation
 )
 fraction = quality.clean_fractions(probabilities)

@@ -30,12 +30,11 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.studies import calibration, figures
-from book.tools import tables
+from book.tools import fold_networks, tables
 from book.tools.notebook import record, show_source
 from graphseg.colours import MASK_COLOUR
 from graphseg.evaluation import quality, records
 from graphseg.plotting import micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.inference import measure_pixel_size
 
 micrographs.use_style()
@@ -154,7 +153,7 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # the network that was trained on simulations only gives {glue:text}`pearson_two:.2f`. Fitting the
 # line on the four times as many images of the other folds gives {glue:text}`pearson_other:.2f`; it
 # is not quite clean, as their networks were trained on the image in question. On new images all
-# five may be asked (`graphseg.evaluation.quality.ensemble`).
+# five may be asked (`book.tools.fold_networks.ensemble`).
 #
 # ## Where to look
 #
@@ -163,12 +162,12 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # the views differ most hold {glue:text}`caught_spread:.0f` %.
 
 # %%
-probabilities = pretrained.out_of_fold(stack)
+probabilities = fold_networks.out_of_fold(stack)
 doubtful = int(np.argmin(quality.certain_fractions(probabilities)))
-fold = pretrained.fold_of(stack.names)[doubtful]
+fold = fold_networks.fold_of(stack.names)[doubtful]
 held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
-mean, spread = quality.ensemble([held_out], example)
+mean, spread = fold_networks.ensemble([held_out], example)
 
 # %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the doubt lies along the outline; in a small patch the outline is most of it.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
