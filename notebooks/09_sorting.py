@@ -38,7 +38,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies.resampling import rank_agreement
-from book.tools import codecs, explore, figures, fold_networks
+from book.tools import codecs, explore, figures, fold_networks, ranking_page
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg import metrics
@@ -170,7 +170,7 @@ rows = [
         f"{row['clean_fraction']:.3f}",
         f"{row['labelled_fraction']:.3f}",
     ]
-    for row in report.table_rows(ranking)
+    for row in ranking_page.table_rows(ranking)
 ]
 heading = ["rank", "range", "image", "clean fraction", "label"]
 Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
@@ -199,9 +199,9 @@ pictures = [
     outputs.small_picture(image, mask)
     for image, mask in zip(stack.images, masks, strict=True)
 ]
-page = report.ranking_page(ranking, pictures)
+page = ranking_page.ranking_page(ranking, pictures)
 (folder / "ranking.html").write_text(page, encoding="utf-8")
-(folder / "ranking.csv").write_text(report.csv_text(report.table_rows(ranking)))
+(folder / "ranking.csv").write_text(report.csv_text(ranking_page.table_rows(ranking)))
 
 # %% tags=["remove-input"]
 record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)
