@@ -27,40 +27,8 @@ if TYPE_CHECKING:
 # What a dictionary of RosettaSciIO says of its data; a lazy one also has the open file.
 DESCRIBING = ("axes", "metadata", "original_metadata")
 
-__all__ = ["Segmentation", "analyse", "read", "read_series", "segment"]
 
-
-def read(path: str | Path, frame: int | None = None) -> Micrograph:
-    """Read one micrograph from a DM3, DM4, EMD, MRC, SER, TIFF, PNG, HDF5 or Zarr file.
-
-    Parameters
-    ----------
-    path
-        The file, or the folder of a Zarr store.
-    frame
-        Which frame of a series, counted from 0; needed where there are several.
-
-    Returns
-    -------
-    Micrograph
-        ``image`` (H, W) in the units and the dtype of the file, axes (row, column); ``pixel_size``
-        in Å or None; ``metadata``.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read as a micrograph, or holds several frames and none is chosen.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np, graphseg as gs
-    >>> from PIL import Image
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{folder}/dark.png")
-    ...     gs.read(f"{folder}/dark.png").image.shape
-    (4, 6)
-    """
-    return read_micrograph(path, frame)
+read = read_micrograph  # its short name, in `graphseg`
 
 
 def read_series(path: str | Path) -> Iterator[Micrograph]:
@@ -164,11 +132,8 @@ class Segmentation:
     def to_signal(self) -> Any:
         """Return the mask as what was given, with its axes and metadata.
 
-        Returns
-        -------
-        signal or dict
-            A copy of the HyperSpy signal, or of the dictionary of RosettaSciIO, whose data are the
-            mask, bool of the same shape; a lazy one is lazy no more.
+        That is a copy of the HyperSpy signal, or of the dictionary of RosettaSciIO, whose data are
+        the mask, bool of the same shape; a lazy one is lazy no more.
 
         Raises
         ------
@@ -246,17 +211,17 @@ def segment(
     >>> result.mask.shape == image.shape, result.pixel_size_from
     (True, 'lattice')
     """
-    read = as_micrograph(micrograph)
+    taken = as_micrograph(micrograph)
     network = Network.choose(
         None if model is None else Path(model),
         test_time_augmentation=test_time_augmentation,
         device=device,
         pixel_size=pixel_size,
     )
-    prediction = network.predict(read)
+    prediction = network.predict(taken)
     line = None if prediction.flags else prediction.expected
     expected = {} if line is None else quality.columns(prediction.probability, line)
-    return Segmentation(read.image, prediction, expected, micrograph)
+    return Segmentation(taken.image, prediction, expected, micrograph)
 
 
 def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options: Any) -> Structure:
@@ -287,11 +252,11 @@ def analyse(micrograph: Any, segmentation: Segmentation | None = None, **options
     >>> 2.4 < structure.lattice.parameter_angstrom < 2.5
     True
     """
-    read = as_micrograph(micrograph)
+    taken = as_micrograph(micrograph)
     if segmentation is None:
-        segmentation = segment(read, **options)
+        segmentation = segment(taken, **options)
     found = segmentation.prediction
-    structure = find_structure(read.image, found.mask, found.stated_size)
+    structure = find_structure(taken.image, found.mask, found.stated_size)
     if structure is None:
         raise InputError(
             "No lattice is seen outside of the contamination, so there is no structure: look at "

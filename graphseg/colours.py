@@ -12,14 +12,6 @@ CLASS_COLOURS = {
     "vacuum": "#009E73",
     "contamination": "#0072B2",
 }
-METHOD_COLOURS = {
-    "paper": "#7F7F7F",
-    "no-lattice": BLACK,
-    "bragg": ORANGE,
-    "adaptive": YELLOW,
-    "unet": BLUE,
-    "unet_bn": SKY,
-}
 # Fig. 4 of the paper.
 ERROR_COLOURS = {
     "true positive": "#FFFFFF",

@@ -9,22 +9,10 @@ clean images the mean over images, so both are always reported.
 
 import numpy as np
 
+from graphseg.colours import ERROR_COLOURS
 from graphseg.errors import InputError
 
 NAMES = ("accuracy", "balanced_accuracy", "jaccard", "f1", "precision", "recall")
-
-# As tables show them.
-LABELS = {name: name for name in NAMES} | {
-    "balanced_accuracy": "balanced acc.",
-    "jaccard": "Jaccard",
-    "f1": "F1",
-}
-
-# Colours of the error map, as in Fig. 4 of the paper.
-TRUE_POSITIVE = (255, 255, 255)
-TRUE_NEGATIVE = (0, 0, 0)
-FALSE_POSITIVE = (255, 0, 0)
-FALSE_NEGATIVE = (0, 0, 255)
 
 
 def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -38,14 +26,19 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     >>> counts([[True, True, False, False]], [[True, False, True, False]])
     array([1, 1, 1, 1])
     """
-    true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
-    if true.shape != predicted.shape or true.ndim not in (2, 3):
-        raise InputError(
-            "Masks cannot be compared: expected two of the same shape (H, W) or (n, H, W), got "
-            f"{true.shape} and {predicted.shape}."
-        )
+    true, predicted = _compared(true, predicted, "(H, W) or (n, H, W)", 2, 3)
     pairs = (true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted)
     return np.stack([pair.sum(axis=(-2, -1), dtype=np.int64) for pair in pairs], axis=-1)
+
+
+def _compared(true, predicted, shape: str, *dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
+    if true.shape != predicted.shape or true.ndim not in dimensions:
+        raise InputError(
+            f"Masks cannot be compared: expected two of the same shape {shape}, got {true.shape} "
+            f"and {predicted.shape}."
+        )
+    return true, predicted
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -118,12 +111,9 @@ def scores(
 def error_map(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Colour every pixel by the kind of agreement, as in Fig. 4 of the paper, (H, W, 3) uint8.
     True positive white, true negative black, false positive red, false negative blue. InputError if
-    label and prediction are not two masks of one shape (H, W)."""
-    true, predicted = np.asarray(true, dtype=bool), np.asarray(predicted, dtype=bool)
-    if true.shape != predicted.shape or true.ndim != 2:
-        raise InputError(
-            "Masks cannot be compared: expected two of the same shape (H, W), got "
-            f"{true.shape} and {predicted.shape}."
-        )
-    palette = np.array([TRUE_NEGATIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_POSITIVE], np.uint8)
-    return palette[2 * true.astype(int) + predicted]
+    label and prediction are not two masks of one shape (H, W).
+    `graphseg.plotting.micrographs.show_picture` shows it with a scale bar."""
+    true, predicted = _compared(true, predicted, "(H, W)", 2)
+    kinds = ("true negative", "false positive", "false negative", "true positive")
+    palette = [list(bytes.fromhex(ERROR_COLOURS[kind][1:])) for kind in kinds]
+    return np.array(palette, np.uint8)[2 * true.astype(int) + predicted]

@@ -38,10 +38,11 @@ from scipy.stats import bootstrap
 from sklearn.model_selection import GroupKFold, KFold
 
 from book.tools.notebook import record, show_source
+from book.tools.overlaps import label_overlaps
 from book.tools.paper import printed
 from graphseg.colours import CLASS_COLOURS
 from graphseg.datasets import duplicates
-from graphseg.datasets.stack import SAME_PLACE, acquisition_of, label_overlaps
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of
 from graphseg.plotting import micrographs
 from graphseg.structure.lattice import measure_lattice
 

@@ -43,10 +43,17 @@ from IPython.display import Markdown
 
 from book.tools import explore, paper_figures
 from book.tools.notebook import record, show_source, timing
-from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result, score_rows
+from book.tools.tables import (
+    METHOD_COLOURS,
+    RESULTS_FOLDER,
+    SCORES,
+    markdown_table,
+    read_result,
+    score_rows,
+)
 from graphseg import metrics
 from graphseg.classical.bragg import best_threshold
-from graphseg.colours import METHOD_COLOURS, VERMILION
+from graphseg.colours import VERMILION
 from graphseg.evaluation import crossval
 from graphseg.evaluation.compare import image_counts, paired_difference
 from graphseg.evaluation.records import read_record, summary
@@ -342,7 +349,7 @@ records = {
 }
 
 # %% tags=["remove-input"]
-header = ["pooled over pixels", *metrics.LABELS.values()]
+header = ["pooled over pixels", *SCORES.values()]
 Markdown(markdown_table(header, score_rows(records, "pooled")))
 
 # %% tags=["remove-input"]

@@ -45,9 +45,14 @@ from sklearn.base import clone
 
 from book.tools import architecture, explore, paper_figures
 from book.tools.notebook import record, show_source, timing
-from book.tools.tables import RESULTS_FOLDER, markdown_table, read_result
+from book.tools.tables import (
+    METHOD_COLOURS,
+    RESULTS_FOLDER,
+    SCORES,
+    markdown_table,
+    read_result,
+)
 from graphseg import metrics
-from graphseg.colours import METHOD_COLOURS
 from graphseg.evaluation import crossval, methods
 from graphseg.evaluation.records import read_record
 from graphseg.plotting import micrographs
@@ -234,7 +239,7 @@ scores = [
     [label, *(f"{v:.3f}" for v in s.values())]
     for label, s in (("pooled", pooled), ("per image", per_image))
 ]
-Markdown(markdown_table(["average", *metrics.LABELS.values()], scores))
+Markdown(markdown_table(["average", *SCORES.values()], scores))
 
 # %% tags=["remove-input"]
 # Training in bfloat16 and in float32 differ, and so do processors: these numbers may move.

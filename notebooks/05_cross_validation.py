@@ -41,6 +41,7 @@ from sklearn.model_selection import GridSearchCV
 from book.tools.notebook import record, record_scores, show_source
 from book.tools.tables import (
     RESULTS_FOLDER,
+    SCORES,
     display_name,
     markdown_table,
     number_of_groups,
@@ -174,7 +175,7 @@ gap, low, high = paired_difference(
 )
 
 # %% tags=["remove-input"]
-header = ["protocol", *metrics.LABELS.values()]
+header = ["protocol", *SCORES.values()]
 Markdown(markdown_table(header, score_rows(live, "pooled")))
 
 # %% tags=["remove-input"]

@@ -211,7 +211,7 @@ rows = [
         *(with_interval(*above[method, way, score]) for way in ways),
     ]
     for method in ("our network", "simulation-only network")
-    for score, label in metrics.LABELS.items()
+    for score, label in tables.SCORES.items()
 ]
 Markdown(tables.markdown_table(["score minus printed", *ways], rows))
 
@@ -226,7 +226,7 @@ for method, key in (("our network", "ours"), ("simulation-only network", "free")
             for score in won
             if compare.verdict(*values[score][1:]) == "excludes zero"
         ]
-        lost = [metrics.LABELS[score] for score in values if score not in won]
+        lost = [tables.SCORES[score] for score in values if score not in won]
         record(f"{key}_above_{name}", len(won))
         record(f"{key}_clear_{name}", len(clear))
         record(f"{key}_not_{name}", " and ".join(lost) or "none")
@@ -1100,7 +1100,7 @@ print(f"implied by the mean Jaccard index: {2 * J / (1 + J):.3f}")
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
 tp, fp, fn, tn = counted.sum(axis=0)
 clean = metrics.scores(np.array([0, 0, tp + fn, fp + tn]), zero_division=0)
-print("; ".join(f"{metrics.LABELS[name]} {value:.3f}" for name, value in clean.items()))
+print("; ".join(f"{tables.SCORES[name]} {value:.3f}" for name, value in clean.items()))
 
 # %% [markdown]
 # **Exercise 3.** Compute the interval of *our network − Bragg filter* (Jaccard index, pooled) by

@@ -38,7 +38,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from book.tools import explore, paper_figures
+from book.tools import explore, fold_networks, paper_figures
 from book.tools.notebook import record, show_source
 from book.tools.paper import printed
 from book.tools.tables import markdown_table
@@ -62,7 +62,6 @@ from graphseg.structure.classes import classify
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.orientation import map_orientation
 from graphseg.structure.superposition import LEAST_FRACTION, find_superposition
-from graphseg.unet import pretrained
 
 micrographs.use_style()
 
@@ -362,7 +361,7 @@ record("single_fraction", max(others))
 # than its noise. A boundary is a band around its line. The rest is lattice.
 
 # %%
-probability = pretrained.out_of_fold(stack, test_time_augmentation=False)
+probability = fold_networks.out_of_fold(stack, test_time_augmentation=False)
 maps, without = {}, 0
 for number in range(len(stack)):
     try:

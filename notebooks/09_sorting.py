@@ -39,7 +39,7 @@ import numpy as np
 from IPython.display import Markdown
 
 from book.studies.resampling import rank_agreement
-from book.tools import codecs, explore, figures
+from book.tools import codecs, explore, figures, fold_networks, ranking_page
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table
 from graphseg import metrics
@@ -50,7 +50,7 @@ from graphseg.colours import BLUE, SKY
 from graphseg.evaluation import crossval, quality
 from graphseg.io import outputs
 from graphseg.plotting import micrographs
-from graphseg.unet import inference, pretrained
+from graphseg.unet import inference
 
 micrographs.use_style()
 
@@ -77,7 +77,7 @@ stack = stack.subset(np.arange(len(stack))[: maximum_images or None])
 # may expect for new images of this kind.
 
 # %%
-probabilities = pretrained.out_of_fold(
+probabilities = fold_networks.out_of_fold(
     stack, test_time_augmentation=test_time_augmentation
 )
 fraction = quality.clean_fractions(probabilities)
@@ -174,7 +174,7 @@ rows = [
         f"{row['clean_fraction']:.3f}",
         f"{row['labelled_fraction']:.3f}",
     ]
-    for row in report.table_rows(ranking)
+    for row in ranking_page.table_rows(ranking)
 ]
 heading = ["rank", "range", "image", "clean fraction", "label"]
 Markdown(markdown_table(heading, rows[:4] + rows[-4:]))
@@ -204,9 +204,9 @@ pictures = [
     outputs.small_picture(image, mask)
     for image, mask in zip(stack.images, masks, strict=True)
 ]
-page = report.ranking_page(ranking, pictures)
+page = ranking_page.ranking_page(ranking, pictures)
 (folder / "ranking.html").write_text(page, encoding="utf-8")
-(folder / "ranking.csv").write_text(report.csv_text(report.table_rows(ranking)))
+(folder / "ranking.csv").write_text(report.csv_text(ranking_page.table_rows(ranking)))
 
 # %% tags=["remove-input"]
 record("page_megabytes", (folder / "ranking.html").stat().st_size / 1e6)

@@ -487,7 +487,7 @@ for column, number in zip(axes.T, worst, strict=False):
     title = f"Jaccard {index[number]:.2f}"
     micrographs.show_micrograph(column[0], image, size, title)
     errors = metrics.error_map(stack.masks[number], predicted[number])
-    micrographs.show_error_map(column[1], errors, size)
+    micrographs.show_picture(column[1], errors, size)
 micrographs.add_error_legend(figure);
 
 # %% tags=["remove-input"]

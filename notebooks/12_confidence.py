@@ -29,12 +29,11 @@ from IPython.display import Markdown
 
 import graphseg as gs
 from book.studies import calibration, figures
-from book.tools import tables
+from book.tools import fold_networks, tables
 from book.tools.notebook import record, show_source
 from graphseg.colours import MASK_COLOUR
 from graphseg.evaluation import quality, records
 from graphseg.plotting import micrographs
-from graphseg.unet import pretrained
 from graphseg.unet.inference import measure_pixel_size
 
 micrographs.use_style()
@@ -158,7 +157,7 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # gives {glue:text}`pearson_two:.2f`. Fitting the line to the images of the other folds, four times
 # as many, gives {glue:text}`pearson_other:.2f`; this has a small {term}`leak`, because their
 # networks were trained on the image in question. On new images, all five networks can be combined
-# (`graphseg.evaluation.quality.ensemble`).
+# (`book.tools.fold_networks.ensemble`).
 #
 # ## Where to look
 #
@@ -167,14 +166,14 @@ record("caught_spread", 100 * errors_found["spread of views"])
 # {glue:text}`looked_at:.0f` % where the views differ most contain {glue:text}`caught_spread:.0f` %.
 
 # %%
-probabilities = pretrained.out_of_fold(stack)
+probabilities = fold_networks.out_of_fold(stack)
 doubtful = int(np.argmin(quality.certain_fractions(probabilities)))
-fold = pretrained.fold_of(stack.names)[doubtful]
+fold = fold_networks.fold_of(stack.names)[doubtful]
 held_out = gs.load_model(f"fold_{fold}", test_time_augmentation=False)
 example = stack.images[doubtful : doubtful + 1]
-mean, spread = quality.ensemble([held_out], example)
+mean, spread = fold_networks.ensemble([held_out], example)
 
-# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the uncertainty lies along the outline, which makes up most of a small patch.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The image of this page with the lowest certain fraction. Left: label (orange) and mask (orange-red). Middle: mean probability of eight views. Right: their standard deviation. Notice that the uncertainty lies along the outline, which makes up most of a small patch.", "name": "fig-doubtful"}, "image": {"alt": "Left: a micrograph with an outlined and tinted patch. Middle: a dark map of probability, bright in the patch. Right: a dark map of its standard deviation, bright in a ring along the outline. Both maps have a colour bar."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
 image = stack.images[doubtful]
 size = stack.pixel_size_of(doubtful) or measure_pixel_size(image)

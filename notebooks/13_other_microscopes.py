@@ -41,7 +41,6 @@ from book.studies.virtual_microscopes import frame
 from book.tools import tables
 from book.tools.notebook import record, show_source
 from graphseg.evaluation import compare, records
-from graphseg.evaluation.ood import USABLE
 from graphseg.plotting import micrographs
 
 micrographs.use_style()
@@ -312,7 +311,7 @@ figures.show_scores(ax, trial["ood_score"])
 
 # %% tags=["remove-input"]
 record("ood_deviations", trial["parameters"]["deviations"])
-record("ood_usable", USABLE)
+record("ood_usable", ood.USABLE)
 record("ood_roc_auc", trial["roc_auc"])
 record("ood_target", trial["targets"]["roc_auc"])
 record("ood_flagged", 100 * trial["flagged"])

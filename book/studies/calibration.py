@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold
 
 from book.studies import reliability, resampling, thresholds
 from book.studies.reliability import BINS, METHODS
+from book.tools.fold_networks import ensemble, fold_of, view
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
@@ -61,10 +62,10 @@ def run(
         ``expected_jaccard`` and ``temperatures``: digest of each network to the line, and the
         temperature, for each way of predicting.
     """
-    fold = pretrained.fold_of(stack.names)
+    fold = fold_of(stack.names)
     files = _files(folds, int(fold.max()) + 1)
     mean, spread, single = _predicted(stack, fold)
-    simulated, _ = quality.ensemble(
+    simulated, _ = ensemble(
         [pretrained.load("simulated", test_time_augmentation=False)], stack.images
     )
     counts = reliability.histograms(mean, stack.masks)
@@ -112,7 +113,7 @@ def _predicted(stack: LabelledStack, fold: np.ndarray) -> tuple[np.ndarray, ...]
     for number in np.unique(fold):
         chosen = fold == number
         network = pretrained.load(f"fold_{number}", test_time_augmentation=False)
-        made = np.stack([quality.view(network, stack.images[chosen], *one) for one in SYMMETRIES])
+        made = np.stack([view(network, stack.images[chosen], *one) for one in SYMMETRIES])
         parts = (made.mean(axis=0), made.std(axis=0), made[0])
         for whole, part in zip(result, parts, strict=True):
             whole[chosen] = part

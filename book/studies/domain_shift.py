@@ -28,6 +28,7 @@ from book.studies.changes import spread
 from book.studies.clean_sheets import sheet
 from book.studies.recordings import RECORDINGS, UNCHANGED, recorded
 from book.studies.virtual_microscopes import MICROSCOPES, Frame, frame
+from book.tools.fold_networks import fold_of
 from graphseg import metrics
 from graphseg.batch.tasks import Network, Prediction
 from graphseg.datasets.load import LabelledStack
@@ -132,7 +133,7 @@ def run(
     """
     names = _chosen("virtual microscope", microscope, MICROSCOPES)
     views = _chosen("view", view, VIEWS)
-    known, owner = _pixel_sizes(stack), pretrained.fold_of(stack.names)
+    known, owner = _pixel_sizes(stack), fold_of(stack.names)
     files = _files(views, folds, owner, stack.names)
     record = {
         "name": "domain shift",

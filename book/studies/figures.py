@@ -13,12 +13,12 @@ from matplotlib.image import AxesImage
 from book.studies.clean_sheets import Sheet
 from book.studies.ood import SetImage
 from book.studies.virtual_microscopes import Frame
+from book.tools.tables import METHOD_COLOURS
 from graphseg.colours import (
     BLACK,
     BLUE,
     MARK_COLOUR,
     MASK_COLOUR,
-    METHOD_COLOURS,
     ORANGE,
     SKY,
     VERMILION,

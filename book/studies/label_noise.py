@@ -15,13 +15,13 @@ from scipy import ndimage
 from sklearn.model_selection import cross_val_predict
 from tqdm import tqdm
 
+from book.tools import fold_networks
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 from graphseg.evaluation.crossval import splits
 from graphseg.evaluation.records import describe_data
-from graphseg.unet import pretrained
 
 TOLERANCES = (0, 1, 2, 4)  # pixels
 
@@ -225,7 +225,7 @@ def out_of_fold(
     found = {}
     for name in tqdm(names, desc="out of fold", unit="method"):
         if name == "unet":
-            found[name] = pretrained.out_of_fold(stack) >= 0.5
+            found[name] = fold_networks.out_of_fold(stack) >= 0.5
         else:
             estimator = methods.make(name, progress=False)
             found[name] = cross_val_predict(estimator, stack.images, stack.masks, cv=pairs)

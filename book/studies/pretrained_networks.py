@@ -7,19 +7,26 @@ from graphseg.datasets.load import LabelledStack
 from graphseg.errors import InputError
 from graphseg.evaluation.records import read_record, summary
 from graphseg.unet.finetune import joined, simulated_stack
+from graphseg.unet.inference import KNOWN
 from graphseg.unet.network import current, weights_digest
-from graphseg.unet.pretrained import (
-    FOLDER,
-    LIMITS,
-    PIXEL_SIZES,
-    WIDE_LIMITS,
-    WIDE_PIXEL_SIZES,
-)
+from graphseg.unet.pretrained import FOLDER
 from graphseg.unet.segmenter import DIGEST, UNetSegmenter
 
 SOURCE = "published"
-# Of the card of a network that was trained at all scales.
-WIDE = {"pixel_sizes": WIDE_PIXEL_SIZES, "limits": WIDE_LIMITS}
+LIMITS = (
+    "Trained on HRTEM images of monolayer graphene at 80 kV, 256 x 256 pixels, with labels of one "
+    "person. Other materials, STEM images and other pixel sizes are outside what it has seen; "
+    "flakes of a second layer may be called contamination. The probability is not calibrated."
+)
+WIDE_LIMITS = (
+    "Trained on HRTEM images of monolayer graphene at 80 kV with labels of one person, and on "
+    "simulated ones, all of them changed as other microscopes might: scale, sharpness, grey scale, "
+    "illumination, noise, amorphous areas. Other materials and STEM images are outside what it has "
+    "seen. The probability is not calibrated."
+)
+# Of the card of a network that was trained at all scales: finer pixels than these are averaged, and
+# in coarser ones the lattice, 2.13 Å between its rows, has hardly two pixels left.
+WIDE = {"pixel_sizes": (0.05, 0.80), "limits": WIDE_LIMITS}
 RECORD_IS_OPTIONAL = True  # the result is the weight files
 
 
@@ -61,7 +68,7 @@ def run(
     card = {
         "data": "all published images" + further,
         "data_digest": stack.digest,
-        "pixel_sizes": PIXEL_SIZES,
+        "pixel_sizes": KNOWN,
         "limits": LIMITS,
         **({} if working is None else WIDE),
         "cross_validation": {

@@ -8,6 +8,7 @@ import numpy as np
 
 from book.studies.attacks import Attack, network_loss, perturb
 from book.studies.changes import CHANGES, apply
+from book.tools.fold_networks import fold_of
 from graphseg import metrics
 from graphseg.datasets.load import LabelledStack
 from graphseg.evaluation.records import StepStore
@@ -64,7 +65,7 @@ def measure(
         ``scores``: variant, then condition, to the pooled Jaccard index; ``as it is`` is the
         network before. Attacks are white-box on each variant, one pass, float32.
     """
-    folds = pretrained.fold_of(stack.names)
+    folds = fold_of(stack.names)
     held_out = np.flatnonzero(folds == fold)
     number = min(images or len(held_out), len(held_out))
     chosen = held_out[(np.arange(number) + 0.5).astype(int) * len(held_out) // number]

@@ -19,6 +19,7 @@ from book.studies import robust_finetuning
 from book.studies.attacks import Attack, bragg_loss, network_loss, perturb
 from book.studies.changes import CHANGES, PHYSICAL, apply, same_sample, spread
 from book.studies.robust_finetuning import DIGITS, PGD_STEPS
+from book.tools.fold_networks import fold_of
 from graphseg import metrics
 from graphseg.classical.adaptive import AdaptiveBraggSegmenter
 from graphseg.classical.bragg import BraggSegmenter
@@ -116,7 +117,7 @@ def run(
         "parameters": {"images": images, "samples": samples, "seed": seed, "radii": list(RADII),
                        "steps": PGD_STEPS},
     }  # fmt: skip
-    folds = pretrained.fold_of(stack.names)
+    folds = fold_of(stack.names)
     chosen = spread(folds, images)
     judges = Judges(stack, folds)
     work: dict[tuple[str, str], Callable[[], object]] = {

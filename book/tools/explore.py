@@ -23,8 +23,8 @@ from graphseg.errors import InputError
 from graphseg.plotting.micrographs import (
     overlay_mask,
     scale_bar_length,
-    show_error_map,
     show_micrograph,
+    show_picture,
 )
 from graphseg.plotting.structure import add_direction_key, show_bonds
 from graphseg.preprocessing import flat_field
@@ -201,7 +201,7 @@ def threshold_explorer(
             overlay_mask(panels[0], mask)
             jaccard = metrics.scores(metrics.counts(mask, found))["jaccard"]
             errors = metrics.error_map(mask, found)
-            show_error_map(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
+            show_picture(panels[2], errors, pixel_size, f"Jaccard {jaccard:.2f}")
 
     alt = "The mask found on the micrograph, the probability, and what the mask gets wrong."
     return frames(draw, {"threshold": COARSE}, (9, 3.2), alt)

@@ -15,7 +15,7 @@ from graphseg import metrics
 from graphseg.classical.bragg import BraggSegmenter
 from graphseg.classical.fourier import Decomposition
 from graphseg.colours import CLASS_COLOURS, MASK_COLOUR, ORANGE, SKY
-from graphseg.plotting.micrographs import overlay_mask, show_error_map, show_micrograph
+from graphseg.plotting.micrographs import overlay_mask, show_micrograph, show_picture
 from graphseg.plotting.structure import show_classes
 from graphseg.preprocessing import weighted_spectrum
 from graphseg.structure.boundaries import Boundary
@@ -179,4 +179,4 @@ def show_case(
     for panel, (name, mask) in zip(axes[1:], predictions.items(), strict=True):
         jaccard = metrics.scores(metrics.counts(label, mask))["jaccard"]
         title = f"{name}, Jaccard {jaccard:.2f}"
-        show_error_map(panel, metrics.error_map(label, mask), pixel_size, title)
+        show_picture(panel, metrics.error_map(label, mask), pixel_size, title)

@@ -106,7 +106,7 @@ def _six_scores(records: dict[str, dict], printed: dict) -> str:
             means = summary(records[name], average)
             label = f"{name}, {average.replace('_', ' ')}"
             rows.append([label, *(f"{means[k][0]:.3f}" for k in metrics.NAMES)])
-    table = markdown_table(["", *metrics.LABELS.values()], rows)
+    table = markdown_table(["", *tables.SCORES.values()], rows)
     ours, free = (
         {way: _above(records[name], printed["unet"], **options) for way, options in WAYS.items()}
         for name in ("our network", "simulation-only network")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from graphseg import metrics
+from graphseg.colours import BLACK, BLUE, ORANGE, SKY, YELLOW
 from graphseg.datasets.stack import acquisition_of, date_of
 from graphseg.errors import InputError
 from graphseg.evaluation.compare import fold_tables, image_counts
@@ -31,6 +32,19 @@ NAMES = {
     "ablation_simulated": "initial weights",
 }
 
+METHOD_COLOURS = {
+    "paper": "#7F7F7F",
+    "no-lattice": BLACK,
+    "bragg": ORANGE,
+    "adaptive": YELLOW,
+    "unet": BLUE,
+    "unet_bn": SKY,
+}
+SCORES = {name: name for name in metrics.NAMES} | {
+    "balanced_accuracy": "balanced acc.",
+    "jaccard": "Jaccard",
+    "f1": "F1",
+}  # as headings
 _PROTOCOLS = ("_acquisition", "_date", "_random", "_fold", "_unmerged")
 
 
@@ -190,7 +204,7 @@ def table_one(
     rows = []
     for average, suffix in (("per_image", "per image"), ("pooled", "pooled")):
         means = {label: summary(record, average) for label, record in records.items()}
-        for name, label in metrics.LABELS.items():
+        for name, label in SCORES.items():
             values = {method: scores[name][0] for method, scores in means.items()}
             differences = (values[ours] - values[bragg], values[ours] - printed["unet"][name])
             rows.append(

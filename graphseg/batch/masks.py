@@ -28,8 +28,8 @@ from graphseg.batch.manifest import (
 from graphseg.batch.run import read_run
 from graphseg.batch.tasks import CORES, Network, Prediction
 from graphseg.datasets import load
-from graphseg.datasets.check import FolderReport, describe_duplicates
-from graphseg.datasets.duplicates import near_duplicates, texture_map
+from graphseg.datasets.check import FolderReport, describe_duplicates, named_duplicates
+from graphseg.datasets.duplicates import texture_map
 from graphseg.datasets.stack import LabelClasses, LabelledStack, group_of
 from graphseg.errors import InputError
 from graphseg.io.micrographs import Micrograph, open_series, read_micrograph
@@ -303,8 +303,7 @@ def read_reviewed(folder: Path) -> tuple[LabelledStack, LabelClasses, FolderRepo
     stack = load.assemble(names, images, labels, "folder", sizes)
     together = load.objects(reviewed) if stack.images.ndim == 1 else np.stack(reviewed)
     stack = replace(stack, groups=np.array(groups), reviewed=together)
-    alike = near_duplicates(np.stack([texture_map(image) for image in images]), groups)
-    pairs = tuple((names[i], names[j], value) for i, j, value in alike)
+    pairs = named_duplicates(names, [texture_map(image) for image in images], groups)
     fractions = (counts / counts.sum()).tolist()
     report = FolderReport(
         folder, tuple(names), dict(zip((0.0, 255.0), fractions, strict=True)), pairs,

@@ -1,7 +1,6 @@
 """Ranking images by their clean, usable fraction, with the ranks that its uncertainty allows.
 
-The fractions and their intervals come from `graphseg.evaluation.quality`; `graphseg.batch.report`
-writes a ranking as CSV and as a page with a sortable table.
+The fractions and their intervals come from `graphseg.evaluation.quality`.
 """
 
 from collections.abc import Sequence

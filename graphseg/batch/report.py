@@ -5,7 +5,6 @@ with ten thousand images. It needs no network and works from a file. What is in 
 of ranks, can be filtered and sorted there, and two images be seen side by side.
 """
 
-import base64
 import csv
 import io
 import json
@@ -18,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import jinja2
-import numpy as np
 
 from graphseg.batch.manifest import HIDDEN
-from graphseg.batch.ranking import Ranking, rank
+from graphseg.batch.ranking import rank
 from graphseg.batch.reduction import CLASSES
-from graphseg.errors import InputError
-from graphseg.io.outputs import OPACITY, RED, jpeg
+from graphseg.io.outputs import OPACITY, RED
 
 if TYPE_CHECKING:
     from graphseg.batch.run import Run
@@ -34,31 +31,15 @@ LAST = ("seconds", "error")  # columns of the CSV file
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the page's table.
+    """A column of the page's table."""
 
-    Attributes
-    ----------
-    key
-        Of the rows.
-    heading, unit
-        What stands above it; a column without a unit is text.
-    digits
-        After the decimal point; None for text.
-    about
-        What it is, in a tooltip.
-    shown
-        Whether it is there from the start.
-    factor
-        Numbers are shown times this: 100 for percent.
-    """
-
-    key: str
+    key: str  # of the rows
     heading: str
-    unit: str = ""
-    digits: int | None = None
-    about: str = ""
-    shown: bool = True
-    factor: float = 1.0
+    unit: str = ""  # "" for text
+    digits: int | None = None  # after the decimal point; None for text
+    about: str = ""  # what it is, in a tooltip
+    shown: bool = True  # from the start
+    factor: float = 1.0  # that numbers are shown times: 100 for percent
 
     def value(self, row: Mapping[str, Any]) -> str | float | None:
         """Return what the page shows in a row; None where nothing is known."""
@@ -205,65 +186,6 @@ RANKS = (
     Column("worst_rank", "Worst rank", *NUMBER, "That the intervals allow."),
 )
 CLEAN = "Pixels that can be used."
-RANKING_COLUMNS = (
-    Column("name", "Name"),
-    *RANKS,
-    Column("clean_fraction", "Clean", *PERCENT, CLEAN, factor=100),
-    Column("low", "Clean from", *PERCENT, "Lower end of its interval.", factor=100),
-    Column("high", "Clean to", *PERCENT, "Upper end of its interval.", factor=100),
-    Column("labelled_fraction", "Label", *PERCENT, "Clean by the label.", factor=100),
-)
-
-
-def table_rows(ranking: Ranking) -> list[dict[str, str | int | float]]:
-    """Return one row for each image, in order of rank, with the columns of the table.
-
-    ``rank``, ``best_rank`` and ``worst_rank`` (from 1), ``name``, ``clean_fraction`` with the ends
-    ``low`` and ``high`` of its interval, and ``labelled_fraction`` if there are labels (NaN for an
-    image without one); fractions from 0 to 1.
-    """
-    names = ["rank", "best_rank", "worst_rank", "name", "clean_fraction", "low", "high"]
-    columns = [range(1, len(ranking) + 1), *ranking.rank_range.T.tolist(), ranking.names]
-    columns += [v.tolist() for v in (ranking.fraction, ranking.low, ranking.high)]
-    if np.isfinite(ranking.labelled).any():
-        names.append("labelled_fraction")
-        columns.append(ranking.labelled.tolist())
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def ranking_page(
-    ranking: Ranking,
-    thumbnails: Sequence[np.ndarray] | None = None,
-    title: str = "Images by their clean fraction",
-) -> str:
-    """Return a ranking by itself as a page that contains its pictures, see `html_page`.
-
-    Parameters
-    ----------
-    ranking
-        What to show.
-    thumbnails
-        n small RGB pictures (H, W, 3) uint8 in the order of what was ranked, not of the ranks (see
-        `graphseg.io.outputs.small_picture`).
-    title
-        Of the page.
-
-    Raises
-    ------
-    InputError
-        If a thumbnail is missing.
-    """
-    shown = None
-    if thumbnails is not None:
-        if len(thumbnails) != len(ranking):
-            raise InputError(
-                f"Expected {len(ranking)} thumbnails, one for each image, got {len(thumbnails)}."
-            )
-        pictures = (base64.b64encode(jpeg(thumbnails[i])).decode() for i in ranking.index)
-        shown = [{"files": [f"data:image/jpeg;base64,{picture}"]} for picture in pictures]
-    return html_page(title, RANKING_COLUMNS, table_rows(ranking), shown, "rank")
-
-
 REASONS_COLUMN = Column("reasons", "Reasons to look", about="The list shows those with one reason.")
 CONTAMINATED = Column(
     "contaminated_fraction", "Contaminated", *PERCENT, "Pixels of the mask.", factor=100
@@ -350,7 +272,8 @@ def _ranked(pairs: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
         [row["clean_fraction"] for row in rows],
         [(row["clean_low"], row["clean_high"]) for row in rows],
     )
-    ranks = [{column.key: row[column.key] for column in RANKS} for row in table_rows(ranking)]
+    places = zip(range(1, len(rows) + 1), *ranking.rank_range.T.tolist(), strict=True)
+    ranks = [dict(zip((column.key for column in RANKS), place, strict=True)) for place in places]
     ordered = [pairs[place] for place in ranking.index]
     return [(rank | row, shown) for rank, (row, shown) in zip(ranks, ordered, strict=True)]
 

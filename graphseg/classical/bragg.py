@@ -286,26 +286,13 @@ class BraggSegmenter(ThresholdedSegmenter):
         return compute() if self.memory is None else kept(self.memory, compute, images, settings)
 
     def decompose(self, image: ArrayLike) -> Decomposition:
-        """Return the steps from one (H, W) micrograph to its residual, for figures.
-
-        Raises
-        ------
-        InputError
-            If `image` is no (H, W) array of finite numbers.
-        """
+        """Return the steps from one (H, W) micrograph to its residual; errors as in `residuals`."""
         check_is_fitted(self)
-        return decompose(
-            checked_images(np.asarray(image)[None], SMALLEST_SIDE)[0], **self._filter_settings()
-        )
+        image = checked_images(np.asarray(image)[None], SMALLEST_SIDE)[0]
+        return decompose(image, **self._filter_settings())
 
     def decision_function(self, images: ArrayLike) -> np.ndarray:
-        """Return how far the residual lies above M, (n, H, W) float32, in the units of the image.
-
-        Raises
-        ------
-        InputError, sklearn.exceptions.NotFittedError
-            If `images` is no stack of finite numbers; before `fit`.
-        """
+        """Return how far the residual lies above M; the rest is as in the base class."""
         return self.residuals(images) - np.float32(self.mask_threshold_)
 
     def _scale(self) -> float:

@@ -6,7 +6,7 @@ Files are read one after the other, so that a thousand large images need little 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,11 +119,12 @@ def check_folder(path: str | Path, progress: bool = False) -> FolderReport:
         warnings += said[1]
         pairs += [pair] if pair else []
     wrong, odd = _check_values(folder, pairs)
-    alike = _near_duplicates(pairs)
+    names = tuple(pair.name for pair in pairs)
+    groups = [acquisition_of(name) for name in names]
+    alike = named_duplicates(names, [pair.texture for pair in pairs], groups)
     warnings += odd + _check_groups(folder, pairs) + describe_duplicates(alike)
     counts = sum((Counter(pair.counts) for pair in pairs), Counter())
     fractions = {value: counts[value] / counts.total() for value in sorted(counts)}
-    names = tuple(pair.name for pair in pairs)
     return FolderReport(folder, names, fractions, alike, tuple(errors + wrong), tuple(warnings))
 
 
@@ -247,13 +248,12 @@ def _check_groups(folder: Path, pairs: list[_Pair]) -> list[str]:
     ]
 
 
-def _near_duplicates(pairs: list[_Pair]) -> tuple[tuple[str, str, float], ...]:
-    if not pairs:
-        return ()
-    textures = np.stack([pair.texture for pair in pairs])
-    groups = [acquisition_of(pair.name) for pair in pairs]
-    found = near_duplicates(textures, groups)
-    return tuple((pairs[i].name, pairs[j].name, alike) for i, j, alike in found)
+def named_duplicates(
+    names: Sequence[str], textures: Sequence[np.ndarray], groups: Sequence[str]
+) -> tuple[tuple[str, str, float], ...]:
+    """Return the names of near-duplicates in different groups, with their similarity."""
+    found = near_duplicates(np.stack(textures), groups) if names else ()
+    return tuple((names[i], names[j], alike) for i, j, alike in found)
 
 
 def describe_duplicates(found: Iterable[tuple[str, str, float]]) -> list[str]:

@@ -285,12 +285,3 @@ def date_of(name: str) -> str:
     """Return the leading date of a name (``2014_0601``), or ``undated`` if it has none."""
     match = re.match(r"\d{4}_\d{4}(?=_|$)", name)
     return match[0] if match else "undated"
-
-
-def label_overlaps(masks: np.ndarray) -> np.ndarray:
-    """Return the Jaccard index of all pairs of masks (n, H, W), (n, n); NaN if both are empty."""
-    flat = masks.reshape(len(masks), -1).astype(np.float32)  # (n, H·W); exact below 2²⁴ pixels
-    intersection = (flat @ flat.T).astype(np.float64)
-    areas = np.diagonal(intersection)
-    union = areas[:, None] + areas - intersection
-    return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)

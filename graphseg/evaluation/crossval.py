@@ -152,7 +152,7 @@ def evaluate_fold(
             for key, value in vars(estimator).items()
             if key.endswith("_") and isinstance(value, bool | int | float | str)
         },
-        "history": _plain(getattr(estimator, "history_", [])),
+        "history": np.asarray(getattr(estimator, "history_", [])).tolist(),
     }
 
 
@@ -276,10 +276,6 @@ def _counted(stack: LabelledStack, predicted: np.ndarray) -> tuple[np.ndarray, d
     table = metrics.counts(stack.masks, as_mask(predicted, stack.classes.contamination))
     confusion = metrics.confusion(stack.labels, predicted, len(stack.classes))
     return table, {"confusion": confusion.tolist()}
-
-
-def _plain(history: list | np.ndarray) -> list:
-    return history.tolist() if isinstance(history, np.ndarray) else list(history)
 
 
 def _run_fold(folder, shuffle, fold, estimator, stack, train, test, extra) -> dict:

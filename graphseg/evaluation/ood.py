@@ -120,14 +120,8 @@ def features(network: UNet, standard: np.ndarray, precision: torch.dtype) -> np.
     height, width = (n - n % network.multiple for n in standard.shape)
     device = next(network.parameters()).device
     values = torch.from_numpy(standard[:height, :width])[None, None].to(device, precision)
-    values = torch.nn.functional.pixel_unshuffle(values, network.stride)
-    found = []
-    for level, block in enumerate(prepared(network, precision).encoder):
-        if level:
-            values = torch.nn.functional.max_pool2d(values, 2)
-        values = block(values)  # (1, features, h', w')
-        found.append(values[0].float().mean((1, 2)))
-    return torch.cat(found).double().cpu().numpy()
+    levels = prepared(network, precision).encoded(values)
+    return torch.cat([one[0].float().mean((1, 2)) for one in levels]).double().cpu().numpy()
 
 
 VARIANCE_FLOOR = 1e-4  # of variances, in units of the spread of a descriptor; rounding is below it
@@ -226,15 +220,12 @@ FEWEST = 10  # images; from fewer no covariance can be told
 SATURATED = 0.05  # fraction of pixels of one value; in published images it is below 0.0001
 FLAG = "out_of_distribution"
 # What can be said of an image. The second is said only by networks that were trained on images
-# changed as other microscopes might, of what lies up to `USABLE` thresholds away.
+# changed as other microscopes might, of what lies up to ``usable`` thresholds away.
 GRADES = (
     "like the training images",
     "other conditions, looks usable",
     "not recognised as HRTEM of graphene",
 )
-# Between simulated frames of other microscopes, up to 1.52 away, and gold and silicon, from 1.6 on
-# in nine of ten images. Chosen on frames and images of seeds that no record is made with.
-USABLE = 1.6
 UNLIKE = "is unlike that of the images that the network was trained on"
 SENTENCES = {
     "lattice": f"its lattice {UNLIKE}",

@@ -1,12 +1,9 @@
-"""How sure a mask is: a map for every pixel, and the Jaccard index to expect for every image.
+"""How sure a mask is: the Jaccard index to expect for every image, and its clean fraction.
 
-An image is predicted several times: by several networks, and in the eight symmetries of the square
-(test-time augmentation). Where the predictions differ, or their mean is undecided, the mask is
-uncertain. For a whole image the fraction of what may be contamination (probability at least 0.1)
-that is almost surely contamination (at least 0.9) tells how good the mask is; a line fitted to
-images whose labels are known turns it into an expected Jaccard index with an interval. The clean
-fraction of an image, that of its pixels which are neither contaminated nor excluded, has an
-interval too.
+The fraction of what may be contamination (probability at least 0.1) that is almost surely
+contamination (at least 0.9) tells how good the mask of an image is; a line fitted to images whose
+labels are known turns it into an expected Jaccard index with an interval. The clean fraction of an
+image, that of its pixels which are neither contaminated nor excluded, has an interval too.
 """
 
 import json
@@ -20,7 +17,6 @@ from scipy import stats
 
 from graphseg.errors import InputError
 from graphseg.unet import pretrained
-from graphseg.unet.inference import SYMMETRIES
 from graphseg.unet.segmenter import UNetSegmenter
 
 POSSIBLE, CERTAIN = 0.1, 0.9  # probabilities; .05 and .95 or .2 and .8 correlate about as well
@@ -34,36 +30,6 @@ FEWEST = 20  # labelled images that a line is fitted to
 # less sure of itself, so each has a line of its own.
 WAYS = {False: "one view", True: "eight views"}
 FILE = pretrained.FOLDER / "calibration.json"
-
-
-def view(segmenter: UNetSegmenter, images: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray:
-    """Return the prediction (n, H, W) of images in one symmetry of the square, turned back."""
-    turned = np.rot90(images[..., ::-1] if mirrored else images, quarters, (-2, -1))
-    result = segmenter.predict_proba(np.ascontiguousarray(turned))
-    back = np.rot90(result, -quarters, (-2, -1))
-    return back[..., ::-1] if mirrored else back
-
-
-def ensemble(
-    segmenters: Sequence[UNetSegmenter], images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict (n, H, W) images by several networks in eight symmetries.
-    Load them with ``test_time_augmentation=False``; for new images for instance all five fold
-    networks. Returns mean and standard deviation of all predictions, both (n, H, W) float32;
-    InputError without a network."""
-    if not segmenters:
-        raise InputError("An ensemble needs at least one network.")
-    total = np.zeros(images.shape)
-    square = np.zeros(images.shape)
-    for segmenter in segmenters:
-        for symmetry in SYMMETRIES:
-            one = view(segmenter, images, *symmetry)
-            total += one
-            square += one.astype(float) ** 2
-    number = len(segmenters) * len(SYMMETRIES)
-    mean = total / number
-    variance = np.maximum(square / number - mean**2, 0)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
 def certain_fractions(probabilities: Iterable[np.ndarray]) -> np.ndarray:
@@ -97,13 +63,10 @@ class ExpectedJaccard:
         # left out one at a time, widened for their finite number (jackknife, Barber et al., Ann.
         # Statist. 49, 486, 2021).
         line = _line(fractions, jaccards)
-        left_out = np.ones(len(fractions), bool)
         residuals = np.empty(len(fractions))
         for index in range(len(fractions)):
-            left_out[index] = False
-            slope, intercept = _line(fractions[left_out], jaccards[left_out])
+            slope, intercept = _line(np.delete(fractions, index), np.delete(jaccards, index))
             residuals[index] = jaccards[index] - (slope * fractions[index] + intercept)
-            left_out[index] = True
         tail = min((1 - (1 - coverage) / 2) * (len(fractions) + 1) / len(fractions), 1)
         below = -np.quantile(residuals, 1 - tail, method="lower")
         above = np.quantile(residuals, tail, method="higher")

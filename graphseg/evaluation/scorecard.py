@@ -84,17 +84,13 @@ def cross_validation(
     averages = bool(segmenter.test_time_augmentation)
     if lines := expected_jaccard(record, stack, averages):
         found["expected_jaccard"] = lines
-    default = pretrained.find("default")
-    others = {"default_network": default, "before_training": start}
-    scored = {}
-    for key, path in others.items():
+    default, known = pretrained.find("default"), {}
+    others = [("default_network", "default_gain", default), ("before_training", "gain", start)]
+    for key, gain, path in others:
         if path is not None:
-            known = scored.get(path) or _scored_before(record, stack, path, segmenter)
-            found[key], scored[path] = _summaries(known), known
-    gains = {"default_gain": default, "gain": start}
-    for key, path in gains.items():
-        if path is not None:
-            found[key] = {average: _gain(record, scored[path], average) for average in AVERAGES}
+            known[path] = known.get(path) or _scored_before(record, stack, path, segmenter)
+            found[key] = _summaries(known[path])
+            found[gain] = {average: _gain(record, known[path], average) for average in AVERAGES}
     found["keep_default"] = stack.labels is None and _is_no_gain(found["default_gain"], folds)
     if stack.labels is not None:
         found["classes"] = _class_scores(record, stack.classes)
@@ -175,13 +171,11 @@ def _scored_before(
 
 def _gain(after: dict, before: dict, average: str) -> list[float]:
     """Return mean and spread over folds of how much the Jaccard index has risen."""
-    scores = np.array(
-        [
-            [metrics.scores(table, average)["jaccard"] for _, _, table in records.fold_counts(one)]
-            for one in (after, before)
-        ]
+    ends, starts = (
+        np.array([metrics.scores(table, average)["jaccard"] for _, _, table in folds])
+        for folds in map(records.fold_counts, (after, before))
     )
-    rise = scores[0] - scores[1]
+    rise = ends - starts
     return [float(rise.mean()), float(rise.std(ddof=1))]
 
 
@@ -215,13 +209,13 @@ def reference_set(segmenter: UNetSegmenter, stack: LabelledStack, scales: Scales
 
 def scores_text(card: dict) -> str:
     """Return some lines on the cross-validation that a card tells of, and on what it lacks."""
+    text = _scores_text(card["cross_validation"])
     if "reference_set" in card:
-        return _scores_text(card["cross_validation"])
-    few = (
-        "Too few images to tell later whether others are unlike them: that check takes "
+        return text
+    return (
+        f"{text}\nToo few images to tell later whether others are unlike them: that check takes "
         f"{ood.FEWEST} images of {ood.INNER_FOLDS} acquisitions."
     )
-    return f"{_scores_text(card['cross_validation'])}\n{few}"
 
 
 def _scores_text(scores: dict | None) -> str:

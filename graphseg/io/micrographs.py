@@ -148,7 +148,7 @@ def open_series(path: str | Path) -> Iterator[Series]:
 
 
 def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
-    """Read one micrograph from a file of any known format, see `open_series`.
+    """Read one micrograph from a DM3, DM4, EMD, MRC, SER, TIFF, PNG, HDF5 or Zarr file.
 
     Grey images that were saved in colour are taken as grey. Pixels whose height and width differ
     by more than 1 % are refused.
@@ -159,6 +159,12 @@ def read_micrograph(path: str | Path, frame: int | None = None) -> Micrograph:
         The file, or the folder of a Zarr store.
     frame
         Which image to take from a file that holds several, counted from 0.
+
+    Returns
+    -------
+    Micrograph
+        ``image`` (H, W) in the units and the dtype of the file, axes (row, column); ``pixel_size``
+        in Å or None; ``metadata``.
 
     Raises
     ------

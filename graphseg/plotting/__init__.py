@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "micrographs": ["overlay_mask", "show_error_map", "show_micrograph", "use_style"],
+        "micrographs": ["overlay_mask", "show_micrograph", "use_style"],
         "structure": ["show_bonds", "show_classes", "show_orientation"],
     },
 )

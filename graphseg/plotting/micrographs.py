@@ -167,30 +167,6 @@ def overlay_mask(
         axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=linewidth)
 
 
-def show_error_map(
-    axes: Axes, error_map: np.ndarray, pixel_size: float | None = None, title: str = ""
-) -> AxesImage:
-    """Show an error map in the colours of Fig. 4 of the paper.
-
-    Parameters
-    ----------
-    axes, title
-        Where to draw, and the text above it.
-    error_map : array of uint8, shape (H, W, 3)
-        Of `graphseg.metrics.error_map`.
-    pixel_size : float, optional
-        Å per pixel.
-
-    Examples
-    --------
-    >>> from graphseg.metrics import error_map
-    >>> label, found = np.eye(8, dtype=bool), np.ones((8, 8), bool)
-    >>> show_error_map(Figure().add_subplot(), error_map(label, found)).get_array().shape
-    (8, 8, 3)
-    """
-    return show_picture(axes, error_map, pixel_size, title)
-
-
 def add_legend(figure: Figure, colours: dict[str, str]) -> None:
     """Explain the colours of names below a figure."""
     handles = [Patch(facecolor=c, edgecolor="black", label=name) for name, c in colours.items()]

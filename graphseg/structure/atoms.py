@@ -40,7 +40,6 @@ ROUNDS = 3  # of deciding about sites given their neighbours
 REGULAR_DEVIATION, IRREGULAR_DEVIATION = 0.012, 0.04  # lattice parameters
 FITTED_PARAMETER = 6.0  # pixels; at coarser sampling the image places no atom more exactly
 FAINTEST = 1.2  # signal-to-noise ratio of one atom: what is found in noise alone stays below
-METHODS = ("rings", "peaks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class Sites:
 def ring_centres(signal: LatticeSignal) -> np.ndarray:
     """Return the centres of the rings of atoms, (n, 2) in pixels."""
     closest, crowded = CLOSEST_RINGS * signal.parameter, CROWDED_RINGS * signal.parameter
-    return maxima(enhance(signal, "rings"), closest, crowded, signal.quiet)
+    return maxima(enhance(signal), closest, crowded, signal.quiet)
 
 
 def sites_of_rings(centres: np.ndarray, parameter: float) -> Sites:
@@ -155,7 +154,6 @@ def find_atoms(
     lattice_parameter: float,
     mask: np.ndarray | None = None,
     contrast: int | None = None,
-    method: str = "rings",
 ) -> Atoms:
     """Find the atoms of a single layer of graphene.
 
@@ -171,14 +169,11 @@ def find_atoms(
         atom is reported inside.
     contrast
         1 where atoms are bright, −1 where they are dark; measured by default.
-    method
-        ``"rings"`` for the triangles of ring centres; ``"peaks"`` for the maxima of the denoised
-        image, which assumes no three-fold bonding but needs a bond of 4 pixels and more dose.
 
     Raises
     ------
     InputError
-        If image and mask do not fit, or the lattice parameter or another choice is impossible.
+        If image and mask do not fit, or the lattice parameter or the contrast is impossible.
 
     Examples
     --------
@@ -197,11 +192,8 @@ def find_atoms(
         )
     if not clean.any():
         raise InputError("The mask covers the whole image; there is no clean area to search.")
-    if contrast not in (None, 1, -1) or method not in METHODS:
-        raise InputError(
-            f"contrast={contrast!r} or method={method!r} is unknown; give 1, -1 or None, and one "
-            f"of {METHODS}."
-        )
+    if contrast not in (None, 1, -1):
+        raise InputError(f"contrast={contrast!r} is unknown; give 1, -1 or None.")
     # 1. Images that are sampled finely are binned.
     factor = binning(lattice_parameter)
     small, small_clean = binned(image, factor), binned(clean, factor) == 1
@@ -209,8 +201,7 @@ def find_atoms(
     signal = analyse(small, small_clean, lattice_parameter / factor, contrast)
     del image, small
     # 3. Sites, which of them hold an atom, and a fit of the positions.
-    search = _atoms_of_rings if method == "rings" else _atoms_of_peaks
-    positions, amplitudes, energy = search(signal)
+    positions, amplitudes, energy = _atoms_of_rings(signal)
     # 4. Back to the pixels of the image; what lies under the mask is left out.
     positions = positions * factor + (factor - 1) / 2
     kept = is_true_at(clean, positions) & (energy >= FAINTEST**2)
@@ -299,20 +290,8 @@ def _neighbours(positions: np.ndarray, reach: float) -> np.ndarray:
     return nearest[~own].reshape(-1, 3)
 
 
-def _atoms_of_peaks(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
-    closest = CLOSEST_SITES * BOND * signal.parameter
-    positions = maxima(enhance(signal, "atoms"), closest, closest, signal.quiet)
-    if not len(positions):
-        return positions, np.empty(0), 0.0
-    fit = AtomFit(signal, positions)
-    deviation = np.full(len(positions), IRREGULAR_DEVIATION * signal.parameter)
-    positions = fit.refine(positions, deviation)
-    return positions, fit.amplitudes(positions, np.ones(len(positions), bool)), fit.energy
-
-
 def _atoms_of_rings(signal: LatticeSignal) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the same from the triangles of ring centres."""
+    """Return positions, amplitudes and the squared signal-to-noise ratio of one atom."""
     # 1. A site in the middle of each triangle, and along edges.
     sites = sites_of_rings(ring_centres(signal), signal.parameter)
     if not len(sites.positions):

@@ -15,10 +15,8 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
-from graphseg.errors import InputError
 from graphseg.preprocessing import strips
 from graphseg.structure.denoise import gaussian
-from graphseg.structure.lattice import SECTOR
 from graphseg.structure.orientation import OrientationMap, map_orientation
 
 SMALLEST_MISORIENTATION = np.radians(2.5)  # sum of noise and strain in published images stays below
@@ -54,11 +52,9 @@ class Boundary:
 def find_boundaries(
     image: np.ndarray,
     mask: np.ndarray | None = None,
-    lattice_parameter: float | None = None,
     pixel_size: float | None = None,
     *,
     orientation: OrientationMap | None = None,
-    smallest_misorientation: float = SMALLEST_MISORIENTATION,
 ) -> tuple[Boundary, ...]:
     """Find the grain boundaries of one micrograph, longest first.
 
@@ -72,12 +68,10 @@ def find_boundaries(
         (H, W), any real dtype.
     mask
         (H, W) bool, True = contamination.
-    lattice_parameter, pixel_size
-        In pixels, and Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
+    pixel_size
+        Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
     orientation
-        The orientation map of the image, if it is at hand; image and mask are then not used.
-    smallest_misorientation
-        In radians; smaller jumps are no boundary.
+        The orientation map of the image, if it is at hand; the rest is then not used.
 
     Raises
     ------
@@ -92,25 +86,20 @@ def find_boundaries(
     >>> [bool(np.degrees(line.misorientation) > 2.5) for line in boundaries]
     [True]
     """
-    if not 0 < smallest_misorientation <= SECTOR / 2:
-        raise InputError(
-            f"A smallest misorientation of {smallest_misorientation:.3g} rad is impossible; "
-            "give a value above 0 and at most π/6."
-        )
     if orientation is None:
-        orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
+        orientation = map_orientation(image, mask, pixel_size=pixel_size)
     if orientation.superposition.found:
         return ()
     parameter = orientation.lattice.parameter
     # 1. e^{6iθ} smoothed, its slope, and where it is known.
     field = _field(orientation)
     # 2. The jump across each ridge of the slope; ridges are kept that are high enough somewhere.
-    places, jumps = _jumps(field, smallest_misorientation)
+    places, jumps = _jumps(field)
     count, part = connected_components(_neighbours(places))
     highest = np.zeros(count)
     np.maximum.at(highest, part, jumps)
     ridges = np.zeros(orientation.order.shape, bool)
-    ridges[tuple(places[highest[part] >= smallest_misorientation].T)] = True
+    ridges[tuple(places[highest[part] >= SMALLEST_MISORIENTATION].T)] = True
     ridges = skeletonize(ridges)
 
     def line(path: np.ndarray) -> Boundary:
@@ -124,7 +113,7 @@ def find_boundaries(
         found = line(path)
         # A boundary of small angle θ is a row of dislocations a/θ apart: what is shorter is none.
         dislocations = found.length * found.misorientation / parameter
-        if found.misorientation >= smallest_misorientation and dislocations >= 1:
+        if found.misorientation >= SMALLEST_MISORIENTATION and dislocations >= 1:
             paths.append(path)
     # 4. Cut where three grains meet, and smooth away the steps of the grid.
     boundaries = [line(part) for part in _split(paths, 2 * parameter)]
@@ -194,9 +183,9 @@ def _field(orientation: OrientationMap) -> _Field:
     return _Field(turned, np.sqrt(slope) / 6, spread, mixed, known, valid, parameter)
 
 
-def _jumps(field: _Field, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+def _jumps(field: _Field) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels (n, 2) on ridges of the slope, and the jumps across them, (n,) radians."""
-    lowest = CONTINUATION * smallest
+    lowest = CONTINUATION * SMALLEST_MISORIENTATION
     # A jump Δ smoothed over σ has the slope Δ/(√2π σ); the map itself is smoothed as much again.
     least = lowest / (3 * np.sqrt(2 * np.pi) * SMOOTHING * field.parameter)
     places = np.argwhere(field.valid & (field.slope > least))  # (n, 2)

@@ -95,11 +95,9 @@ class ClassMap:
 def classify(
     image: np.ndarray,
     mask: np.ndarray | None = None,
-    lattice_parameter: float | None = None,
     pixel_size: float | None = None,
     *,
     orientation: OrientationMap | None = None,
-    boundary_width: float = BOUNDARY_WIDTH,
 ) -> ClassMap:
     """Classify every pixel of a micrograph.
 
@@ -113,12 +111,10 @@ def classify(
         (H, W), any real dtype; zero must mean no electrons.
     mask
         (H, W) bool, True = contamination, from a segmenter or a label.
-    lattice_parameter, pixel_size
-        In pixels, and Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
+    pixel_size
+        Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
     orientation
         The orientation map of the image, if it is at hand.
-    boundary_width
-        Width of a boundary in lattice parameters.
 
     Raises
     ------
@@ -138,10 +134,10 @@ def classify(
     if mask.all():
         return ClassMap(labels, (), float("nan") if pixel_size is None else float(pixel_size))
     if orientation is None:
-        orientation = map_orientation(image, mask, lattice_parameter, pixel_size)
+        orientation = map_orientation(image, mask, pixel_size=pixel_size)
     lattice = orientation.lattice
     boundaries = find_boundaries(image, mask, orientation=orientation)
-    lines = boundary_mask(boundaries, image.shape, boundary_width * lattice.parameter)
+    lines = boundary_mask(boundaries, image.shape, BOUNDARY_WIDTH * lattice.parameter)
     labels[lines & ~mask] = BOUNDARY
     labels[find_vacuum(image, mask, orientation)] = VACUUM
     return ClassMap(labels, boundaries, lattice.pixel_size, orientation.superposition)

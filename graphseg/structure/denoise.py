@@ -180,22 +180,21 @@ def radius(shape: tuple[int, int]) -> np.ndarray:
     return np.hypot(rows[:, None], columns).astype(np.float32)
 
 
-def enhance(signal: LatticeSignal, target: str) -> np.ndarray:
-    r"""Return the denoised image with its targets as the highest maxima, (H, W) float32.
+def enhance(signal: LatticeSignal) -> np.ndarray:
+    r"""Return the denoised image with the centres of rings as highest maxima, (H, W) float32.
     Windows 6 lattice parameters wide overlap by three quarters. In each, every Fourier coefficient
     of power P (averaged over neighbouring bins) is multiplied by the gain :math:`S/(S+N)` of a
     Wiener filter, with the power N of the noise and :math:`S=\max(P-2N, 0)`, and by a sign that
     undoes the transfer: a linear operation that is the same everywhere, so that defects stay what
-    they are. `target` is ``"atoms"``, or ``"rings"`` for the centres of rings. For these the first
-    ring of reflections is turned round and not the second: there both factors are positive."""
+    they are. The first ring of reflections is turned round besides, and not the second: that takes
+    the maxima from the atoms to the centres of rings, where both factors are positive."""
     # 1. The factor of each Fourier coefficient of a window, and the power of the noise there.
     first, second = signal.signs
-    factors = (first if target == "atoms" else -first, second)
     side = 4 * round(WINDOW * signal.parameter / 4)
     hop = side // 4
     taper = np.sin(np.pi * (np.arange(side) + 0.5) / side)
     window = np.outer(taper, taper).astype(np.float32)
-    noise, sign = _window_gains(signal, side, factors)
+    noise, sign = _window_gains(signal, side, (-first, second))
     # 2. Strip by strip, weight the windows and add them up again.
     height, width = signal.image.shape
     border = side - hop

@@ -33,10 +33,11 @@ from graphseg.structure.lattice import (
 )
 from graphseg.structure.superposition import Superposition, find_superposition
 
-ORIENTATIONS = 24  # kernels over 60°
-FEWEST_ORIENTATIONS = 12  # 5° apart; the response falls to half within 7°
+ORIENTATIONS = 24  # kernels over 60°; the response falls to half within 7°
 LEAST_COVERAGE = 0.2  # fraction of the kernel on clean area; a corner of the image has 0.25
-WIDTH = 0.8  # lattice parameters; the ring of atoms has a radius of 0.58
+# Standard deviations in lattice parameters: of the kernels' envelope, about the ring of atoms with
+# its radius of 0.58, and of the average over hexagons, which below 0.4 would show the single ones.
+WIDTH, SMOOTHING = 0.8, 1.0
 TINY = 1e-6
 REACH = 4.0  # standard deviations of an envelope that count
 
@@ -63,9 +64,6 @@ def map_orientation(
     pixel_size: float | None = None,
     *,
     lattice: Lattice | None = None,
-    orientations: int = ORIENTATIONS,
-    width: float = WIDTH,
-    smoothing: float = 1.0,
 ) -> OrientationMap:
     """Map the order and the orientation of the lattice.
 
@@ -82,14 +80,6 @@ def map_orientation(
         In pixels, and Å per pixel, if known; see `graphseg.structure.lattice.measure_lattice`.
     lattice
         The measured lattice, if it is at hand.
-    orientations
-        Number of kernels over 60°.
-    width
-        Standard deviation of the kernels' envelope, in lattice parameters. Twice of it resolves
-        less and stands more noise.
-    smoothing
-        Standard deviation of the average over hexagons, in lattice parameters; below 0.4 the map
-        shows the single hexagons.
 
     Raises
     ------
@@ -106,41 +96,33 @@ def map_orientation(
     True
     """
     image, mask = checked_micrograph(image, mask)
-    if orientations < FEWEST_ORIENTATIONS:
-        raise InputError(
-            f"Between {orientations} orientations nothing can be interpolated; choose "
-            f"orientations of at least {FEWEST_ORIENTATIONS}."
-        )
-    for name, value in (("width", width), ("smoothing", smoothing)):
-        if not (np.isfinite(value) and value > 0):
-            raise InputError(f"A {name} of {value} is impossible; give a positive number.")
     if lattice is None:
         lattice = measure_lattice(image, mask, lattice_parameter, pixel_size)
     if not lattice.found:
         raise InputError("No lattice was found in the image; state its lattice_parameter.")
     # 1. The response to a hexagon of any orientation: a squared correlation coefficient.
-    correlation = _Correlation.of(image, mask, lattice, width)
+    correlation = _Correlation.of(image, mask, lattice)
     valid = ~mask & (correlation.coverage > LEAST_COVERAGE)
-    hexagons = partial(gaussian, deviation=smoothing * lattice.parameter, reflect=False)
+    hexagons = partial(gaussian, deviation=SMOOTHING * lattice.parameter, reflect=False)
     fraction = np.maximum(hexagons(valid.astype(np.float32)), TINY)
     best, position = np.empty((2, *image.shape), np.float32)
-    margin = REACH * (width + smoothing) * lattice.parameter
+    margin = REACH * (WIDTH + SMOOTHING) * lattice.parameter
     # Some rows at a time, with those around them that they depend on.
     for rows, around, inner in strips(len(image), margin):
         respond = correlation.responses(around)
 
         # 2. Averaged over about one hexagon, because between the centres the response is lower.
         def energy(step: int) -> np.ndarray:
-            response = respond(step * SECTOR / orientations) * valid[around]  # noqa: B023
+            response = respond(step * SECTOR / ORIENTATIONS) * valid[around]  # noqa: B023
             return hexagons(response)[inner] / fraction[rows]  # noqa: B023
 
         # 3. The largest of these means over 60°, and a parabola through it and its two neighbours.
-        best[rows], position[rows] = _strongest(energy, orientations)
+        best[rows], position[rows] = _strongest(energy, ORIENTATIONS)
     del correlation
     # 4. Order: relative to a perfect lattice. Orientation: steps to radians.
     order = np.sqrt(np.clip(best / _mean_response(lattice.amplitudes), 0, 1)) * valid
     sector = np.float32(SECTOR)
-    orientation = position * (sector / orientations) % sector
+    orientation = position * (sector / ORIENTATIONS) % sector
     orientation[orientation == sector] = 0  # a little below 0 is rounded to the full sector
     # 5. Where two lattices lie over one another, the map is that of the stronger one.
     superposition = find_superposition(image, mask, lattice)
@@ -155,7 +137,7 @@ def preference(image: np.ndarray, region: np.ndarray, lattice: Lattice) -> float
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
     image, region = np.asarray(image, np.float32)[box], region[box]
-    respond = _Correlation.of(image, ~region, lattice, WIDTH).responses()
+    respond = _Correlation.of(image, ~region, lattice).responses()
     means = [respond(k * SECTOR / ORIENTATIONS)[region].mean() for k in range(ORIENTATIONS)]
     return float(np.max(means) / np.median(means))
 
@@ -196,13 +178,10 @@ class _Correlation:
     signal: np.ndarray
     norm: np.ndarray
     lattice: Lattice
-    width: float
 
     @classmethod
-    def of(
-        cls, image: np.ndarray, mask: np.ndarray, lattice: Lattice, width: float
-    ) -> "_Correlation":
-        average = partial(gaussian, deviation=width * lattice.parameter, reflect=False)
+    def of(cls, image: np.ndarray, mask: np.ndarray, lattice: Lattice) -> "_Correlation":
+        average = partial(gaussian, deviation=WIDTH * lattice.parameter, reflect=False)
         clean = (~mask).astype(np.float32)
         coverage = np.maximum(average(clean), TINY)
         signal = image - image[~mask].mean()
@@ -211,7 +190,7 @@ class _Correlation:
         signal = (signal - average(signal) / coverage) * clean
         factors = 6 * np.sum(np.square(lattice.amplitudes))
         power = np.maximum(average(signal**2), TINY) * coverage * np.float32(factors)
-        return cls(coverage, signal, 1 / np.sqrt(power), lattice, width)
+        return cls(coverage, signal, 1 / np.sqrt(power), lattice)
 
     def responses(self, rows: slice = np.s_[:]) -> Callable[[float], np.ndarray]:
         """Return what gives the response of some rows to an orientation.
@@ -219,7 +198,7 @@ class _Correlation:
         The response, (h, W) float32, is the square of the correlation coefficient of image and
         kernel where that is positive: ⟨K I⟩ / √(⟨K²⟩ ⟨I²⟩), with means under the envelope.
         """
-        window = _Window(self.signal[rows].shape, self.width * self.lattice.parameter)
+        window = _Window(self.signal[rows].shape, WIDTH * self.lattice.parameter)
         spectrum, norm = window.transform(self.signal[rows]), self.norm[rows]
         factors = np.repeat(self.lattice.amplitudes, 6)
 

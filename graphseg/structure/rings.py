@@ -147,10 +147,8 @@ def find_defects(
     gap = (rings.sizes > LARGEST_RING) & (rings.sizes <= LARGEST_GAP) & (missing >= 1)
     for index in np.flatnonzero(gap) if mask is not None else ():
         around = positions[rings.members[index]]
-        low, high = (
-            np.maximum(around.min(axis=0).astype(int), 0),
-            around.max(axis=0).astype(int) + 2,
-        )
+        low = np.maximum(around.min(axis=0).astype(int), 0)
+        high = around.max(axis=0).astype(int) + 2
         part = mask[low[0] : high[0], low[1] : high[1]]
         gap[index] = not (part & polygon2mask(part.shape, around - low)).any()
     chosen = np.flatnonzero(ring | gap)

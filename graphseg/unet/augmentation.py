@@ -122,11 +122,10 @@ def zoomed(
         image, label = turned[0, 0], moved[0]
     else:
         image, label = _turned(image, label, generator)
-    if scale is None:
-        factor = 1.0 if spared else 1 / np.exp(generator.uniform(*np.log(ZOOM)))
-    elif spared or generator.random() < NEAR:
+    factor = 1.0
+    if scale is not None and (spared or generator.random() < NEAR):
         factor = scale * np.exp(generator.uniform(-NEAR_ERROR, NEAR_ERROR))
-    else:
+    elif not spared:
         factor = 1 / np.exp(generator.uniform(*np.log(ZOOM)))
     wanted = image.shape if scale is None else (CANVAS, CANVAS)
     if factor != 1:
@@ -201,10 +200,6 @@ def _softened(image: torch.Tensor, generator: np.random.Generator) -> torch.Tens
     return gaussian(image[None], one, other, generator.uniform(0, np.pi), BLUR_WIDTH[1])[0]
 
 
-def _inverted(image: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    return -image
-
-
 def _bent(image: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
     """Bend the grey scale by a power between e^-`LOG_GAMMA` and its inverse."""
     low, high = image.min(), image.max()
@@ -232,7 +227,8 @@ def _noisy(image: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
 
 
 CHANGES: tuple[tuple[float, Callable], ...] = (
-    (BLUR, _softened), (INVERTED, _inverted), (BENT, _bent), (LIT, _lit), (NOISY, _noisy),
+    (BLUR, _softened), (INVERTED, lambda image, generator: -image), (BENT, _bent), (LIT, _lit),
+    (NOISY, _noisy),
 )  # fmt: skip
 
 

@@ -186,14 +186,9 @@ class Scale:
     pixel_size: float | None  # Å; None if neither the file nor the lattice tells it
     source: str  # where that is from: "file", "lattice" or "none"
     factor: float  # the image's sides are multiplied by this for the network; 1 leaves them
-    warning: str = ""  # one sentence that says why the result is not to be trusted
+    warning: str = ""  # one sentence if the image is outside of what the network knows
     # What the pixel size was measured from, or was not clear enough; None if the file states it.
     lattice: Lattice | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def outside(self) -> bool:
-        """Whether the image is outside of what the network knows."""
-        return bool(self.warning)
 
 
 def known_pixel_sizes(card: dict) -> tuple[float, float]:
@@ -266,8 +261,8 @@ def find_scale(
     --------
     >>> image = np.zeros((512, 512))
     >>> fine = find_scale(image, pixel_size=0.1)
-    >>> round(fine.factor, 3), fine.warning, find_scale(image, pixel_size=2.0).outside
-    (0.212, '', True)
+    >>> round(fine.factor, 3), fine.warning, find_scale(image, pixel_size=2.0).factor
+    (0.212, '', 1.0)
     >>> find_scale(image, pixel_size=0.6, working=0.45).factor
     1.3333333333333333
     """

@@ -117,17 +117,18 @@ class UNet(nn.Module):
 
         Height and width are multiples of :attr:`multiple`.
         """
-        skipped = []
-        values = nn.functional.pixel_unshuffle(images, self.stride)
-        for level, block in enumerate(self.encoder):
-            if level:
-                values = nn.functional.max_pool2d(values, 2)
-            values = block(values)  # (n, features * 2**level, H / 2**level, W / 2**level)
-            skipped.append(values)
-        skipped.pop()  # the deepest features are not skipped, they are where the decoder starts
+        *skipped, values = self.encoded(images)
         for upsample, block in zip(self.upsample, self.decoder, strict=True):
             values = block(torch.cat([upsample(values), skipped.pop()], dim=1))
         return nn.functional.pixel_shuffle(self.head(values), self.stride)
+
+    def encoded(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of each level, (n, features * 2**level, H / 2**level, W / 2**level).
+        H and W are those of the images over the stride."""
+        found = [self.encoder[0](nn.functional.pixel_unshuffle(images, self.stride))]
+        for block in self.encoder[1:]:
+            found.append(block(nn.functional.max_pool2d(found[-1], 2)))
+        return found
 
 
 def _block(before: int, after: int, normalisation: str) -> nn.Sequential:

@@ -61,7 +61,10 @@ def train(
             raise InputError(f"The {name} {recipe[name]!r} is unknown: use {listed}.")
     # The parts: what changes the weights, what is made small, and at which rate.
     network.to(device)
-    optimiser, loss_of = OPTIMISERS[recipe["optimiser"]](network, recipe), LOSSES[recipe["loss"]]
+    optimiser = OPTIMISERS[recipe["optimiser"]](
+        network.parameters(), recipe["learning_rate"], recipe["weight_decay"]
+    )
+    loss_of = LOSSES[recipe["loss"]]
     history = _resumed(network, optimiser, recipe, checkpoint)
     steps = -(-len(images) // recipe["batch_size"])  # of an epoch
     schedule = _schedule(optimiser, recipe, steps, len(history))
@@ -118,17 +121,10 @@ def moved(
     return (images + steps[:, None, None, None].to(gradient) * gradient.sign()).detach()
 
 
-def _adam(network: nn.Module, recipe: dict) -> torch.optim.Optimizer:
-    return torch.optim.Adam(network.parameters(), lr=recipe["learning_rate"])
-
-
-def _adamw(network: nn.Module, recipe: dict) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        network.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
-    )
-
-
-OPTIMISERS = {"adam": _adam, "adamw": _adamw}
+OPTIMISERS = {
+    "adam": lambda weights, rate, decay: torch.optim.Adam(weights, rate),
+    "adamw": lambda weights, rate, decay: torch.optim.AdamW(weights, rate, weight_decay=decay),
+}
 SCHEDULES = ("one-cycle", "constant")
 
 

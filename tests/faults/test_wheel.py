@@ -25,9 +25,9 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 from book.tools.dm4 import write_dm4
+from book.tools.fold_networks import FOR_THE_BOOK
 from graphseg import __version__
 from graphseg.datasets import load
-from graphseg.unet import pretrained
 
 NOT_IN_A_WHEEL = ("book", "tests", "notebooks", "data", "build")
 FAST = ("--no-test-time-augmentation", "--device", "cpu")
@@ -165,7 +165,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel, root):
         if "__pycache__" not in path.parts and path.suffix != ".tmp"
     }
     # Networks that only the book asks for stay in the repository.
-    books = {name for name in wanted if pretrained.FOR_THE_BOOK.match(Path(name).stem)}
+    books = {name for name in wanted if FOR_THE_BOOK.match(Path(name).stem)}
     assert len(books) == 6 and own == wanted - books and "graphseg/py.typed" in own
     networks = (info.file_size for info in infos if info.filename.endswith(".safetensors"))
     assert sum(networks) <= 12e6

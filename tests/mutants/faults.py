@@ -497,8 +497,8 @@ FAULTS = (
     Fault(
         "orientations off by a quarter of a step",
         "graphseg/structure/orientation",
-        "position * (sector / orientations) % sector",
-        "(position + 0.25) * (sector / orientations) % sector",
+        "position * (sector / ORIENTATIONS) % sector",
+        "(position + 0.25) * (sector / ORIENTATIONS) % sector",
         ("structure/orientation",),
         (STRUCTURE,),
     ),

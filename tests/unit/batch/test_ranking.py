@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from book.studies.resampling import rank_agreement
 from book.tools import figures
+from book.tools.ranking_page import ranking_page, table_rows
 from graphseg.batch.ranking import rank
-from graphseg.batch.report import csv_text, ranking_page, table_rows
+from graphseg.batch.report import csv_text
 from graphseg.errors import InputError
 from graphseg.evaluation.quality import calibrated_level, clean_fractions, clean_intervals
 from graphseg.io.outputs import RED, small_picture

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from book.tools.ranking_page import RANKING_COLUMNS
 from graphseg.batch.report import (
     CONTAMINATED,
     EXPECTED,
     FRAME,
     FURTHER,
     OWN,
-    RANKING_COLUMNS,
     Column,
     csv_text,
     html_page,

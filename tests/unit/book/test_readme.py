@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from book.tools import readme, tables
+from book.tools.fold_networks import FOR_THE_BOOK
 from graphseg.evaluation.records import read_record
 from graphseg.unet import pretrained
 
@@ -36,7 +37,7 @@ def test_no_other_number_is_left():
     files = list(pretrained.FOLDER.glob("*.safetensors"))
     whole, installed = (
         sum(path.stat().st_size for path in chosen) / 1e6
-        for chosen in (files, [p for p in files if not pretrained.FOR_THE_BOOK.match(p.stem)])
+        for chosen in (files, [p for p in files if not FOR_THE_BOOK.match(p.stem)])
     )
     python = PROJECT["requires-python"].removeprefix(">=")
     year = re.search(r"\((\d{4})\)", read_record(ROOT / "data" / "paper.json")["reference"])[1]

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from book.tools.overlaps import label_overlaps
 from graphseg.datasets import load
 from graphseg.datasets import published as registry
-from graphseg.datasets.stack import SAME_PLACE, acquisition_of, label_overlaps
+from graphseg.datasets.stack import SAME_PLACE, acquisition_of
 from graphseg.errors import InputError
 
 

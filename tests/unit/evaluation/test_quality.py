@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from book.tools import fold_networks
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
 from graphseg.evaluation.quality import ExpectedJaccard
@@ -31,7 +32,7 @@ def images():
 
 
 def views(segmenter, images):
-    return np.stack([quality.view(segmenter, images, *symmetry) for symmetry in SYMMETRIES])
+    return np.stack([fold_networks.view(segmenter, images, *symmetry) for symmetry in SYMMETRIES])
 
 
 def test_views_of_a_segmenter_without_a_preferred_direction_are_equal(images):
@@ -41,18 +42,18 @@ def test_views_of_a_segmenter_without_a_preferred_direction_are_equal(images):
 
 
 def test_the_spread_shows_where_views_differ(images):
-    mean, spread = quality.ensemble([Echo(0.4)], images)
+    mean, spread = fold_networks.ensemble([Echo(0.4)], images)
     np.testing.assert_allclose(mean, images, atol=1e-6)  # the ramp averages out
     ramp = 0.4 * np.linspace(-0.5, 0.5, 24)
     expected = np.sqrt((ramp[:, None] ** 2 + ramp[None, :] ** 2) / 2)
     np.testing.assert_allclose(spread, np.broadcast_to(expected, spread.shape), atol=1e-4)
-    both, between = quality.ensemble([Echo(), Echo(0.4)], images)
+    both, between = fold_networks.ensemble([Echo(), Echo(0.4)], images)
     np.testing.assert_allclose(both, images, atol=1e-6)
     np.testing.assert_allclose(
         between, np.broadcast_to(expected / np.sqrt(2), spread.shape), atol=1e-4
     )
     with pytest.raises(InputError, match="at least one network"):
-        quality.ensemble([], images)
+        fold_networks.ensemble([], images)
 
 
 def test_eight_views_average_to_what_averaging_gives():

@@ -71,7 +71,7 @@ def test_masks_without_an_edge_draw_no_outline(axes, value):
 
 def test_the_legend_of_errors_names_the_colours_of_the_error_map(axes):
     truth, predicted = np.array([[1, 0, 0, 1]], bool), np.array([[1, 0, 1, 0]], bool)
-    shown = micrographs.show_error_map(axes, error_map(truth, predicted))
+    shown = micrographs.show_picture(axes, error_map(truth, predicted))
     order = ("true positive", "true negative", "false positive", "false negative")
     expected = [[round(255 * c) for c in to_rgb(ERROR_COLOURS[name])] for name in order]
     np.testing.assert_array_equal(shown.get_array()[0], expected)

@@ -184,16 +184,6 @@ def test_vacancies_are_not_invented_where_noise_hides_them():
         assert cKDTree(places).query(np.array(defect.position) * 0.3)[0] < 0.8
 
 
-def test_maxima_are_atoms_where_dose_and_sampling_allow():
-    image = expose(sheet(), 0.25, 1e4)
-    atoms = find_atoms(image, CONSTANT / 0.25, method="peaks")
-    recall, precision, deviation = scores(atoms.positions * 0.25, sheet().positions)
-    assert min(recall, precision) >= 0.98
-    assert deviation <= 0.15
-    rings = find_atoms(image, CONSTANT / 0.25)
-    assert scores(rings.positions * 0.25, sheet().positions)[2] < deviation
-
-
 # Edges, masks, and what is no graphene
 
 
@@ -224,11 +214,10 @@ def test_the_mask_keeps_atoms_out_and_leaves_the_others_alone():
     assert min(recall, precision) >= 0.98
 
 
-@pytest.mark.parametrize("method", ["rings", "peaks"])
 @pytest.mark.parametrize("deviation", [0, 1])
-def test_noise_and_empty_images_have_no_atoms(method, deviation):
+def test_noise_and_empty_images_have_no_atoms(deviation):
     image = 7 + deviation * np.random.default_rng(0).standard_normal((128, 140))
-    atoms = find_atoms(image, 8.0, method=method)
+    atoms = find_atoms(image, 8.0)
     assert len(atoms) == 0
     assert atoms.signal_to_noise < 1.2
     bonds = find_bonds(atoms.positions, 8.0)
@@ -283,8 +272,8 @@ def test_the_filter_takes_noise_away_and_leaves_the_lattice():
     everywhere = np.ones(clean.shape, bool)
     signal = analyse(noisy, everywhere, CONSTANT / 0.3)
     assert signal.signs == (1, -1)  # beyond 36 Å of defocus the second ring is turned round
-    filtered = enhance(signal, "rings")
-    true = enhance(analyse(clean, everywhere, CONSTANT / 0.3), "rings")
+    filtered = enhance(signal)
+    true = enhance(analyse(clean, everywhere, CONSTANT / 0.3))
     middle = np.s_[20:-20, 20:-20]
     assert np.corrcoef(filtered[middle].ravel(), true[middle].ravel())[0, 1] > 0.9
     assert np.corrcoef(noisy[middle].ravel(), clean[middle].ravel())[0, 1] < 0.6
@@ -403,7 +392,6 @@ def test_of_four_near_atoms_only_three_are_bonded():
         ({"mask": np.zeros((3, 3), bool)}, "do not match"),
         ({"mask": np.ones((64, 64), bool)}, "whole image"),
         ({"contrast": 0}, "contrast=0"),
-        ({"method": "guess"}, "method='guess'"),
     ],
 )
 def test_bad_input_is_refused(arguments, reason):

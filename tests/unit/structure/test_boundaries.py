@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from graphseg.errors import InputError
 from graphseg.simulation import LATTICE_CONSTANT
 from graphseg.simulation.multislice import Conditions
 from graphseg.simulation.samples import image_of
@@ -136,12 +135,6 @@ def test_three_grains_meet():
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_smallest_misorientation_is_a_choice():
-    image = bicrystal(0.36, np.radians(12), 0.4)
-    assert len(find_boundaries(image, smallest_misorientation=np.radians(10))) == 1
-    assert find_boundaries(image, smallest_misorientation=np.radians(14)) == ()
-
-
 def test_physical_bicrystal_with_relaxed_rings():
     boundaries = pytest.importorskip("graphseg.simulation.grains")
     structure = boundaries.bicrystal(78.0, (0.1, 0.45), point=(35.0, 35.0), normal=0.4)
@@ -219,13 +212,6 @@ def test_mask_of_a_line():
     assert not mask[:, 45].any()
     assert boundary.length == pytest.approx(29)
     assert not boundary_mask((), (40, 50), 4.0).any()
-
-
-@pytest.mark.parametrize("smallest", [0.0, -1.0, 1.0, np.nan])
-def test_bad_input(smallest):
-    image = lattices.crystal((64, 64), 0.4, 0.3)
-    with pytest.raises(InputError, match="smallest misorientation"):
-        find_boundaries(image, smallest_misorientation=smallest)
 
 
 def test_published_series_shows_one_boundary(published):

@@ -8,6 +8,7 @@ import pytest
 
 from book.studies import calibration as confidence
 from book.studies import reliability
+from book.tools.fold_networks import fold_of
 from graphseg.datasets import load
 from graphseg.errors import InputError
 from graphseg.evaluation import quality
@@ -76,5 +77,5 @@ def test_a_network_of_a_fold_that_is_missing_is_named(tmp_path):
 def test_every_image_belongs_to_the_network_that_has_not_seen_it():
     held_out = [pretrained.load(f"fold_{k}").card_["held_out"] for k in range(5)]
     names = [images[0] for images in held_out]
-    assert pretrained.fold_of(names).tolist() == list(range(5))
-    assert pretrained.fold_of(["unknown"] * 7).tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert fold_of(names).tolist() == list(range(5))
+    assert fold_of(["unknown"] * 7).tolist() == [0, 1, 2, 3, 4, 0, 1]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from book.studies import label_noise
+from book.tools.fold_networks import out_of_fold
 from graphseg import metrics
 from graphseg.datasets import load
 from graphseg.unet import pretrained
@@ -27,7 +28,7 @@ def test_empty_and_full_labels_have_no_outline_to_move():
 
 
 def test_fold_networks_predict_what_they_have_not_seen(published):
-    probabilities = pretrained.out_of_fold(published, test_time_augmentation=False)
+    probabilities = out_of_fold(published, test_time_augmentation=False)
     network = pretrained.load("fold_2", test_time_augmentation=False)
     chosen = [published.names.index(name) for name in network.card_["held_out"][:2]]
     assert (probabilities[chosen] == network.predict_proba(published.images[chosen])).all()

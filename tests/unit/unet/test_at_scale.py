@@ -76,7 +76,7 @@ def test_the_network_then_gets_each_image_as_it_was_learnt():
         scales = at_scale.find_scales(changed)
         for size, factor in zip(sizes, scales.factors, strict=True):
             found = inference.find_scale(stack.images[0], size, scales.known)
-            assert found.factor == pytest.approx(factor) and not found.outside
+            assert found.factor == pytest.approx(factor) and not found.warning
 
 
 def test_images_of_different_sizes_become_tiles_that_cover_them():

@@ -60,7 +60,7 @@ def test_the_general_network_gets_every_image_at_one_pixel_size():
     assert card["recipe"]["augmentation"] == "domain randomisation"
     working = card["working_pixel_size"]
     low, high = card["pixel_sizes"]
-    assert low < pretrained.PIXEL_SIZES[0] < working < pretrained.PIXEL_SIZES[1] < high
+    assert low < inference.KNOWN[0] < working < inference.KNOWN[1] < high
 
 
 def test_the_papers_network_is_of_its_size_and_recipe():

@@ -38,7 +38,7 @@ def test_the_lattice_tells_the_pixel_size(pixel_size):
     found = inference.find_scale(lattice_image(pixel_size, (400, 360)))
     assert found.source == "lattice"
     assert found.pixel_size == pytest.approx(pixel_size, rel=0.02)
-    assert not found.outside
+    assert not found.warning
 
 
 def test_the_lattice_of_a_large_image_is_found_wherever_it_is():
@@ -52,7 +52,7 @@ def test_without_lattice_and_pixel_size_the_image_is_taken_as_it_is_and_flagged(
     for small in (image, image[:20, :30]):
         found = inference.find_scale(small)
         assert (found.pixel_size, found.source, found.factor) == (None, "none", 1.0)
-        assert found.outside and "state its pixel size" in found.warning
+        assert found.warning and "state its pixel size" in found.warning
 
 
 @given(st.floats(0.01, 5.0), st.floats(0.1, 0.5), st.floats(1.0, 3.0))
@@ -62,11 +62,11 @@ def test_images_come_into_the_known_range_or_are_flagged(pixel_size, low, ratio)
     assert found.source == "file" and found.pixel_size == pixel_size
     size = pixel_size / found.factor
     assert found.factor <= 1
-    if not found.outside:
+    if not found.warning:
         assert known[0] * 0.94 <= size <= known[1] * 1.06
         assert 2048 * found.factor >= 64
     if known[0] <= pixel_size <= known[1]:
-        assert found.factor == 1 and not found.outside
+        assert found.factor == 1 and not found.warning
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_bad_input_is_refused():
 @given(st.floats(0.02, 1.2))
 def test_a_network_with_a_working_pixel_size_gets_every_image_at_that(pixel_size):
     found = inference.find_scale(np.broadcast_to(0.0, (4096, 4096)), pixel_size, (0.05, 0.9), 0.45)
-    assert pixel_size / found.factor == pytest.approx(0.45, rel=0.051) or found.outside
-    assert found.outside == (pixel_size > 0.9 * 1.05)
+    assert pixel_size / found.factor == pytest.approx(0.45, rel=0.051) or found.warning
+    assert bool(found.warning) == (pixel_size > 0.9 * 1.05)
     assert found.factor <= 0.9 / 0.45  # what is too coarse is not enlarged without bounds
 
 
@@ -138,7 +138,7 @@ def test_the_result_lies_on_the_grid_of_the_image(pixel_size):
     truth = np.zeros(image.shape, bool)
     truth[100:180, 200:330] = True
     assert ((probability >= 0.5) == truth).mean() > 0.99
-    assert not found.outside
+    assert not found.warning
 
 
 def test_within_the_range_nothing_is_touched():
