@@ -148,6 +148,8 @@ def _option(parameter: inspect.Parameter, text: str) -> inspect.Parameter:
     elif parameter.name in NAMES:
         info.param_decls = (NAMES[parameter.name],)
     info.help = text.rstrip(".")
+    if isinstance(parameter.default, Path):
+        info.show_default = _portable(parameter.default)  # not where this machine has it
     return parameter.replace(annotation=Annotated[kind, info], kind=parameter.KEYWORD_ONLY)
 
 
