@@ -55,6 +55,7 @@ def load(name: str | Path = "default", **changes) -> UNetSegmenter:
 
     Examples
     --------
+    >>> import numpy as np
     >>> network = load("simulated", test_time_augmentation=False)
     >>> network.predict(np.random.default_rng(0).random((1, 64, 64))).shape
     (1, 64, 64)
