@@ -314,20 +314,11 @@ left.set(
 )
 left.legend(loc="center left", bbox_to_anchor=(0.02, 0.6))
 reach = min(2.4 / lattices[most].parameter, 0.5)  # cycles per pixel
-right.imshow(
-    np.log(spectrum + np.median(spectrum)),
-    extent=(-0.5, 0.5, 0.5, -0.5),
-)
-for radius in rings:
-    right.add_patch(
-        plt.Circle(
-            (0, 0),
-            radius / lattices[most].parameter,
-            fill=False,
-            color="white",
-            linestyle=":",
-        )
-    )
+shades = np.log(spectrum + np.median(spectrum))
+right.imshow(shades, extent=(-0.5, 0.5, 0.5, -0.5))
+dotted = {"fill": False, "color": "white", "linestyle": ":"}
+for radius in np.divide(rings, lattices[most].parameter):
+    right.add_patch(plt.Circle((0, 0), radius, **dotted))
 right.set(xlim=(-reach, reach), ylim=(reach, -reach))
 right.set_axis_off();
 

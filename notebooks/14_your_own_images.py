@@ -65,6 +65,7 @@ from graphseg.simulation.configuration import GRAPHENE
 from graphseg.unet import pretrained
 from graphseg.unet.network import load_weights
 
+# %% tags=["hide-input"]
 micrographs.use_style()
 show_source(gs.load_stack(data_source))
 here = Path(tempfile.mkdtemp())

@@ -136,6 +136,7 @@ def _quiet_exporter() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
+            # torch warns of its own use of this class; a user can do nothing about it.
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
             yield
     finally:
