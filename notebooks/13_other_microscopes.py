@@ -625,6 +625,8 @@ for name, condition in (("blur", "blur 1"), ("drift", "drift 4")):
 #   check treats other kinds is not known. With twelve images of a kind, the standard error of a
 #   rate is up to 14 percentage points. And an image may be like the training images while its mask
 #   is bad.
+# - The limit of the second grade was chosen for the first general network and was kept for this
+#   one.
 # - Attacks find a harmful change, not the worst one. Natural changes are tested one at a time.
 #
 # ## On your own images
