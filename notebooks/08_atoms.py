@@ -40,6 +40,7 @@ from book.tools import explore, paper_figures
 from book.tools.atom_scores import score_atoms
 from book.tools.notebook import record, show_source
 from book.tools.tables import markdown_table, read_result
+from graphseg.classical.denoise import analyse, radius
 from graphseg.evaluation import crossval
 from graphseg.plotting import micrographs, structure
 from graphseg.simulation import LATTICE_CONSTANT
@@ -47,7 +48,6 @@ from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import bicrystal
 from graphseg.simulation.samples import image_of
 from graphseg.structure.atoms import find_atoms, find_bonds
-from graphseg.structure.denoise import analyse, radius
 from graphseg.structure.lattice import measure_lattice
 from graphseg.structure.rings import find_defects, find_rings
 

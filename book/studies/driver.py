@@ -26,9 +26,9 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from graphseg.batch.pools import workers
+from graphseg.cli.networks import parsed
 from graphseg.datasets.load import load_stack
 from graphseg.evaluation.records import describe_data, provenance, write_record
-from graphseg.networks import parsed
 
 RUNS = Path("runs")
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,8 @@
 
 The Bragg filter of the paper (eqs 4–6) and its no-lattice baseline, the adaptive Bragg filter and
 the pixel classifier, all scikit-learn estimators over stacks. Beside them the Fourier tools that
-they have in common. It imports `preprocessing`, `metrics`, `checks` and `io` only.
+they have in common, and the denoising of a lattice on which `structure` builds. It imports
+`preprocessing`, `metrics`, `checks` and `io` only.
 """
 
 import lazy_loader

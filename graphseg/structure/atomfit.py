@@ -14,7 +14,7 @@ import scipy.fft as fft
 from scipy import ndimage
 from scipy.interpolate import BSpline, PchipInterpolator
 
-from graphseg.structure.denoise import FIRST_RING, SECOND_RING, LatticeSignal, gaussian, radius
+from graphseg.classical.denoise import FIRST_RING, SECOND_RING, LatticeSignal, gaussian, radius
 
 RINGS = (FIRST_RING, SECOND_RING, 2 * FIRST_RING)  # |g| times a, of the three strongest rings
 CUT_ON = 0.4  # times 1/a: what lies below has left with the background

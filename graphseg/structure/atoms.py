@@ -4,7 +4,7 @@ Carbon in graphene has three neighbours, so its atoms are the corners of a tilin
 centres of these rings are the deepest and best separated features of an image, 2.46 Å apart
 instead of 1.42 Å. They are searched first; every triangle of neighbouring centres is then the
 site of an atom, at pentagons and heptagons too, and an empty site is told by the missing
-intensity. See `graphseg.structure.denoise` for the denoising and `graphseg.structure.atomfit` for
+intensity. See `graphseg.classical.denoise` for the denoising and `graphseg.structure.atomfit` for
 the comparison with the image. Positions are (n, 2) float64 in pixels, (row, column), with pixel
 centres at integers.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
+from graphseg.classical.denoise import LatticeSignal, analyse, enhance, maxima
 from graphseg.errors import InputError
 from graphseg.structure.atomfit import AtomFit
-from graphseg.structure.denoise import LatticeSignal, analyse, enhance, maxima
 from graphseg.structure.lattice import checked_micrograph
 
 BOND = 1 / np.sqrt(3)  # lattice parameters

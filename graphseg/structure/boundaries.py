@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
+from graphseg.classical.denoise import gaussian
 from graphseg.preprocessing import strips
-from graphseg.structure.denoise import gaussian
 from graphseg.structure.orientation import OrientationMap, map_orientation
 
 SMALLEST_MISORIENTATION = np.radians(2.5)  # sum of noise and strain in published images stays below

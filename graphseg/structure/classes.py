@@ -11,10 +11,10 @@ import scipy.fft as fft
 from matplotlib.colors import to_rgb
 from scipy import ndimage
 
+from graphseg.classical.denoise import FIRST_RING, gaussian, noise_power, radius
 from graphseg.colours import CLASS_COLOURS
 from graphseg.preprocessing import flat_field
 from graphseg.structure.boundaries import Boundary, boundary_mask, find_boundaries
-from graphseg.structure.denoise import FIRST_RING, gaussian, noise_power, radius
 from graphseg.structure.lattice import Lattice, checked_micrograph
 from graphseg.structure.orientation import OrientationMap, map_orientation, preference
 from graphseg.structure.superposition import NO_SUPERPOSITION, Superposition

@@ -21,9 +21,9 @@ import numpy as np
 import scipy.fft as fft
 from scipy import ndimage
 
+from graphseg.classical.denoise import gaussian
 from graphseg.errors import InputError
 from graphseg.preprocessing import strips
-from graphseg.structure.denoise import gaussian
 from graphseg.structure.lattice import (
     SECTOR,
     Lattice,

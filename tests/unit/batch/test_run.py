@@ -19,7 +19,7 @@ from graphseg.batch import manifest, pools
 from graphseg.batch import run as batch
 from graphseg.batch.manifest import HIDDEN, Source, find_inputs
 from graphseg.batch.run import Outcome, Result
-from graphseg.cli import skipped_text
+from graphseg.cli.application import skipped_text
 from graphseg.errors import InputError
 from tests.helpers.batch_task import SIGKILL, Brightness, run
 from tests.helpers.microscope_files import write_dm4

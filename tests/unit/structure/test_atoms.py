@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial import cKDTree
 
+from graphseg.classical.denoise import analyse
 from graphseg.errors import InputError
 from graphseg.simulation.crystal import crystal
 from graphseg.simulation.grains import bicrystal
@@ -23,7 +24,6 @@ from graphseg.structure.atoms import (
     ring_centres,
     sites_of_rings,
 )
-from graphseg.structure.denoise import analyse, enhance, noise_spectrum
 from graphseg.structure.rings import find_defects, find_rings
 
 EXTENT = 66.0  # Å
@@ -255,28 +255,6 @@ def test_the_contrast_can_be_given():
 
 
 # The parts
-
-
-@pytest.mark.parametrize("deviation", [0.5, 20.0])
-def test_the_noise_spectrum_of_white_noise_is_its_variance(deviation):
-    noise = deviation * np.random.default_rng(0).standard_normal((200, 256)).astype(np.float32)
-    frequencies, power = noise_spectrum(noise, np.ones(noise.shape, bool))
-    np.testing.assert_allclose(power[3:], deviation**2, rtol=0.25)
-    assert power[3:].mean() == pytest.approx(deviation**2, rel=0.05)
-    assert 0 < frequencies[0] < frequencies[-1] < 0.5
-
-
-def test_the_filter_takes_noise_away_and_leaves_the_lattice():
-    clean = expose(sheet(), 0.3, np.inf)
-    noisy = expose(sheet(), 0.3, 1e3)
-    everywhere = np.ones(clean.shape, bool)
-    signal = analyse(noisy, everywhere, CONSTANT / 0.3)
-    assert signal.signs == (1, -1)  # beyond 36 Å of defocus the second ring is turned round
-    filtered = enhance(signal)
-    true = enhance(analyse(clean, everywhere, CONSTANT / 0.3))
-    middle = np.s_[20:-20, 20:-20]
-    assert np.corrcoef(filtered[middle].ravel(), true[middle].ravel())[0, 1] > 0.9
-    assert np.corrcoef(noisy[middle].ravel(), clean[middle].ravel())[0, 1] < 0.6
 
 
 @pytest.mark.parametrize("dose", [1e3, 1e4])

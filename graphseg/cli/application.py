@@ -1,4 +1,4 @@
-"""The command line, ``graphseg --help``: every command is a few calls into the package."""
+"""The program ``graphseg``, its errors, and the commands for a folder of micrographs."""
 
 import inspect
 import sys
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphseg import __version__, networks
+from graphseg import __version__
+from graphseg.cli import labels, networks
 from graphseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -382,7 +383,7 @@ def skipped_text(skipped: list[dict[str, str]]) -> str:
     return f"Files left out: {len(files)} ({counted}): {', '.join(files[:3])}{rest}."
 
 
-for command in (networks.review, networks.train, networks.export, networks.pretrain):
+for command in (labels.review, networks.train, networks.export, networks.pretrain):
     app.command()(command)
 
 

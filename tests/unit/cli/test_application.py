@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphseg import __version__, cli
+from graphseg import __version__
 from graphseg.batch.reduction import Coarsening
+from graphseg.cli import application
 from graphseg.errors import InputError
 from graphseg.evaluation import methods
 
@@ -112,13 +113,13 @@ def test_search_chooses_on_inner_folds(run):
 
 
 def test_help_waits_for_no_library_that_computes():
-    code = "import sys, graphseg.cli; print(*sorted(sys.modules))"
+    code = "import sys, graphseg.cli.application; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "scipy", "sklearn", "matplotlib", "numpy"} & set(done.stdout.split())
 
 
 def test_the_margin_of_the_help_is_that_of_the_reduction():
-    assert Coarsening.margin == cli.MARGIN
+    assert Coarsening.margin == application.MARGIN
 
 
 @pytest.mark.parametrize("command", ["segment", "analyse", "sort", "reduce", "train", "export"])
@@ -136,7 +137,7 @@ def python_m(*arguments, **environment):
 
 
 def test_the_short_and_the_long_option_show_the_same_help(run):
-    for command in ((), *((c.callback.__name__,) for c in cli.app.registered_commands)):
+    for command in ((), *((c.callback.__name__,) for c in application.app.registered_commands)):
         code, short, _ = run(*command, "-h")
         assert code == 0 and short.startswith("Usage: graphseg ")
         assert short == run(*command, "--help")[1]

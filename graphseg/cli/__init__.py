@@ -1,0 +1,13 @@
+"""The command line, ``graphseg --help``: thin commands for users.
+
+`application` holds the program, its errors and the commands for a folder of micrographs; `labels`
+and `networks` hold the commands that correct masks, paint labels and make networks. Each command
+is a few calls into the other rooms, all of which it may import, when it is called: help shall not
+wait for PyTorch.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"application": ["app", "call", "main"]}
+)
