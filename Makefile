@@ -47,7 +47,8 @@ test: $(STAMP) browser ## run everything that continuous integration runs
 	$(PYTHON) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest --doctest-modules graphseg
-	$(PYTHON) -m pytest tests/unit tests/notebooks tests/book tests/faults
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/unit
+	$(PYTHON) -m pytest tests/notebooks tests/book tests/faults
 
 lab: $(STAMP) ## open JupyterLab with the paired notebooks
 	$(PYTHON) -m jupytext --sync notebooks/*.py

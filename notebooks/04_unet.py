@@ -355,11 +355,12 @@ rows = [
         ),
         f"{cost['peak_megabytes']:.0f}",
         f"{cost['same_pixels']:.2f}",
+        cost["precision"],
     ]
     for name, cost in costs.items()
 ]
 heads = ["network", "eager (ms)", "fast (ms)", "fast, in a stack (ms)"]
-heads += ["training step (ms)", "added memory (MB)", "same pixels (%)"]
+heads += ["training step (ms)", "added memory (MB)", "same pixels (%)", "fast in"]
 Markdown(markdown_table(heads, rows))
 
 # %% tags=["remove-input"]

@@ -363,7 +363,7 @@ def test_dask_workers_give_the_same_even_if_one_is_killed(long_night, tmp_path):
 
     found = run(long_night, tmp_path / "undisturbed")
     task = Brightness(once="07", mercy=str(tmp_path / "mercy"))
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         there = run(long_night, tmp_path / "out", task, scheduler=cluster.scheduler_address)
     assert (tmp_path / "mercy").exists()
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")

@@ -193,7 +193,7 @@ def test_dask_workers_give_the_same_numbers(stack):
     arguments = dict(folds=4, shuffles=2, progress=False)
     here = crossval.cross_validate(baseline, stack, "c", **arguments)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         pools.workers(cluster.scheduler_address),
     ):
         there = crossval.cross_validate(baseline, stack, "c", n_jobs=-1, **arguments)
