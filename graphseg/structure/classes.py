@@ -69,7 +69,7 @@ class ClassMap:
     @property
     def percentages(self) -> dict[str, float]:
         """Fraction of each class in the area of the image, in percent."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(CLASSES))
+        counts = [np.count_nonzero(self.labels == index) for index in range(len(CLASSES))]
         return {
             name: 100 * float(n) / self.labels.size for name, n in zip(CLASSES, counts, strict=True)
         }
@@ -89,7 +89,7 @@ class ClassMap:
     def image(self) -> np.ndarray:
         """The map in the colours of :data:`CLASS_COLOURS`, (H, W, 3) uint8."""
         colours = [np.rint(255 * np.array(to_rgb(c))) for c in CLASS_COLOURS.values()]
-        return np.array(colours, np.uint8)[self.labels]
+        return np.take(np.array(colours, np.uint8), self.labels, axis=0)
 
 
 def classify(
