@@ -1,4 +1,4 @@
-"""What tests in several folders fraction: the data, and the notebooks executed once a session."""
+"""What tests in several folders share: the data, and the notebooks executed once a session."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
