@@ -46,7 +46,7 @@ SHARE_OF_MEMORY = 0.5  # of what is free that images in work may take
 TRIAL = 8  # files after which the time that the others take is known
 LONG = 300.0  # seconds of work from which further processes, which take some to start, are no loss
 TABLES = 10.0  # seconds after which tables are written anew while a run goes on
-SHARE = 0.05  # of the time that this may take, which is long with thousands of rows
+TIME_FRACTION = 0.05  # that this may take, which is long with thousands of rows
 AHEAD = 4  # images that are read ahead at most
 LOGGER = logging.getLogger("graphseg")
 LOGGER.addHandler(logging.NullHandler())  # whoever wants it in a file or on a terminal adds one
@@ -151,7 +151,7 @@ def run(
             if tables is not None and (now := time.monotonic()) > due:
                 missing, *come_to = _summed(outcomes, earlier)
                 tables(Run(manifest, manifest.rows(sources, missing), *come_to))
-                due = time.monotonic() + max(TABLES, (time.monotonic() - now) / SHARE)
+                due = time.monotonic() + max(TABLES, (time.monotonic() - now) / TIME_FRACTION)
         missing, finished, errors, warnings = _summed(outcomes, earlier)
         LOGGER.info("%s ends: %d images finished, %d failed", task.command, finished, len(errors))
         note(finished=finished, failed=errors)
@@ -336,7 +336,7 @@ def free_memory() -> int:
 @lru_cache
 def memory_for(threads: int) -> int:
     """Return the bytes that images may take which are read and whose results are not yet written,
-    the share of a process that works with some of the machine's cores."""
+    the part of a process that works with some of the machine's cores."""
     cores = os.cpu_count() or 1
     return int(free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graphseg.batch.tasks import NetworkTask
 
 SECONDS = 1.0  # between two looks; a file that is the same in both is complete
-SHARE = 0.2  # of the time that looks may take, which is long in folders of thousands of results
+TIME_FRACTION = 0.2  # that looks may take, which are long in folders of thousands of results
 
 
 def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[list[Source]]:
@@ -44,7 +44,7 @@ def complete_files(images: Sequence[str], seconds: float = SECONDS) -> Iterator[
         if ready:
             given |= {source.path: now[source.path] for source in ready}
             yield ready
-        time.sleep(max(seconds, took / SHARE) - took)
+        time.sleep(max(seconds, took / TIME_FRACTION) - took)
 
 
 def watch(
