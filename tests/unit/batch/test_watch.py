@@ -118,7 +118,7 @@ def test_the_table_grows_while_a_run_goes_on(tmp_path, monkeypatch):
     for number in range(4):
         tifffile.imwrite(tmp_path / f"{number}.tif", image(number))
     monkeypatch.setattr(running, "TABLES", 0.0)
-    monkeypatch.setattr(running, "SHARE", 1e9)
+    monkeypatch.setattr(running, "TIME_FRACTION", 1e9)
     lengths = []
     found = run(
         Plain(), find_inputs([tmp_path]).sources, tmp_path / "out", progress=False,
