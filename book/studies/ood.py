@@ -47,8 +47,8 @@ from graphseg.unet.segmenter import UNetSegmenter
 SIZE = 256  # pixels, side of an image
 MARGIN = 16  # pixels simulated around it, where the Fourier transform wraps
 # Thresholds: between simulated frames of other microscopes, up to 1.52 away, and gold and silicon,
-# from 1.6 on in nine of ten images. Chosen for the first
-# general network, on images of seeds that no record is made with, and kept for the next.
+# from 1.6 on in nine of ten images. Chosen for the first general network, on images of seeds that
+# no record is made with, and kept for the next.
 USABLE = 1.6
 PIXEL_SIZES = (0.30, 0.50)  # Å, where most published images lie
 DOSES = (3e3, 2e4)  # Å⁻², as in the simulated training images

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHOWN_WARNINGS = 10  # lines; the table has all
 WORK = 80  # bytes for each pixel of an image in work, by far most of them in `analyse`
 UNKNOWN = 2**32  # bytes that are taken to be free where the system does not say
-SHARE_OF_MEMORY = 0.5  # of what is free that images in work may take
+MEMORY_FRACTION = 0.5  # of what is free that images in work may take
 TRIAL = 8  # files after which the time that the others take is known
 LONG = 300.0  # seconds of work from which further processes, which take some to start, are no loss
 TABLES = 10.0  # seconds after which tables are written anew while a run goes on
@@ -338,7 +338,7 @@ def memory_for(threads: int) -> int:
     """Return the bytes that images may take which are read and whose results are not yet written,
     the part of a process that works with some of the machine's cores."""
     cores = os.cpu_count() or 1
-    return int(free_memory() * SHARE_OF_MEMORY * min(threads / cores, 1))
+    return int(free_memory() * MEMORY_FRACTION * min(threads / cores, 1))
 
 
 def _completed(running: dict[Future, Any], timeout: float | None = None) -> Iterator[Outcome]:

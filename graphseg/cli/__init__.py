@@ -1,9 +1,8 @@
 """The command line, ``graphseg --help``: thin commands for users.
 
 `application` holds the program, its errors and the commands for a folder of micrographs; `labels`
-and `networks` hold the commands that correct masks, paint labels and make networks. Each command
-is a few calls into the other rooms, all of which it may import, when it is called: help shall not
-wait for PyTorch.
+and `networks` hold the commands that correct masks, paint labels and make networks. It may import
+all other rooms, but a command does so only when it is called, so that `--help` is quick.
 """
 
 import lazy_loader
